@@ -1,0 +1,2 @@
+//! The samovar command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Pixels, masks and annotation formats; knows no tensors.

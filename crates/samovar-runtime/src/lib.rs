@@ -1,0 +1,1 @@
+//! All state: devices, sessions, pre- and post-processing, automatic masks, profiling.

@@ -1,0 +1,1 @@
+//! Untrusted bytes to named tensors: safetensors, PyTorch zip files, name maps.

@@ -1,0 +1,1 @@
+//! The facade of samovar: cut objects out of images with Segment Anything models.

@@ -1,0 +1,1 @@
+//! Test kit: goldens, tolerances, generated cases; used by tests only.
