@@ -60,7 +60,7 @@ proptest! {
     fn a_mask_enlarged_and_reduced_is_the_same_mask(w in 1u32..40, h in 1u32..40, factor in 1u32..5, seed: u64) {
         // A display at least as large as the image holds every image pixel, so the way back loses nothing.
         let view = ScalingManager::new(Size::new(w, h), Size::new(w * factor + 3, h * factor + 1), SAM);
-        let mask: Vec<bool> = (0..w * h).map(|i| (seed.rotate_left(i % 64) ^ u64::from(i) * 0x9e37_79b9) & 4 != 0)
+        let mask: Vec<bool> = (0..w * h).map(|i| (seed.rotate_left(i % 64) ^ (u64::from(i) * 0x9e37_79b9)) & 4 != 0)
             .collect();
         let shown = view.mask_to_display(&mask, false).unwrap();
         prop_assert_eq!(view.mask_from_display(&shown, false).unwrap(), mask);
