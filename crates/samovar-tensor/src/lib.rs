@@ -1,1 +1,47 @@
 //! Shapes, tensors, the operator set, its exact scalar reference, the memory pool and the dry run.
+//!
+//! The way an operator call takes:
+//!
+//! ```text
+//! model code ── Device::linear(..) ── shape check ── Pool::allocate ── Kernels::linear ── Tensor
+//!                     │                                   │
+//!                Instrument (spans)                budget, peak bytes
+//! ```
+//!
+//! - [`Tensor`]: a contiguous block of numbers with a [`Shape`]; cheap to clone, never written after it is made.
+//!   Image maps are channels-last (`[batch, height, width, channels]`), token lists `[batch, tokens, channels]`.
+//! - [`Kernels`]: the operator set a backend implements. [`Reference`] is the formula, slow and exact;
+//!   `samovar-cpu` is the same set, fast.
+//! - [`Device`]: the one door. Every operator call passes it: it checks shapes, takes the output from the [`Pool`],
+//!   calls the backend and tells the [`Instrument`].
+//! - [`Device::shape_only`]: runs the same model code on shapes alone, so bytes and operations are known before any
+//!   work ([`Plan`]).
+
+mod cost;
+mod device;
+mod dtype;
+mod error;
+mod instrument;
+mod kernels;
+mod ops;
+mod plan;
+mod pool;
+mod reference;
+mod shape;
+mod tensor;
+
+pub use cost::Cost;
+pub use device::Device;
+pub use dtype::DType;
+pub use error::{Error, Result};
+pub use instrument::{Instrument, Span};
+pub use kernels::Kernels;
+pub use ops::{
+    Activation, Attention, AttentionBias, BinaryOp, Conv2d, Conv2dGeometry, ConvTranspose2d, Epilogue,
+    LayerNorm, Linear, Packed, Residual, ResizeMode, Rows, TokenLayout,
+};
+pub use plan::{OpTotal, Plan, ShapeOnly};
+pub use pool::{Pool, PoolStats};
+pub use reference::Reference;
+pub use shape::{MAX_RANK, Shape};
+pub use tensor::{Tensor, WeightBytes};

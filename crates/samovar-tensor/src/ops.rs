@@ -1,0 +1,330 @@
+//! Operands of the operators: prepared weights, options, layouts.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{Error, Result, Shape, Tensor};
+
+/// Function applied to every element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// x
+    #[default]
+    Identity,
+    /// max(x, 0)
+    Relu,
+    /// min(max(x, 0), 6)
+    Relu6,
+    /// x Φ(x) with the exact error function, as `torch.nn.GELU()`
+    Gelu,
+    /// 1 / (1 + exp(−x))
+    Sigmoid,
+}
+
+/// A tensor added to an operator's result.
+///
+/// Its rows repeat when it has fewer than the result (a position embedding over a batch).
+#[derive(Debug, Clone, Copy)]
+pub struct Residual<'a> {
+    /// Same number of channels as the result; its row count divides that of the result.
+    pub tensor: &'a Tensor,
+    /// Add before the activation (`act(y + r)`) instead of after it (`act(y) + r`).
+    pub before_activation: bool,
+}
+
+/// What happens to a result before it is stored: bias is part of the weights, then activation and residual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// Applied to every element.
+    pub activation: Activation,
+    /// Added to the result.
+    pub residual: Option<Residual<'a>>,
+}
+
+impl<'a> Epilogue<'a> {
+    /// Nothing but the bias.
+    pub const NONE: Epilogue<'static> = Epilogue { activation: Activation::Identity, residual: None };
+
+    /// `act(y)`
+    pub fn act(activation: Activation) -> Self {
+        Self { activation, residual: None }
+    }
+
+    /// `y + residual`
+    pub fn add(tensor: &'a Tensor) -> Self {
+        Self::act_then_add(Activation::Identity, tensor)
+    }
+
+    /// `act(y) + residual`
+    pub fn act_then_add(activation: Activation, tensor: &'a Tensor) -> Self {
+        Self { activation, residual: Some(Residual { tensor, before_activation: false }) }
+    }
+
+    /// `act(y + residual)`
+    pub fn add_then_act(tensor: &'a Tensor, activation: Activation) -> Self {
+        Self { activation, residual: Some(Residual { tensor, before_activation: true }) }
+    }
+
+    pub(crate) fn check(&self, op: &'static str, output: &Shape) -> Result<()> {
+        let Some(residual) = self.residual else { return Ok(()) };
+        let shape = residual.tensor.shape();
+        let rows_fit = shape.rows() > 0 && output.rows().is_multiple_of(shape.rows());
+        if shape.channels() != output.channels() || !rows_fit {
+            return Err(Error::shape(op, format!("residual {shape} does not repeat over {output}")));
+        }
+        Ok(())
+    }
+}
+
+/// Weights in the order a backend's kernels read them. Only the backend that packed them can look inside.
+#[derive(Clone)]
+pub struct Packed {
+    inner: Arc<dyn Any + Send + Sync>,
+    size_bytes: usize,
+}
+
+impl Packed {
+    /// Wraps a backend's own representation, which takes `size_bytes`.
+    pub fn new<T: Any + Send + Sync>(inner: T, size_bytes: usize) -> Self {
+        Self { inner: Arc::new(inner), size_bytes }
+    }
+
+    /// The backend's representation.
+    ///
+    /// # Panics
+    /// When another backend packed it: weights never move between devices, so that is a bug in the caller.
+    pub fn get<T: Any>(&self) -> &T {
+        self.inner.downcast_ref().expect("weights packed by another backend")
+    }
+
+    /// Bytes the packed weights take.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+}
+
+impl fmt::Debug for Packed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Packed({} bytes)", self.size_bytes)
+    }
+}
+
+/// A fully connected layer, prepared for a device: `y = x Wᵀ + b`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// Channels read.
+    pub inputs: usize,
+    /// Channels written.
+    pub outputs: usize,
+    /// `W`, `[outputs, inputs]` before packing.
+    pub weight: Packed,
+    /// `b`, `[outputs]`, always f32.
+    pub bias: Option<Tensor>,
+}
+
+/// Numbers of a convolution. Height and width are treated alike; all SAM models are square there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dGeometry {
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step between outputs.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+    /// Step between kernel taps.
+    pub dilation: usize,
+    /// 1, or the number of channels for a depthwise convolution.
+    pub groups: usize,
+}
+
+impl Conv2dGeometry {
+    /// A dense convolution with stride 1 that keeps the size.
+    pub const fn same(kernel: usize) -> Self {
+        Self { kernel, stride: 1, padding: kernel / 2, dilation: 1, groups: 1 }
+    }
+
+    /// A dense convolution over non-overlapping patches.
+    pub const fn patches(kernel: usize) -> Self {
+        Self { kernel, stride: kernel, padding: 0, dilation: 1, groups: 1 }
+    }
+
+    /// The same with another stride.
+    pub const fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// The same, one filter per channel.
+    pub const fn depthwise(self, channels: usize) -> Self {
+        Self { groups: channels, ..self }
+    }
+
+    /// The same with another dilation; the padding grows so that the size is kept.
+    pub const fn dilated(self, dilation: usize) -> Self {
+        Self { dilation, padding: self.kernel / 2 * dilation, ..self }
+    }
+
+    /// Output side for an input side, or `None` when the kernel does not fit.
+    pub fn output_side(&self, side: usize) -> Option<usize> {
+        let reach = self.dilation * (self.kernel - 1) + 1;
+        Some((side + 2 * self.padding).checked_sub(reach)? / self.stride + 1)
+    }
+}
+
+/// A convolution, prepared for a device.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    /// Channels read.
+    pub inputs: usize,
+    /// Channels written.
+    pub outputs: usize,
+    /// Kernel, stride, padding, dilation, groups.
+    pub geometry: Conv2dGeometry,
+    /// Weights, `[outputs, inputs / groups, kernel, kernel]` before packing.
+    pub weight: Packed,
+    /// `[outputs]`, always f32.
+    pub bias: Option<Tensor>,
+}
+
+/// A transposed convolution whose kernel equals its stride, so that outputs do not overlap.
+#[derive(Debug, Clone)]
+pub struct ConvTranspose2d {
+    /// Channels read.
+    pub inputs: usize,
+    /// Channels written.
+    pub outputs: usize,
+    /// Kernel side and stride: the factor by which height and width grow.
+    pub factor: usize,
+    /// A fully connected layer from `inputs` to `factor * factor * outputs`, ordered `[row, column, channel]`; its
+    /// bias is the layer's bias repeated for every tap.
+    pub taps: Linear,
+}
+
+/// Layer normalisation over the last dimension.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    /// Scale, `[channels]`.
+    pub gamma: Tensor,
+    /// Shift, `[channels]`.
+    pub beta: Tensor,
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+/// Columns of a matrix of rows: a head-major slice of a fused `qkv`, or a whole tensor.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// Its last dimension is the row.
+    pub tensor: &'a Tensor,
+    /// First column of the slice.
+    pub first_column: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// The rows from their first column on.
+    pub fn whole(tensor: &'a Tensor) -> Self {
+        Self { tensor, first_column: 0 }
+    }
+
+    /// The rows from `first_column` on.
+    pub fn columns(tensor: &'a Tensor, first_column: usize) -> Self {
+        Self { tensor, first_column }
+    }
+
+    /// Distance between two rows, in elements.
+    pub fn stride(&self) -> usize {
+        self.tensor.shape().channels()
+    }
+}
+
+/// Which tokens attend to which.
+#[derive(Debug, Clone, Copy)]
+pub enum TokenLayout<'a> {
+    /// Every query to every key of its batch entry. Keys and values of batch 1 serve all queries.
+    Sequence {
+        /// Batch entries of the queries.
+        batch: usize,
+        /// Batch entries of the keys and values: `batch`, or 1 for shared ones.
+        key_batch: usize,
+        /// Queries per batch entry.
+        queries: usize,
+        /// Keys per batch entry.
+        keys: usize,
+    },
+    /// Tokens of a grid attend within square windows. Rows stay in grid order; windows are found by index.
+    ///
+    /// A window over the right or lower edge is filled with padding tokens whose keys and values are the columns of
+    /// `padding`; they take part in the softmax, as upstream (they are not masked).
+    Windows {
+        /// Images.
+        batch: usize,
+        /// Grid rows and columns.
+        grid: [usize; 2],
+        /// Window side.
+        window: usize,
+        /// One row `[1, columns]` like those of `k` and `v`; needed when the window does not divide the grid.
+        padding: Option<&'a Tensor>,
+    },
+}
+
+/// What is added to the attention logits.
+#[derive(Debug, Clone, Copy)]
+pub enum AttentionBias<'a> {
+    /// Nothing.
+    None,
+    /// ViTDet's decomposed relative position, with unscaled queries: `q·R_row[y_q − y_k + side − 1] + q·R_col[…]`.
+    ///
+    /// Tables are `[2 * side − 1, head_channels]`, shared by all heads. Tokens form a grid: that of the window, or
+    /// `grid` for a sequence.
+    RelativePosition {
+        /// Table for the vertical distance.
+        rows: &'a Tensor,
+        /// Table for the horizontal distance.
+        columns: &'a Tensor,
+        /// Rows and columns of the token grid one softmax sees.
+        grid: [usize; 2],
+    },
+    /// `[heads, queries, keys]`, the same for every batch entry or window.
+    Table(&'a Tensor),
+}
+
+/// Multi-head attention: `softmax(scale · q kᵀ + bias) v`, heads side by side in the columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention<'a> {
+    /// Queries.
+    pub q: Rows<'a>,
+    /// Keys.
+    pub k: Rows<'a>,
+    /// Values.
+    pub v: Rows<'a>,
+    /// Number of heads.
+    pub heads: usize,
+    /// Channels of one head in `q` and `k`.
+    pub head_channels: usize,
+    /// Channels of one head in `v` and the result.
+    pub value_channels: usize,
+    /// Factor on `q kᵀ`.
+    pub scale: f32,
+    /// Who attends to whom.
+    pub layout: TokenLayout<'a>,
+    /// Added to the logits.
+    pub bias: AttentionBias<'a>,
+}
+
+/// How values between grid points are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResizeMode {
+    /// The nearest cell (`floor` of the scaled index), as `torch` mode `nearest`.
+    Nearest,
+    /// Bilinear between cell centres, `align_corners = false`, no antialias.
+    Bilinear,
+}
+
+/// Element-wise functions of two tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BinaryOp {
+    /// a + b
+    Add,
+    /// a · b
+    Multiply,
+}

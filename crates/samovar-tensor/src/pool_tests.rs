@@ -1,0 +1,44 @@
+use super::*;
+
+#[test]
+fn a_dropped_buffer_serves_the_next_request_of_its_size() {
+    let pool = Pool::new(1 << 20);
+    drop(pool.allocate(1000).unwrap());
+    let again = pool.allocate(990).unwrap();
+    let stats = pool.stats();
+    assert_eq!(stats.system_allocations, 1);
+    assert_eq!((stats.in_use_bytes, stats.idle_bytes), (1024, 0));
+    drop(again);
+    assert_eq!(pool.trim(), 1024);
+    assert_eq!(pool.stats().idle_bytes, 0);
+}
+
+#[test]
+fn over_budget_is_an_error_with_the_figures() {
+    let pool = Pool::new(4096);
+    let _held = pool.allocate(3000).unwrap();
+    let error = pool.allocate(2000).err().unwrap();
+    assert_eq!(error, Error::OutOfMemory { needed_bytes: 2048, available_bytes: 1088, budget_bytes: 4096 });
+}
+
+#[test]
+fn idle_buffers_are_given_up_before_the_budget_is_exhausted() {
+    let pool = Pool::new(4096);
+    drop(pool.allocate(2048).unwrap());
+    let _whole = pool.allocate(4096).unwrap();
+    assert_eq!(pool.stats().idle_bytes, 0);
+}
+
+#[test]
+fn an_absurd_request_is_refused_without_touching_the_system() {
+    let pool = Pool::new(usize::MAX);
+    assert!(matches!(pool.allocate(usize::MAX / 2), Err(Error::OutOfMemory { .. })));
+}
+
+#[test]
+fn a_counting_pool_takes_no_memory() {
+    let pool = Pool::counting(usize::MAX);
+    let buffer = pool.allocate(1 << 45).unwrap();
+    assert!(buffer.pointer().is_none());
+    assert_eq!(pool.stats().peak_bytes, 1 << 45);
+}

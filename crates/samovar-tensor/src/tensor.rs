@@ -1,0 +1,235 @@
+//! Tensors: contiguous, immutable once made, cheap to clone.
+
+use std::fmt;
+use std::sync::Arc;
+
+use half::{bf16, f16};
+
+use crate::pool::{Buffer, Pool};
+use crate::{DType, Error, Result, Shape};
+
+/// Bytes of a weight file that tensors can point into (a memory map, or a vector in tests).
+pub trait WeightBytes: Send + Sync {
+    /// All bytes. Must return the same slice at every call.
+    fn bytes(&self) -> &[u8];
+}
+
+impl WeightBytes for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// A contiguous block of numbers with a shape.
+#[derive(Clone)]
+pub struct Tensor {
+    shape: Shape,
+    dtype: DType,
+    storage: Storage,
+    offset_bytes: usize,
+}
+
+#[derive(Clone)]
+enum Storage {
+    /// Memory of a device's pool (or, on the shape-only device, none).
+    Pool(Arc<Buffer>),
+    /// A stretch of a weight file.
+    Weights(Arc<dyn WeightBytes>),
+    /// Neither memory nor accounting: weights of the shape-only device.
+    Nothing,
+}
+
+impl Tensor {
+    /// A tensor from the pool with unspecified (but initialised) values, for a backend to fill.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when the pool's budget does not hold it.
+    pub fn allocate(pool: &Arc<Pool>, shape: Shape, dtype: DType) -> Result<Self> {
+        let buffer = pool.allocate(shape.len() * dtype.size_bytes())?;
+        Ok(Self { shape, dtype, storage: Storage::Pool(Arc::new(buffer)), offset_bytes: 0 })
+    }
+
+    /// A tensor without values, standing for a weight in a dry run.
+    pub fn shape_only(shape: Shape, dtype: DType) -> Self {
+        Self { shape, dtype, storage: Storage::Nothing, offset_bytes: 0 }
+    }
+
+    /// A tensor in the bytes of a weight file, starting at `offset_bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the stretch does not lie inside the bytes.
+    pub fn from_weights(
+        bytes: Arc<dyn WeightBytes>,
+        offset_bytes: usize,
+        shape: Shape,
+        dtype: DType,
+    ) -> Result<Self> {
+        let size_bytes = shape.len() * dtype.size_bytes();
+        let inside = offset_bytes.checked_add(size_bytes).is_some_and(|end| end <= bytes.bytes().len());
+        if !inside {
+            let have = bytes.bytes().len();
+            return Err(Error::shape(
+                "weights",
+                format!("{dtype} {shape} at byte {offset_bytes} does not fit into {have} bytes"),
+            ));
+        }
+        Ok(Self { shape, dtype, storage: Storage::Weights(bytes), offset_bytes })
+    }
+
+    /// A tensor that owns `values`, outside any pool: weights made at load time, and tests.
+    ///
+    /// # Panics
+    /// When the number of values is not that of the shape.
+    pub fn from_values(shape: impl Into<Shape>, values: &[f32]) -> Self {
+        let shape = shape.into();
+        assert_eq!(values.len(), shape.len(), "{} values for shape {shape}", values.len());
+        let pool = Pool::new(usize::MAX);
+        let mut tensor = Self::allocate(&pool, shape, DType::F32).expect("a small tensor fits");
+        tensor.f32_mut().expect("fresh f32").copy_from_slice(values);
+        tensor
+    }
+
+    /// Shape, outermost dimension first.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The dimensions.
+    pub fn dims(&self) -> &[usize] {
+        self.shape.dims()
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes the values take.
+    pub fn size_bytes(&self) -> usize {
+        self.shape.len() * self.dtype.size_bytes()
+    }
+
+    /// Whether there are values to read (`false` on the shape-only device).
+    pub fn has_values(&self) -> bool {
+        self.raw().is_some()
+    }
+
+    /// The values of an `F32` tensor.
+    ///
+    /// # Errors
+    /// [`Error::DType`] for another type, [`Error::NoValues`] on the shape-only device.
+    pub fn f32(&self) -> Result<&[f32]> {
+        if self.dtype != DType::F32 {
+            return Err(Error::DType { expected: DType::F32, found: self.dtype, shape: self.shape });
+        }
+        let bytes = self.raw().ok_or(Error::NoValues { shape: self.shape })?;
+        // SAFETY: every bit pattern is an f32; `align_to` itself checks alignment.
+        let (before, values, _) = unsafe { bytes.align_to::<f32>() };
+        if !before.is_empty() {
+            return Err(Error::shape("weights", "f32 values are not aligned to four bytes"));
+        }
+        Ok(values)
+    }
+
+    /// The values, converted to `f32` from any floating or integer type and any alignment.
+    ///
+    /// # Errors
+    /// [`Error::NoValues`] on the shape-only device.
+    pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
+        let bytes = self.raw().ok_or(Error::NoValues { shape: self.shape })?;
+        fn each<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+            bytes.as_chunks::<N>().0.iter().map(|&chunk| convert(chunk)).collect()
+        }
+        Ok(match self.dtype {
+            DType::F32 => each(bytes, f32::from_le_bytes),
+            DType::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            DType::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            DType::I8 => each(bytes, |b| f32::from(i8::from_le_bytes(b))),
+            DType::U8 => each(bytes, |[b]| f32::from(b)),
+            DType::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
+            DType::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
+        })
+    }
+
+    /// The raw little-endian bytes, or `None` on the shape-only device.
+    pub fn raw(&self) -> Option<&[u8]> {
+        let size_bytes = self.size_bytes();
+        match &self.storage {
+            Storage::Pool(buffer) => buffer.pointer().map(|pointer| {
+                // SAFETY: `allocate` took at least offset + size bytes, and they are initialised.
+                unsafe { std::slice::from_raw_parts(pointer.as_ptr().add(self.offset_bytes), size_bytes) }
+            }),
+            Storage::Weights(bytes) => Some(&bytes.bytes()[self.offset_bytes..][..size_bytes]),
+            Storage::Nothing => None,
+        }
+    }
+
+    /// The values to write, while nobody else holds this tensor: for the operator that fills it.
+    ///
+    /// # Errors
+    /// [`Error::DType`], [`Error::NoValues`], or [`Error::Shape`] when the memory is shared.
+    pub fn f32_mut(&mut self) -> Result<&mut [f32]> {
+        if self.dtype != DType::F32 {
+            return Err(Error::DType { expected: DType::F32, found: self.dtype, shape: self.shape });
+        }
+        let len = self.shape.len();
+        let bytes = self.raw_mut()?;
+        // SAFETY: pool buffers are aligned to 64 bytes and offsets are whole elements; every bit pattern is an f32.
+        Ok(unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), len) })
+    }
+
+    /// The bytes to write, while nobody else holds this tensor.
+    ///
+    /// # Errors
+    /// [`Error::NoValues`], or [`Error::Shape`] when the memory is shared.
+    pub fn raw_mut(&mut self) -> Result<&mut [u8]> {
+        let size_bytes = self.size_bytes();
+        let Storage::Pool(buffer) = &mut self.storage else {
+            return Err(Error::NoValues { shape: self.shape });
+        };
+        let Some(buffer) = Arc::get_mut(buffer) else {
+            return Err(Error::shape("write", "the tensor is shared and must not change"));
+        };
+        let pointer = buffer.pointer().ok_or(Error::NoValues { shape: self.shape })?;
+        // SAFETY: sole owner, and `allocate` took at least offset + size bytes.
+        Ok(unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr().add(self.offset_bytes), size_bytes) })
+    }
+
+    /// The same values in another shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of elements differs.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if shape.len() != self.shape.len() {
+            return Err(Error::shape("reshape", format!("{} does not become {shape}", self.shape)));
+        }
+        Ok(Self { shape, ..self.clone() })
+    }
+
+    /// Entries `start..start + len` of the outermost dimension, without a copy.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the range lies outside.
+    pub fn narrow(&self, start: usize, len: usize) -> Result<Self> {
+        let dims = self.dims();
+        let outer = dims.first().copied().unwrap_or(0);
+        if start.checked_add(len).is_none_or(|end| end > outer) {
+            return Err(Error::shape("narrow", format!("{start}..+{len} of {}", self.shape)));
+        }
+        let mut narrowed = dims.to_vec();
+        narrowed[0] = len;
+        let entry_bytes = dims[1..].iter().product::<usize>() * self.dtype.size_bytes();
+        Ok(Self {
+            shape: Shape::new(&narrowed),
+            offset_bytes: self.offset_bytes + start * entry_bytes,
+            ..self.clone()
+        })
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({} {})", self.dtype, self.shape)
+    }
+}
