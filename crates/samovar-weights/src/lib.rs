@@ -1,1 +1,27 @@
 //! Untrusted bytes to named tensors: safetensors, PyTorch zip files, name maps.
+//!
+//! ```text
+//! model.safetensors ─┐                                   ┌─ Renamed (NameMap: original names to ours)
+//! …index.json        ├─ Checkpoint ── WeightSource ◄─────┤
+//! sam_vit_b.pth ─────┘   (mapped, checked, never run)    └─ ShapeSource (the dry run: any name, no values)
+//! ```
+//!
+//! Files come from anywhere, so everything in them is checked before it is used: a reader of this crate returns a
+//! [`Checkpoint`] or an [`Error`] that says which file, which tensor and what to do; it does not panic, does not run
+//! code from the file and does not allocate more than the file's own size calls for.
+//!
+//! Tensors are views into the memory-mapped file: opening a checkpoint of gigabytes reads its table of contents.
+
+mod checkpoint;
+mod error;
+mod rename;
+mod safetensors_file;
+mod source;
+mod torch_file;
+mod writer;
+
+pub use checkpoint::Checkpoint;
+pub use error::{Error, Result};
+pub use rename::{NameMap, Renamed, Rule};
+pub use source::{ShapeSource, WeightSource};
+pub use writer::{WriteTensor, write_safetensors};

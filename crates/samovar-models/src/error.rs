@@ -1,0 +1,22 @@
+//! What can go wrong between a configuration and a mask.
+
+/// Result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Errors of models.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A weight is missing or has the wrong shape.
+    #[error(transparent)]
+    Weights(#[from] samovar_weights::Error),
+    /// An operator refused, or memory ran out.
+    #[error(transparent)]
+    Tensor(#[from] samovar_tensor::Error),
+    /// The configuration is not one of a model samovar runs.
+    #[error("model configuration: {0}")]
+    Config(String),
+    /// Image or prompts do not fit the model.
+    #[error("{0}")]
+    Input(String),
+}

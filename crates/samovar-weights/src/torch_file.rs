@@ -1,0 +1,1 @@
+//! PyTorch zip files.
