@@ -84,7 +84,7 @@ impl ImageFeatures {
         let of_image = |tensor: &Tensor| tensor.narrow(index, 1);
         Ok(ImageFeatures {
             embedding: of_image(&self.embedding)?,
-            high_res: self.high_res.iter().map(of_image).collect::<Result<_, _>>()?,
+            high_res: self.high_res.iter().map(of_image).collect::<std::result::Result<_, _>>()?,
         })
     }
 

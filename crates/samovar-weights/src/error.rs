@@ -1,7 +1,5 @@
 //! What can be wrong with a weight file, and what to do about it.
 
-use samovar_tensor::Shape;
-
 /// Result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -44,21 +42,21 @@ pub enum Error {
         /// The tensor's name.
         tensor: String,
         /// What the file looks like instead, as a clause that starts with `; `, or nothing.
-        hint: String,
+        hint: Box<str>,
     },
     /// A tensor has another shape than the model expects.
-    #[error("{file}: tensor `{tensor}`: expected {expected}, found {found}{hint}")]
+    #[error("{file}: tensor `{tensor}`: expected {expected:?}, found {found:?}{hint}")]
     ShapeMismatch {
         /// The file.
         file: String,
         /// The tensor's name.
         tensor: String,
         /// Shape the model expects.
-        expected: Shape,
+        expected: Vec<usize>,
         /// Shape in the file.
-        found: Shape,
+        found: Vec<usize>,
         /// What the file looks like instead, as a clause that starts with `; `, or nothing.
-        hint: String,
+        hint: Box<str>,
     },
     /// A tensor is in the file, but in a form that is not read.
     #[error("{file}: tensor `{tensor}`: {what}")]
