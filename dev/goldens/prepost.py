@@ -46,7 +46,7 @@ def triangle(position, period):
 
 
 def logits(side, stretch):
-    """f32 [side, side] between about -10 and 20; every operation is exact."""
+    """f32 [side, side] between about -13 and 13; every operation is exact."""
     y, x = np.mgrid[0:side, 0:side]
     waves = triangle(x, 10 * stretch) - triangle(y, 7 * stretch) + triangle(x + 2 * y, 13 * stretch) - 3.25 * stretch
     return torch.from_numpy((waves / stretch * 2).astype(np.float32))
