@@ -1,9 +1,10 @@
 //! The frames a coordinate can live in.
 
 use std::fmt::Debug;
+use std::hash::Hash;
 
 /// A coordinate frame. The implementors are empty types: they exist only for the compiler.
-pub trait Frame: Copy + Clone + Debug + Default + PartialEq + Eq + Send + Sync + 'static {
+pub trait Frame: Copy + Clone + Debug + Default + PartialEq + Eq + Hash + Send + Sync + 'static {
     /// The frame's name as it appears in messages, lower case.
     const NAME: &'static str;
 }
@@ -11,7 +12,7 @@ pub trait Frame: Copy + Clone + Debug + Default + PartialEq + Eq + Send + Sync +
 macro_rules! frames {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
         pub struct $name;
 
         impl Frame for $name {

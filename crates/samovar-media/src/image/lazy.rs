@@ -1,0 +1,152 @@
+//! Images that cost a path until somebody looks at them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use samovar_geometry::{Image, Size};
+
+use super::decode::{
+    DecodeLimits, ImageMetadata, decode_bytes, decode_file, metadata_of_bytes, read_metadata,
+};
+use super::rgb::{Orientation, RgbImage};
+use crate::error::Result;
+
+/// An image that is loaded when its pixels are first asked for, and dropped when nobody holds them any more.
+///
+/// Cloning shares the image. All methods may be called from any number of threads; pixels are decoded once, the
+/// others wait for them. Errors are not remembered: a file that appears later can then be read.
+///
+/// ```no_run
+/// use samovar_media::LazyImage;
+///
+/// let image = LazyImage::open("photo.jpg");
+/// println!("{}", image.size()?); // reads the header only
+/// let pixels = image.pixels()?; // decodes
+/// assert!(image.is_loaded());
+/// drop(pixels); // frees
+/// assert!(!image.is_loaded());
+/// # Ok::<(), samovar_media::MediaError>(())
+/// ```
+#[derive(Clone)]
+pub struct LazyImage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    source: Source,
+    limits: DecodeLimits,
+    metadata: OnceLock<ImageMetadata>,
+    /// Weak: the image never keeps pixels alive, its users do. The lock is held while decoding.
+    pixels: Mutex<Weak<RgbImage>>,
+}
+
+enum Source {
+    File(PathBuf),
+    Bytes(Arc<[u8]>),
+    /// Pixels that came from memory and cannot be loaded again; these are held for good.
+    Pixels(Arc<RgbImage>),
+}
+
+impl LazyImage {
+    /// An image file, with the default limits. Touches nothing yet.
+    pub fn open(path: impl Into<PathBuf>) -> Self {
+        Self::open_within(path, DecodeLimits::default())
+    }
+
+    /// An image file, with these limits. Touches nothing yet.
+    pub fn open_within(path: impl Into<PathBuf>, limits: DecodeLimits) -> Self {
+        Self::new(Source::File(path.into()), limits, Weak::new())
+    }
+
+    /// An encoded image in memory (an upload, say).
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, limits: DecodeLimits) -> Self {
+        Self::new(Source::Bytes(bytes.into()), limits, Weak::new())
+    }
+
+    /// Pixels that are already there (a video frame, say). They are held as long as this image.
+    pub fn from_pixels(pixels: impl Into<Arc<RgbImage>>) -> Self {
+        let pixels = pixels.into();
+        let weak = Arc::downgrade(&pixels);
+        Self::new(Source::Pixels(pixels), DecodeLimits::default(), weak)
+    }
+
+    fn new(source: Source, limits: DecodeLimits, pixels: Weak<RgbImage>) -> Self {
+        let inner = Inner { source, limits, metadata: OnceLock::new(), pixels: Mutex::new(pixels) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The file, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.inner.source {
+            Source::File(path) => Some(path),
+            Source::Bytes(_) | Source::Pixels(_) => None,
+        }
+    }
+
+    /// The encoded bytes, where the image came from bytes in memory.
+    pub fn encoded_bytes(&self) -> Option<&Arc<[u8]>> {
+        match &self.inner.source {
+            Source::Bytes(bytes) => Some(bytes),
+            Source::File(_) | Source::Pixels(_) => None,
+        }
+    }
+
+    /// Width and height as they will be seen, from the header alone.
+    pub fn size(&self) -> Result<Size<Image>> {
+        Ok(self.metadata()?.size)
+    }
+
+    /// Size, format and orientation, from the header alone.
+    pub fn metadata(&self) -> Result<ImageMetadata> {
+        if let Some(metadata) = self.inner.metadata.get() {
+            return Ok(*metadata);
+        }
+        let metadata = match &self.inner.source {
+            Source::File(path) => read_metadata(path, &self.inner.limits)?,
+            Source::Bytes(bytes) => metadata_of_bytes(bytes, &self.inner.limits)?,
+            Source::Pixels(pixels) => {
+                ImageMetadata { size: pixels.size(), format: None, orientation: Orientation::NoTransforms }
+            }
+        };
+        Ok(*self.inner.metadata.get_or_init(|| metadata))
+    }
+
+    /// The pixels: those already in memory if anybody holds them, else decoded now.
+    pub fn pixels(&self) -> Result<Arc<RgbImage>> {
+        let mut held = self.lock();
+        if let Some(pixels) = held.upgrade() {
+            return Ok(pixels);
+        }
+        let pixels = match &self.inner.source {
+            Source::File(path) => Arc::new(decode_file(path, &self.inner.limits)?),
+            Source::Bytes(bytes) => Arc::new(decode_bytes(bytes, &self.inner.limits)?),
+            Source::Pixels(pixels) => Arc::clone(pixels),
+        };
+        *held = Arc::downgrade(&pixels);
+        Ok(pixels)
+    }
+
+    /// Whether the pixels are in memory right now because somebody holds them. May wait for a decode under way.
+    pub fn is_loaded(&self) -> bool {
+        self.lock().strong_count() > 0
+    }
+
+    /// The lock guards nothing that a panic could leave half-done, so a poisoned one is as good as new.
+    fn lock(&self) -> MutexGuard<'_, Weak<RgbImage>> {
+        self.inner.pixels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for LazyImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inner.source {
+            Source::File(path) => write!(f, "LazyImage({:?})", path),
+            Source::Bytes(bytes) => write!(f, "LazyImage({} bytes)", bytes.len()),
+            Source::Pixels(pixels) => write!(f, "LazyImage({})", pixels.size()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

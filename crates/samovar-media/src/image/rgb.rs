@@ -1,0 +1,120 @@
+//! The one pixel layout everything here works on: 8-bit RGB, interleaved, rows from top to bottom without gaps.
+
+use std::fmt;
+
+use samovar_geometry::{Image, Size};
+
+use crate::error::{MediaError, MediaErrorKind, Result};
+
+/// How a camera was held, as EXIF says it. Applied on decoding, so pixels and coordinates are always upright.
+pub use ::image::metadata::Orientation;
+
+/// An image of 8-bit RGB: byte `(y * width + x) * 3 + c` is channel `c` (0 red, 1 green, 2 blue) of the pixel in
+/// column `x` and row `y`. Has at least one pixel. Values are as stored (usually sRGB); no colour management.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RgbImage {
+    size: Size<Image>,
+    pixels: Vec<u8>,
+}
+
+impl RgbImage {
+    /// Wraps pixels in this layout; refuses a length other than `width * height * 3`, and no pixels at all.
+    pub fn from_raw(size: Size<Image>, pixels: Vec<u8>) -> Result<Self> {
+        if size.is_empty() {
+            return Err(MediaError::new(MediaErrorKind::Empty, format!("an image of {size} has no pixels")));
+        }
+        if size.area().checked_mul(3) != Some(pixels.len() as u64) {
+            return Err(MediaError::mismatch(format!(
+                "an RGB image of {size} takes {} bytes, {} were given",
+                u128::from(size.area()) * 3,
+                pixels.len()
+            )));
+        }
+        Ok(Self { size, pixels })
+    }
+
+    /// An image whose pixel at (x, y) is `f(x, y)`. For tests and test pictures; panics on a size without pixels.
+    pub fn from_fn(size: Size<Image>, mut f: impl FnMut(u32, u32) -> [u8; 3]) -> Self {
+        assert!(!size.is_empty(), "an image needs at least one pixel");
+        let mut pixels = Vec::with_capacity(size.area() as usize * 3);
+        for y in 0..size.height {
+            for x in 0..size.width {
+                pixels.extend_from_slice(&f(x, y));
+            }
+        }
+        Self { size, pixels }
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> Size<Image> {
+        self.size
+    }
+
+    /// Pixels across.
+    pub fn width(&self) -> u32 {
+        self.size.width
+    }
+
+    /// Pixels down.
+    pub fn height(&self) -> u32 {
+        self.size.height
+    }
+
+    /// All bytes, row by row.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The bytes of row `y`, which must exist.
+    pub fn row(&self, y: u32) -> &[u8] {
+        let stride = self.size.width as usize * 3;
+        &self.pixels[y as usize * stride..][..stride]
+    }
+
+    /// The pixel in column `x` of row `y`, which must exist.
+    pub fn pixel(&self, x: u32, y: u32) -> [u8; 3] {
+        let row = self.row(y);
+        let at = x as usize * 3;
+        [row[at], row[at + 1], row[at + 2]]
+    }
+
+    /// The bytes themselves.
+    pub fn into_raw(self) -> Vec<u8> {
+        self.pixels
+    }
+
+    /// The part from (`x0`, `y0`) to but without (`x1`, `y1`), for crops; edges beyond the image are cut off.
+    pub fn crop(&self, x0: u32, y0: u32, x1: u32, y1: u32) -> Result<Self> {
+        let (x1, y1) = (x1.min(self.size.width), y1.min(self.size.height));
+        if x0 >= x1 || y0 >= y1 {
+            let what =
+                format!("the crop ({x0}, {y0})..({x1}, {y1}) of an image of {} has no pixels", self.size);
+            return Err(MediaError::new(MediaErrorKind::Empty, what));
+        }
+        let mut pixels = Vec::with_capacity((x1 - x0) as usize * (y1 - y0) as usize * 3);
+        for y in y0..y1 {
+            pixels.extend_from_slice(&self.row(y)[x0 as usize * 3..x1 as usize * 3]);
+        }
+        Self::from_raw(Size::new(x1 - x0, y1 - y0), pixels)
+    }
+
+    /// The image turned and mirrored as `orientation` asks.
+    #[must_use]
+    pub fn oriented(self, orientation: Orientation) -> Self {
+        if orientation == Orientation::NoTransforms {
+            return self;
+        }
+        let buffer = ::image::RgbImage::from_raw(self.size.width, self.size.height, self.pixels)
+            .expect("the length was checked when the image was made");
+        let mut dynamic = ::image::DynamicImage::ImageRgb8(buffer);
+        dynamic.apply_orientation(orientation);
+        let size = Size::new(dynamic.width(), dynamic.height());
+        Self { size, pixels: dynamic.into_bytes() }
+    }
+}
+
+impl fmt::Debug for RgbImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RgbImage({})", self.size)
+    }
+}

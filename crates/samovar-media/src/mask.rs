@@ -1,0 +1,18 @@
+//! Masks: bits, and the forms they travel in.
+
+mod bits;
+mod components;
+mod labels;
+mod nms;
+mod rle;
+mod transpose;
+
+pub mod polygon;
+
+pub use bits::BitMask;
+pub use components::{
+    Component, Components, Connectivity, SmallRegions, connected_components, remove_small_regions,
+};
+pub use labels::{LabelMap, decode_labels};
+pub use nms::{batched_nms, nms};
+pub use rle::{MAX_RLE_PIXELS, Rle};

@@ -1,0 +1,188 @@
+//! Connected components, found run by run, and upstream's removal of small holes and islands.
+
+use samovar_geometry::{Image, Size};
+
+use super::bits::BitMask;
+
+/// Which neighbours a pixel is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Connectivity {
+    /// Left, right, above, below.
+    Four,
+    /// Those and the four diagonal ones.
+    Eight,
+}
+
+/// One connected component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Component {
+    /// Number of pixels.
+    pub area: u64,
+    /// First and one past last column and row: `[x0, y0, x1, y1]`, half-open.
+    pub bounds: [u32; 4],
+    /// First 2 x 2 block with a pixel of it, (row, column) in blocks: OpenCV numbers components in this order.
+    first_block: (u32, u32),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    y: u32,
+    x0: u32,
+    x1: u32,
+    component: u32,
+}
+
+/// All connected components of a mask, in the order in which a row-by-row scan meets them.
+#[derive(Debug, Clone)]
+pub struct Components {
+    size: Size<Image>,
+    components: Vec<Component>,
+    runs: Vec<Run>,
+}
+
+impl Components {
+    /// The components.
+    pub fn all(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.components.len()
+    }
+
+    /// Whether the mask was empty.
+    pub fn is_empty(&self) -> bool {
+        self.components.is_empty()
+    }
+
+    /// The mask of the components (by their index in [`Components::all`]) for which `keep` holds.
+    pub fn mask_of(&self, keep: impl Fn(usize) -> bool) -> BitMask {
+        let mut mask = BitMask::new(self.size);
+        for run in self.runs.iter().filter(|run| keep(run.component as usize)) {
+            mask.set_run(run.y, run.x0, run.x1);
+        }
+        mask
+    }
+
+    /// The mask with the largest component only; of equally large ones the first. Empty if there is none.
+    pub fn largest(&self) -> BitMask {
+        let mut best: Option<usize> = None;
+        for (index, component) in self.components.iter().enumerate() {
+            if best.is_none_or(|best| component.area > self.components[best].area) {
+                best = Some(index);
+            }
+        }
+        self.mask_of(|index| Some(index) == best)
+    }
+
+    /// Calls `f(component, y, x0, x1)` for every run of pixels, rows from top to bottom.
+    pub fn for_each_run(&self, mut f: impl FnMut(usize, u32, u32, u32)) {
+        for run in &self.runs {
+            f(run.component as usize, run.y, run.x0, run.x1);
+        }
+    }
+}
+
+/// The connected components of a mask.
+pub fn connected_components(mask: &BitMask, connectivity: Connectivity) -> Components {
+    // Runs of adjacent rows that touch belong together: union-find over runs, each root the earliest run of its set.
+    let reach = if connectivity == Connectivity::Eight { 1 } else { 0 };
+    let mut runs: Vec<Run> = Vec::new();
+    let mut parent: Vec<u32> = Vec::new();
+    let mut above = 0..0; // the previous row's runs
+    for y in 0..mask.height() {
+        let row_start = runs.len();
+        let mut candidate = above.start;
+        for (x0, x1) in mask.runs(y) {
+            let index = runs.len();
+            runs.push(Run { y, x0, x1, component: 0 });
+            parent.push(index as u32);
+            while candidate < above.end && runs[candidate].x1 + reach <= x0 {
+                candidate += 1; // ends before this run begins, so it cannot touch any later one either
+            }
+            let mut touching = candidate;
+            while touching < above.end && runs[touching].x0 < x1 + reach {
+                union(&mut parent, touching as u32, index as u32);
+                touching += 1;
+            }
+        }
+        above = row_start..runs.len();
+    }
+    let mut components: Vec<Component> = Vec::new();
+    let mut number_of_root = vec![u32::MAX; runs.len()];
+    for index in 0..runs.len() {
+        let root = find(&mut parent, index as u32) as usize;
+        if number_of_root[root] == u32::MAX {
+            number_of_root[root] = components.len() as u32;
+            let bounds = [u32::MAX, u32::MAX, 0, 0];
+            components.push(Component { area: 0, bounds, first_block: (u32::MAX, u32::MAX) });
+        }
+        let run = &mut runs[index];
+        run.component = number_of_root[root];
+        let component = &mut components[run.component as usize];
+        component.area += u64::from(run.x1 - run.x0);
+        let [x0, y0, x1, y1] = component.bounds;
+        component.bounds = [x0.min(run.x0), y0.min(run.y), x1.max(run.x1), y1.max(run.y + 1)];
+        component.first_block = component.first_block.min((run.y / 2, run.x0 / 2));
+    }
+    Components { size: mask.size(), components, runs }
+}
+
+fn find(parent: &mut [u32], mut index: u32) -> u32 {
+    while parent[index as usize] != index {
+        let grandparent = parent[parent[index as usize] as usize];
+        parent[index as usize] = grandparent; // halves the path for the next one
+        index = grandparent;
+    }
+    index
+}
+
+fn union(parent: &mut [u32], a: u32, b: u32) {
+    let (a, b) = (find(parent, a), find(parent, b));
+    parent[a.max(b) as usize] = a.min(b);
+}
+
+/// What [`remove_small_regions`] removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SmallRegions {
+    /// Connected pieces of background inside or at the border: they are filled.
+    Holes,
+    /// Connected pieces of the mask: they are cleared, but the largest stays if all are too small.
+    Islands,
+}
+
+/// Removes 8-connected regions of fewer than `area_threshold` pixels, exactly as upstream's function of this name
+/// (`segment_anything/utils/amg.py`). Returns the mask and whether it changed.
+pub fn remove_small_regions(mask: &BitMask, area_threshold: f64, what: SmallRegions) -> (BitMask, bool) {
+    let working = match what {
+        SmallRegions::Holes => mask.inverted(),
+        SmallRegions::Islands => mask.clone(),
+    };
+    let regions = connected_components(&working, Connectivity::Eight);
+    let is_small = |index: usize| (regions.components[index].area as f64) < area_threshold;
+    if !(0..regions.len()).any(is_small) {
+        return (mask.clone(), false);
+    }
+    let cleaned = match what {
+        SmallRegions::Holes => {
+            let mut filled = regions.mask_of(is_small);
+            filled.union_with(mask).expect("both have the mask's size");
+            filled
+        }
+        SmallRegions::Islands if (0..regions.len()).all(is_small) => {
+            // The first of the largest, counted in OpenCV's order of labels, which goes by 2 x 2 blocks.
+            let rank = |index: &usize| {
+                let component = &regions.components[*index];
+                (std::cmp::Reverse(component.area), component.first_block)
+            };
+            let largest = (0..regions.len()).min_by_key(rank);
+            regions.mask_of(|index| Some(index) == largest)
+        }
+        SmallRegions::Islands => regions.mask_of(|index| !is_small(index)),
+    };
+    (cleaned, true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Label maps: one number per pixel, 0 for none, as data sets store many masks in one PNG.
+
+use ::image::DynamicImage;
+use samovar_geometry::{Image, Size};
+
+use super::bits::BitMask;
+use crate::error::{MediaError, MediaErrorKind, Result};
+use crate::image::{DecodeLimits, decode_dynamic};
+
+/// One label per pixel, row by row; 0 is background or unlabelled.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LabelMap {
+    size: Size<Image>,
+    labels: Vec<u16>,
+}
+
+impl LabelMap {
+    /// Wraps labels; refuses a wrong number of them.
+    pub fn from_raw(size: Size<Image>, labels: Vec<u16>) -> Result<Self> {
+        if size.area() != labels.len() as u64 {
+            return Err(MediaError::mismatch(format!(
+                "a label map of {size} takes {} labels, {} were given",
+                size.area(),
+                labels.len()
+            )));
+        }
+        Ok(Self { size, labels })
+    }
+
+    /// Numbers the masks 1, 2, 3 … in order; where they overlap, the later one wins.
+    pub fn from_masks<'a>(size: Size<Image>, masks: impl IntoIterator<Item = &'a BitMask>) -> Result<Self> {
+        let mut labels = vec![0; size.area() as usize];
+        for (index, mask) in masks.into_iter().enumerate() {
+            let label = u16::try_from(index + 1)
+                .map_err(|_| MediaError::too_large("a label map holds at most 65535 masks"))?;
+            if mask.size() != size {
+                return Err(MediaError::mismatch(format!(
+                    "mask {index} is {}, the label map {size}",
+                    mask.size()
+                )));
+            }
+            for y in 0..size.height {
+                let row = &mut labels[y as usize * size.width as usize..][..size.width as usize];
+                for (x0, x1) in mask.runs(y) {
+                    row[x0 as usize..x1 as usize].fill(label);
+                }
+            }
+        }
+        Ok(Self { size, labels })
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> Size<Image> {
+        self.size
+    }
+
+    /// All labels, row by row.
+    pub fn labels(&self) -> &[u16] {
+        &self.labels
+    }
+
+    /// The pixels with this label.
+    pub fn mask(&self, label: u16) -> BitMask {
+        let width = self.size.width as usize;
+        BitMask::from_fn(self.size, |x, y| self.labels[y as usize * width + x as usize] == label)
+    }
+
+    /// Every label that occurs, 0 left out, with its mask, by rising label. One pass over the labels.
+    pub fn masks(&self) -> Vec<(u16, BitMask)> {
+        let mut masks: std::collections::BTreeMap<u16, BitMask> = std::collections::BTreeMap::new();
+        let width = (self.size.width as usize).max(1);
+        for (y, row) in self.labels.chunks_exact(width).enumerate() {
+            let mut x0 = 0;
+            for run in row.chunk_by(|a, b| a == b) {
+                let x1 = x0 + run.len();
+                if run[0] != 0 {
+                    let mask = masks.entry(run[0]).or_insert_with(|| BitMask::new(self.size));
+                    mask.set_run(y as u32, x0 as u32, x1 as u32);
+                }
+                x0 = x1;
+            }
+        }
+        masks.into_iter().collect()
+    }
+}
+
+impl std::fmt::Debug for LabelMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LabelMap({})", self.size)
+    }
+}
+
+/// Decodes a label map from a greyscale image of 8 or 16 bits (PNG as a rule), bits kept as they are. Limits hold as
+/// for any image.
+pub fn decode_labels(bytes: &[u8], limits: &DecodeLimits) -> Result<LabelMap> {
+    let (image, _) = decode_dynamic(bytes, limits)?;
+    let size = Size::new(image.width(), image.height());
+    let labels = match image {
+        DynamicImage::ImageLuma8(buffer) => buffer.iter().map(|&label| u16::from(label)).collect(),
+        DynamicImage::ImageLuma16(buffer) => buffer.into_raw(),
+        other => {
+            let what = format!("a label map must be greyscale of 8 or 16 bits, this is {:?}", other.color());
+            return Err(MediaError::new(MediaErrorKind::Unsupported, what)
+                .advise("save it as greyscale with one value per pixel"));
+        }
+    };
+    LabelMap::from_raw(size, labels)
+}
+
+#[cfg(test)]
+mod tests;

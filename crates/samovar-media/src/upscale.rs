@@ -1,0 +1,361 @@
+//! From the decoder's low-resolution logits to the user's image, in one streaming pass.
+//!
+//! Upstream enlarges the logits to the input square, cuts off the padding, enlarges again to the image and only then
+//! thresholds; for 3,072 masks of one picture that is 24 GiB of floats. Both enlargements are bilinear, so together
+//! they are one: each image row is a weighted sum of at most three grid rows, each pixel of at most three columns.
+//! The weights are made from torch's own `f32` interpolation weights, so the values differ from upstream's only in
+//! the order of additions (a few units in the last place).
+//!
+//! And bilinear values lie between the smallest and the largest logit they are made of. So for each 64 pixels of a
+//! row the logits involved are looked at first; where all are clearly on one side of the thresholds, which is nearly
+//! everywhere, no pixel is computed at all.
+
+mod axis;
+mod soft;
+
+use std::ops::Range;
+
+use samovar_geometry::{Box2, Grid, Image, ResizeRule, Size};
+
+use crate::error::{MediaError, MediaErrorKind, Result};
+use crate::mask::BitMask;
+use crate::simd::multiversion;
+use axis::{Axis, TAPS};
+
+pub use soft::AlphaMask;
+
+/// Rounding in a pixel's value, relative to the largest logit in it: six products and their sums, with room to spare.
+const ROUNDING: f32 = 4e-6;
+
+/// The way from a mask grid to one image size. Made once per image size, used for all its masks.
+#[derive(Debug, Clone)]
+pub struct Upscaler {
+    grid: Size<Grid>,
+    image: Size<Image>,
+    across: Axis,
+    down: Axis,
+    /// First and one past last grid column that each word (64 pixels) of a row is made of.
+    word_columns: Vec<Range<usize>>,
+}
+
+impl Upscaler {
+    /// Logits of `grid` cells over the canvas of `rule`, to an image of this size.
+    ///
+    /// For [`ResizeRule::LongestSide`] that is SAM's chain (grid to canvas, crop, to image), for
+    /// [`ResizeRule::Exact`] SAM 2's and SAM 3's single enlargement from grid to image.
+    pub fn new(grid: Size<Grid>, rule: ResizeRule, image: Size<Image>) -> Result<Self> {
+        if grid.is_empty() || image.is_empty() {
+            let what = format!("logits of {grid} cannot become an image of {image}");
+            return Err(MediaError::new(MediaErrorKind::Empty, what));
+        }
+        let (across, down) = match rule {
+            ResizeRule::Exact { .. } => {
+                (Axis::direct(grid.width, image.width), Axis::direct(grid.height, image.height))
+            }
+            ResizeRule::LongestSide { target } => {
+                if grid.longest_side() > target {
+                    return Err(MediaError::mismatch(format!(
+                        "a mask grid of {grid} is larger than its canvas of {target}"
+                    )));
+                }
+                let resized = rule.resized(image);
+                (
+                    Axis::through_canvas(grid.width, target, resized.width, image.width),
+                    Axis::through_canvas(grid.height, target, resized.height, image.height),
+                )
+            }
+        };
+        let word_columns = (0..image.width as usize)
+            .step_by(64)
+            .map(|x0| across.sources(x0..(x0 + 64).min(image.width as usize)))
+            .collect();
+        Ok(Self { grid, image, across, down, word_columns })
+    }
+
+    /// Size of the image the masks come out at.
+    pub fn image_size(&self) -> Size<Image> {
+        self.image
+    }
+
+    /// Number of logits one mask has.
+    pub fn grid_size(&self) -> Size<Grid> {
+        self.grid
+    }
+
+    /// Takes the logits of one mask, row by row, and finds their bounds; everything else starts from there.
+    pub fn prepare<'a>(&'a self, logits: &'a [f32]) -> Result<PreparedLogits<'a>> {
+        if self.grid.area() != logits.len() as u64 {
+            return Err(MediaError::mismatch(format!(
+                "a mask grid of {} has {} logits, {} were given",
+                self.grid,
+                self.grid.area(),
+                logits.len()
+            )));
+        }
+        let mut bounds = Vec::with_capacity(self.word_columns.len() * self.grid.height as usize);
+        for row in logits.chunks_exact(self.grid.width as usize) {
+            bounds.extend(self.word_columns.iter().map(|columns| Bounds::of(&row[columns.clone()])));
+        }
+        Ok(PreparedLogits { upscaler: self, logits, bounds })
+    }
+
+    /// Shorthand for [`Upscaler::prepare`] and [`PreparedLogits::mask`].
+    pub fn mask(&self, logits: &[f32], threshold: f32, threads: usize) -> Result<BitMask> {
+        Ok(self.prepare(logits)?.mask(threshold, threads))
+    }
+
+    /// Shorthand for [`Upscaler::prepare`] and [`PreparedLogits::measured_mask`].
+    pub fn measured_mask(
+        &self,
+        logits: &[f32],
+        threshold: f32,
+        stability_offset: f32,
+        threads: usize,
+    ) -> Result<MeasuredMask> {
+        Ok(self.prepare(logits)?.measured_mask(threshold, stability_offset, threads))
+    }
+}
+
+/// A mask together with what the automatic generator asks about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeasuredMask {
+    /// Pixels with a logit over the threshold.
+    pub mask: BitMask,
+    /// Number of those.
+    pub area: u64,
+    /// Their box, `x1` and `y1` being the last column and row; `None` if there are none.
+    pub tight_box: Option<Box2<Image>>,
+    /// Pixels with a logit over threshold + offset.
+    pub area_above_high: u64,
+    /// Pixels with a logit over threshold - offset.
+    pub area_above_low: u64,
+}
+
+impl MeasuredMask {
+    /// Upstream's stability score: the IoU of the masks at the higher and the lower threshold. NaN if both are empty,
+    /// as upstream's 0 / 0; every comparison with it fails, so such a mask is not kept.
+    pub fn stability_score(&self) -> f32 {
+        self.area_above_high as f32 / self.area_above_low as f32
+    }
+}
+
+/// The smallest and largest of some logits.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    low: f32,
+    high: f32,
+}
+
+impl Bounds {
+    const NONE: Self = Self { low: f32::INFINITY, high: f32::NEG_INFINITY };
+
+    fn of(values: &[f32]) -> Self {
+        values.iter().fold(Self::NONE, |bounds, &v| Self { low: bounds.low.min(v), high: bounds.high.max(v) })
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
+
+    /// The same, widened by what rounding can do to a value in between.
+    fn widened(self) -> Self {
+        let slack = self.low.abs().max(self.high.abs()) * ROUNDING;
+        Self { low: self.low - slack, high: self.high + slack }
+    }
+}
+
+/// The thresholds of one pass and, in a 64-pixel word, the bits over each.
+struct Thresholds {
+    middle: f32,
+    high: f32,
+    low: f32,
+}
+
+#[derive(Default)]
+struct Counts {
+    high: u64,
+    low: u64,
+}
+
+/// Logits of one mask, ready to be enlarged.
+#[derive(Debug, Clone)]
+pub struct PreparedLogits<'a> {
+    upscaler: &'a Upscaler,
+    logits: &'a [f32],
+    /// Per grid row and word of the image.
+    bounds: Vec<Bounds>,
+}
+
+impl PreparedLogits<'_> {
+    /// The pixels with a logit over `threshold`. `threads` is how many to use at most.
+    pub fn mask(&self, threshold: f32, threads: usize) -> BitMask {
+        self.thresholded(&Thresholds { middle: threshold, high: threshold, low: threshold }, threads).0
+    }
+
+    /// The mask and, from the same pass, its area, box and stability.
+    pub fn measured_mask(&self, threshold: f32, stability_offset: f32, threads: usize) -> MeasuredMask {
+        let thresholds = Thresholds {
+            middle: threshold,
+            high: threshold + stability_offset,
+            low: threshold - stability_offset,
+        };
+        let (mask, counts) = self.thresholded(&thresholds, threads);
+        MeasuredMask {
+            area: mask.area(),
+            tight_box: mask.tight_box(),
+            area_above_high: counts.high,
+            area_above_low: counts.low,
+            mask,
+        }
+    }
+
+    /// The enlarged logits of the image rows `rows`, for soft edges; `out` takes one value per pixel of those rows.
+    pub fn logit_rows(&self, rows: Range<u32>, out: &mut [f32]) -> Result<()> {
+        let image = self.upscaler.image;
+        let expected = u64::from(rows.end.saturating_sub(rows.start)) * u64::from(image.width);
+        if rows.end > image.height || expected != out.len() as u64 {
+            return Err(MediaError::mismatch(format!(
+                "rows {}..{} of an image of {image} do not fill a buffer of {} values",
+                rows.start,
+                rows.end,
+                out.len()
+            )));
+        }
+        let mut grid_row = vec![0.0; self.upscaler.grid.width as usize + TAPS];
+        for (y, row) in rows.zip(out.chunks_exact_mut(image.width as usize)) {
+            self.lerp_down(y as usize, 0..self.upscaler.grid.width as usize, &mut grid_row);
+            self.upscaler.across.interpolate(&grid_row, 0, 0, row);
+        }
+        Ok(())
+    }
+
+    fn thresholded(&self, thresholds: &Thresholds, threads: usize) -> (BitMask, Counts) {
+        let mut mask = BitMask::new(self.upscaler.image);
+        let words_per_row = mask.words_per_row();
+        let height = self.upscaler.image.height as usize;
+        let rows_per_band = height.div_ceil(threads.clamp(1, height));
+        let bands = mask.words_mut().chunks_mut(rows_per_band * words_per_row).enumerate();
+        let band_of = |(index, words): (usize, &mut [u64])| {
+            self.threshold_rows(thresholds, index * rows_per_band, words)
+        };
+        let counts: Vec<Counts> = if rows_per_band == height {
+            bands.map(band_of).collect()
+        } else {
+            std::thread::scope(|scope| {
+                let workers: Vec<_> = bands.map(|band| scope.spawn(move || band_of(band))).collect();
+                let join = |worker: std::thread::ScopedJoinHandle<'_, Counts>| {
+                    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                };
+                workers.into_iter().map(join).collect()
+            })
+        };
+        let total = counts.iter().fold(Counts::default(), |total, counts| Counts {
+            high: total.high + counts.high,
+            low: total.low + counts.low,
+        });
+        (mask, total)
+    }
+
+    /// Fills whole rows of words from image row `first_row` on.
+    fn threshold_rows(&self, thresholds: &Thresholds, first_row: usize, words: &mut [u64]) -> Counts {
+        let upscaler = self.upscaler;
+        let words_per_row = upscaler.word_columns.len();
+        let width = upscaler.image.width as usize;
+        let mut counts = Counts::default();
+        let mut verdicts = vec![Verdict::Mixed; words_per_row];
+        let mut judged_rows = 0..0;
+        let mut grid_row = vec![0.0; upscaler.grid.width as usize + TAPS];
+        let mut pixels = [0.0f32; 64];
+        for (row_index, row) in words.chunks_exact_mut(words_per_row).enumerate() {
+            let y = first_row + row_index;
+            let grid_rows = upscaler.down.sources(y..y + 1);
+            if grid_rows != judged_rows {
+                self.judge(&grid_rows, thresholds, &mut verdicts);
+                judged_rows = grid_rows;
+            }
+            for (index, word) in row.iter_mut().enumerate() {
+                let pixel_count = (width - index * 64).min(64);
+                match verdicts[index] {
+                    Verdict::Below => {}
+                    Verdict::Above => {
+                        *word = !0 >> (64 - pixel_count);
+                        counts.high += pixel_count as u64;
+                        counts.low += pixel_count as u64;
+                    }
+                    Verdict::Mixed => {
+                        let columns = upscaler.word_columns[index].clone();
+                        self.lerp_down(y, columns.clone(), &mut grid_row);
+                        let pixels = &mut pixels[..pixel_count];
+                        upscaler.across.interpolate(&grid_row, columns.start, index * 64, pixels);
+                        let over = |threshold| bits_over(pixels, threshold);
+                        *word = over(thresholds.middle);
+                        if thresholds.high != thresholds.low {
+                            counts.high += u64::from(over(thresholds.high).count_ones());
+                            counts.low += u64::from(over(thresholds.low).count_ones());
+                        }
+                    }
+                }
+            }
+        }
+        counts
+    }
+
+    /// Decides, for image rows made of these grid rows, which words need no computing.
+    fn judge(&self, grid_rows: &Range<usize>, thresholds: &Thresholds, verdicts: &mut [Verdict]) {
+        let words_per_row = verdicts.len();
+        for (index, verdict) in verdicts.iter_mut().enumerate() {
+            let bounds = grid_rows
+                .clone()
+                .fold(Bounds::NONE, |all, row| all.and(self.bounds[row * words_per_row + index]))
+                .widened();
+            *verdict = if bounds.high <= thresholds.low {
+                Verdict::Below
+            } else if bounds.low > thresholds.high {
+                Verdict::Above
+            } else {
+                Verdict::Mixed
+            };
+        }
+    }
+
+    /// The grid columns `columns` of image row `y`, into the front of `grid_row`; what follows them there is finite.
+    fn lerp_down(&self, y: usize, columns: Range<usize>, grid_row: &mut [f32]) {
+        let grid_width = self.upscaler.grid.width as usize;
+        let (first, weights) = self.upscaler.down.at(y);
+        let last = self.upscaler.grid.height as usize - 1;
+        // Weights beyond the last row are zero; any row will do for them.
+        let rows: [&[f32]; TAPS] = std::array::from_fn(|tap| {
+            &self.logits[(first + tap).min(last) * grid_width..][..grid_width][columns.clone()]
+        });
+        let (covered, beyond) = grid_row.split_at_mut(columns.len());
+        for (column, value) in covered.iter_mut().enumerate() {
+            *value =
+                rows[0][column] * weights[0] + rows[1][column] * weights[1] + rows[2][column] * weights[2];
+        }
+        beyond[..TAPS].fill(0.0);
+    }
+}
+
+/// What is known of 64 pixels without computing them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// None is over the lowest threshold.
+    Below,
+    /// All are over the highest threshold.
+    Above,
+    Mixed,
+}
+
+multiversion! {
+    /// Bit `i` is set if value `i` is over the threshold; at most 64 values.
+    fn bits_over(values: &[f32], threshold: f32) -> u64 {
+        let mut bits = 0;
+        for (index, &value) in values.iter().enumerate() {
+            bits |= u64::from(value > threshold) << index;
+        }
+        bits
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! Writers: pictures and annotations, each file whole or not at all.
+
+mod atomic;
+mod coco;
+mod overlay;
+mod png;
+
+pub use atomic::{AtomicFile, write_atomically};
+pub use coco::{
+    CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoSegmentation, PolygonFile, PolygonPiece,
+    polygon_file, write_json,
+};
+pub use overlay::{OverlayStyle, draw_overlay, palette_colour};
+pub use png::{cut_out, write_cut_out_png, write_label_png, write_mask_png, write_rgb_png};
