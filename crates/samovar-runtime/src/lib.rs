@@ -1,1 +1,3 @@
 //! All state: devices, sessions, pre- and post-processing, automatic masks, profiling.
+
+pub mod hub;

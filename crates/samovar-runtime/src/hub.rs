@@ -1,0 +1,187 @@
+//! Fetches a model's files from the Hugging Face hub into the cache that its Python tools share.
+//!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//! use samovar_runtime::hub::{Hub, HubOptions};
+//!
+//! let hub = Hub::new(HubOptions::from_env());
+//! let folder = hub.pull("facebook/sam-vit-base", "main", &["config.json", "model.safetensors"], &mut |progress| {
+//!     eprintln!("{} {}/{}", progress.file, progress.done_bytes, progress.total_bytes);
+//!     ControlFlow::Continue(())
+//! })?;
+//! # Ok::<(), samovar_runtime::hub::HubError>(())
+//! ```
+//!
+//! One pull is one commit: the first answer fixes the commit, the other files come from it, and the ref is written
+//! after the last file is in place. Every file is checked against the checksum that the hub reports (sha256 of large
+//! files, the Git blob's sha1 of small ones) before it gets its name. A pull that stops for any reason leaves
+//! `blobs/<checksum>.incomplete`, and the next one goes on from there; so does the Python client, and the reverse.
+//!
+//! Why not the `hf-hub` crate: its releases from 1.0 on are asynchronous only (tokio, reqwest, a chunk store; some
+//! 250 crates). The last release on `ureq`, 0.5, checks no checksum, cannot be cancelled, takes any answer to a range
+//! request for the range it asked for, and reads neither `HF_TOKEN` nor `HF_HUB_CACHE`. What would be left of it is
+//! the cache layout, which is one short file here (`hub/cache.rs`).
+
+mod cache;
+mod checksum;
+mod client;
+mod download;
+mod error;
+mod options;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+pub use error::{HubError, HubErrorKind};
+pub use options::HubOptions;
+
+use cache::RepoCache;
+use checksum::Checksum;
+use client::Client;
+use error::Result;
+
+/// How far a pull is. `all_*` sum over the files of the pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The file at hand, as named in the call.
+    pub file: &'a str,
+    /// Bytes of it that are here, resumed ones included.
+    pub done_bytes: u64,
+    /// Its size.
+    pub total_bytes: u64,
+    /// Bytes of all files that are here.
+    pub all_done_bytes: u64,
+    /// Size of all files.
+    pub all_total_bytes: u64,
+}
+
+/// Told about every step of a pull; `Break` stops it and leaves a partial that the next pull resumes.
+pub type OnProgress<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+
+/// A Hugging Face hub and its cache on this machine.
+#[derive(Debug)]
+pub struct Hub {
+    options: HubOptions,
+    client: Client,
+}
+
+/// One file as the hub describes it.
+struct RemoteFile<'a> {
+    name: &'a str,
+    commit: String,
+    checksum: Checksum,
+    size: u64,
+}
+
+impl Hub {
+    /// A hub with these options. Opens no connection.
+    pub fn new(options: HubOptions) -> Self {
+        let client = Client::new(&options);
+        Self { options, client }
+    }
+
+    /// The options the hub was made with.
+    pub fn options(&self) -> &HubOptions {
+        &self.options
+    }
+
+    /// The snapshot folder of `repo_id` at `revision` (a branch, tag or commit) if it is in the cache and holds all
+    /// `files`. Never uses the network.
+    pub fn cached(&self, repo_id: &str, revision: &str, files: &[&str]) -> Option<PathBuf> {
+        RepoCache::new(&self.options.cache_dir, repo_id, revision).ok()?.snapshot_with(files)
+    }
+
+    /// The snapshot folder of `repo_id` at `revision`, with all `files` in it.
+    ///
+    /// Files in the cache are not fetched again. When all of them are there, the hub is not even asked, unless
+    /// [`HubOptions::refresh`] is set; then a branch that has moved on is followed.
+    ///
+    /// # Errors
+    ///
+    /// See [`HubErrorKind`]. Whatever went wrong, files that were complete stay, and an incomplete one is resumed by
+    /// the next call, except after [`HubErrorKind::Checksum`].
+    pub fn pull(
+        &self,
+        repo_id: &str,
+        revision: &str,
+        files: &[&str],
+        progress: &mut OnProgress<'_>,
+    ) -> Result<PathBuf> {
+        let repo = RepoCache::new(&self.options.cache_dir, repo_id, revision)?;
+        for file in files {
+            cache::check_file_name(repo_id, file)?;
+        }
+        if (!self.options.refresh || self.options.offline)
+            && let Some(folder) = repo.snapshot_with(files)
+        {
+            return Ok(folder);
+        }
+        if self.options.offline {
+            return Err(HubError::offline(repo_id, revision, &self.options.cache_dir));
+        }
+
+        let remote_files = self.describe(&repo, files)?;
+        let commit = match remote_files.first() {
+            Some(first) => first.commit.as_str(),
+            None => return Err(HubError::invalid(repo_id, "a pull names at least one file")),
+        };
+        let mut reporter = Reporter {
+            callback: progress,
+            repo_id,
+            finished_bytes: 0,
+            all_total_bytes: remote_files.iter().map(|remote| remote.size).sum(),
+        };
+        for remote in &remote_files {
+            let blob = self.fetch(&repo, remote, &mut reporter)?;
+            repo.link(commit, remote.name, &blob)?;
+            reporter.finished_bytes += remote.size;
+        }
+        repo.write_ref(commit)?;
+        Ok(repo.snapshot(commit))
+    }
+
+    /// Asks the hub for commit, checksum and size of every file; all from the commit of the first answer.
+    fn describe<'a>(&self, repo: &RepoCache<'_>, files: &[&'a str]) -> Result<Vec<RemoteFile<'a>>> {
+        let mut remote_files: Vec<RemoteFile<'a>> = Vec::with_capacity(files.len());
+        for &name in files {
+            let revision = match remote_files.first() {
+                Some(first) => first.commit.as_str(),
+                None => repo.revision,
+            };
+            let remote = self.client.describe(repo.repo_id, revision, name)?;
+            if cache::is_commit(revision) && remote.commit != revision {
+                return Err(HubError::protocol(
+                    repo.repo_id,
+                    name,
+                    format!("asked for commit {revision}, the server answered with {}", remote.commit),
+                ));
+            }
+            remote_files.push(remote);
+        }
+        Ok(remote_files)
+    }
+}
+
+/// Passes progress on and turns a `Break` into an error.
+struct Reporter<'a, 'b> {
+    callback: &'a mut OnProgress<'b>,
+    repo_id: &'a str,
+    finished_bytes: u64,
+    all_total_bytes: u64,
+}
+
+impl Reporter<'_, '_> {
+    fn report(&mut self, remote: &RemoteFile<'_>, done_bytes: u64) -> Result<()> {
+        let flow = (self.callback)(Progress {
+            file: remote.name,
+            done_bytes,
+            total_bytes: remote.size,
+            all_done_bytes: self.finished_bytes + done_bytes,
+            all_total_bytes: self.all_total_bytes,
+        });
+        match flow {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(HubError::cancelled(self.repo_id, remote.name)),
+        }
+    }
+}
