@@ -1,0 +1,199 @@
+"""Full-size parity in one command: seeded SAM ViT-B (and MobileSAM) through upstream and through `samovar forward`.
+
+    python full_size.py --samovar ../../target/release/samovar
+    python full_size.py --samovar ... --mobilesam-path DIR      MobileSAM too
+    python full_size.py --samovar ... --only original           one of: transformers, original, mobile_sam
+
+Weights are seeded, every parameter and buffer overwritten, and saved to a temporary folder (about 750 MB; --work keeps
+it and the upstream outputs for the next run). For every model and prompt case this prints, for image_embeddings,
+pred_masks and iou_scores, the largest difference over the standard deviation and the relative L2 error, and the IoU of
+the thresholded masks. The exit code is 1 if anything is beyond 1e-4 or below IoU 0.9999.
+
+`samovar forward --model M --inputs IN.safetensors --outputs OUT.safetensors` takes and gives tensors with the names and
+layouts of transformers' SamModel.forward: pixel_values [B, 3, S, S], input_points [B, P, N, 2], input_labels [B, P, N],
+input_boxes [B, P, 4], input_masks [B, 1, S/4, S/4] -> image_embeddings, pred_masks [B, P, 3, S/4, S/4], iou_scores
+[B, P, 3]. Multimask output is on, as it is by default in transformers.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import common
+from sam1 import run_original
+
+SEED = 20260110
+SIZE = 1024
+ERROR, IOU = 1e-4, 0.9999
+VIT_B = dict(
+    image_size=SIZE, patch_size=16, dim=768, depth=12, heads=12, mlp_ratio=4.0, window=14, global_blocks=[2, 5, 8, 11],
+    prompt_dim=256, mask_channels=16, decoder_mlp=2048, decoder_heads=8, iou_hidden=256)
+
+
+def prompt_cases():
+    i = lambda values: torch.tensor(values, dtype=torch.int64)
+    point = dict(input_points=torch.tensor([[[[412.5, 300.0]]]]), input_labels=i([[[1]]]))
+    box = dict(input_boxes=torch.tensor([[[100.0, 220.5, 700.0, 901.25]]]))
+    mask = dict(input_masks=5 * common.normal(SEED, "mask prompt", (1, 1, 256, 256)))
+    two = dict(
+        input_points=torch.tensor([[[[412.5, 300.0], [10.0, 1000.0]], [[700.0, 512.0], [40.0, 77.0]]]]),
+        input_labels=i([[[1, 0], [1, 1]]]))
+    return {"point": point, "box_and_mask": {**box, **mask}, "two_prompts": two}
+
+
+def pixels():
+    """Smooth colours with noise, as normalised pixels."""
+    coarse = common.normal(SEED, "coarse pixels", (1, 3, 24, 24))
+    smooth = torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bicubic", align_corners=False)
+    return (smooth + 0.2 * common.normal(SEED, "fine pixels", (1, 3, SIZE, SIZE))).clamp(-2.1, 2.6)
+
+
+# --------------------------------------------------------------------------------------------------- models
+
+
+def transformers_model():
+    from transformers import SamConfig, SamModel
+
+    model = SamModel(SamConfig(attn_implementation="sdpa")).eval()
+    common.seed_module(model, SEED)
+    return model
+
+
+def save_transformers(folder):
+    model = transformers_model()
+    model.save_pretrained(folder)
+    return model
+
+
+def original_model(hf):
+    original = common.build_original_sam(**VIT_B)
+    original.load_state_dict(common.to_original_state(hf.state_dict()), strict=True)
+    return original
+
+
+def mobile_sam_model(path):
+    sys.path.insert(0, str(path))
+    from mobile_sam import sam_model_registry
+
+    model = sam_model_registry["vit_t"]()
+    common.seed_module(model, SEED)
+    return model.eval()  # after the weights: eval() copies the attention biases
+
+
+def forward_original(model, inputs):
+    embeddings = model.image_encoder(inputs["pixel_values"])
+    return embeddings, lambda prompts: run_original(model, embeddings, True, prompts)
+
+
+def forward_transformers(model, inputs):
+    embeddings = model.get_image_embeddings(inputs["pixel_values"])
+
+    def decode(prompts):
+        out = model(image_embeddings=embeddings, **prompts)
+        return out.pred_masks, out.iou_scores
+
+    return embeddings, decode
+
+
+def prepare(work, name, mobilesam_path):
+    """The model on disk and upstream's outputs, both kept in `work`."""
+    model_path = work / {"transformers": "sam_vit_b", "original": "sam_vit_b.pth", "mobile_sam": "mobile_sam.pt"}[name]
+    expected = work / f"{name}.expected.safetensors"
+    if model_path.exists() and expected.exists():
+        return model_path, load_file(expected)
+    print(f"{name}: building, saving and running upstream", file=sys.stderr)
+    if name == "transformers":
+        model = save_transformers(model_path)
+        forward = forward_transformers
+    elif name == "original":
+        model = original_model(transformers_model())
+        torch.save(model.state_dict(), model_path)
+        forward = forward_original
+    else:
+        model = mobile_sam_model(mobilesam_path)
+        torch.save(model.state_dict(), model_path)
+        forward = forward_original
+    embeddings, decode = forward(model, {"pixel_values": pixels()})
+    tensors = {"image_embeddings": embeddings}
+    for case, prompts in prompt_cases().items():
+        masks, scores = decode(prompts)
+        tensors |= {f"{case}.pred_masks": masks, f"{case}.iou_scores": scores}
+    tensors = common.contiguous(tensors)
+    save_file(tensors, expected)
+    return model_path, tensors
+
+
+# ----------------------------------------------------------------------------------------------- comparison
+
+
+def compare(name, got, want):
+    """Prints one line; True if within bounds."""
+    if got is None or got.shape != want.shape:
+        print(f"  {name:32} expected {tuple(want.shape)}, found {None if got is None else tuple(got.shape)}")
+        return False
+    worst, relative = common.relative_errors(got, want)
+    fine = worst <= ERROR and relative <= ERROR
+    line = f"  {name:32} max/std {worst:.2e}  rel L2 {relative:.2e}"
+    if name.endswith("pred_masks"):
+        overlaps = [common.mask_iou(g > 0, w > 0) for g, w in zip(got.flatten(0, 2), want.flatten(0, 2))]
+        fine &= min(overlaps) >= IOU
+        line += f"  mask IoU {min(overlaps):.6f}"
+    print(line + ("" if fine else "   BEYOND"))
+    return fine
+
+
+def check(samovar, work, name, mobilesam_path):
+    model_path, expected = prepare(work, name, mobilesam_path)
+    print(f"{name}: {model_path.name}")
+    fine, first = True, True
+    for case, prompts in prompt_cases().items():
+        source, target = work / "in.safetensors", work / "out.safetensors"
+        save_file(common.contiguous({"pixel_values": pixels(), **prompts}), source)
+        target.unlink(missing_ok=True)
+        start = time.perf_counter()
+        command = [samovar, "forward", "--model", model_path, "--inputs", source, "--outputs", target]
+        subprocess.run([str(part) for part in command], check=True)
+        print(f"  {case}: {time.perf_counter() - start:.1f} s")
+        got = load_file(target)
+        if first:
+            fine &= compare("image_embeddings", got.get("image_embeddings"), expected["image_embeddings"])
+            first = False
+        for output in ("pred_masks", "iou_scores"):
+            fine &= compare(f"{case}.{output}", got.get(output), expected[f"{case}.{output}"])
+    return fine
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samovar", required=True, help="the binary")
+    parser.add_argument("--mobilesam-path", type=Path, help="checkout of ChaoningZhang/MobileSAM: compares it as well")
+    parser.add_argument("--only", choices=["transformers", "original", "mobile_sam"])
+    parser.add_argument("--work", type=Path, help="keep weights and upstream outputs here (default: a temporary folder)")
+    parser.add_argument("--threads", type=int, default=2, help="for upstream")
+    arguments = parser.parse_args()
+    if arguments.only == "mobile_sam" and not arguments.mobilesam_path:
+        parser.error("mobile_sam needs --mobilesam-path")
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(arguments.threads)
+    torch.set_grad_enabled(False)
+
+    names = [arguments.only] if arguments.only else ["transformers", "original"]
+    if arguments.mobilesam_path and not arguments.only:
+        names.append("mobile_sam")
+    with tempfile.TemporaryDirectory() as temporary:
+        work = arguments.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        fine = all([check(arguments.samovar, work, name, arguments.mobilesam_path) for name in names])
+    print("within bounds" if fine else f"BEYOND {ERROR:g} or IoU {IOU}")
+    sys.exit(0 if fine else 1)
+
+
+if __name__ == "__main__":
+    main()
