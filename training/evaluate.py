@@ -83,13 +83,13 @@ def run_image(net, s, img, gt, boxes, clicks, rules, out, chunk=16):
         g = gt[at:at + chunk]
         n = len(g)
         b = torch.from_numpy(boxes[at:at + chunk]) * torch.cat([k, k])
-        m, p = net.decode(feats, torch.zeros(n, 0, 2), torch.zeros(n, 0, dtype=torch.long), b, repeat=n)
+        m, p = net.decode(feats, torch.zeros(n, 0, 2), torch.zeros(n, 0, dtype=torch.long), b)
         for r in ("token_0", "best_predicted_iou_of_0_to_3") if rules == "all" else (rules[1],):
             out.setdefault(f"box/{r}", []).extend(iou_of(to_masks(choose(m, p, r)[0], s, new, (h, w)), g))
         xy, lab = next_clicks(np.zeros_like(g), g)
         pts, labs, prev = torch.from_numpy(xy)[:, None] * k, torch.from_numpy(lab)[:, None], None
         for c in range(clicks):
-            m, p = net.decode(feats, pts, labs, None, prev, repeat=n)
+            m, p = net.decode(feats, pts, labs, None, prev)
             rule = (rules if rules != "all" else (RULES[1], RULES[0]))[int(c > 0)]
             prev, _ = choose(m, p, rule)
             on = to_masks(prev, s, new, (h, w))

@@ -21,22 +21,20 @@ def count(fn, net):
 
     for m in net.modules():
         hooks.append(m.register_forward_hook(hook))
-    orig, orig_e = M.heads_attention, torch.einsum
+    orig = M.heads_attention
 
     def attention(q, k, v, heads):
         total[0] += 2 * q.shape[0] * q.shape[1] * k.shape[1] * q.shape[2]
         return orig(q, k, v, heads)
 
-    def einsum(eq, a, b):
-        total[0] += a.numel() * b.shape[2] * b.shape[3]
-        return orig_e(eq, a, b)
-
-    M.heads_attention, torch.einsum = attention, einsum
+    M.heads_attention = attention
     with torch.no_grad():
         out = fn()
-    M.heads_attention, torch.einsum = orig, orig_e
+    M.heads_attention = orig
     for h in hooks:
         h.remove()
+    if isinstance(out, tuple) and len(out) == 2:  # the product of mask vectors and pixels
+        total[0] += out[0].numel() * net.cfg.fpn_dim_4
     return 2 * total[0], out
 
 

@@ -342,7 +342,13 @@ class RefineBlock(nn.Module):
         self.depthwise, self.pointwise = nn.Conv2d(c, c, k, 1, k // 2, groups=c), nn.Conv2d(c, c, 1)
 
     def forward(self, x):
-        return x + self.pointwise(F.relu(self.depthwise(x)))
+        return x + self.pointwise(F.relu(self.depthwise(x), inplace=True))
+
+
+def add_per_image(x, t):
+    """x [P, C, H, W] + t [B, C, H, W] of each prompt's image; the memory layout of x is kept."""
+    b = t.shape[0]
+    return (x.unflatten(0, (b, x.shape[0] // b)) + t[:, None]).flatten(0, 1)
 
 
 class MaskDecoder(nn.Module):
@@ -362,24 +368,24 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = FeedForward(d, cfg.iou_head_hidden_dim, n)
 
     def forward(self, emb, h8, h4, image_pe, sparse, dense_map, dense_emb):
-        """emb [P, D, h, w], h8, h4 [P, ...] repeated per prompt, image_pe [D, h, w], sparse [P, T, D],
-        dense_map [P, 4, 4h, 4w], dense_emb [P, D, h, w] -> masks [P, 4, 4h, 4w], iou [P, 4]."""
-        p, d, h, w = emb.shape
+        """emb [B, D, h, w], h8, h4 [B, ...], image_pe [D, h, w], sparse [P, T, D], dense_map [P, 4, 4h, 4w],
+        dense_emb [P, D, h, w], P a multiple of B (image-major) -> masks [P, 4, 4h, 4w], iou [P, 4]."""
+        p, d, h, w = dense_emb.shape
         out_tok = torch.cat([self.iou_token.weight, self.mask_tokens.weight])[None].expand(p, -1, -1)
         tokens = torch.cat([out_tok, sparse], 1)
-        image = (emb + dense_emb).flatten(2).transpose(1, 2)
+        image = add_per_image(dense_emb, emb).flatten(2).transpose(1, 2)
         q, k = self.transformer(tokens, image, image_pe.flatten(1).t()[None])
         x = k.transpose(1, 2).view(p, d, h, w)
-        x = self.upscale_conv1(x) + h8 + self.dense_conv8(dense_map)
+        x = add_per_image(self.upscale_conv1(x), h8) + self.dense_conv8(dense_map)
         x = F.gelu(self.upscale_layer_norm(x))
         for b in self.refine_8:
             x = b(x)
-        x = F.relu(self.upscale_conv2(x) + h4 + self.dense_conv4(dense_map))
+        x = F.relu(add_per_image(self.upscale_conv2(x), h4) + self.dense_conv4(dense_map), inplace=True)
         for b in self.refine_4:
             x = b(x)
         hyper = torch.stack([m(q[:, 1 + i]) for i, m in enumerate(self.output_hypernetworks_mlps)], 1)
-        masks = torch.einsum("pnc,pchw->pnhw", hyper, x)
-        return masks, self.iou_prediction_head(q[:, 0]).sigmoid()
+        masks = x.permute(0, 2, 3, 1).flatten(1, 2) @ hyper.transpose(1, 2)  # [P, 16hw, 4]
+        return masks.transpose(1, 2).reshape(p, self.n, 4 * h, 4 * w), self.iou_prediction_head(q[:, 0]).sigmoid()
 
 
 class Nano(nn.Module):
@@ -405,8 +411,8 @@ class Nano(nn.Module):
         pe = self.shared_image_embedding.grid(pixels.shape[-1] // 16)
         return self.vision_encoder(pixels, pe)
 
-    def decode(self, feats, points, labels, boxes=None, masks=None, repeat=None, tokens=None):
-        """feats of B images; prompts of P = B * repeat (image-major), or P = any with B = 1.
+    def decode(self, feats, points, labels, boxes=None, masks=None, tokens=None):
+        """feats of B images; P prompts, a multiple of B, image-major.
 
         points [P, N, 2] (input pixels), labels [P, N], boxes [P, 4] or None, masks [P, S/4, S/4] or None.
         tokens: optional (coords [P, T, 2], labels [P, T]) with labels 2 and 3 for box corners, which
@@ -428,10 +434,8 @@ class Nano(nn.Module):
         dmap = dense_prompt(points, labels, boxes, masks, grid * 4, cfg.click_sigma, cfg.mask_clamp)
         dmap = dmap.contiguous(memory_format=torch.channels_last)
         demb = self.prompt_encoder.mask_embed(dmap)
-        r = repeat or p // emb.shape[0]
-        rep = (lambda t: t) if r == 1 else (lambda t: t.repeat_interleave(r, 0))
         pe = self.shared_image_embedding.grid(grid)
-        return self.mask_decoder(rep(emb), rep(h8), rep(h4), pe, sparse, dmap, demb)
+        return self.mask_decoder(emb, h8, h4, pe, sparse, dmap, demb)
 
 
 def init_weights(m):

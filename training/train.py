@@ -29,11 +29,11 @@ def arguments():
     a = argparse.ArgumentParser()
     a.add_argument("--data", default="../shared/data")
     a.add_argument("--out", default="runs/nano")
-    a.add_argument("--phases", default="256x8x4:50,384x5x4:32,512x3x4:14")
-    a.add_argument("--lr", type=float, default=8e-4)
+    a.add_argument("--phases", default="256x8x4:55,384x5x4:26")
+    a.add_argument("--lr", type=float, default=1e-3)
     a.add_argument("--min-lr", type=float, default=2e-5)
     a.add_argument("--trunk-lr", type=float, default=0.25, help="factor on the trunk's learning rate")
-    a.add_argument("--warmup", type=int, default=250)
+    a.add_argument("--warmup", type=int, default=150)
     a.add_argument("--ema", type=float, default=0.998)
     a.add_argument("--freeze-blocks", type=int, default=3)
     a.add_argument("--seed", type=int, default=0)
@@ -133,7 +133,7 @@ def train_step(net, b, rng, rounds, extra):
     log = {}
     for r in range(rounds):
         pts, labs = pr.dense()
-        masks, iou_pred = net.decode(held, pts, labs, pr.dense_box, pr.mask, repeat=k, tokens=pr.tokens())
+        masks, iou_pred = net.decode(held, pts, labs, pr.dense_box, pr.mask, tokens=pr.tokens())
         loss, iou = mask_losses(up2(masks), gt, weights)
         one_click = (~pr.is_box) & (pr.kind == D.CLICK) & (r == 0) & (extra == 0)
         multi = loss[:, 1:].min(1).values
