@@ -24,6 +24,8 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod image;
 pub mod mask;
 pub mod resize;

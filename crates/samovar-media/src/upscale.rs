@@ -287,12 +287,14 @@ impl PreparedLogits<'_> {
                         self.lerp_down(y, columns.clone(), &mut grid_row);
                         let pixels = &mut pixels[..pixel_count];
                         upscaler.across.interpolate(&grid_row, columns.start, index * 64, pixels);
-                        let over = |threshold| bits_over(pixels, threshold);
-                        *word = over(thresholds.middle);
-                        if thresholds.high != thresholds.low {
-                            counts.high += u64::from(over(thresholds.high).count_ones());
-                            counts.low += u64::from(over(thresholds.low).count_ones());
-                        }
+                        *word = bits_over(pixels, thresholds.middle);
+                        // Without an offset, and for a mask alone, all three are the same.
+                        let area_over = |threshold| match threshold == thresholds.middle {
+                            true => u64::from(word.count_ones()),
+                            false => u64::from(bits_over(pixels, threshold).count_ones()),
+                        };
+                        counts.high += area_over(thresholds.high);
+                        counts.low += area_over(thresholds.low);
                     }
                 }
             }
