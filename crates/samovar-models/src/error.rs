@@ -1,7 +1,7 @@
 //! What can go wrong between a configuration and a mask.
 
 /// Result of everything in this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Errors of models.
 #[derive(Debug, thiserror::Error)]

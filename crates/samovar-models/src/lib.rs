@@ -17,12 +17,15 @@
 //! Everything runs through [`samovar_tensor::Device`], so the same code computes, or tells beforehand what computing
 //! takes (see [`samovar_tensor::Device::plan`] and [`samovar_weights::ShapeSource`]). Maps are channels last.
 
+mod blocks;
 mod catalogue;
 mod config;
 mod error;
+mod families;
 mod model;
+mod prompt_map;
 
 pub use catalogue::{CATALOGUE, CatalogueEntry};
 pub use config::{Family, ModelConfig};
 pub use error::{Error, Result};
-pub use model::{ImageFeatures, MaskPrediction, Model, Preprocessing, PromptBatch};
+pub use model::{ImageFeatures, MaskChoice, MaskPrediction, MaskRule, Model, Preprocessing, PromptBatch};

@@ -1,9 +1,16 @@
 //! A model on a device: weights in, features and masks out.
 
+use std::sync::Arc;
+
 use samovar_tensor::{Device, Tensor};
 use samovar_weights::WeightSource;
+use serde::Deserialize;
 
-use crate::{Error, ModelConfig, Result};
+use crate::blocks::loader::Loader;
+use crate::config::Kind;
+use crate::families::original::Named;
+use crate::families::{Parts, mobile_sam, nano, sam1};
+use crate::{Error, Family, ModelConfig, Result};
 
 /// How pixels become a model's input: the longest side is resized to `input_size`, pixels are normalised, and the rest
 /// of the square (right and bottom) is padded with zeros after that.
@@ -17,10 +24,35 @@ pub struct Preprocessing {
     pub std: [f32; 3],
 }
 
+/// Which of the predicted masks is the answer to a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum MaskChoice {
+    /// The single mask (`multimask: false`).
+    #[serde(rename = "token_0")]
+    Single,
+    /// The one of the three masks (`multimask: true`) with the best predicted IoU.
+    #[serde(rename = "best_predicted_iou_of_1_to_3")]
+    BestOfMultimask,
+    /// The best of all four.
+    #[serde(rename = "best_predicted_iou_of_0_to_3")]
+    BestOfAll,
+}
+
+/// Which mask a model's authors recommend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct MaskRule {
+    /// For exactly one foreground click and nothing else, which may mean a thing or its parts.
+    pub one_click: MaskChoice,
+    /// For every other prompt.
+    pub otherwise: MaskChoice,
+}
+
 /// A model, ready to run on the device it was loaded for. Cheap to clone.
 #[derive(Clone)]
 pub struct Model {
-    preprocessing: Preprocessing,
+    parts: Arc<Parts>,
+    family: Family,
+    mask_rule: MaskRule,
 }
 
 impl Model {
@@ -30,26 +62,53 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Weights`] for a missing or misshapen tensor, [`Error::Tensor`] when memory runs out.
-    pub fn load(_device: &Device, _config: &ModelConfig, _weights: &dyn WeightSource) -> Result<Model> {
-        Err(Error::Config("not loaded yet".into()))
+    pub fn load(device: &Device, config: &ModelConfig, weights: &dyn WeightSource) -> Result<Model> {
+        let named = Named::new(weights)?;
+        let loader = Loader::new(device, named.source());
+        let sam_rule = MaskRule { one_click: MaskChoice::BestOfMultimask, otherwise: MaskChoice::Single };
+        let (parts, mask_rule) = match &config.kind {
+            Kind::Sam(config) => (sam1::load(&loader, config)?, sam_rule),
+            Kind::MobileSam(config) => (mobile_sam::load(&loader, config)?, sam_rule),
+            Kind::Nano(config) => (nano::load(&loader, config)?, config.mask_rule),
+        };
+        Ok(Model { parts: Arc::new(parts), family: config.family(), mask_rule })
+    }
+
+    /// The model's family.
+    pub fn family(&self) -> Family {
+        self.family
     }
 
     /// How pixels become this model's input.
     pub fn preprocessing(&self) -> &Preprocessing {
-        &self.preprocessing
+        &self.parts.preprocessing
+    }
+
+    /// Which of the predicted masks to take.
+    pub fn mask_rule(&self) -> MaskRule {
+        self.mask_rule
     }
 
     /// Side of the square of low-resolution mask logits (256 for SAM).
     pub fn low_res_side(&self) -> usize {
-        self.preprocessing.input_size / 4
+        self.parts.prompt_encoder.low_res_side()
     }
 
     /// Encodes normalised pixels `[B, S, S, 3]`.
     ///
     /// # Errors
     /// [`Error::Input`] for another shape, [`Error::Tensor`] when memory runs out.
-    pub fn encode(&self, _device: &Device, _pixels: &Tensor) -> Result<ImageFeatures> {
-        Err(Error::Config("not loaded yet".into()))
+    pub fn encode(&self, device: &Device, pixels: &Tensor) -> Result<ImageFeatures> {
+        let side = self.parts.preprocessing.input_size;
+        match *pixels.dims() {
+            [batch, height, width, 3] if batch > 0 && height == side && width == side => {}
+            _ => {
+                let what =
+                    format!("pixels of shape {}, expected [images, {side}, {side}, 3]", pixels.shape());
+                return Err(Error::Input(what));
+            }
+        }
+        self.parts.encoder.encode(&device.stage("encoder"), pixels)
     }
 
     /// Predicts masks for prompts on one encoded image.
@@ -58,11 +117,24 @@ impl Model {
     /// [`Error::Input`] when features or prompts do not fit the model, [`Error::Tensor`] when memory runs out.
     pub fn decode(
         &self,
-        _device: &Device,
-        _features: &ImageFeatures,
-        _prompts: &PromptBatch,
+        device: &Device,
+        features: &ImageFeatures,
+        prompts: &PromptBatch,
     ) -> Result<MaskPrediction> {
-        Err(Error::Config("not loaded yet".into()))
+        let device = &device.stage("decoder");
+        let grid = self.low_res_side() / 4;
+        match *features.embedding.dims() {
+            [1, height, width, _] if height == grid && width == grid => {}
+            _ => {
+                let what = format!(
+                    "features of shape {}, expected those of one image, [1, {grid}, {grid}, channels]",
+                    features.embedding.shape()
+                );
+                return Err(Error::Input(what));
+            }
+        }
+        let encoded = self.parts.prompt_encoder.encode(device, &features.embedding, prompts)?;
+        self.parts.mask_decoder.forward(device, features, encoded, prompts.prompts, prompts.multimask)
     }
 }
 
@@ -84,7 +156,7 @@ impl ImageFeatures {
         let of_image = |tensor: &Tensor| tensor.narrow(index, 1);
         Ok(ImageFeatures {
             embedding: of_image(&self.embedding)?,
-            high_res: self.high_res.iter().map(of_image).collect::<std::result::Result<_, _>>()?,
+            high_res: self.high_res.iter().map(of_image).collect::<Result<_, _>>()?,
         })
     }
 

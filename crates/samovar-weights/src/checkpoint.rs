@@ -1,56 +1,289 @@
 //! A weight file, opened: its table of contents, with the values still in the mapped bytes.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use samovar_tensor::{Shape, Tensor};
+use memmap2::Mmap;
+use samovar_tensor::{DType, Shape, Tensor, WeightBytes};
 
-use crate::{Error, Result, WeightSource};
+use crate::{Error, Result, WeightSource, looks_like, safetensors_file, torch_file};
+
+/// Most shards an index may name; the largest published models have a few hundred.
+const MAX_SHARDS: usize = 1024;
+/// Most bytes an index file may have.
+const MAX_INDEX_BYTES: u64 = 16 << 20;
 
 /// The tensors of a weight file.
 pub struct Checkpoint {
     origin: String,
+    contents: Contents,
+}
+
+/// Table of contents of one file.
+#[derive(Default)]
+pub(crate) struct Contents {
+    pub(crate) tensors: BTreeMap<String, Entry>,
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+/// Where a tensor lies.
+pub(crate) enum Entry {
+    /// Values that can be read.
+    Readable(Stored),
+    /// Values that cannot; the model may well not need them.
+    Unreadable(String),
+}
+
+/// A stretch of values; its bounds have been checked.
+pub(crate) struct Stored {
+    pub(crate) bytes: Arc<dyn WeightBytes>,
+    pub(crate) offset_bytes: usize,
+    pub(crate) shape: Shape,
+    pub(crate) dtype: DType,
+    /// Distance of neighbours along each dimension in elements, when the values are not contiguous.
+    pub(crate) strides: Option<Vec<usize>>,
 }
 
 impl Checkpoint {
-    /// Opens a weight file: `.safetensors`, `model.safetensors.index.json` with its shards, or a PyTorch zip file.
+    /// Opens a weight file: `.safetensors`, an `….index.json` with its shards, a PyTorch zip file, or a folder with
+    /// `model.safetensors`, its index or `pytorch_model.bin`.
+    ///
+    /// The file is mapped into memory; it must not be changed while the checkpoint or its tensors live.
     ///
     /// # Errors
     /// Any [`Error`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Err(Error::malformed(&path.as_ref().display().to_string(), "not read yet"))
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        if path.is_dir() {
+            let known = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
+            let file = known.iter().map(|name| path.join(name)).find(|file| file.is_file());
+            let file = file.ok_or_else(|| {
+                Error::malformed(
+                    &origin,
+                    format!("no weights in this folder; expected one of {}", known.join(", ")),
+                )
+            })?;
+            return Self::open(file);
+        }
+        let contents = if origin.ends_with(".index.json") {
+            read_sharded(path, &origin)?
+        } else {
+            read(&origin, map(path, &origin)?)?
+        };
+        Ok(Self { origin, contents })
     }
 
     /// Reads the bytes of a weight file; `origin` names them in messages.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub fn from_bytes(origin: &str, _bytes: Vec<u8>) -> Result<Self> {
-        Err(Error::malformed(origin, "not read yet"))
+    pub fn from_bytes(origin: &str, bytes: Vec<u8>) -> Result<Self> {
+        Ok(Self { origin: origin.to_owned(), contents: read(origin, Arc::new(bytes))? })
     }
 
     /// Reads the bytes of a weight file that is part of the program.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub fn from_static(origin: &str, _bytes: &'static [u8]) -> Result<Self> {
-        Err(Error::malformed(origin, "not read yet"))
+    pub fn from_static(origin: &str, bytes: &'static [u8]) -> Result<Self> {
+        Ok(Self { origin: origin.to_owned(), contents: read(origin, Arc::new(Static(bytes)))? })
+    }
+
+    fn hint(&self) -> Box<str> {
+        match looks_like::model_of(self.contents.tensors.keys().map(String::as_str)) {
+            Some(model) => format!("; the file looks like {model}").into(),
+            None => "".into(),
+        }
+    }
+
+    fn entry(&self, name: &str) -> Result<&Stored> {
+        match self.contents.tensors.get(name) {
+            Some(Entry::Readable(stored)) => Ok(stored),
+            Some(Entry::Unreadable(why)) => Err(Error::unsupported(&self.origin, name, why)),
+            None => {
+                Err(Error::Missing { file: self.origin.clone(), tensor: name.to_owned(), hint: self.hint() })
+            }
+        }
+    }
+
+    /// The tensor `name` in whatever shape it has.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Unsupported`].
+    pub fn any_tensor(&self, name: &str) -> Result<Tensor> {
+        let stored = self.entry(name)?;
+        stored.tensor().map_err(|what| Error::unsupported(&self.origin, name, what))
     }
 }
 
 impl WeightSource for Checkpoint {
-    fn tensor(&self, name: &str, _shape: &[usize]) -> Result<Tensor> {
-        Err(Error::unsupported(&self.origin, name, "not read yet"))
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let stored = self.entry(name)?;
+        if stored.shape.dims() != shape {
+            return Err(Error::ShapeMismatch {
+                file: self.origin.clone(),
+                tensor: name.to_owned(),
+                expected: shape.to_vec(),
+                found: stored.shape.dims().to_vec(),
+                hint: self.hint(),
+            });
+        }
+        stored.tensor().map_err(|what| Error::unsupported(&self.origin, name, what))
     }
 
-    fn shape(&self, _name: &str) -> Option<Shape> {
-        None
+    fn shape(&self, name: &str) -> Option<Shape> {
+        match self.contents.tensors.get(name)? {
+            Entry::Readable(stored) => Some(stored.shape),
+            Entry::Unreadable(_) => None,
+        }
     }
 
     fn names(&self) -> Vec<String> {
-        Vec::new()
+        self.contents.tensors.keys().cloned().collect()
+    }
+
+    fn metadata(&self, key: &str) -> Option<String> {
+        self.contents.metadata.get(key).cloned()
     }
 
     fn origin(&self) -> String {
         self.origin.clone()
     }
 }
+
+impl Stored {
+    fn tensor(&self) -> std::result::Result<Tensor, String> {
+        let Some(strides) = &self.strides else {
+            let bytes = Arc::clone(&self.bytes);
+            return Tensor::from_weights(bytes, self.offset_bytes, self.shape, self.dtype)
+                .map_err(|error| error.to_string());
+        };
+        // A transposed or sliced view: the values are gathered in the order of the shape.
+        let size = self.dtype.size_bytes();
+        let source = self.bytes.bytes();
+        let mut dense = Vec::with_capacity(self.shape.len() * size);
+        let mut index = vec![0; self.shape.rank()];
+        for _ in 0..self.shape.len() {
+            let element: usize = index.iter().zip(strides).map(|(i, stride)| i * stride).sum();
+            let start = self.offset_bytes + element * size;
+            dense.extend_from_slice(&source[start..start + size]);
+            for (i, &dim) in index.iter_mut().zip(self.shape.dims()).rev() {
+                *i += 1;
+                if *i < dim {
+                    break;
+                }
+                *i = 0;
+            }
+        }
+        Tensor::from_weights(Arc::new(dense), 0, self.shape, self.dtype).map_err(|error| error.to_string())
+    }
+}
+
+/// A memory map as bytes for tensors.
+struct Mapped(Mmap);
+
+impl WeightBytes for Mapped {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Bytes of the program itself.
+struct Static(&'static [u8]);
+
+impl WeightBytes for Static {
+    fn bytes(&self) -> &[u8] {
+        self.0
+    }
+}
+
+fn map(path: &Path, origin: &str) -> Result<Arc<dyn WeightBytes>> {
+    let file = File::open(path).map_err(|error| Error::io(origin, error))?;
+    let metadata = file.metadata().map_err(|error| Error::io(origin, error))?;
+    if !metadata.is_file() {
+        return Err(Error::malformed(origin, "not a regular file"));
+    }
+    if metadata.len() == 0 {
+        return Err(Error::malformed(origin, "the file is empty; download it again"));
+    }
+    // SAFETY: the map is read only. Nobody may change the file while it is mapped, which `open` documents; checkpoints
+    // are downloaded once and then read.
+    let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io(origin, error))?;
+    Ok(Arc::new(Mapped(map)))
+}
+
+fn read(origin: &str, bytes: Arc<dyn WeightBytes>) -> Result<Contents> {
+    let head = bytes.bytes();
+    let is_tar = head.get(257..262) == Some(b"ustar");
+    if head.starts_with(b"PK") {
+        torch_file::read(origin, bytes)
+    } else if head.get(8) == Some(&b'{') {
+        safetensors_file::read(origin, bytes)
+    } else if is_tar || matches!(head, [0x80, 0x02..=0x05, ..]) {
+        Err(Error::malformed(
+            origin,
+            "a PyTorch file of the format before 1.6, which is not read; convert it once with PyTorch: \
+             torch.save(torch.load(file, weights_only=True), new_file)",
+        ))
+    } else if head.starts_with(b"version https://git-lfs") {
+        Err(Error::malformed(origin, "a Git LFS pointer, not the weights; fetch them with `git lfs pull`"))
+    } else if head.first() == Some(&b'<') {
+        Err(Error::malformed(origin, "a web page, not weights; the download went wrong"))
+    } else {
+        Err(Error::malformed(
+            origin,
+            "neither safetensors nor a PyTorch zip file; truncated or another format",
+        ))
+    }
+}
+
+/// Reads `….index.json` and the shards it names, all beside it.
+fn read_sharded(index_path: &Path, origin: &str) -> Result<Contents> {
+    let mut text = String::new();
+    let file = File::open(index_path).map_err(|error| Error::io(origin, error))?;
+    file.take(MAX_INDEX_BYTES).read_to_string(&mut text).map_err(|error| Error::io(origin, error))?;
+    let index: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| Error::malformed(origin, format!("not an index of shards: {error}")))?;
+    let weight_map = index.get("weight_map").and_then(|map| map.as_object());
+    let weight_map = weight_map
+        .ok_or_else(|| Error::malformed(origin, "not an index of shards: no object `weight_map`"))?;
+    let mut shards: BTreeMap<&str, Contents> = BTreeMap::new();
+    let mut contents = Contents::default();
+    for (tensor, file) in weight_map {
+        let file = file.as_str().filter(|file| is_plain_name(file)).ok_or_else(|| {
+            Error::malformed(
+                origin,
+                format!("tensor `{tensor}`: {file} is not the name of a file beside the index"),
+            )
+        })?;
+        if !shards.contains_key(file) {
+            if shards.len() == MAX_SHARDS {
+                return Err(Error::malformed(origin, format!("more than {MAX_SHARDS} shards")));
+            }
+            let path = index_path.with_file_name(file);
+            let shard_origin = path.display().to_string();
+            shards.insert(file, read(&shard_origin, map(&path, &shard_origin)?)?);
+        }
+        let entry = shards.get_mut(file).and_then(|shard| shard.tensors.remove(tensor));
+        let entry = entry.ok_or_else(|| {
+            Error::malformed(origin, format!("tensor `{tensor}` is not in its shard {file}"))
+        })?;
+        contents.tensors.insert(tensor.clone(), entry);
+    }
+    for shard in shards.into_values() {
+        contents.metadata.extend(shard.metadata);
+    }
+    Ok(contents)
+}
+
+fn is_plain_name(file: &str) -> bool {
+    !file.is_empty() && file != "." && file != ".." && !file.contains(['/', '\\', ':', '\0'])
+}
+
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;

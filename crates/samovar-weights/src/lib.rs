@@ -14,6 +14,7 @@
 
 mod checkpoint;
 mod error;
+mod looks_like;
 mod rename;
 mod safetensors_file;
 mod source;

@@ -1,7 +1,11 @@
 //! Writing tensors: safetensors, f32, whole or not at all.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::path::Path;
+
+use safetensors::{Dtype, View, serialize_to_file};
 
 use crate::{Error, Result};
 
@@ -16,14 +20,72 @@ pub struct WriteTensor<'a> {
     pub values: &'a [f32],
 }
 
-/// Writes tensors to a safetensors file. The file appears complete or not at all.
+/// Writes tensors to a safetensors file. The file appears complete or not at all: it is written beside its place and
+/// then moved there.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Malformed`] when a shape does not fit its values or a name occurs twice.
 pub fn write_safetensors(
     path: impl AsRef<Path>,
-    _tensors: &[WriteTensor],
-    _metadata: &BTreeMap<String, String>,
+    tensors: &[WriteTensor],
+    metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
-    Err(Error::malformed(&path.as_ref().display().to_string(), "not written yet"))
+    let path = path.as_ref();
+    let origin = path.display().to_string();
+    let mut names = BTreeSet::new();
+    for tensor in tensors {
+        let elements = tensor.shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
+        if elements != Some(tensor.values.len()) {
+            let (name, shape, len) = (&tensor.name, &tensor.shape, tensor.values.len());
+            return Err(Error::malformed(
+                &origin,
+                format!("tensor `{name}`: {len} values for shape {shape:?}"),
+            ));
+        }
+        if !names.insert(&tensor.name) {
+            return Err(Error::malformed(&origin, format!("two tensors `{}`", tensor.name)));
+        }
+    }
+    let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let file_name = file_name.ok_or_else(|| Error::malformed(&origin, "not the name of a file"))?;
+    // The process id keeps two writers of the same file apart.
+    let partial = path.with_file_name(format!(".{file_name}.{}.partial", std::process::id()));
+    let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let metadata = (!metadata.is_empty()).then_some(metadata);
+    let views = tensors.iter().map(|tensor| (tensor.name.as_str(), Values(tensor)));
+    let written = serialize_to_file(views, metadata, &partial)
+        .map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(error) => Error::io(&origin, error),
+            other => Error::malformed(&origin, other.to_string()),
+        })
+        .and_then(|()| fs::rename(&partial, path).map_err(|error| Error::io(&origin, error)));
+    if written.is_err() {
+        // Nothing is left behind; that the partial file may never have existed is no second error.
+        let _ = fs::remove_file(&partial);
+    }
+    written
 }
+
+struct Values<'a>(&'a WriteTensor<'a>);
+
+impl View for Values<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.0.values)
+    }
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -1,0 +1,241 @@
+//! The mask decoder: prompts and image through the two-way transformer, then masks by a product of token and pixel.
+
+use samovar_tensor::{
+    Activation, Conv2d, Conv2dGeometry, ConvTranspose2d, Device, Epilogue, LayerNorm, Linear, Tensor,
+};
+
+use super::loader::Loader;
+use super::mlp::{Head, HeadConfig};
+use super::prompt_encoder::EncodedPrompts;
+use super::two_way::{TwoWayConfig, TwoWayTransformer};
+use crate::model::{ImageFeatures, MaskPrediction};
+use crate::prompt_map::CLICK_MAP_CHANNELS;
+use crate::{Error, Result};
+
+/// Dimensions of a [`MaskDecoder`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct MaskDecoderConfig {
+    pub(crate) transformer: TwoWayConfig,
+    /// Masks of an ambiguous prompt; one more token stands for the single mask.
+    pub(crate) multimask_outputs: usize,
+    /// Channels after the first and the second doubling of the map.
+    pub(crate) upscale_channels: [usize; 2],
+    pub(crate) upscale_epsilon: f32,
+    /// After the second doubling.
+    pub(crate) upscale_activation: Activation,
+    pub(crate) iou_depth: usize,
+    pub(crate) iou_hidden: usize,
+    /// After the IoU head: nothing in SAM, a sigmoid in nano.
+    pub(crate) iou_activation: Activation,
+    pub(crate) detail: Option<DetailConfig>,
+}
+
+/// What nano's decoder adds to SAM's: finer maps of image and prompts at every doubling, and refinement after it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DetailConfig {
+    /// Refinement blocks after the first and the second doubling.
+    pub(crate) refine_blocks: [usize; 2],
+    pub(crate) refine_kernel: usize,
+}
+
+pub(crate) struct MaskDecoder {
+    config: MaskDecoderConfig,
+    /// IoU token and mask tokens, `[1, 1 + masks, C]`.
+    output_tokens: Tensor,
+    transformer: TwoWayTransformer,
+    upscale_conv1: ConvTranspose2d,
+    upscale_layer_norm: LayerNorm,
+    upscale_conv2: ConvTranspose2d,
+    hypernetworks: Vec<Head>,
+    iou_head: Head,
+    /// For the first and the second doubling.
+    details: Option<[Detail; 2]>,
+}
+
+/// Layers of a number of mask heads in all published models and in both upstreams.
+const HYPERNETWORK_DEPTH: usize = 3;
+
+impl MaskDecoder {
+    /// `positions: [1, h·w, C]` are those of the image tokens.
+    pub(crate) fn load(loader: &Loader, config: &MaskDecoderConfig, positions: &Tensor) -> Result<Self> {
+        let channels = config.transformer.channels;
+        let masks = config.multimask_outputs + 1;
+        let [first, second] = config.upscale_channels;
+        let tokens = [
+            loader.tensor("iou_token.weight", &[1, channels])?,
+            loader.tensor("mask_tokens.weight", &[masks, channels])?,
+        ];
+        let output_tokens = loader.device.stage("load").concat(&[&tokens[0], &tokens[1]], 0)?;
+        let hypernetwork = |i: usize| {
+            let (inputs, hidden, outputs, depth) = (channels, channels, second, HYPERNETWORK_DEPTH);
+            let config = HeadConfig { inputs, hidden, outputs, depth, last: Activation::Identity };
+            Head::load(&loader.at(format!("output_hypernetworks_mlps.{i}")), config)
+        };
+        let iou = HeadConfig {
+            inputs: channels,
+            hidden: config.iou_hidden,
+            outputs: masks,
+            depth: config.iou_depth,
+            last: config.iou_activation,
+        };
+        let details = config.detail.as_ref().map(|detail| {
+            let coarse = Conv2dGeometry::same(3).stride(2);
+            let fine = Conv2dGeometry::same(3);
+            let [blocks_8, blocks_4] = detail.refine_blocks;
+            let kernel = detail.refine_kernel;
+            Ok::<_, Error>([
+                Detail::load(loader, ["dense_conv8", "refine_8"], first, coarse, blocks_8, kernel)?,
+                Detail::load(loader, ["dense_conv4", "refine_4"], second, fine, blocks_4, kernel)?,
+            ])
+        });
+        Ok(Self {
+            config: config.clone(),
+            output_tokens: output_tokens.reshape([1, 1 + masks, channels])?,
+            transformer: TwoWayTransformer::load(&loader.at("transformer"), &config.transformer, positions)?,
+            upscale_conv1: loader.conv_transpose2d("upscale_conv1", channels, first, 2)?,
+            upscale_layer_norm: loader.layer_norm("upscale_layer_norm", first, config.upscale_epsilon)?,
+            upscale_conv2: loader.conv_transpose2d("upscale_conv2", first, second, 2)?,
+            hypernetworks: (0..masks).map(hypernetwork).collect::<Result<_>>()?,
+            iou_head: Head::load(&loader.at("iou_prediction_head"), iou)?,
+            details: details.transpose()?,
+        })
+    }
+
+    /// Masks for the prompts of one image.
+    pub(crate) fn forward(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        prompts: EncodedPrompts,
+        count: usize,
+        multimask: bool,
+    ) -> Result<MaskPrediction> {
+        let EncodedPrompts { tokens, image, map } = prompts;
+        let tokens = match tokens {
+            Some(tokens) => device.concat(&[&self.output_tokens, &tokens], 1)?,
+            None => device.concat(&vec![&self.output_tokens; count], 0)?,
+        };
+        let (tokens, image) = self.transformer.forward(device, &tokens, image)?;
+        let masks = self.masks(multimask);
+        let iou_scores = self.iou_scores(device, &tokens, masks.clone())?;
+        let pixels = self.upscale(device, features, image, map.as_ref())?;
+        let logits = self.product(device, &tokens, &pixels, masks)?;
+        Ok(MaskPrediction { logits, iou_scores })
+    }
+
+    /// Which of the mask tokens are asked for.
+    fn masks(&self, multimask: bool) -> std::ops::Range<usize> {
+        if multimask { 1..1 + self.config.multimask_outputs } else { 0..1 }
+    }
+
+    /// Predicted IoU of some masks, `[P, M]`. Needs the tokens alone, so it can come before any mask is made.
+    fn iou_scores(&self, device: &Device, tokens: &Tensor, masks: std::ops::Range<usize>) -> Result<Tensor> {
+        let iou_token = device.slice(tokens, 1, 0, 1)?;
+        let scores = self.iou_head.forward(device, &iou_token)?;
+        let scores = device.slice(&scores, 2, masks.start, masks.len())?;
+        let prompts = tokens.dims()[0];
+        Ok(scores.reshape([prompts, masks.len()])?)
+    }
+
+    /// Image tokens `[P, h·w, C]` to a map at four times the side, `[P, 4h, 4w, channels]`.
+    fn upscale(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        image: Tensor,
+        map: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let [_, height, width, channels] = features.embedding.shape().fixed("mask decoder")?;
+        let x = image.reshape([image.dims()[0], height, width, channels])?;
+        drop(image);
+        let details = match (&self.details, map) {
+            (Some([coarse, fine]), Some(map)) => Some(([coarse, fine], map)),
+            _ => None,
+        };
+        let Some((details, map)) = details else {
+            let x = device.conv_transpose2d(&x, &self.upscale_conv1, &Epilogue::NONE)?;
+            let x = device.layer_norm(&x, &self.upscale_layer_norm, Activation::Gelu)?;
+            let activation = Epilogue::act(self.config.upscale_activation);
+            return Ok(device.conv_transpose2d(&x, &self.upscale_conv2, &activation)?);
+        };
+        let [Some(high_res_8), Some(high_res_4)] = [features.high_res.first(), features.high_res.get(1)]
+        else {
+            return Err(Error::Input("features without their finer maps; of another model?".into()));
+        };
+        let [coarse, fine] = details;
+        let detail = device.conv2d(map, &coarse.dense, &Epilogue::add(high_res_8))?;
+        let x = device.conv_transpose2d(&x, &self.upscale_conv1, &Epilogue::add(&detail))?;
+        let x = device.layer_norm(&x, &self.upscale_layer_norm, Activation::Gelu)?;
+        let x = coarse.refine(device, x)?;
+        let detail = device.conv2d(map, &fine.dense, &Epilogue::add(high_res_4))?;
+        let activation = Epilogue::add_then_act(&detail, self.config.upscale_activation);
+        let x = device.conv_transpose2d(&x, &self.upscale_conv2, &activation)?;
+        fine.refine(device, x)
+    }
+
+    /// Mask logits `[P, M, side, side]`: each mask token's vector against every pixel's.
+    fn product(
+        &self,
+        device: &Device,
+        tokens: &Tensor,
+        pixels: &Tensor,
+        masks: std::ops::Range<usize>,
+    ) -> Result<Tensor> {
+        let count = masks.len();
+        let vectors = masks.map(|mask| {
+            // The IoU token comes before the mask tokens.
+            let token = device.slice(tokens, 1, 1 + mask, 1)?;
+            self.hypernetworks[mask].forward(device, &token)
+        });
+        let vectors = vectors.collect::<Result<Vec<_>>>()?;
+        let vectors = device.concat(&vectors.iter().collect::<Vec<_>>(), 1)?;
+        let [prompts, height, width, channels] = pixels.shape().fixed("mask decoder")?;
+        let pixels = pixels.reshape([prompts, height * width, channels])?;
+        let logits = device.matmul_transposed(&vectors, &pixels)?;
+        Ok(logits.reshape([prompts, count, height, width])?)
+    }
+}
+
+/// Detail at one scale.
+struct Detail {
+    /// Reads the map of prompts.
+    dense: Conv2d,
+    blocks: Vec<Refine>,
+}
+
+/// `x + pointwise(relu(depthwise(x)))`
+struct Refine {
+    depthwise: Conv2d,
+    pointwise: Linear,
+}
+
+impl Detail {
+    fn load(
+        loader: &Loader,
+        [dense, refine]: [&str; 2],
+        channels: usize,
+        geometry: Conv2dGeometry,
+        blocks: usize,
+        kernel: usize,
+    ) -> Result<Self> {
+        let depthwise = Conv2dGeometry::same(kernel).depthwise(channels);
+        let block = |i: usize| {
+            let block = loader.at(format!("{refine}.{i}"));
+            Ok(Refine {
+                depthwise: block.conv2d("depthwise", channels, channels, depthwise, true)?,
+                pointwise: block.pointwise("pointwise", channels, channels, true)?,
+            })
+        };
+        Ok(Self {
+            dense: loader.conv2d(dense, CLICK_MAP_CHANNELS, channels, geometry, true)?,
+            blocks: (0..blocks).map(block).collect::<Result<_>>()?,
+        })
+    }
+
+    fn refine(&self, device: &Device, x: Tensor) -> Result<Tensor> {
+        self.blocks.iter().try_fold(x, |x, block| {
+            let y = device.conv2d(&x, &block.depthwise, &Epilogue::act(Activation::Relu))?;
+            Ok(device.linear(&y, &block.pointwise, &Epilogue::add(&x))?)
+        })
+    }
+}

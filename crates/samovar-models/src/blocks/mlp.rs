@@ -1,0 +1,72 @@
+//! Multi-layer perceptrons: the two-layer one of transformer blocks, and SAM's heads with ReLU between layers.
+
+use samovar_tensor::{Activation, Device, Epilogue, Linear, Tensor};
+
+use super::loader::Loader;
+use crate::Result;
+
+/// `lin2(act(lin1(x))) + residual`
+pub(crate) struct Mlp {
+    lin1: Linear,
+    lin2: Linear,
+    activation: Activation,
+}
+
+impl Mlp {
+    /// `names` are those of the two layers: `lin1`, `lin2` in SAM, `fc1`, `fc2` in TinyViT.
+    pub(crate) fn load(
+        loader: &Loader,
+        names: [&str; 2],
+        channels: usize,
+        hidden: usize,
+        activation: Activation,
+    ) -> Result<Self> {
+        let lin1 = loader.linear(names[0], channels, hidden)?;
+        let lin2 = loader.linear(names[1], hidden, channels)?;
+        Ok(Self { lin1, lin2, activation })
+    }
+
+    pub(crate) fn forward(&self, device: &Device, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let hidden = device.linear(x, &self.lin1, &Epilogue::act(self.activation))?;
+        Ok(device.linear(&hidden, &self.lin2, &Epilogue::add(residual))?)
+    }
+}
+
+/// `proj_in`, `layers.0`, …, `proj_out` with ReLU between them.
+pub(crate) struct Head {
+    layers: Vec<Linear>,
+    last: Activation,
+}
+
+/// Dimensions of a [`Head`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadConfig {
+    pub(crate) inputs: usize,
+    pub(crate) hidden: usize,
+    pub(crate) outputs: usize,
+    /// Number of layers, at least 2.
+    pub(crate) depth: usize,
+    /// After the last layer.
+    pub(crate) last: Activation,
+}
+
+impl Head {
+    pub(crate) fn load(loader: &Loader, config: HeadConfig) -> Result<Self> {
+        let HeadConfig { inputs, hidden, outputs, depth, last } = config;
+        let mut layers = vec![loader.linear("proj_in", inputs, hidden)?];
+        for i in 0..depth.saturating_sub(2) {
+            layers.push(loader.linear(&format!("layers.{i}"), hidden, hidden)?);
+        }
+        layers.push(loader.linear("proj_out", hidden, outputs)?);
+        Ok(Self { layers, last })
+    }
+
+    pub(crate) fn forward(&self, device: &Device, x: &Tensor) -> Result<Tensor> {
+        let mut x = x.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            let activation = if i + 1 == self.layers.len() { self.last } else { Activation::Relu };
+            x = device.linear(&x, layer, &Epilogue::act(activation))?;
+        }
+        Ok(x)
+    }
+}

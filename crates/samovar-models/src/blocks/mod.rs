@@ -1,0 +1,12 @@
+//! Building blocks shared by the families: each takes its dimensions as a config, its weights by name, and a device.
+
+pub(crate) mod loader;
+pub(crate) mod mask_decoder;
+pub(crate) mod mlp;
+pub(crate) mod mobile_net;
+pub(crate) mod neck;
+pub(crate) mod position;
+pub(crate) mod prompt_encoder;
+pub(crate) mod tiny_vit;
+pub(crate) mod two_way;
+pub(crate) mod vit;

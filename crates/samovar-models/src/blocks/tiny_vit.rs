@@ -1,0 +1,282 @@
+//! TinyViT: convolutions first, then window attention with a learned bias per distance. Batch norms are folded into
+//! their convolutions when the model is loaded.
+
+use samovar_tensor::{
+    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear, Rows,
+    Tensor, TokenLayout,
+};
+
+use super::loader::Loader;
+use super::mlp::Mlp;
+use super::neck::Neck;
+use crate::Result;
+
+/// Dimensions of a [`TinyVit`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TinyVitConfig {
+    pub(crate) image_size: usize,
+    /// The first stage consists of convolutions, the others of attention.
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) output_channels: usize,
+    pub(crate) epsilon: f32,
+}
+
+/// Dimensions of one stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stage {
+    pub(crate) channels: usize,
+    pub(crate) depth: usize,
+    /// Hidden channels of the convolution block or of the MLP.
+    pub(crate) hidden: usize,
+    /// Not used in the first stage.
+    pub(crate) heads: usize,
+    /// Window side; not used in the first stage.
+    pub(crate) window: usize,
+}
+
+/// Side of the depthwise kernels.
+const LOCAL_KERNEL: usize = 3;
+
+impl TinyVitConfig {
+    /// Cells along each side of the result. The stem halves twice, every merge but the last halves once.
+    pub(crate) fn grid(&self) -> usize {
+        let merges = self.stages.len().saturating_sub(2) as u32;
+        self.image_size >> (2 + merges)
+    }
+}
+
+pub(crate) struct TinyVit {
+    stem: [Conv2d; 2],
+    convolutions: Vec<ConvolutionBlock>,
+    merges: Vec<Merge>,
+    stages: Vec<Vec<AttentionBlock>>,
+    neck: Neck,
+}
+
+impl TinyVit {
+    pub(crate) fn load(loader: &Loader, config: &TinyVitConfig) -> Result<Self> {
+        let stages = &config.stages;
+        let first = stages[0];
+        let halve = Conv2dGeometry::same(LOCAL_KERNEL).stride(2);
+        let stem = loader.at("patch_embed.seq");
+        let layer = |stage: usize| loader.at(format!("layers.{stage}"));
+        let block = |stage: usize, index: usize| layer(stage).at(format!("blocks.{index}"));
+        let merge = |i: usize| {
+            // Upstream keeps the size at the last merge of all its models.
+            let stride = if i + 2 == stages.len() { 1 } else { 2 };
+            Merge::load(&layer(i).at("downsample"), stages[i].channels, stages[i + 1].channels, stride)
+        };
+        let attention_stage = |stage: usize| {
+            let blocks = (0..stages[stage].depth)
+                .map(|index| AttentionBlock::load(&block(stage, index), stages[stage], config.epsilon));
+            blocks.collect::<Result<Vec<_>>>()
+        };
+        Ok(Self {
+            stem: [
+                folded_conv(&stem, "0", 3, first.channels / 2, halve)?,
+                folded_conv(&stem, "2", first.channels / 2, first.channels, halve)?,
+            ],
+            convolutions: (0..first.depth)
+                .map(|index| ConvolutionBlock::load(&block(0, index), first))
+                .collect::<Result<_>>()?,
+            merges: (0..stages.len() - 1).map(merge).collect::<Result<_>>()?,
+            stages: (1..stages.len()).map(attention_stage).collect::<Result<_>>()?,
+            neck: Neck::load(&loader.at("neck"), stages[stages.len() - 1].channels, config.output_channels)?,
+        })
+    }
+
+    /// Pixels `[B, S, S, 3]` to `[B, h, w, output_channels]`.
+    pub(crate) fn forward(&self, device: &Device, pixels: &Tensor) -> Result<Tensor> {
+        let x = device.conv2d(pixels, &self.stem[0], &Epilogue::act(Activation::Gelu))?;
+        let mut x = device.conv2d(&x, &self.stem[1], &Epilogue::NONE)?;
+        for block in &self.convolutions {
+            x = block.forward(device, x)?;
+        }
+        for (merge, stage) in self.merges.iter().zip(&self.stages) {
+            x = merge.forward(device, x)?;
+            for block in stage {
+                x = block.forward(device, x)?;
+            }
+        }
+        self.neck.forward(device, &x)
+    }
+}
+
+fn folded_conv(
+    loader: &Loader,
+    name: &str,
+    inputs: usize,
+    outputs: usize,
+    geometry: Conv2dGeometry,
+) -> Result<Conv2d> {
+    let (weight, bias) = loader.conv_bn(name, inputs, outputs, geometry)?;
+    Ok(loader.device.load_conv2d(&weight, Some(&bias), geometry)?)
+}
+
+fn folded_pointwise(loader: &Loader, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+    let (weight, bias) = loader.conv_bn(name, inputs, outputs, Conv2dGeometry::patches(1))?;
+    Ok(loader.device.load_linear(&weight.reshape([outputs, inputs])?, Some(&bias))?)
+}
+
+/// MBConv: widen, depthwise, narrow, add, activate.
+struct ConvolutionBlock {
+    conv1: Linear,
+    conv2: Conv2d,
+    conv3: Linear,
+}
+
+impl ConvolutionBlock {
+    fn load(loader: &Loader, stage: Stage) -> Result<Self> {
+        let Stage { channels, hidden, .. } = stage;
+        let depthwise = Conv2dGeometry::same(LOCAL_KERNEL).depthwise(hidden);
+        Ok(Self {
+            conv1: folded_pointwise(loader, "conv1", channels, hidden)?,
+            conv2: folded_conv(loader, "conv2", hidden, hidden, depthwise)?,
+            conv3: folded_pointwise(loader, "conv3", hidden, channels)?,
+        })
+    }
+
+    fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
+        let y = device.linear(&x, &self.conv1, &Epilogue::act(Activation::Gelu))?;
+        let y = device.conv2d(&y, &self.conv2, &Epilogue::act(Activation::Gelu))?;
+        Ok(device.linear(&y, &self.conv3, &Epilogue::add_then_act(&x, Activation::Gelu))?)
+    }
+}
+
+/// Patch merging: from one stage's channels (and size) to the next one's.
+struct Merge {
+    conv1: Linear,
+    conv2: Conv2d,
+    conv3: Linear,
+}
+
+impl Merge {
+    fn load(loader: &Loader, inputs: usize, outputs: usize, stride: usize) -> Result<Self> {
+        let depthwise = Conv2dGeometry::same(LOCAL_KERNEL).stride(stride).depthwise(outputs);
+        Ok(Self {
+            conv1: folded_pointwise(loader, "conv1", inputs, outputs)?,
+            conv2: folded_conv(loader, "conv2", outputs, outputs, depthwise)?,
+            conv3: folded_pointwise(loader, "conv3", outputs, outputs)?,
+        })
+    }
+
+    fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
+        let x = device.linear(&x, &self.conv1, &Epilogue::act(Activation::Gelu))?;
+        let x = device.conv2d(&x, &self.conv2, &Epilogue::act(Activation::Gelu))?;
+        Ok(device.linear(&x, &self.conv3, &Epilogue::NONE)?)
+    }
+}
+
+struct AttentionBlock {
+    norm: LayerNorm,
+    qkv: Linear,
+    /// What norm and `qkv` make of a padding token, which is zero *before* the norm.
+    padding: Tensor,
+    /// `[heads, window², window²]`.
+    bias: Tensor,
+    proj: Linear,
+    local: Conv2d,
+    mlp_norm: LayerNorm,
+    mlp: Mlp,
+    stage: Stage,
+}
+
+impl AttentionBlock {
+    fn load(loader: &Loader, stage: Stage, epsilon: f32) -> Result<Self> {
+        let Stage { channels, hidden, heads, window, .. } = stage;
+        let attention = loader.at("attn");
+        let norm = attention.layer_norm("norm", channels, epsilon)?;
+        let qkv = load_qkv(&attention, channels, heads)?;
+        // The norm of a zero token is its shift.
+        let shift = loader.device.load(&attention.raw("norm.bias", &[channels])?)?.reshape([1, channels])?;
+        let padding = loader.device.linear(&shift, &qkv, &Epilogue::NONE)?;
+        let local = Conv2dGeometry::same(LOCAL_KERNEL).depthwise(channels);
+        let mlp = loader.at("mlp");
+        Ok(Self {
+            norm,
+            qkv,
+            padding,
+            bias: load_bias(&attention, heads, window)?,
+            proj: attention.linear("proj", channels, channels)?,
+            local: folded_conv(loader, "local_conv", channels, channels, local)?,
+            mlp_norm: mlp.layer_norm("norm", channels, epsilon)?,
+            mlp: Mlp::load(&mlp, ["fc1", "fc2"], channels, hidden, Activation::Gelu)?,
+            stage,
+        })
+    }
+
+    fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
+        let [batch, height, width, channels] = x.shape().fixed("attention")?;
+        let normed = device.layer_norm(&x, &self.norm, Activation::Identity)?;
+        let qkv = device.linear(&normed, &self.qkv, &Epilogue::NONE)?;
+        drop(normed);
+        let Stage { heads, window, .. } = self.stage;
+        let head_channels = channels / heads;
+        let attended = device.attention(&Attention {
+            q: Rows::columns(&qkv, 0),
+            k: Rows::columns(&qkv, channels),
+            v: Rows::columns(&qkv, 2 * channels),
+            heads,
+            head_channels,
+            value_channels: head_channels,
+            scale: 1.0 / (head_channels as f32).sqrt(),
+            layout: TokenLayout::Windows {
+                batch,
+                grid: [height, width],
+                window,
+                padding: Some(&self.padding),
+            },
+            bias: AttentionBias::Table(&self.bias),
+        })?;
+        drop(qkv);
+        let x = device.linear(&attended, &self.proj, &Epilogue::add(&x))?;
+        let x = device.conv2d(&x, &self.local, &Epilogue::NONE)?;
+        let normed = device.layer_norm(&x, &self.mlp_norm, Activation::Identity)?;
+        self.mlp.forward(device, &normed, &x)
+    }
+}
+
+/// Upstream's rows go head by head (q, k, v of the first head, then of the second); the operators want all queries, all
+/// keys, all values.
+fn load_qkv(attention: &Loader, channels: usize, heads: usize) -> Result<Linear> {
+    let weight = attention.raw("qkv.weight", &[3 * channels, channels])?;
+    let bias = attention.raw("qkv.bias", &[3 * channels])?;
+    let head_channels = channels / heads;
+    let reorder = |tensor: &Tensor, row: usize| {
+        let values = tensor.to_f32_vec()?;
+        let mut ordered = Vec::with_capacity(values.len());
+        for part in 0..3 {
+            for head in 0..heads {
+                let first = (head * 3 + part) * head_channels * row;
+                ordered.extend_from_slice(&values[first..first + head_channels * row]);
+            }
+        }
+        Ok(ordered)
+    };
+    let ordered_weight = attention.derived(&[3 * channels, channels], || reorder(&weight, channels))?;
+    let ordered_bias = attention.derived(&[3 * channels], || reorder(&bias, 1))?;
+    Ok(attention.device.load_linear(&ordered_weight, Some(&ordered_bias))?)
+}
+
+/// The bias of a pair of tokens is looked up by their vertical and horizontal distance, both without sign.
+fn load_bias(attention: &Loader, heads: usize, window: usize) -> Result<Tensor> {
+    // Upstream numbers distances in the order in which pairs of tokens meet them first, which for a square window is
+    // row by row.
+    let distances = attention.raw("attention_biases", &[heads, window * window])?;
+    let tokens = window * window;
+    let table = attention.derived(&[heads, tokens, tokens], || {
+        let by_distance = distances.to_f32_vec()?;
+        let mut table = Vec::with_capacity(heads * tokens * tokens);
+        for head in by_distance.chunks_exact(tokens) {
+            for query in 0..tokens {
+                for key in 0..tokens {
+                    let dy = (query / window).abs_diff(key / window);
+                    let dx = (query % window).abs_diff(key % window);
+                    table.push(head[dy * window + dx]);
+                }
+            }
+        }
+        Ok(table)
+    })?;
+    Ok(attention.device.load(&table)?)
+}

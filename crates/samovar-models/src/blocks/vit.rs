@@ -1,0 +1,172 @@
+//! ViTDet's plain vision transformer: windowed and global attention with decomposed relative positions.
+
+use samovar_tensor::{
+    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear, Rows,
+    Tensor, TokenLayout,
+};
+
+use super::loader::Loader;
+use super::mlp::Mlp;
+use super::neck::Neck;
+use crate::{Error, Result};
+
+/// Dimensions of a [`Vit`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct VitConfig {
+    pub(crate) image_size: usize,
+    pub(crate) patch_size: usize,
+    pub(crate) channels: usize,
+    pub(crate) depth: usize,
+    pub(crate) heads: usize,
+    pub(crate) mlp_channels: usize,
+    /// Window side of the blocks that are not global; 0 makes all of them global.
+    pub(crate) window: usize,
+    pub(crate) global_blocks: Vec<usize>,
+    pub(crate) output_channels: usize,
+    pub(crate) epsilon: f32,
+    pub(crate) qkv_bias: bool,
+    pub(crate) absolute_positions: bool,
+    pub(crate) relative_positions: bool,
+}
+
+impl VitConfig {
+    /// Tokens along each side of the image.
+    pub(crate) fn grid(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+
+    /// Window side of a block, or `None` when it is global.
+    fn window_of(&self, block: usize) -> Option<usize> {
+        (self.window > 0 && !self.global_blocks.contains(&block)).then_some(self.window)
+    }
+}
+
+pub(crate) struct Vit {
+    patch_embed: Conv2d,
+    positions: Option<Tensor>,
+    blocks: Vec<Block>,
+    neck: Neck,
+}
+
+impl Vit {
+    pub(crate) fn load(loader: &Loader, config: &VitConfig) -> Result<Self> {
+        let VitConfig { channels, patch_size, .. } = *config;
+        let grid = config.grid();
+        let geometry = Conv2dGeometry::patches(patch_size);
+        let positions =
+            config.absolute_positions.then(|| loader.tensor("pos_embed", &[1, grid, grid, channels]));
+        let blocks = (0..config.depth).map(|i| Block::load(&loader.at(format!("layers.{i}")), config, i));
+        Ok(Self {
+            patch_embed: loader.conv2d("patch_embed.projection", 3, channels, geometry, true)?,
+            positions: positions.transpose()?,
+            blocks: blocks.collect::<Result<_>>()?,
+            neck: Neck::load(&loader.at("neck"), channels, config.output_channels)?,
+        })
+    }
+
+    /// Pixels `[B, S, S, 3]` to `[B, h, w, output_channels]`.
+    pub(crate) fn forward(&self, device: &Device, pixels: &Tensor) -> Result<Tensor> {
+        let positions = self.positions.as_ref().map_or(Epilogue::NONE, Epilogue::add);
+        let mut x = device.conv2d(pixels, &self.patch_embed, &positions)?;
+        for block in &self.blocks {
+            x = block.forward(device, x)?;
+        }
+        self.neck.forward(device, &x)
+    }
+}
+
+struct Block {
+    layer_norm1: LayerNorm,
+    qkv: Linear,
+    /// What `qkv` makes of a padding token, which is zero *after* the norm: its bias.
+    padding: Tensor,
+    relative: Option<[Tensor; 2]>,
+    proj: Linear,
+    layer_norm2: LayerNorm,
+    mlp: Mlp,
+    heads: usize,
+    window: Option<usize>,
+}
+
+impl Block {
+    fn load(loader: &Loader, config: &VitConfig, index: usize) -> Result<Self> {
+        let VitConfig { channels, heads, epsilon, .. } = *config;
+        let attention = loader.at("attn");
+        let window = config.window_of(index);
+        let side = window.unwrap_or(config.grid());
+        let table = |name| attention.tensor(name, &[2 * side - 1, channels / heads]);
+        let relative =
+            config.relative_positions.then(|| Ok::<_, Error>([table("rel_pos_h")?, table("rel_pos_w")?]));
+        let weight = attention.raw("qkv.weight", &[3 * channels, channels])?;
+        let bias = config.qkv_bias.then(|| attention.raw("qkv.bias", &[3 * channels])).transpose()?;
+        let padding = match &bias {
+            Some(bias) => loader.device.load(bias)?.reshape([1, 3 * channels])?,
+            None => loader.device.tensor([1, 3 * channels], |values| values.fill(0.0))?,
+        };
+        Ok(Self {
+            layer_norm1: loader.layer_norm("layer_norm1", channels, epsilon)?,
+            qkv: loader.device.load_linear(&weight, bias.as_ref())?,
+            padding,
+            relative: relative.transpose()?,
+            proj: attention.linear("proj", channels, channels)?,
+            layer_norm2: loader.layer_norm("layer_norm2", channels, epsilon)?,
+            mlp: Mlp::load(
+                &loader.at("mlp"),
+                ["lin1", "lin2"],
+                channels,
+                config.mlp_channels,
+                Activation::Gelu,
+            )?,
+            heads,
+            window,
+        })
+    }
+
+    /// Takes `x` by value: at the peak of a large model every map counts.
+    fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
+        let attended = {
+            let normed = device.layer_norm(&x, &self.layer_norm1, Activation::Identity)?;
+            let qkv = device.linear(&normed, &self.qkv, &Epilogue::NONE)?;
+            drop(normed);
+            self.attend(device, &qkv)?
+        };
+        let x = device.linear(&attended, &self.proj, &Epilogue::add(&x))?;
+        drop(attended);
+        let normed = device.layer_norm(&x, &self.layer_norm2, Activation::Identity)?;
+        self.mlp.forward(device, &normed, &x)
+    }
+
+    fn attend(&self, device: &Device, qkv: &Tensor) -> Result<Tensor> {
+        let [batch, height, width, columns] = qkv.shape().fixed("attention")?;
+        let channels = columns / 3;
+        let head_channels = channels / self.heads;
+        let (layout, grid) = match self.window {
+            Some(window) => {
+                let padding = Some(&self.padding);
+                (TokenLayout::Windows { batch, grid: [height, width], window, padding }, [window; 2])
+            }
+            None => {
+                let tokens = height * width;
+                (
+                    TokenLayout::Sequence { batch, key_batch: batch, queries: tokens, keys: tokens },
+                    [height, width],
+                )
+            }
+        };
+        let bias = match &self.relative {
+            Some([rows, columns]) => AttentionBias::RelativePosition { rows, columns, grid },
+            None => AttentionBias::None,
+        };
+        Ok(device.attention(&Attention {
+            q: Rows::columns(qkv, 0),
+            k: Rows::columns(qkv, channels),
+            v: Rows::columns(qkv, 2 * channels),
+            heads: self.heads,
+            head_channels,
+            value_channels: head_channels,
+            scale: 1.0 / (head_channels as f32).sqrt(),
+            layout,
+            bias,
+        })?)
+    }
+}

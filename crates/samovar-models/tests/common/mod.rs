@@ -1,0 +1,148 @@
+//! Goldens of the upstream Python, read and compared.
+
+#![allow(dead_code)] // Every test binary uses its own part.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use samovar_models::{ImageFeatures, MaskPrediction, Model, PromptBatch};
+use samovar_tensor::{Device, Pool, Reference, Tensor};
+use samovar_weights::{Checkpoint, WeightSource};
+
+/// The scalar reference backend, with more memory than any test needs.
+pub fn reference() -> Device {
+    Device::new(Arc::new(Reference), Pool::new(1 << 30))
+}
+
+/// A file below the repository's root.
+pub fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+/// A golden and the tolerance its manifest states.
+pub struct Golden {
+    pub folder: PathBuf,
+    pub manifest: serde_json::Value,
+}
+
+impl Golden {
+    pub fn open(name: &str) -> Self {
+        let folder = repository("dev/goldens").join(name);
+        let manifest = std::fs::read_to_string(folder.join("manifest.json"));
+        let manifest = manifest
+            .unwrap_or_else(|error| panic!("{}: {error}; see dev/goldens/README.md", folder.display()));
+        Self { folder, manifest: serde_json::from_str(&manifest).expect("a manifest is JSON") }
+    }
+
+    pub fn checkpoint(&self, file: &str) -> Checkpoint {
+        Checkpoint::open(self.folder.join(file)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Largest difference over the standard deviation, and relative L2 norm of the difference.
+    pub fn tolerance(&self) -> (f64, f64) {
+        let tolerance = &self.manifest["tolerance"];
+        (tolerance["max_abs_over_std"].as_f64().unwrap(), tolerance["relative_l2"].as_f64().unwrap())
+    }
+
+    pub fn cases(&self) -> Vec<(String, serde_json::Value)> {
+        let cases = self.manifest["cases"].as_object().expect("cases");
+        cases.iter().map(|(name, case)| (name.clone(), case.clone())).collect()
+    }
+}
+
+/// All values of a tensor of a golden file.
+pub fn values(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
+    checkpoint
+        .any_tensor(name)
+        .and_then(|tensor| Ok(tensor.to_f32_vec().unwrap()))
+        .unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The prompts of one image of a case, in transformers' layout: `[images, prompts, ..]`.
+pub fn prompts(cases: &Checkpoint, case: &str, image: usize, multimask: bool) -> PromptBatch {
+    let mut batch = PromptBatch { prompts: 1, multimask, ..PromptBatch::default() };
+    let of_image = |input: &str| {
+        let name = format!("{case}.{input}");
+        let shape = cases.shape(&name)?;
+        let tensor = cases.any_tensor(&name).unwrap().narrow(image, 1).unwrap();
+        Some((tensor.to_f32_vec().unwrap(), shape.dims()[1]))
+    };
+    if let Some((points, prompts)) = of_image("input_points") {
+        batch.points = points.as_chunks::<2>().0.to_vec();
+        batch.prompts = prompts;
+    }
+    if let Some((labels, _)) = of_image("input_labels") {
+        batch.labels = labels.iter().map(|&label| label as i32).collect();
+    }
+    if let Some((boxes, prompts)) = of_image("input_boxes") {
+        batch.boxes = boxes.as_chunks::<4>().0.to_vec();
+        batch.prompts = prompts;
+    }
+    batch.masks = of_image("input_masks").map(|(masks, _)| masks);
+    batch
+}
+
+/// Encodes the golden's pixels `[B, 3, S, S]`.
+pub fn encode(device: &Device, model: &Model, encoder: &Checkpoint) -> ImageFeatures {
+    let pixels = encoder.any_tensor("pixel_values").unwrap();
+    let pixels = device.channels_last(&pixels).unwrap();
+    model.encode(device, &pixels).unwrap()
+}
+
+/// A channels-last map in transformers' layout.
+pub fn channels_first(device: &Device, x: &Tensor) -> Vec<f32> {
+    device.channels_first(x).unwrap().to_f32_vec().unwrap()
+}
+
+/// The worst figures of a comparison so far.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Worst {
+    pub max_abs_over_std: f64,
+    pub relative_l2: f64,
+}
+
+impl Worst {
+    /// Compares, remembers, and fails beyond the tolerance.
+    pub fn compare(&mut self, what: &str, found: &[f32], expected: &[f32], tolerance: (f64, f64)) {
+        assert_eq!(found.len(), expected.len(), "{what}: number of values");
+        let n = expected.len() as f64;
+        let mean = expected.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+        let difference = || found.iter().zip(expected).map(|(&a, &b)| f64::from(a) - f64::from(b));
+        let spread = match expected.len() {
+            1 => f64::from(expected[0].abs()),
+            _ => (square(&mut expected.iter().map(|&v| f64::from(v) - mean)) / (n - 1.0)).sqrt(),
+        };
+        let max_abs = difference().map(f64::abs).fold(0.0, f64::max) / spread;
+        let norm = square(&mut expected.iter().map(|&v| f64::from(v))).sqrt();
+        let relative_l2 = square(&mut difference()).sqrt() / norm;
+        assert!(
+            max_abs <= tolerance.0 && relative_l2 <= tolerance.1,
+            "{what}: max abs over std {max_abs:.2e} (allowed {:.0e}), relative L2 {relative_l2:.2e} (allowed {:.0e})",
+            tolerance.0,
+            tolerance.1,
+        );
+        self.max_abs_over_std = self.max_abs_over_std.max(max_abs);
+        self.relative_l2 = self.relative_l2.max(relative_l2);
+    }
+}
+
+/// Compares a prediction with the tensors `{expected}.pred_masks` and `.iou_scores` of one image.
+pub fn compare_prediction(
+    worst: &mut Worst,
+    found: &MaskPrediction,
+    cases: &Checkpoint,
+    expected: &str,
+    image: usize,
+    tolerance: (f64, f64),
+) {
+    let pairs = [("pred_masks", &found.logits), ("iou_scores", &found.iou_scores)];
+    for (output, tensor) in pairs {
+        let name = format!("{expected}.{output}");
+        let golden = cases.any_tensor(&name).unwrap_or_else(|error| panic!("{error}"));
+        // [images, prompts, masks, ..] against [prompts, masks, ..]
+        assert_eq!(&golden.dims()[1..], tensor.dims(), "{name}");
+        let golden = golden.narrow(image, 1).unwrap().to_f32_vec().unwrap();
+        worst.compare(&name, &tensor.to_f32_vec().unwrap(), &golden, tolerance);
+    }
+}

@@ -1,0 +1,106 @@
+//! nano against its trainer's code, at tiny size, and the weights that ship with the library.
+
+mod common;
+
+use common::{Worst, channels_first, reference, repository};
+use samovar_models::{Family, Model, ModelConfig, PromptBatch};
+use samovar_tensor::{Shape, Tensor};
+use samovar_weights::{Checkpoint, Result, WeightSource};
+
+/// Single precision on both sides, through 20 layers; measured 2e-6.
+const TOLERANCE: (f64, f64) = (2e-5, 1e-5);
+
+/// The golden holds its weights beside the outputs, under a prefix.
+struct Below<'a>(&'a Checkpoint, &'static str);
+
+impl WeightSource for Below<'_> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.0.tensor(&format!("{}{name}", self.1), shape)
+    }
+
+    fn shape(&self, name: &str) -> Option<Shape> {
+        self.0.shape(&format!("{}{name}", self.1))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.names().iter().filter_map(|name| name.strip_prefix(self.1)).map(str::to_owned).collect()
+    }
+
+    fn metadata(&self, key: &str) -> Option<String> {
+        self.0.metadata(key)
+    }
+
+    fn origin(&self) -> String {
+        self.0.origin()
+    }
+}
+
+const CASES: [&str; 5] = ["click", "clicks_mask", "box", "box_click_mask", "not_a_point_mask"];
+
+#[test]
+fn agrees_with_the_trainer() {
+    let golden = Checkpoint::open(repository("training/golden/nano_tiny.safetensors")).unwrap();
+    let weights = Below(&golden, "weights.");
+    let config = ModelConfig::infer(&weights).unwrap();
+    assert_eq!(config.family(), Family::Nano);
+    let device = reference();
+    let model = Model::load(&device, &config, &weights).unwrap();
+    let mut worst = Worst::default();
+
+    let expected = |name: &str| golden.any_tensor(name).unwrap().to_f32_vec().unwrap();
+    let pixels = golden.any_tensor("image.pixel_values").unwrap();
+    let features = model.encode(&device, &device.channels_last(&pixels).unwrap()).unwrap();
+    let maps = [&features.embedding, &features.high_res[0], &features.high_res[1]];
+    for (map, name) in maps.into_iter().zip(["image_embedding", "high_res_8", "high_res_4"]) {
+        worst.compare(name, &channels_first(&device, map), &expected(&format!("image.{name}")), TOLERANCE);
+    }
+
+    for case in CASES {
+        let input = |name: &str| {
+            let name = format!("case.{case}.{name}");
+            golden.contains(&name).then(|| expected(&name))
+        };
+        let prompts = PromptBatch {
+            prompts: 1,
+            points: input("input_points").map_or(Vec::new(), |points| points.as_chunks::<2>().0.to_vec()),
+            labels: input("input_labels").unwrap_or_default().iter().map(|&label| label as i32).collect(),
+            boxes: input("input_boxes").map_or(Vec::new(), |boxes| boxes.as_chunks::<4>().0.to_vec()),
+            masks: input("input_masks"),
+            multimask: false,
+        };
+        let single = model.decode(&device, &features, &prompts).unwrap();
+        let multi = model.decode(&device, &features, &PromptBatch { multimask: true, ..prompts }).unwrap();
+        let both = |first: &Tensor, second: &Tensor| {
+            [first.to_f32_vec().unwrap(), second.to_f32_vec().unwrap()].concat()
+        };
+        let logits = both(&single.logits, &multi.logits);
+        worst.compare(
+            &format!("{case}: masks"),
+            &logits,
+            &expected(&format!("case.{case}.pred_masks")),
+            TOLERANCE,
+        );
+        let scores = both(&single.iou_scores, &multi.iou_scores);
+        worst.compare(
+            &format!("{case}: scores"),
+            &scores,
+            &expected(&format!("case.{case}.iou_scores")),
+            TOLERANCE,
+        );
+    }
+    println!("nano: {worst:?}");
+}
+
+#[test]
+fn shipped_weights_load() {
+    let path = repository("crates/samovar/assets/nano.safetensors");
+    let weights = Checkpoint::open(path).unwrap();
+    let config = ModelConfig::infer(&weights).unwrap();
+    assert_eq!(
+        config,
+        ModelConfig::from_catalogue("nano").unwrap(),
+        "the catalogue states what the file holds"
+    );
+    let model = Model::load(&reference(), &config, &weights).unwrap();
+    assert_eq!((model.preprocessing().input_size, model.low_res_side()), (512, 128));
+}

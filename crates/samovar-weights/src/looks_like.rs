@@ -1,0 +1,24 @@
+//! Which published model a set of tensor names belongs to: for error messages only.
+
+/// A name prefix and the model whose files have it; the first match counts.
+const SIGNS: &[(&str, &str)] = &[
+    ("mask_decoder.hf_token", "a SAM-HQ checkpoint"),
+    ("mask_decoder.hq_token", "a SAM-HQ checkpoint"),
+    ("detector_model.", "a SAM 3 checkpoint"),
+    ("detector.", "a SAM 3 checkpoint"),
+    ("image_encoder.trunk.", "a SAM 2 checkpoint (original names)"),
+    ("vision_encoder.backbone.blocks.", "a SAM 2 checkpoint (transformers names)"),
+    ("sam_mask_decoder.", "a SAM 2 checkpoint (original names)"),
+    ("image_encoder.features.", "an EdgeSAM checkpoint"),
+    ("image_encoder.layers.0.blocks.", "a MobileSAM checkpoint"),
+    ("image_encoder.blocks.", "a SAM checkpoint (original names)"),
+    ("vision_encoder.trunk.", "a samovar nano checkpoint"),
+    ("vision_encoder.layers.0.layer_norm1.", "a SAM checkpoint (transformers names)"),
+    ("text_model.encoder.", "a CLIP checkpoint"),
+    ("vision_model.encoder.", "a CLIP checkpoint"),
+];
+
+pub(crate) fn model_of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
+    let has = |prefix: &str| names.clone().any(|name| name.starts_with(prefix));
+    SIGNS.iter().find(|(prefix, _)| has(prefix)).map(|&(_, model)| model)
+}
