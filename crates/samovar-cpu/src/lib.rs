@@ -1,1 +1,189 @@
 //! The operator set of samovar-tensor, fast on CPUs: SIMD chosen at run time, threads, no global state.
+//!
+//! | module | what |
+//! |---|---|
+//! | `level`, `simd` | which instructions, and the small trait that every algorithm is written against |
+//! | `threads`, `scratch` | the team of one [`CpuKernels`], and its bounded scratch memory |
+//! | `gemm` | matrix products: packed weights, micro-kernels, epilogues |
+//! | `linear`, `convolution`, `depthwise`, `attention`, `norm`, `elementwise`, `layout`, `resize` | the operators |
+//! | `math` | exp, erf, sin and cos of vectors, with stated errors |
+
+mod attention;
+mod convolution;
+mod depthwise;
+mod elementwise;
+mod gemm;
+mod layout;
+mod level;
+mod linear;
+mod math;
+mod norm;
+mod resize;
+mod scratch;
+mod simd;
+mod threads;
+
+use std::fmt;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use samovar_tensor::{
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Kernels, LayerNorm, Linear, Packed,
+    Pool, ResizeMode, Result, Tensor,
+};
+
+pub use level::{CpuError, SimdLevel};
+
+use crate::gemm::pack::PackedMatrix;
+use crate::scratch::SCRATCH_LEN;
+use crate::simd::with_simd;
+use crate::threads::Threads;
+
+/// How to make a [`CpuKernels`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuOptions {
+    /// Threads an operator uses, the calling one included; 0 for one per processor.
+    pub threads: usize,
+    /// Instructions to use, or `None` for the best the machine has.
+    pub level: Option<SimdLevel>,
+}
+
+/// The operators on this machine's processors.
+///
+/// Threads and scratch memory belong to the instance; two instances share nothing. Calls from several threads take
+/// turns.
+pub struct CpuKernels {
+    level: SimdLevel,
+    threads: Threads,
+}
+
+impl CpuKernels {
+    /// A backend with its own threads.
+    ///
+    /// # Errors
+    /// [`CpuError::UnavailableLevel`], or [`CpuError::Thread`] when the system refuses a thread.
+    pub fn new(options: CpuOptions) -> std::result::Result<Self, CpuError> {
+        let best = SimdLevel::detect();
+        let level = options.level.unwrap_or(best);
+        if !level.is_available() {
+            return Err(CpuError::UnavailableLevel { wanted: level, best });
+        }
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            threads => threads,
+        };
+        Ok(Self { level, threads: Threads::new(threads)? })
+    }
+
+    /// The instructions in use.
+    pub fn level(&self) -> SimdLevel {
+        self.level
+    }
+
+    /// Threads an operator uses.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+}
+
+impl fmt::Debug for CpuKernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CpuKernels").field("level", &self.level).field("threads", &self.threads()).finish()
+    }
+}
+
+impl Kernels for CpuKernels {
+    fn name(&self) -> String {
+        let threads = self.threads();
+        format!("cpu {}, {threads} thread{}", self.level, if threads == 1 { "" } else { "s" })
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.threads() * SCRATCH_LEN * size_of::<f32>()
+    }
+
+    fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
+        let [outputs, inputs] = weight.shape().fixed("linear weight")?;
+        let matrix = weight.to_f32_vec()?;
+        with_simd!(self.level, s => PackedMatrix::pack(s, pool, &matrix, inputs, outputs))
+    }
+
+    fn pack_conv2d(&self, pool: &Arc<Pool>, weight: &Tensor, geometry: &Conv2dGeometry) -> Result<Packed> {
+        let [outputs, inputs, kernel, _] = weight.shape().fixed("conv2d weight")?;
+        let values = weight.to_f32_vec()?;
+        if geometry.groups > 1 {
+            return depthwise::pack(pool, &values, outputs, kernel);
+        }
+        let matrix = convolution::by_tap(&values, outputs, inputs, kernel);
+        with_simd!(self.level, s => PackedMatrix::pack(s, pool, &matrix, inputs * kernel * kernel, outputs))
+    }
+
+    fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => linear::linear(&self.threads, s, x, layer, epilogue, out))
+    }
+
+    fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        if layer.geometry.groups > 1 {
+            with_simd!(self.level, s => depthwise::conv2d(&self.threads, s, x, layer, epilogue, out))
+        } else {
+            with_simd!(self.level, s => convolution::conv2d(&self.threads, s, x, layer, epilogue, out))
+        }
+    }
+
+    fn depth_to_space(&self, x: &Tensor, factor: usize, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => elementwise::depth_to_space(&self.threads, s, x, factor, epilogue, out))
+    }
+
+    fn layer_norm(
+        &self,
+        x: &Tensor,
+        norm: &LayerNorm,
+        activation: Activation,
+        out: &mut Tensor,
+    ) -> Result<()> {
+        with_simd!(self.level, s => norm::layer_norm(&self.threads, s, x, norm, activation, out))
+    }
+
+    fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => attention::attention(&self.threads, s, attention, out))
+    }
+
+    fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => linear::matmul_transposed(&self.threads, s, a, c, out))
+    }
+
+    fn binary(
+        &self,
+        op: BinaryOp,
+        a: &Tensor,
+        b: &Tensor,
+        activation: Activation,
+        out: &mut Tensor,
+    ) -> Result<()> {
+        with_simd!(self.level, s => elementwise::binary(&self.threads, s, op, a, b, activation, out))
+    }
+
+    fn activation(&self, x: &Tensor, activation: Activation, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => elementwise::activation(&self.threads, s, x, activation, out))
+    }
+
+    fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => resize::resize(&self.threads, s, x, mode, out))
+    }
+
+    fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => elementwise::fourier_features(&self.threads, s, x, gaussian, out))
+    }
+
+    fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {
+        layout::concat(&self.threads, parts, axis, out)
+    }
+
+    fn slice(&self, x: &Tensor, axis: usize, start: usize, out: &mut Tensor) -> Result<()> {
+        layout::slice(&self.threads, x, axis, start, out)
+    }
+
+    fn transpose(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => layout::transpose(&self.threads, s, x, out))
+    }
+}

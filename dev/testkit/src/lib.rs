@@ -1,1 +1,12 @@
-//! Test kit: goldens, tolerances, generated cases; used by tests only.
+//! Test kit: tolerances, generated cases; used by tests only.
+//!
+//! [`operators::Suite`] runs every operator of a backend against the scalar reference, over one set of generated
+//! cases, and names the cases that fail. A backend's test is one line per way to run it.
+
+pub mod operators;
+mod poison;
+mod random;
+mod tolerance;
+
+pub use random::Random;
+pub use tolerance::Tolerance;

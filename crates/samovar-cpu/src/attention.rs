@@ -1,0 +1,507 @@
+//! Attention without the score matrix.
+//!
+//! A task is a block of queries of one head of one group (a batch entry or a window). It walks the keys block by
+//! block: packs keys and values, and for every strip of queries multiplies, adds the bias, takes a running softmax
+//! and accumulates the values, all in cache:
+//!
+//! ```text
+//! strip of q ─ q kᵀ ─ + bias ─ new maximum m' ─ p = exp(s − m') ─ o = o · exp(m − m') + p v     (o / Σp at the end)
+//! ```
+//!
+//! The decomposed relative position costs two small products per strip, `q R_rowᵀ` and `q R_colᵀ`, done once: with
+//! the tables stored backwards, the terms of all keys of a grid line are a contiguous piece of them.
+
+mod tokens;
+
+use samovar_tensor::{Attention, AttentionBias, Error, Result, Tensor};
+
+use crate::attention::tokens::{Group, Tokens};
+use crate::gemm::micro::{STRIP_ROWS, micro, panel_columns};
+use crate::gemm::pack::{copy_panel, pack_panel};
+use crate::gemm::{Output, copy_row};
+use crate::math::exp;
+use crate::scratch::{SCRATCH_LEN, Scratch, padded};
+use crate::simd::{Simd, put, take};
+use crate::threads::Threads;
+
+/// Most keys of a block: its keys, values and a strip of scores stay in L2 and L1.
+const BLOCK_KEYS: usize = 256;
+
+/// Most queries of a task: packing a block of keys is shared by so many.
+const BLOCK_QUERIES: usize = 224;
+
+pub(crate) fn attention<S: Simd>(threads: &Threads, s: S, a: &Attention, out: &mut Tensor) -> Result<()> {
+    let tokens = Tokens::new(a)?;
+    let head = Head::new(a)?;
+    let sizes = Sizes::new::<S>(threads.count(), &head, &tokens)?;
+    let blocks = tokens.most_queries.div_ceil(sizes.queries);
+    let stride = a.heads * a.value_channels;
+    let out = Output::new(out.f32_mut()?, stride);
+    let vectors = tokens.groups * a.heads * tokens.most_queries * tokens.keys.div_ceil(S::LANES);
+    let cycles = (vectors * (a.head_channels + a.value_channels + 16)) as u64;
+    threads.run(tokens.groups * a.heads * blocks, cycles, |task, scratch| {
+        // Blocks of a head follow each other, so that its keys are still in L3.
+        let (group, block) = (task / blocks, task % blocks);
+        let (group, index) = (tokens.group(group / a.heads), group % a.heads);
+        let first = block * sizes.queries;
+        let count = sizes.queries.min(group.queries.count().saturating_sub(first));
+        if count > 0 {
+            let mut work = Work::new::<S>(&head, &sizes, index, group, first, count, scratch);
+            s.vectorize(
+                #[inline(always)]
+                || work.run(s, out),
+            );
+        }
+    });
+    Ok(())
+}
+
+/// What all tasks have in common.
+struct Head<'a> {
+    q: Columns<'a>,
+    k: Columns<'a>,
+    v: Columns<'a>,
+    channels: usize,
+    value_channels: usize,
+    scale: f32,
+    bias: Bias<'a>,
+    padding: Option<&'a [f32]>,
+}
+
+/// Columns of a matrix.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    values: &'a [f32],
+    stride: usize,
+    first: usize,
+}
+
+enum Bias<'a> {
+    None,
+    Relative {
+        rows: &'a [f32],
+        columns: &'a [f32],
+        grid: [usize; 2],
+    },
+    /// `[heads, queries, keys]`
+    Table {
+        values: &'a [f32],
+        queries: usize,
+        keys: usize,
+    },
+}
+
+impl<'a> Head<'a> {
+    fn new(a: &Attention<'a>) -> Result<Self> {
+        let columns = |rows: &samovar_tensor::Rows<'a>| -> Result<Columns<'a>> {
+            Ok(Columns { values: rows.tensor.f32()?, stride: rows.stride(), first: rows.first_column })
+        };
+        Ok(Self {
+            q: columns(&a.q)?,
+            k: columns(&a.k)?,
+            v: columns(&a.v)?,
+            channels: a.head_channels,
+            value_channels: a.value_channels,
+            scale: a.scale,
+            bias: match a.bias {
+                AttentionBias::None => Bias::None,
+                AttentionBias::RelativePosition { rows, columns, grid } => {
+                    Bias::Relative { rows: rows.f32()?, columns: columns.f32()?, grid }
+                }
+                AttentionBias::Table(table) => {
+                    let [_, queries, keys] = table.shape().fixed("attention")?;
+                    Bias::Table { values: table.f32()?, queries, keys }
+                }
+            },
+            padding: match a.layout {
+                samovar_tensor::TokenLayout::Windows { padding: Some(row), .. } => Some(row.f32()?),
+                _ => None,
+            },
+        })
+    }
+}
+
+/// Blocks and strides, chosen so that a task fits the scratch memory.
+struct Sizes {
+    /// Queries of a task.
+    queries: usize,
+    /// Keys of a block.
+    keys: usize,
+    /// Row strides. Odd numbers of cache lines, so that the rows of a strip do not share L1 sets.
+    q_stride: usize,
+    score_stride: usize,
+    /// Whole vectors, as the kernels write them.
+    out_stride: usize,
+    /// Entries of the two tables of relative positions, in whole panels.
+    tables: [usize; 2],
+}
+
+impl Sizes {
+    fn new<S: Simd>(threads: usize, head: &Head, tokens: &Tokens) -> Result<Self> {
+        let width = panel_columns::<S>();
+        let tables = match head.bias {
+            Bias::Relative { grid, .. } => grid.map(|side| (2 * side - 1).next_multiple_of(width)),
+            _ => [0, 0],
+        };
+        let mut sizes = Self {
+            queries: 0,
+            keys: BLOCK_KEYS.min(tokens.keys.next_multiple_of(width)),
+            q_stride: odd_lines(head.channels),
+            score_stride: 0,
+            out_stride: head.value_channels.next_multiple_of(S::LANES),
+            tables,
+        };
+        loop {
+            sizes.score_stride = odd_lines(sizes.keys);
+            let fixed: usize = sizes.fixed_pieces(head, width).map(padded).iter().sum();
+            let per_query: usize = sizes.pieces_of_a_query().iter().sum();
+            // Each piece may round up by a cache line.
+            let queries = SCRATCH_LEN.saturating_sub(fixed + 8 * padded(1)) / per_query;
+            if queries >= S::ROWS.min(tokens.most_queries) {
+                sizes.queries = queries.min(BLOCK_QUERIES).min(tokens.most_queries.max(1));
+                break;
+            }
+            if sizes.keys <= width {
+                return Err(Error::Shape {
+                    op: "attention",
+                    what: format!("{} channels in one head are more than fit", head.channels),
+                });
+            }
+            sizes.keys = (sizes.keys / 2).next_multiple_of(width);
+        }
+        // Enough tasks for all threads, and whole strips.
+        let tasks = tokens.groups * tokens.heads;
+        while threads > 1
+            && sizes.queries > 4 * S::ROWS
+            && tasks * tokens.most_queries.div_ceil(sizes.queries) < 4 * threads
+        {
+            sizes.queries = sizes.queries.div_ceil(2);
+        }
+        if sizes.queries > S::ROWS {
+            let blocks = tokens.most_queries.div_ceil(sizes.queries);
+            let even = tokens.most_queries.div_ceil(blocks).next_multiple_of(S::ROWS);
+            sizes.queries = even.min(sizes.queries / S::ROWS * S::ROWS);
+        }
+        Ok(sizes)
+    }
+
+    /// Packed keys, packed values, a strip of scores, packed tables.
+    fn fixed_pieces(&self, head: &Head, width: usize) -> [usize; 4] {
+        [
+            self.keys * head.channels,
+            self.keys * head.value_channels.next_multiple_of(width),
+            STRIP_ROWS * self.score_stride,
+            (self.tables[0] + self.tables[1]) * head.channels,
+        ]
+    }
+
+    /// Query, result, terms of relative positions, maximum, sum.
+    fn pieces_of_a_query(&self) -> [usize; 5] {
+        [self.q_stride, self.out_stride, self.tables[0] + self.tables[1], 1, 1]
+    }
+}
+
+/// The smallest row stride that is an odd number of cache lines.
+fn odd_lines(len: usize) -> usize {
+    (len.div_ceil(16) | 1) * 16
+}
+
+/// One task.
+struct Work<'a> {
+    head: &'a Head<'a>,
+    sizes: &'a Sizes,
+    /// Which head.
+    index: usize,
+    group: Group,
+    /// First query of the task, and how many.
+    first: usize,
+    count: usize,
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+    scores: &'a mut [f32],
+    tables: &'a mut [f32],
+    q: &'a mut [f32],
+    out: &'a mut [f32],
+    terms: &'a mut [f32],
+    largest: &'a mut [f32],
+    sums: &'a mut [f32],
+}
+
+impl<'a> Work<'a> {
+    fn new<S: Simd>(
+        head: &'a Head<'a>,
+        sizes: &'a Sizes,
+        index: usize,
+        group: Group,
+        first: usize,
+        count: usize,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let [a, b, c, d] = sizes.fixed_pieces(head, panel_columns::<S>());
+        let [e, f, g, h, i] = sizes.pieces_of_a_query().map(|len| len * sizes.queries);
+        let [keys, values, scores, tables, q, out, terms, largest, sums] =
+            scratch.split([a, b, c, d, e, f, g, h, i]);
+        Self {
+            head,
+            sizes,
+            index,
+            group,
+            first,
+            count,
+            keys,
+            values,
+            scores,
+            tables,
+            q,
+            out,
+            terms,
+            largest,
+            sums,
+        }
+    }
+
+    #[inline(always)]
+    fn run<S: Simd>(&mut self, s: S, out: Output) {
+        self.take_queries(s);
+        if let Bias::Relative { rows, columns, .. } = self.head.bias {
+            self.relative_terms(s, rows, columns);
+        }
+        self.scale_queries(s);
+        self.largest.fill(f32::NEG_INFINITY);
+        self.sums.fill(0.0);
+        let keys = self.group.keys.count();
+        for first_key in (0..keys).step_by(self.sizes.keys) {
+            let count = self.sizes.keys.min(keys - first_key);
+            self.pack_keys(s, first_key, count);
+            for strip in (0..self.count).step_by(S::ROWS) {
+                let rows = S::ROWS.min(self.count - strip);
+                self.score(s, strip, rows, count);
+                self.soften(s, strip, rows, first_key, count);
+                self.accumulate(s, strip, rows, first_key == 0, count);
+            }
+        }
+        self.store(s, out, keys);
+    }
+
+    /// Copies the task's queries, unscaled.
+    #[inline(always)]
+    fn take_queries<S: Simd>(&mut self, s: S) {
+        let (q, channels) = (self.head.q, self.head.channels);
+        for i in 0..self.count {
+            let row = self.group.queries.row(self.first + i);
+            let from = &q.values[row * q.stride + q.first + self.index * channels..][..channels];
+            let to = &mut self.q[i * self.sizes.q_stride..][..channels];
+            // SAFETY: equal lengths.
+            unsafe { copy_row(s, from, to.as_mut_ptr()) };
+        }
+    }
+
+    /// The products of all queries with both tables. The tables are packed backwards, see [`Work::add_relative`].
+    #[inline(always)]
+    fn relative_terms<S: Simd>(&mut self, s: S, rows: &[f32], columns: &[f32]) {
+        let width = panel_columns::<S>();
+        let channels = self.head.channels;
+        let terms_stride = self.sizes.tables[0] + self.sizes.tables[1];
+        let mut first = 0;
+        for (table, len) in [(rows, self.sizes.tables[0]), (columns, self.sizes.tables[1])] {
+            let entries = table.len() / channels;
+            for start in (0..len).step_by(width) {
+                let packed = &mut self.tables[(first + start) * channels..][..width * channels];
+                let entry = |j| table[(entries - 1 - start - j) * channels..][..channels].as_ptr();
+                // SAFETY: entries have as many channels; the piece has a panel's size.
+                unsafe { pack_panel(s, width.min(entries - start), channels, entry, packed.as_mut_ptr()) };
+            }
+            first += len;
+        }
+        for strip in (0..self.count).step_by(S::ROWS) {
+            let rows = S::ROWS.min(self.count - strip);
+            let q = self.q[strip * self.sizes.q_stride..].as_ptr();
+            for start in (0..terms_stride).step_by(width) {
+                let packed = self.tables[start * channels..].as_ptr();
+                let to = self.terms[strip * terms_stride + start..].as_mut_ptr();
+                // SAFETY: strips of queries and terms lie inside their pieces.
+                unsafe {
+                    let kernel = micro::<S>(rows, 2);
+                    kernel(s, channels, q, self.sizes.q_stride, packed, to, terms_stride, false);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn scale_queries<S: Simd>(&mut self, s: S) {
+        let scale = s.splat(self.head.scale);
+        // The stride is whole vectors; what lies behind the channels does not matter.
+        for chunk in self.q[..self.count * self.sizes.q_stride].chunks_exact_mut(S::LANES) {
+            // SAFETY: a whole vector.
+            unsafe { s.store(chunk.as_mut_ptr(), s.mul(s.load(chunk.as_ptr()), scale)) };
+        }
+    }
+
+    /// Packs a block of keys (transposed) and values.
+    #[inline(always)]
+    fn pack_keys<S: Simd>(&mut self, s: S, first: usize, count: usize) {
+        let width = panel_columns::<S>();
+        let head = self.head;
+        let row = |columns: Columns<'a>, channels: usize, key: usize| -> *const f32 {
+            let row = match self.group.keys.row_or_padding(key) {
+                Some(row) => &columns.values[row * columns.stride..][..columns.stride],
+                None => head.padding.expect("checked: windows over the edge come with a padding row"),
+            };
+            row[columns.first + self.index * channels..][..channels].as_ptr()
+        };
+        for start in (0..count).step_by(width) {
+            let to = self.keys[start * head.channels..][..width * head.channels].as_mut_ptr();
+            let key = |j| row(head.k, head.channels, first + start + j);
+            // SAFETY: rows of as many channels, into a panel's size.
+            unsafe { pack_panel(s, width.min(count - start), head.channels, key, to) };
+        }
+        for channel in (0..head.value_channels).step_by(width) {
+            let to = self.values[channel * self.sizes.keys..][..width * count].as_mut_ptr();
+            let value = |i| row(head.v, head.value_channels, first + i).wrapping_add(channel);
+            // SAFETY: rows of as many channels, into a panel's size.
+            unsafe { copy_panel(s, width.min(head.value_channels - channel), count, value, to) };
+        }
+    }
+
+    /// `scores = q kᵀ` for a strip of queries.
+    #[inline(always)]
+    fn score<S: Simd>(&mut self, s: S, strip: usize, rows: usize, count: usize) {
+        let width = panel_columns::<S>();
+        let q = self.q[strip * self.sizes.q_stride..].as_ptr();
+        for start in (0..count).step_by(width) {
+            let kernel = micro::<S>(rows, (count - start).min(width).div_ceil(S::LANES));
+            let keys = self.keys[start * self.head.channels..].as_ptr();
+            let to = self.scores[start..].as_mut_ptr();
+            // SAFETY: strips and panels lie inside their pieces.
+            unsafe {
+                kernel(
+                    s,
+                    self.head.channels,
+                    q,
+                    self.sizes.q_stride,
+                    keys,
+                    to,
+                    self.sizes.score_stride,
+                    false,
+                );
+            }
+        }
+    }
+
+    /// Adds the bias, then turns scores into weights relative to the largest score so far.
+    #[inline(always)]
+    fn soften<S: Simd>(&mut self, s: S, strip: usize, rows: usize, first_key: usize, count: usize) {
+        let whole = count.next_multiple_of(S::LANES);
+        for r in 0..rows {
+            let query = strip + r;
+            self.add_bias(s, r, query, first_key, count);
+            let scores = &mut self.scores[r * self.sizes.score_stride..][..whole];
+            scores[count..].fill(f32::NEG_INFINITY);
+            // SAFETY (all blocks): whole vectors of the row.
+            let mut largest = s.splat(f32::NEG_INFINITY);
+            for i in (0..whole).step_by(S::LANES) {
+                largest = s.max(largest, unsafe { s.load(scores.as_ptr().add(i)) });
+            }
+            let before = self.largest[query];
+            let now = before.max(s.largest(largest));
+            let (shift, mut sum) = (s.splat(now), s.splat(0.0));
+            for i in (0..whole).step_by(S::LANES) {
+                unsafe {
+                    let weight = exp(s, s.sub(s.load(scores.as_ptr().add(i)), shift));
+                    sum = s.add(sum, weight);
+                    s.store(scores.as_mut_ptr().add(i), weight);
+                }
+            }
+            let kept = (before - now).exp();
+            self.largest[query] = now;
+            self.sums[query] = self.sums[query] * kept + s.sum(sum);
+            if first_key > 0 && kept != 1.0 {
+                let kept = s.splat(kept);
+                let stride = self.sizes.out_stride;
+                for chunk in self.out[query * stride..][..stride].chunks_exact_mut(S::LANES) {
+                    unsafe { s.store(chunk.as_mut_ptr(), s.mul(s.load(chunk.as_ptr()), kept)) };
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_bias<S: Simd>(&mut self, s: S, r: usize, query: usize, first_key: usize, count: usize) {
+        let position = self.group.queries.position(self.first + query);
+        let scores = &mut self.scores[r * self.sizes.score_stride..][..count];
+        match self.head.bias {
+            Bias::None => {}
+            Bias::Table { values, queries, keys } => {
+                let row = &values[(self.index * queries + position) * keys + first_key..][..count];
+                add_row(s, scores, 0.0, row);
+            }
+            Bias::Relative { grid: [height, width], .. } => {
+                // Entry `2 side − 2 − j` of a table is at `j`, so key line `k` of query line `y` is at `side − 1 − y + k`.
+                let stride = self.sizes.tables[0] + self.sizes.tables[1];
+                let terms = &self.terms[query * stride..][..stride];
+                let by_line = &terms[height - 1 - position / width..][..height];
+                let by_column = &terms[self.sizes.tables[0] + width - 1 - position % width..][..width];
+                let mut key = 0;
+                while key < count {
+                    let (line, column) = ((first_key + key) / width, (first_key + key) % width);
+                    let len = (width - column).min(count - key);
+                    add_row(s, &mut scores[key..][..len], by_line[line], &by_column[column..][..len]);
+                    key += len;
+                }
+            }
+        }
+    }
+
+    /// `out += weights · values` for a strip of queries.
+    #[inline(always)]
+    fn accumulate<S: Simd>(&mut self, s: S, strip: usize, rows: usize, first: bool, count: usize) {
+        let width = panel_columns::<S>();
+        let channels = self.head.value_channels;
+        for channel in (0..channels).step_by(width) {
+            let kernel = micro::<S>(rows, (channels - channel).min(width).div_ceil(S::LANES));
+            let values = self.values[channel * self.sizes.keys..].as_ptr();
+            let to = self.out[strip * self.sizes.out_stride + channel..].as_mut_ptr();
+            // SAFETY: strips and panels lie inside their pieces.
+            unsafe {
+                let scores = self.scores.as_ptr();
+                kernel(s, count, scores, self.sizes.score_stride, values, to, self.sizes.out_stride, !first);
+            }
+        }
+    }
+
+    /// Divides by the sums and stores the rows where they belong.
+    #[inline(always)]
+    fn store<S: Simd>(&mut self, s: S, out: Output, keys: usize) {
+        let channels = self.head.value_channels;
+        for i in 0..self.count {
+            let row = self.group.queries.row(self.first + i);
+            let from = &self.out[i * self.sizes.out_stride..][..channels];
+            // No keys, no result: the reference divides nothing by nothing.
+            let factor = if keys == 0 { f32::NAN } else { 1.0 / self.sums[i] };
+            for c in (0..channels).step_by(S::LANES) {
+                let n = S::LANES.min(channels - c);
+                // SAFETY: tasks have their own rows and heads.
+                unsafe {
+                    let value = s.mul(take(s, from.as_ptr().add(c), n), s.splat(factor));
+                    put(s, out.at(row, self.index * channels + c), value, n);
+                }
+            }
+        }
+    }
+}
+
+/// `to += number + row`
+#[inline(always)]
+fn add_row<S: Simd>(s: S, to: &mut [f32], number: f32, row: &[f32]) {
+    let (number, row) = (s.splat(number), &row[..to.len()]);
+    for i in (0..to.len()).step_by(S::LANES) {
+        let n = S::LANES.min(to.len() - i);
+        // SAFETY: `n` numbers are left of both.
+        unsafe {
+            let bias = s.add(take(s, row.as_ptr().add(i), n), number);
+            let sum = s.add(take(s, to.as_ptr().add(i), n), bias);
+            put(s, to.as_mut_ptr().add(i), sum, n);
+        }
+    }
+}

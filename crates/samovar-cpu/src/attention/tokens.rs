@@ -1,0 +1,142 @@
+//! Which rows of the operands a softmax sees: batch entries, or windows found by index.
+
+use samovar_tensor::{Attention, AttentionBias, Result, TokenLayout};
+
+/// All groups of an attention.
+pub(crate) struct Tokens {
+    layout: Layout,
+    /// Batch entries, or windows of all images.
+    pub(crate) groups: usize,
+    pub(crate) heads: usize,
+    /// Queries of the largest group.
+    pub(crate) most_queries: usize,
+    /// Keys of every group.
+    pub(crate) keys: usize,
+}
+
+enum Layout {
+    Sequence { key_batch: usize, queries: usize, keys: usize },
+    Windows { grid: [usize; 2], window: usize, per_image: [usize; 2] },
+}
+
+/// Tokens that share a softmax.
+#[derive(Clone, Copy)]
+pub(crate) struct Group {
+    pub(crate) queries: Rectangle,
+    pub(crate) keys: Padded,
+}
+
+/// Tokens of a group that exist, in order: a rectangle of a grid, or a piece of a sequence (one line).
+#[derive(Clone, Copy)]
+pub(crate) struct Rectangle {
+    first_row: usize,
+    /// Rows of the operand from one line to the next.
+    row_stride: usize,
+    /// Positions of the group from one line to the next.
+    position_stride: usize,
+    lines: usize,
+    line_len: usize,
+}
+
+/// All positions of a group; those outside the rectangle are padding.
+#[derive(Clone, Copy)]
+pub(crate) struct Padded {
+    inside: Rectangle,
+    count: usize,
+}
+
+impl Tokens {
+    pub(crate) fn new(a: &Attention) -> Result<Self> {
+        Ok(match a.layout {
+            TokenLayout::Sequence { batch, key_batch, queries, keys } => {
+                // Without a bias that depends on the position, queries of all entries are alike to shared keys.
+                let shared = key_batch == 1 && matches!(a.bias, AttentionBias::None);
+                let (batch, queries) = if shared { (1, batch * queries) } else { (batch, queries) };
+                Self {
+                    layout: Layout::Sequence { key_batch, queries, keys },
+                    groups: batch,
+                    heads: a.heads,
+                    most_queries: queries,
+                    keys,
+                }
+            }
+            TokenLayout::Windows { batch, grid, window, .. } => {
+                let per_image = grid.map(|side| side.div_ceil(window));
+                Self {
+                    layout: Layout::Windows { grid, window, per_image },
+                    groups: batch * per_image[0] * per_image[1],
+                    heads: a.heads,
+                    most_queries: window.min(grid[0]) * window.min(grid[1]),
+                    keys: window * window,
+                }
+            }
+        })
+    }
+
+    pub(crate) fn group(&self, index: usize) -> Group {
+        match self.layout {
+            Layout::Sequence { key_batch, queries, keys } => {
+                let line = |first_row: usize, len: usize| Rectangle {
+                    first_row,
+                    row_stride: 0,
+                    position_stride: 0,
+                    lines: 1,
+                    line_len: len,
+                };
+                Group {
+                    queries: line(index * queries, queries),
+                    keys: Padded { inside: line(index % key_batch * keys, keys), count: keys },
+                }
+            }
+            Layout::Windows { grid: [height, width], window, per_image: [down, across] } => {
+                let (b, within) = (index / (down * across), index % (down * across));
+                let (top, left) = (within / across * window, within % across * window);
+                let inside = Rectangle {
+                    first_row: (b * height + top) * width + left,
+                    row_stride: width,
+                    position_stride: window,
+                    lines: window.min(height - top),
+                    line_len: window.min(width - left),
+                };
+                Group { queries: inside, keys: Padded { inside, count: window * window } }
+            }
+        }
+    }
+}
+
+impl Rectangle {
+    #[inline(always)]
+    pub(crate) fn count(&self) -> usize {
+        self.lines * self.line_len
+    }
+
+    /// Row of the operand of the `i`-th token.
+    #[inline(always)]
+    pub(crate) fn row(&self, i: usize) -> usize {
+        self.first_row + i / self.line_len * self.row_stride + i % self.line_len
+    }
+
+    /// Position in the group of the `i`-th token.
+    #[inline(always)]
+    pub(crate) fn position(&self, i: usize) -> usize {
+        i / self.line_len * self.position_stride + i % self.line_len
+    }
+}
+
+impl Padded {
+    #[inline(always)]
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Row of the operand at a position, or `None` for padding.
+    #[inline(always)]
+    pub(crate) fn row_or_padding(&self, position: usize) -> Option<usize> {
+        let inside = &self.inside;
+        // A sequence is one line without padding.
+        let width = if inside.position_stride == 0 { self.count } else { inside.position_stride };
+        let (line, column) = (position / width, position % width);
+        (line < inside.lines && column < inside.line_len)
+            .then(|| inside.first_row + line * inside.row_stride + column)
+    }
+}

@@ -1,0 +1,298 @@
+//! Matrix products: rows of activations times packed weights, with whatever follows done before a tile leaves cache.
+//!
+//! ```text
+//!            weights packed once: panels of two vectors of columns, depth-major
+//!            ┌────┬────┬────┐
+//!            │    │    │    │   a block of panels (depth x columns) that stays in L2
+//!            └────┴────┴────┘
+//!   strip ▭▭▭ → tile in registers → bias, activation, residual → result
+//! ```
+//!
+//! A task is a block of rows times a block of columns. It walks the depth in steps; in each step it copies a strip of
+//! rows to a fixed stride (power-of-two row lengths would evict each other from L1) and runs it over all panels of
+//! the block. Where the rows come from is the business of a [`RowSource`]: a matrix, or the pixels of a convolution.
+
+pub(crate) mod finish;
+pub(crate) mod micro;
+pub(crate) mod pack;
+
+use std::ops::Range;
+
+use crate::gemm::finish::{Finish, Part};
+use crate::gemm::micro::{STRIP_ROWS, micro, panel_columns};
+use crate::gemm::pack::Panels;
+use crate::scratch::Scratch;
+use crate::simd::{Simd, put, take};
+use crate::threads::Threads;
+
+/// Most depth one step takes: a strip of it fits L1 beside the stream of weights.
+const DEPTH: usize = 512;
+
+/// Row stride of a strip: an odd number of cache lines, so that the rows of a strip never share L1 sets.
+const STRIP_STRIDE: usize = DEPTH + 16;
+
+/// Numbers in a strip.
+pub(crate) const STRIP_LEN: usize = STRIP_ROWS * STRIP_STRIDE;
+
+/// Weights a task keeps in L2 while its rows pass, in numbers.
+const BLOCK_LEN: usize = 96 << 10;
+
+/// Most rows of a task: beyond this, sums of earlier depth steps would leave L2.
+const BLOCK_ROWS: usize = 224;
+
+/// Rows that are multiplied with the weights.
+pub(crate) trait RowSource: Sync {
+    /// Copies columns `depth` of `rows` to `to`, one row every `stride` numbers.
+    ///
+    /// # Safety
+    /// As many rows must be writable there.
+    unsafe fn copy<S: Simd>(
+        &self,
+        s: S,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        to: *mut f32,
+        stride: usize,
+    );
+}
+
+/// A matrix in memory.
+pub(crate) struct Matrix<'a> {
+    pub(crate) values: &'a [f32],
+    /// Numbers from one row to the next.
+    pub(crate) stride: usize,
+}
+
+impl RowSource for Matrix<'_> {
+    #[inline(always)]
+    unsafe fn copy<S: Simd>(
+        &self,
+        s: S,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        to: *mut f32,
+        stride: usize,
+    ) {
+        for (r, row) in rows.enumerate() {
+            let from = &self.values[row * self.stride..][depth.clone()];
+            // SAFETY: the caller's promise.
+            unsafe { copy_row(s, from, to.add(r * stride)) };
+        }
+    }
+}
+
+/// Copies a row; shorter than a call to the library for the lengths that occur.
+///
+/// # Safety
+/// `from.len()` numbers must be writable at `to`.
+#[inline(always)]
+pub(crate) unsafe fn copy_row<S: Simd>(s: S, from: &[f32], to: *mut f32) {
+    let whole = from.len() / S::LANES * S::LANES;
+    // SAFETY: the caller's promise; `whole` and the rest make up the length.
+    unsafe {
+        for i in (0..whole).step_by(S::LANES) {
+            s.store(to.add(i), s.load(from.as_ptr().add(i)));
+        }
+        let rest = from.len() - whole;
+        if rest > 0 {
+            put(s, to.add(whole), take(s, from.as_ptr().add(whole), rest), rest);
+        }
+    }
+}
+
+/// Where results go: rows of `stride` numbers. Tasks write disjoint rows or columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Output {
+    start: *mut f32,
+    stride: usize,
+}
+
+// SAFETY: tasks write disjoint parts.
+unsafe impl Sync for Output {}
+
+impl Output {
+    pub(crate) fn new(values: &mut [f32], stride: usize) -> Self {
+        Self { start: values.as_mut_ptr(), stride }
+    }
+
+    /// Numbers from a row to the next.
+    #[inline(always)]
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Address of a number. In bounds if row and column are; only writing there takes care.
+    #[inline(always)]
+    pub(crate) fn at(&self, row: usize, column: usize) -> *mut f32 {
+        self.start.wrapping_add(row * self.stride + column)
+    }
+
+    /// The result from a number on.
+    pub(crate) fn from(&self, row: usize, column: usize) -> Self {
+        Self { start: self.at(row, column), ..*self }
+    }
+}
+
+/// `out[r] = finish(rows[r] · weights)` for `rows` rows.
+pub(crate) fn gemm<S: Simd, A: RowSource>(
+    threads: &Threads,
+    s: S,
+    source: &A,
+    rows: usize,
+    weights: &Panels,
+    finish: &Finish,
+    out: Output,
+) {
+    let grid = Grid::new::<S>(threads.count(), rows, weights.columns, weights.depth);
+    threads.run(grid.tasks(), grid.cycles::<S>(finish), |task, scratch| {
+        let (row, panel) = grid.task(task);
+        s.vectorize(
+            #[inline(always)]
+            || {
+                // SAFETY: the ranges lie inside the result; tasks do not overlap.
+                unsafe { block(s, source, row, weights, panel, finish, out, scratch) }
+            },
+        );
+    });
+}
+
+/// How a product is cut into tasks.
+struct Grid {
+    rows: usize,
+    columns: usize,
+    depth: usize,
+    panels: usize,
+    rows_per_task: usize,
+    panels_per_task: usize,
+}
+
+impl Grid {
+    fn new<S: Simd>(threads: usize, rows: usize, columns: usize, depth: usize) -> Self {
+        let strips = rows.div_ceil(S::ROWS);
+        let panels = columns.div_ceil(panel_columns::<S>());
+        let most_panels = (BLOCK_LEN / (panel_columns::<S>() * depth.clamp(1, DEPTH))).max(1);
+        let mut panels_per_task = balanced(panels, most_panels);
+        let most_strips = (BLOCK_ROWS / S::ROWS).max(1);
+        let mut strips_per_task = balanced(strips, most_strips);
+        // Enough tasks that threads finish together: first fewer rows, and for a few rows fewer columns.
+        let wanted = 4 * threads;
+        let tasks = |strips_per_task, panels_per_task| {
+            strips.div_ceil(strips_per_task) * panels.div_ceil(panels_per_task)
+        };
+        while threads > 1 && strips_per_task > 4 && tasks(strips_per_task, panels_per_task) < wanted {
+            strips_per_task = strips_per_task.div_ceil(2);
+        }
+        while threads > 1 && panels_per_task > 1 && tasks(strips_per_task, panels_per_task) < wanted {
+            panels_per_task = panels_per_task.div_ceil(2);
+        }
+        Self { rows, columns, depth, panels, rows_per_task: strips_per_task * S::ROWS, panels_per_task }
+    }
+
+    fn tasks(&self) -> usize {
+        self.rows.div_ceil(self.rows_per_task) * self.panels.div_ceil(self.panels_per_task)
+    }
+
+    /// Rows and panels of a task.
+    fn task(&self, index: usize) -> (Range<usize>, Range<usize>) {
+        let column_blocks = self.panels.div_ceil(self.panels_per_task);
+        let row = index / column_blocks * self.rows_per_task;
+        let panel = index % column_blocks * self.panels_per_task;
+        (
+            row..(row + self.rows_per_task).min(self.rows),
+            panel..(panel + self.panels_per_task).min(self.panels),
+        )
+    }
+
+    fn cycles<S: Simd>(&self, finish: &Finish) -> u64 {
+        let vectors = (self.rows * self.columns.div_ceil(S::LANES)) as u64;
+        vectors * (self.depth as u64 + 4 + crate::math::activation_cycles(finish.activation))
+    }
+}
+
+/// The largest step up to `most` that cuts `count` into equal parts.
+fn balanced(count: usize, most: usize) -> usize {
+    count.div_ceil(count.div_ceil(most).max(1)).max(1)
+}
+
+/// One task.
+///
+/// # Safety
+/// The rows and the columns of the panels must be writable in `out`, and nobody else may touch them.
+#[inline(always)]
+unsafe fn block<S: Simd, A: RowSource>(
+    s: S,
+    source: &A,
+    rows: Range<usize>,
+    weights: &Panels,
+    panels: Range<usize>,
+    finish: &Finish,
+    out: Output,
+    scratch: &mut Scratch,
+) {
+    let width = panel_columns::<S>();
+    let columns = panels.start * width..(panels.end * width).min(weights.columns);
+    let mut pieces = scratch.split([STRIP_LEN, STRIP_ROWS * width]);
+    for (depth, part) in steps(weights.depth) {
+        let first = weights.panel(panels.start)[depth.start * width..].as_ptr();
+        // SAFETY: panels follow each other, each with `weights.depth` rows of `width` numbers.
+        unsafe {
+            let panels = StepPanels { first, distance: weights.depth * width };
+            run_step(s, source, rows.clone(), depth, panels, columns.clone(), finish, part, out, &mut pieces);
+        }
+    }
+}
+
+/// Cuts a depth into steps of nearly equal length; at least one, so that a product over nothing is still written.
+pub(crate) fn steps(depth: usize) -> impl Iterator<Item = (Range<usize>, Part)> {
+    let step = depth.div_ceil(depth.div_ceil(DEPTH).max(1)).next_multiple_of(16);
+    let count = depth.div_ceil(step.max(1)).max(1);
+    (0..count).map(move |i| {
+        let part = Part { first: i == 0, last: i + 1 == count };
+        (i * step..((i + 1) * step).min(depth), part)
+    })
+}
+
+/// One depth step of a row of panels.
+#[derive(Clone, Copy)]
+pub(crate) struct StepPanels {
+    /// The step's first number in the first panel.
+    pub(crate) first: *const f32,
+    /// Numbers from a panel to the next.
+    pub(crate) distance: usize,
+}
+
+/// One depth step of a block: rows times columns (from the start of a panel on).
+///
+/// # Safety
+/// The panels must be readable for the columns; rows and columns writable in `out`, by nobody else. The pieces of
+/// scratch hold [`STRIP_LEN`] numbers and [`STRIP_ROWS`] rows of a panel.
+#[inline(always)]
+pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
+    s: S,
+    source: &A,
+    rows: Range<usize>,
+    depth: Range<usize>,
+    panels: StepPanels,
+    columns: Range<usize>,
+    finish: &Finish,
+    part: Part,
+    out: Output,
+    [strip, tile]: &mut [&mut [f32]; 2],
+) {
+    let width = panel_columns::<S>();
+    for row in rows.clone().step_by(S::ROWS) {
+        let strip_rows = row..rows.end.min(row + S::ROWS);
+        // SAFETY: a strip has room for `STRIP_ROWS` rows of `DEPTH`.
+        unsafe { source.copy(s, strip_rows.clone(), depth.clone(), strip.as_mut_ptr(), STRIP_STRIDE) };
+        for (i, column) in columns.clone().step_by(width).enumerate() {
+            let columns = column..columns.end.min(column + width);
+            // SAFETY: the caller's promise; the tile has room for all rows.
+            unsafe {
+                let panel = panels.first.add(i * panels.distance);
+                let kernel = micro::<S>(strip_rows.len(), columns.len().div_ceil(S::LANES));
+                kernel(s, depth.len(), strip.as_ptr(), STRIP_STRIDE, panel, tile.as_mut_ptr(), width, false);
+                finish.tile(s, tile.as_ptr(), strip_rows.clone(), columns, part, out);
+            }
+        }
+    }
+}

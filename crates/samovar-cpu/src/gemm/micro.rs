@@ -1,0 +1,116 @@
+//! The innermost loops: a few rows times one panel of columns, sums in registers.
+
+use std::marker::PhantomData;
+
+use crate::simd::Simd;
+
+/// Most rows a kernel takes, over all instruction sets.
+pub(crate) const STRIP_ROWS: usize = 14;
+
+/// Most vectors of columns a kernel takes; panels are always stored that wide.
+const PANEL_VECTORS: usize = 2;
+
+/// Columns of a panel.
+pub(crate) const fn panel_columns<S: Simd>() -> usize {
+    PANEL_VECTORS * S::LANES
+}
+
+/// `c[r] = Σ a[r][i] · b[i]` (added to what `c` holds, if so asked) for the rows and vectors of columns the kernel
+/// was chosen for.
+///
+/// Arguments: instructions, depth, `a` and its row stride, `b` (depth-major, [`panel_columns`] wide), `c` and its row
+/// stride, whether to add.
+///
+/// Safety: `a` must be readable for rows of `depth`, `b` for `depth` rows, `c` writable for whole vectors.
+pub(crate) type Micro<S> = unsafe fn(S, usize, *const f32, usize, *const f32, *mut f32, usize, bool);
+
+/// The kernel for `rows` rows (1 to `S::ROWS`) and `vectors` vectors of columns.
+#[inline(always)]
+pub(crate) fn micro<S: Simd>(rows: usize, vectors: usize) -> Micro<S> {
+    Kernels::<S>::ALL[rows - 1][vectors - 1]
+}
+
+struct Kernels<S>(PhantomData<S>);
+
+impl<S: Simd> Kernels<S> {
+    const ALL: [[Micro<S>; PANEL_VECTORS]; STRIP_ROWS] = [
+        [entry::<S, 1, 1>, entry::<S, 1, 2>],
+        [entry::<S, 2, 1>, entry::<S, 2, 2>],
+        [entry::<S, 3, 1>, entry::<S, 3, 2>],
+        [entry::<S, 4, 1>, entry::<S, 4, 2>],
+        [entry::<S, 5, 1>, entry::<S, 5, 2>],
+        [entry::<S, 6, 1>, entry::<S, 6, 2>],
+        [entry::<S, 7, 1>, entry::<S, 7, 2>],
+        [entry::<S, 8, 1>, entry::<S, 8, 2>],
+        [entry::<S, 9, 1>, entry::<S, 9, 2>],
+        [entry::<S, 10, 1>, entry::<S, 10, 2>],
+        [entry::<S, 11, 1>, entry::<S, 11, 2>],
+        [entry::<S, 12, 1>, entry::<S, 12, 2>],
+        [entry::<S, 13, 1>, entry::<S, 13, 2>],
+        [entry::<S, 14, 1>, entry::<S, 14, 2>],
+    ];
+}
+
+/// # Safety
+/// See [`Micro`].
+unsafe fn entry<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    depth: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    add: bool,
+) {
+    // Instruction sets with few registers have fewer kernels; the others need not be compiled.
+    if ROWS > S::ROWS {
+        unreachable!("{ROWS} rows on an instruction set with {}", S::ROWS);
+    }
+    s.vectorize(
+        #[inline(always)]
+        || {
+            // SAFETY: the caller's promise.
+            unsafe { kernel::<S, ROWS, VECTORS>(s, depth, a, a_stride, b, c, c_stride, add) }
+        },
+    );
+}
+
+/// # Safety
+/// See [`Micro`].
+#[inline(always)]
+unsafe fn kernel<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    depth: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+        for i in 0..depth {
+            let b = b.add(i * panel_columns::<S>());
+            let columns: [S::V; VECTORS] = std::array::from_fn(
+                #[inline(always)]
+                |v| s.load(b.add(v * S::LANES)),
+            );
+            for r in 0..ROWS {
+                let x = s.splat(*a.add(r * a_stride + i));
+                for v in 0..VECTORS {
+                    sums[r][v] = s.fma(x, columns[v], sums[r][v]);
+                }
+            }
+        }
+        for r in 0..ROWS {
+            for v in 0..VECTORS {
+                let c = c.add(r * c_stride + v * S::LANES);
+                let sum = if add { s.add(sums[r][v], s.load(c)) } else { sums[r][v] };
+                s.store(c, sum);
+            }
+        }
+    }
+}

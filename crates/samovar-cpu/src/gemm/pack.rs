@@ -1,0 +1,140 @@
+//! Weights in panels: two vectors of columns, depth-major, so that a kernel reads them as one stream.
+
+use std::sync::Arc;
+
+use samovar_tensor::{DType, Packed, Pool, Result, Shape, Tensor};
+
+use crate::gemm::micro::panel_columns;
+use crate::simd::Simd;
+
+/// The weights of a layer, as [`Packed`] holds them.
+pub(crate) struct PackedMatrix {
+    values: Tensor,
+    depth: usize,
+    columns: usize,
+    width: usize,
+}
+
+impl PackedMatrix {
+    /// Packs a matrix stored as `columns` rows of `depth` numbers (`[outputs, inputs]`), in memory of the pool.
+    pub(crate) fn pack<S: Simd>(
+        s: S,
+        pool: &Arc<Pool>,
+        matrix: &[f32],
+        depth: usize,
+        columns: usize,
+    ) -> Result<Packed> {
+        let width = panel_columns::<S>();
+        let shape = Shape::new(&[columns.div_ceil(width), depth, width]);
+        let mut values = Tensor::allocate(pool, shape, DType::F32)?;
+        let to = values.f32_mut()?;
+        s.vectorize(
+            #[inline(always)]
+            || pack_matrix(s, matrix, depth, columns, to),
+        );
+        let size_bytes = values.size_bytes();
+        Ok(Packed::new(Self { values, depth, columns, width }, size_bytes))
+    }
+
+    /// What the kernels read.
+    pub(crate) fn panels(&self) -> Result<Panels<'_>> {
+        Ok(Panels { values: self.values.f32()?, depth: self.depth, columns: self.columns, width: self.width })
+    }
+}
+
+/// A packed matrix of `depth` rows and `columns` columns (a layer's inputs and outputs).
+#[derive(Clone, Copy)]
+pub(crate) struct Panels<'a> {
+    /// `panel_columns` numbers for every row of every panel; columns beyond the last are 0.
+    pub(crate) values: &'a [f32],
+    pub(crate) depth: usize,
+    pub(crate) columns: usize,
+    /// Columns of a panel.
+    pub(crate) width: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// All rows of a panel.
+    #[inline(always)]
+    pub(crate) fn panel(&self, index: usize) -> &'a [f32] {
+        &self.values[index * self.depth * self.width..][..self.depth * self.width]
+    }
+}
+
+/// Packs one panel: column `j` of the matrix is the row `column(j)` of `depth` numbers.
+///
+/// # Safety
+/// `column(j)` must be readable for `depth` numbers for `j < columns <= panel_columns`, and `to` writable for
+/// `depth` rows of the panel.
+#[inline(always)]
+pub(crate) unsafe fn pack_panel<S: Simd>(
+    s: S,
+    columns: usize,
+    depth: usize,
+    column: impl Fn(usize) -> *const f32,
+    to: *mut f32,
+) {
+    let width = panel_columns::<S>();
+    // Columns beyond the last repeat it in whole tiles, and are cleared below.
+    let mut rows = [std::ptr::null(); 32];
+    for (j, row) in rows[..width].iter_mut().enumerate() {
+        *row = column(j.min(columns - 1));
+    }
+    let whole = depth / S::LANES * S::LANES;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for i in (0..whole).step_by(S::LANES) {
+            for first in (0..width).step_by(S::LANES) {
+                if first < columns {
+                    s.transpose(&rows[first..], to.add(i * width + first), width);
+                }
+                rows[first..first + S::LANES].iter_mut().for_each(|row| *row = row.add(S::LANES));
+            }
+        }
+        for i in whole..depth {
+            for j in 0..columns {
+                *to.add(i * width + j) = *rows[j].add(i - whole);
+            }
+        }
+        if columns < width {
+            for i in 0..depth {
+                std::slice::from_raw_parts_mut(to.add(i * width + columns), width - columns).fill(0.0);
+            }
+        }
+    }
+}
+
+/// Packs one panel whose matrix is stored row by row: row `i` starts at `row(i)` and has `columns` numbers there.
+///
+/// # Safety
+/// `row(i)` must be readable for `columns` numbers for `i < depth`, and `to` writable for `depth` rows of the panel.
+#[inline(always)]
+pub(crate) unsafe fn copy_panel<S: Simd>(
+    s: S,
+    columns: usize,
+    depth: usize,
+    row: impl Fn(usize) -> *const f32,
+    to: *mut f32,
+) {
+    let width = panel_columns::<S>();
+    for i in 0..depth {
+        let (from, to) = (row(i), to.wrapping_add(i * width));
+        for first in (0..width).step_by(S::LANES) {
+            let n = columns.saturating_sub(first).min(S::LANES);
+            // SAFETY: the caller's promise.
+            unsafe { s.store(to.add(first), s.load_part(from.wrapping_add(first), n)) };
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_matrix<S: Simd>(s: S, matrix: &[f32], depth: usize, columns: usize, to: &mut [f32]) {
+    let width = panel_columns::<S>();
+    assert_eq!(matrix.len(), depth * columns);
+    for (panel, to) in to.chunks_exact_mut((depth * width).max(1)).enumerate() {
+        let first = panel * width;
+        let column = |j| matrix[(first + j) * depth..][..depth].as_ptr();
+        // SAFETY: slices of `depth` numbers, into a chunk of a panel's size.
+        unsafe { pack_panel(s, width.min(columns - first), depth, column, to.as_mut_ptr()) };
+    }
+}

@@ -1,0 +1,91 @@
+//! Fully connected layers and products of two activations.
+
+use samovar_tensor::{Epilogue, Linear, Result, Tensor};
+
+use crate::gemm::finish::Finish;
+use crate::gemm::micro::{STRIP_ROWS, panel_columns};
+use crate::gemm::pack::{PackedMatrix, pack_panel};
+use crate::gemm::{Matrix, Output, STRIP_LEN, StepPanels, gemm, run_step, steps};
+use crate::simd::Simd;
+use crate::threads::Threads;
+
+/// Columns of the second operand one task of a product packs at a time.
+const PRODUCT_COLUMNS: usize = 256;
+
+pub(crate) fn linear<S: Simd>(
+    threads: &Threads,
+    s: S,
+    x: &Tensor,
+    layer: &Linear,
+    epilogue: &Epilogue,
+    out: &mut Tensor,
+) -> Result<()> {
+    let weights = layer.weight.get::<PackedMatrix>();
+    let source = Matrix { values: x.f32()?, stride: layer.inputs };
+    let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
+    let rows = out.shape().rows();
+    let out = Output::new(out.f32_mut()?, layer.outputs);
+    gemm(threads, s, &source, rows, &weights.panels()?, &finish, out);
+    Ok(())
+}
+
+pub(crate) fn matmul_transposed<S: Simd>(
+    threads: &Threads,
+    s: S,
+    a: &Tensor,
+    c: &Tensor,
+    out: &mut Tensor,
+) -> Result<()> {
+    let [batch, m, depth] = a.shape().fixed("matmul_transposed")?;
+    let [c_batch, n, _] = c.shape().fixed("matmul_transposed")?;
+    let (a, c) = (a.f32()?, c.f32()?);
+    let width = panel_columns::<S>();
+    let out = Output::new(out.f32_mut()?, n);
+    let blocks = n.div_ceil(PRODUCT_COLUMNS);
+    let step_len = steps(depth).map(|(range, _)| range.len()).max().unwrap_or(0);
+    // Packing costs about as much as one row of the product.
+    let cycles = (batch * (m + 8) * n.div_ceil(S::LANES) * depth) as u64;
+    threads.run(batch * blocks, cycles, |task, scratch| {
+        let (b, first) = (task / blocks, task % blocks * PRODUCT_COLUMNS);
+        let columns = PRODUCT_COLUMNS.min(n - first);
+        let source = Matrix { values: &a[b * m * depth..][..m * depth], stride: depth };
+        let c = &c[b % c_batch * n * depth..][..n * depth];
+        let pieces =
+            scratch.split([STRIP_LEN, STRIP_ROWS * width, step_len * columns.next_multiple_of(width)]);
+        let [strip, tile, packed] = pieces;
+        let mut pieces = [strip, tile];
+        s.vectorize(
+            #[inline(always)]
+            || {
+                for (range, part) in steps(depth) {
+                    let distance = range.len() * width;
+                    for panel in 0..columns.div_ceil(width) {
+                        let start = first + panel * width;
+                        let column = |j| c[(start + j) * depth..][range.clone()].as_ptr();
+                        let to = packed[panel * distance..][..distance].as_mut_ptr();
+                        // SAFETY: slices of the range's length, into a piece of a panel's size.
+                        unsafe { pack_panel(s, width.min(first + columns - start), range.len(), column, to) };
+                    }
+                    let panels = StepPanels { first: packed.as_ptr(), distance };
+                    // SAFETY: every task has its own batch entry or columns of the result.
+                    unsafe {
+                        let out = out.from(b * m, first);
+                        run_step(
+                            s,
+                            &source,
+                            0..m,
+                            range,
+                            panels,
+                            0..columns,
+                            &Finish::NONE,
+                            part,
+                            out,
+                            &mut pieces,
+                        );
+                    }
+                }
+            },
+        );
+    });
+    Ok(())
+}

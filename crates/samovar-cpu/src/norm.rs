@@ -1,0 +1,83 @@
+//! Layer normalisation.
+
+use samovar_tensor::{Activation, LayerNorm, Result, Tensor};
+
+use crate::gemm::Output;
+use crate::math::{activate, activation_cycles};
+use crate::simd::{Simd, put, take};
+use crate::threads::Threads;
+
+/// Numbers of a task, roughly.
+const TASK_LEN: usize = 16 << 10;
+
+pub(crate) fn layer_norm<S: Simd>(
+    threads: &Threads,
+    s: S,
+    x: &Tensor,
+    norm: &LayerNorm,
+    activation: Activation,
+    out: &mut Tensor,
+) -> Result<()> {
+    let channels = x.shape().channels();
+    let rows = x.shape().rows();
+    let (gamma, beta) = (norm.gamma.f32()?, norm.beta.f32()?);
+    let values = x.f32()?;
+    let out = Output::new(out.f32_mut()?, channels);
+    let rows_per_task = (TASK_LEN / channels.max(1)).max(1);
+    let cycles = (rows * channels.div_ceil(S::LANES)) as u64 * (8 + activation_cycles(activation));
+    threads.run(rows.div_ceil(rows_per_task), cycles, |task, _| {
+        let rows = task * rows_per_task..((task + 1) * rows_per_task).min(rows);
+        s.vectorize(
+            #[inline(always)]
+            || {
+                for row in rows {
+                    let x = &values[row * channels..][..channels];
+                    // SAFETY: tasks have disjoint rows.
+                    let y = unsafe { std::slice::from_raw_parts_mut(out.at(row, 0), channels) };
+                    normalise(s, x, gamma, beta, norm.epsilon, activation, y);
+                }
+            },
+        );
+    });
+    Ok(())
+}
+
+/// One row. The variance is taken about the mean, in a second pass: the row is in L1 by then, and the short formula
+/// loses everything when the mean is large.
+#[inline(always)]
+fn normalise<S: Simd>(
+    s: S,
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    epsilon: f32,
+    activation: Activation,
+    y: &mut [f32],
+) {
+    let channels = x.len();
+    let (gamma, beta, y) = (&gamma[..channels], &beta[..channels], &mut y[..channels]);
+    let whole = channels / S::LANES * S::LANES;
+    let mut sum = s.splat(0.0);
+    for c in (0..whole).step_by(S::LANES) {
+        // SAFETY (this block and the others): `whole` and the rest stay below `channels`.
+        sum = s.add(sum, unsafe { s.load(x.as_ptr().add(c)) });
+    }
+    let mean = (s.sum(sum) + x[whole..].iter().sum::<f32>()) / channels as f32;
+    let means = s.splat(mean);
+    let mut squares = s.splat(0.0);
+    for c in (0..whole).step_by(S::LANES) {
+        let distance = s.sub(unsafe { s.load(x.as_ptr().add(c)) }, means);
+        squares = s.fma(distance, distance, squares);
+    }
+    let variance = s.sum(squares) + x[whole..].iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
+    let scale = s.splat(1.0 / (variance / channels as f32 + epsilon).sqrt());
+    for c in (0..channels).step_by(S::LANES) {
+        let n = S::LANES.min(channels - c);
+        unsafe {
+            let distance = s.sub(take(s, x.as_ptr().add(c), n), means);
+            let (gamma, beta) = (take(s, gamma.as_ptr().add(c), n), take(s, beta.as_ptr().add(c), n));
+            let value = activate(s, activation, s.fma(s.mul(distance, scale), gamma, beta));
+            put(s, y.as_mut_ptr().add(c), value, n);
+        }
+    }
+}

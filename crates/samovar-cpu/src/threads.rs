@@ -1,0 +1,179 @@
+//! The threads of one backend instance, and their scratch memory.
+//!
+//! An operator is cut into tasks; threads take the next task from a counter until none is left, so an uneven machine
+//! or uneven tasks balance themselves. Work is handed over through one mailbox per worker: there is no shared queue
+//! and no shared lock on the way, and only as many workers wake as there are tasks.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+
+use crate::CpuError;
+use crate::scratch::Scratch;
+
+/// Work below this many cycles (roughly) stays on the calling thread: handing it over would take as long.
+const WORTH_SHARING_CYCLES: u64 = 60_000;
+
+/// Looks into an empty mailbox before the worker sleeps. Operators follow each other within microseconds; sleeping
+/// and waking takes several.
+const SPINS: usize = 2_000;
+
+/// Worker threads; the calling thread is one of the team.
+pub(crate) struct Threads {
+    workers: Vec<Worker>,
+    /// One for every thread, the caller's first. Locked once per operator and thread, never contended by workers.
+    scratch: Vec<Mutex<Scratch>>,
+    /// Held by the caller whose operator the workers run.
+    turn: Mutex<()>,
+}
+
+struct Worker {
+    mailbox: Arc<Mailbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// On its own pair of cache lines, so that workers do not slow each other down.
+#[repr(align(128))]
+struct Mailbox {
+    /// The next job, or null. The sender keeps the job alive until it is done.
+    job: AtomicPtr<Job<'static>>,
+    stop: AtomicBool,
+}
+
+/// One operator, on the stack of the thread that called it.
+struct Job<'a> {
+    run: &'a (dyn Fn(usize) + Sync),
+    /// Workers that have not finished.
+    pending: AtomicUsize,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    caller: Thread,
+}
+
+impl Threads {
+    pub(crate) fn new(threads: usize) -> Result<Self, CpuError> {
+        let scratch = (0..threads).map(|_| Mutex::new(Scratch::new())).collect();
+        let mut pool = Self { workers: Vec::new(), scratch, turn: Mutex::new(()) };
+        for index in 1..threads {
+            let mailbox = Arc::new(Mailbox { job: AtomicPtr::new(null_mut()), stop: AtomicBool::new(false) });
+            let theirs = Arc::clone(&mailbox);
+            let builder = thread::Builder::new().name(format!("samovar-cpu-{index}"));
+            let thread = Some(builder.spawn(move || work(&theirs, index))?);
+            pool.workers.push(Worker { mailbox, thread });
+        }
+        Ok(pool)
+    }
+
+    /// Threads in the team, the caller included.
+    pub(crate) fn count(&self) -> usize {
+        self.scratch.len()
+    }
+
+    /// Runs `task(0), …, task(tasks - 1)`, each with the scratch memory of the thread it runs on.
+    ///
+    /// `cycles` is about what all tasks together take on one thread; little work is not shared.
+    pub(crate) fn run(&self, tasks: usize, cycles: u64, task: impl Fn(usize, &mut Scratch) + Sync) {
+        let next = AtomicUsize::new(0);
+        let on_thread = |thread: usize| {
+            let mut scratch = lock(&self.scratch[thread]);
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= tasks {
+                    break;
+                }
+                task(index, &mut scratch);
+            }
+        };
+        let helpers = if cycles < WORTH_SHARING_CYCLES { 0 } else { tasks.min(self.count()) };
+        match helpers.saturating_sub(1) {
+            0 => on_thread(0),
+            helpers => self.share(helpers, &on_thread),
+        }
+    }
+
+    fn share(&self, helpers: usize, run: &(dyn Fn(usize) + Sync)) {
+        let turn = lock(&self.turn);
+        let job = Job {
+            run,
+            pending: AtomicUsize::new(helpers),
+            panic: Mutex::new(None),
+            caller: thread::current(),
+        };
+        let address = (&raw const job).cast_mut().cast::<Job<'static>>();
+        for worker in &self.workers[..helpers] {
+            worker.mailbox.job.store(address, Ordering::Release);
+            worker.thread.as_ref().expect("workers live as long as the pool").thread().unpark();
+        }
+        // Workers hold a pointer into this stack frame: whatever happens here, wait for them.
+        let own = catch_unwind(AssertUnwindSafe(|| run(0)));
+        let mut spins = 0;
+        while job.pending.load(Ordering::Acquire) > 0 {
+            if spins < SPINS {
+                spins += 1;
+                std::hint::spin_loop();
+            } else {
+                thread::park();
+            }
+        }
+        drop(turn);
+        let theirs = lock(&job.panic).take();
+        if let Some(panic) = own.err().or(theirs) {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            worker.mailbox.stop.store(true, Ordering::Release);
+            if let Some(thread) = worker.thread.take() {
+                thread.thread().unpark();
+                // A worker catches the panics of its jobs, so it ends in good order.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// The life of a worker.
+fn work(mailbox: &Mailbox, index: usize) {
+    let mut spins = 0;
+    loop {
+        let job = mailbox.job.swap(null_mut(), Ordering::Acquire);
+        if job.is_null() {
+            if mailbox.stop.load(Ordering::Acquire) {
+                return;
+            }
+            if spins < SPINS {
+                spins += 1;
+                std::hint::spin_loop();
+            } else {
+                thread::park();
+            }
+            continue;
+        }
+        spins = 0;
+        // SAFETY: the sender waits until `pending` is 0, and this thread counts down last of all.
+        let job = unsafe { &*job };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.run)(index))) {
+            *lock(&job.panic) = Some(panic);
+        }
+        // After the count the job may be gone, so the handle is taken before.
+        let caller = job.caller.clone();
+        if job.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            caller.unpark();
+        }
+    }
+}
+
+/// A panicking task leaves scratch memory in no particular state, which is its normal state.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "threads_tests.rs"]
+mod tests;

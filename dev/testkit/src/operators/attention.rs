@@ -1,0 +1,156 @@
+//! Cases of attention: sequences, shared keys, windows with padding, all biases.
+
+use samovar_tensor::{Attention, AttentionBias, Result, Rows, Tensor, TokenLayout};
+
+use super::Cases;
+use crate::{Random, Tolerance};
+
+/// Sizes of one case.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    heads: usize,
+    channels: usize,
+    value_channels: usize,
+    bias: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    None,
+    Relative,
+    Table,
+}
+
+pub(super) fn add(cases: &mut Cases) {
+    let sizes = |heads, channels, value_channels| Sizes { heads, channels, value_channels, bias: Kind::None };
+    let sequences = [
+        (1, 1, 1, 1, sizes(1, 1, 1)),
+        (1, 1, 7, 300, sizes(2, 16, 16)),
+        (1, 1, 300, 7, sizes(2, 16, 16)),
+        (3, 3, 9, 9, sizes(2, 32, 32)),
+        (3, 1, 5, 70, sizes(2, 16, 8)),
+        (2, 2, 1, 520, sizes(1, 8, 24)),
+        (1, 1, 250, 513, sizes(1, 64, 64)),
+        (2, 1, 16, 16, sizes(1, 5, 3)),
+        (1, 1, 20, 33, sizes(3, 80, 80)),
+        (1, 1, 40, 300, sizes(1, 256, 64)),
+        (64, 64, 7, 20, sizes(2, 16, 16)),
+        (64, 1, 7, 20, sizes(2, 16, 16)),
+    ];
+    for (batch, key_batch, queries, keys, sizes) in sequences {
+        sequence(cases, batch, key_batch, queries, keys, None, sizes);
+    }
+    let table = |heads, channels| Sizes { heads, channels, value_channels: channels, bias: Kind::Table };
+    sequence(cases, 2, 2, 12, 12, None, table(2, 8));
+    sequence(cases, 2, 1, 19, 270, None, table(3, 16));
+    let relative =
+        |heads, channels| Sizes { heads, channels, value_channels: channels, bias: Kind::Relative };
+    for (grid, sizes) in [
+        ([3, 4], relative(2, 8)),
+        ([16, 16], relative(1, 16)),
+        ([5, 33], relative(1, 64)),
+        ([20, 20], relative(2, 32)),
+        ([1, 1], relative(1, 4)),
+        ([2, 300], relative(1, 16)),
+    ] {
+        let tokens = grid[0] * grid[1];
+        sequence(cases, 2, 2, tokens, tokens, Some(grid), sizes);
+    }
+    for (batch, grid, window) in [
+        (1, [14, 14], 14),
+        (2, [16, 16], 14),
+        (1, [8, 8], 4),
+        (2, [7, 5], 3),
+        (1, [3, 10], 7),
+        (1, [2, 2], 5),
+        (1, [20, 21], 19),
+    ] {
+        for bias in [Kind::None, Kind::Relative, Kind::Table] {
+            windows(cases, batch, grid, window, Sizes { heads: 2, channels: 8, value_channels: 8, bias });
+            windows(cases, batch, grid, window, Sizes { heads: 1, channels: 20, value_channels: 36, bias });
+        }
+    }
+}
+
+/// Tables of a bias, owned.
+struct Tables(Option<(Tensor, Tensor)>, Option<Tensor>, [usize; 2]);
+
+impl Tables {
+    fn new(random: &mut Random, sizes: Sizes, queries: usize, keys: usize, grid: Option<[usize; 2]>) -> Self {
+        let grid = grid.unwrap_or([1, 1]);
+        let relative = (sizes.bias == Kind::Relative).then(|| {
+            let mut table = |side: usize| random.tensor([2 * side - 1, sizes.channels], 1.0);
+            (table(grid[0]), table(grid[1]))
+        });
+        let table = (sizes.bias == Kind::Table).then(|| random.tensor([sizes.heads, queries, keys], 1.0));
+        Self(relative, table, grid)
+    }
+
+    fn bias(&self) -> AttentionBias<'_> {
+        match self {
+            Self(Some((rows, columns)), _, grid) => {
+                AttentionBias::RelativePosition { rows, columns, grid: *grid }
+            }
+            Self(_, Some(table), _) => AttentionBias::Table(table),
+            _ => AttentionBias::None,
+        }
+    }
+}
+
+fn tolerance(sizes: Sizes) -> Tolerance {
+    Tolerance::Softmax { terms: 3 * sizes.channels }
+}
+
+/// Queries, keys and values in tensors of their own.
+fn sequence(
+    cases: &mut Cases,
+    batch: usize,
+    key_batch: usize,
+    queries: usize,
+    keys: usize,
+    grid: Option<[usize; 2]>,
+    sizes: Sizes,
+) {
+    let name = format!("attention {batch}x{queries} over {key_batch}x{keys}, {grid:?}, {sizes:?}");
+    cases.add(name, tolerance(sizes), move |device, random| -> Result<Tensor> {
+        let mut tokens = |count: usize, channels: usize| random.tensor([count, sizes.heads * channels], 1.0);
+        let q = tokens(batch * queries, sizes.channels);
+        let k = tokens(key_batch * keys, sizes.channels);
+        let v = tokens(key_batch * keys, sizes.value_channels);
+        let tables = Tables::new(random, sizes, queries, keys, grid);
+        device.attention(&Attention {
+            q: Rows::whole(&q),
+            k: Rows::whole(&k),
+            v: Rows::whole(&v),
+            heads: sizes.heads,
+            head_channels: sizes.channels,
+            value_channels: sizes.value_channels,
+            scale: 1.0 / (sizes.channels as f32).sqrt(),
+            layout: TokenLayout::Sequence { batch, key_batch, queries, keys },
+            bias: tables.bias(),
+        })
+    });
+}
+
+/// Queries, keys and values as columns of one fused tensor.
+fn windows(cases: &mut Cases, batch: usize, grid: [usize; 2], window: usize, sizes: Sizes) {
+    let name = format!("attention in windows of {window} over {batch}x{grid:?}, {sizes:?}");
+    cases.add(name, tolerance(sizes), move |device, random| -> Result<Tensor> {
+        let columns = sizes.heads * (2 * sizes.channels + sizes.value_channels);
+        let qkv = random.tensor([batch, grid[0], grid[1], columns], 1.0);
+        let padding = random.tensor([1, columns], 1.0);
+        let tokens = window * window;
+        let tables = Tables::new(random, sizes, tokens, tokens, Some([window, window]));
+        device.attention(&Attention {
+            q: Rows::columns(&qkv, 0),
+            k: Rows::columns(&qkv, sizes.heads * sizes.channels),
+            v: Rows::columns(&qkv, 2 * sizes.heads * sizes.channels),
+            heads: sizes.heads,
+            head_channels: sizes.channels,
+            value_channels: sizes.value_channels,
+            scale: 0.7,
+            layout: TokenLayout::Windows { batch, grid, window, padding: Some(&padding) },
+            bias: tables.bias(),
+        })
+    });
+}

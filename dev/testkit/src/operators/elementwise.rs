@@ -1,0 +1,62 @@
+//! Cases of operators on single numbers.
+
+use samovar_tensor::{Activation, BinaryOp, ResizeMode};
+
+use super::{ACTIVATIONS, Cases};
+use crate::Tolerance;
+
+/// One number, less and more than vectors, and enough for several tasks.
+const LENGTHS: [usize; 6] = [1, 7, 16, 33, 1000, 70_001];
+
+pub(super) fn add(cases: &mut Cases) {
+    for len in LENGTHS {
+        for activation in ACTIVATIONS {
+            let name = format!("activation {activation:?} of {len}");
+            cases.add(name, Tolerance::Function, move |device, random| {
+                device.activation(&random.tensor([len], 9.0), activation)
+            });
+        }
+    }
+    for op in [BinaryOp::Add, BinaryOp::Multiply] {
+        for (rows, b_rows, channels) in
+            [(1, 1, 1), (6, 3, 5), (40, 40, 33), (3000, 1, 32), (64, 2, 1000), (50, 10, 16)]
+        {
+            for activation in [Activation::Identity, Activation::Gelu] {
+                let name = format!("binary {op:?} {rows}x{channels} with {b_rows}, {activation:?}");
+                cases.add(name, Tolerance::Function, move |device, random| {
+                    let (a, b) =
+                        (random.tensor([rows, channels], 2.0), random.tensor([b_rows, channels], 2.0));
+                    device.binary(op, &a, &b, activation)
+                });
+            }
+        }
+    }
+    for mode in [ResizeMode::Nearest, ResizeMode::Bilinear] {
+        let tolerance = match mode {
+            ResizeMode::Nearest => Tolerance::Exact,
+            ResizeMode::Bilinear => Tolerance::Rounded,
+        };
+        for ([batch, height, width, channels], to) in [
+            ([1, 1, 1, 1], [3, 5]),
+            ([2, 4, 5, 1], [16, 20]),
+            ([1, 7, 3, 4], [5, 9]),
+            ([1, 16, 16, 33], [8, 8]),
+            ([3, 9, 8, 16], [9, 8]),
+            ([1, 64, 64, 1], [200, 150]),
+        ] {
+            let name = format!("resize {mode:?} {batch}x{height}x{width}x{channels} to {to:?}");
+            cases.add(name, tolerance, move |device, random| {
+                device.resize(&random.tensor([batch, height, width, channels], 1.0), to[0], to[1], mode)
+            });
+        }
+    }
+    for (rows, features, spread) in [(1, 1, 1.0), (7, 16, 1.0), (300, 128, 3.0), (5, 33, 10.0)] {
+        let name = format!("fourier_features {rows} to {features}, spread {spread}");
+        // The phase itself is rounded at its size, up to 40 turns here.
+        cases.add(name, Tolerance::Accumulated { terms: 200 }, move |device, random| {
+            let gaussian = random.tensor([2, features], spread);
+            let x = random.tensor([rows, 2], 0.5).f32()?.iter().map(|x| x + 0.5).collect::<Vec<_>>();
+            device.fourier_features(&samovar_tensor::Tensor::from_values([rows, 2], &x), &gaussian)
+        });
+    }
+}

@@ -1,0 +1,85 @@
+//! A backend whose results start as NaN, so that a number it forgets to write is found out.
+
+use std::sync::Arc;
+
+use samovar_tensor::{
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Kernels, LayerNorm, Linear, Packed,
+    Pool, ResizeMode, Result, Tensor,
+};
+
+pub(crate) struct Poisoned(pub(crate) Arc<dyn Kernels>);
+
+fn spoil(out: &mut Tensor) -> Result<&mut Tensor> {
+    out.f32_mut()?.fill(f32::NAN);
+    Ok(out)
+}
+
+impl Kernels for Poisoned {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.0.scratch_bytes()
+    }
+
+    fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
+        self.0.pack_linear(pool, weight)
+    }
+
+    fn pack_conv2d(&self, pool: &Arc<Pool>, weight: &Tensor, geometry: &Conv2dGeometry) -> Result<Packed> {
+        self.0.pack_conv2d(pool, weight, geometry)
+    }
+
+    fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        self.0.linear(x, layer, epilogue, spoil(out)?)
+    }
+
+    fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        self.0.conv2d(x, layer, epilogue, spoil(out)?)
+    }
+
+    fn depth_to_space(&self, x: &Tensor, factor: usize, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        self.0.depth_to_space(x, factor, epilogue, spoil(out)?)
+    }
+
+    fn layer_norm(&self, x: &Tensor, norm: &LayerNorm, act: Activation, out: &mut Tensor) -> Result<()> {
+        self.0.layer_norm(x, norm, act, spoil(out)?)
+    }
+
+    fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()> {
+        self.0.attention(attention, spoil(out)?)
+    }
+
+    fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.0.matmul_transposed(a, c, spoil(out)?)
+    }
+
+    fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, act: Activation, out: &mut Tensor) -> Result<()> {
+        self.0.binary(op, a, b, act, spoil(out)?)
+    }
+
+    fn activation(&self, x: &Tensor, activation: Activation, out: &mut Tensor) -> Result<()> {
+        self.0.activation(x, activation, spoil(out)?)
+    }
+
+    fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
+        self.0.resize(x, mode, spoil(out)?)
+    }
+
+    fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.0.fourier_features(x, gaussian, spoil(out)?)
+    }
+
+    fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {
+        self.0.concat(parts, axis, spoil(out)?)
+    }
+
+    fn slice(&self, x: &Tensor, axis: usize, start: usize, out: &mut Tensor) -> Result<()> {
+        self.0.slice(x, axis, start, spoil(out)?)
+    }
+
+    fn transpose(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.0.transpose(x, spoil(out)?)
+    }
+}
