@@ -1,6 +1,6 @@
 """Goldens of MobileSAM (TinyViT encoder) at tiny size, through the upstream code.
 
-    python mobile_sam.py --out mobile_sam --mobilesam-path /path/to/MobileSAM
+    python mobilesam.py --out mobile_sam --mobilesam-path /path/to/MobileSAM
 
 MobileSAM is not on PyPI: check out https://github.com/ChaoningZhang/MobileSAM (made with commit
 34bbbfdface3c18e5221aa7de6032d7220c6c6a1) and name the folder. Writes
@@ -132,7 +132,7 @@ def main():
     save_file(common.contiguous({"pixel_values": pixels, "image_embeddings": embeddings}), out / "encoder.safetensors")
     save_file(common.contiguous(tensors), out / "cases.safetensors")
     common.write_manifest(
-        out, recipe="mobile_sam.py", seed=SEED, packages=common.versions("timm", "safetensors"),
+        out, recipe="mobilesam.py", seed=SEED, packages=common.versions("timm", "safetensors"),
         tolerance={"max_abs_over_std": 2e-5, "relative_l2": 1e-5},
         upstream="ChaoningZhang/MobileSAM 34bbbfdface3c18e5221aa7de6032d7220c6c6a1",
         geometry={
