@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use samovar_geometry::{Image, Point};
 
-use super::{Polygon, Ring, contains};
+use super::{Polygon, Ring, contains, signed_area};
 
 /// Attempts to find tolerances that keep the topology before giving up and returning the outlines as they were.
 const MAX_ROUNDS: usize = 32;
@@ -86,7 +86,9 @@ fn simplify_ring(ring: &Ring, pinned: &[bool], tolerance: f64) -> Ring {
         keep_far_points(ring, start, end, tolerance, &mut keep);
     }
     let kept: Ring = ring.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(point, _)| *point).collect();
-    if kept.len() < 3 || super::signed_area(&kept) == 0.0 { ring.clone() } else { kept }
+    // Small rings at large tolerances can collapse or turn inside out.
+    let is_sound = kept.len() >= 3 && signed_area(&kept) * signed_area(ring) > 0.0;
+    if is_sound { kept } else { ring.clone() }
 }
 
 /// Douglas-Peucker between two kept points; `end` may be the ring's length, meaning its first point.

@@ -1,1 +1,50 @@
-//! t
+//! Files written are read back.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::golden;
+use crate::image::{DecodeLimits, decode_dynamic, decode_file};
+
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("samovar-png-{}-{name}", std::process::id()))
+}
+
+#[test]
+fn masks_are_black_and_white() {
+    let mask = golden::speckle(1, 37, 101, 100);
+    let path = temporary("mask.png");
+    write_mask_png(&path, &mask).unwrap();
+    let (image, _) = decode_dynamic(&std::fs::read(&path).unwrap(), &DecodeLimits::default()).unwrap();
+    assert_eq!(image.color(), ::image::ColorType::L8);
+    assert_eq!(image.as_bytes(), mask.to_bytes(255));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn cut_outs_keep_their_colours() {
+    let image = golden::smooth_image(1, 20, 30);
+    let alpha = AlphaMask::from_raw(image.size(), golden::noise(2, 20, 30, 1)).unwrap();
+    let path = temporary("cut_out.png");
+    write_cut_out_png(&path, &image, &alpha).unwrap();
+    let (read, _) = decode_dynamic(&std::fs::read(&path).unwrap(), &DecodeLimits::default()).unwrap();
+    let rgba = read.into_rgba8().into_raw();
+    for (index, pixel) in rgba.chunks_exact(4).enumerate() {
+        assert_eq!(pixel[..3], image.pixels()[index * 3..][..3], "colour, under transparent pixels too");
+        assert_eq!(pixel[3], alpha.values()[index]);
+    }
+    let hard = AlphaMask::from(&golden::speckle(1, 20, 30, 100));
+    assert!(hard.values().iter().all(|&value| value == 0 || value == 255));
+    let other = AlphaMask::from_raw(Size::new(3, 3), vec![0; 9]).unwrap();
+    assert!(write_cut_out_png(&path, &image, &other).is_err());
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn pictures_come_back() {
+    let image = golden::noise_image(9, 11, 23);
+    let path = temporary("rgb.png");
+    write_rgb_png(&path, &image).unwrap();
+    assert_eq!(decode_file(&path, &DecodeLimits::default()).unwrap(), image);
+    std::fs::remove_file(path).unwrap();
+}
