@@ -7,11 +7,13 @@ use crate::Family;
 pub struct CatalogueEntry {
     /// Name on the command line: a Hugging Face repository where there is one.
     pub id: &'static str,
+    /// Other names that mean the same.
+    pub aliases: &'static [&'static str],
     /// Family.
     pub family: Family,
     /// One line for people.
     pub title: &'static str,
-    /// Licence of the weights (SPDX where there is one).
+    /// Licence of the weights, as an SPDX expression.
     pub licence: &'static str,
     /// Where the weights are published.
     pub source: &'static str,
@@ -19,11 +21,89 @@ pub struct CatalogueEntry {
     pub files: &'static [&'static str],
     /// File names under which the original authors publish the weights.
     pub original_files: &'static [&'static str],
-    /// Parameters.
+    /// Parameters in use.
     pub parameters: u64,
-    /// Approximate size of the download.
-    pub size_bytes: u64,
+    /// Approximate size of the download; 0 for a model that comes with the program.
+    pub download_bytes: u64,
 }
 
+const HUGGING_FACE_FILES: &[&str] = &["config.json", "model.safetensors"];
+
 /// All models samovar knows by name.
-pub const CATALOGUE: &[CatalogueEntry] = &[];
+pub const CATALOGUE: &[CatalogueEntry] = &[
+    CatalogueEntry {
+        id: "nano",
+        aliases: &["samovar-nano"],
+        family: Family::Nano,
+        title: "samovar's own small model, embedded in the program; 512 x 512 input",
+        licence: "Apache-2.0",
+        source: "embedded",
+        files: &[],
+        original_files: &[],
+        parameters: 3_110_000,
+        download_bytes: 0,
+    },
+    CatalogueEntry {
+        id: "mobile_sam",
+        aliases: &["mobile-sam", "vit_t"],
+        family: Family::MobileSam,
+        title: "MobileSAM: TinyViT-5M encoder, SAM's decoder",
+        licence: "Apache-2.0",
+        source: "https://github.com/ChaoningZhang/MobileSAM",
+        files: &[],
+        original_files: &["mobile_sam.pt"],
+        parameters: 9_790_000,
+        download_bytes: 40_700_000,
+    },
+    CatalogueEntry {
+        id: "facebook/sam-vit-base",
+        aliases: &["sam-vit-base", "vit_b"],
+        family: Family::Sam,
+        title: "Segment Anything, ViT-B",
+        licence: "Apache-2.0",
+        source: "https://huggingface.co/facebook/sam-vit-base",
+        files: HUGGING_FACE_FILES,
+        original_files: &["sam_vit_b_01ec64.pth"],
+        parameters: 93_740_000,
+        download_bytes: 375_000_000,
+    },
+    CatalogueEntry {
+        id: "facebook/sam-vit-large",
+        aliases: &["sam-vit-large", "vit_l"],
+        family: Family::Sam,
+        title: "Segment Anything, ViT-L",
+        licence: "Apache-2.0",
+        source: "https://huggingface.co/facebook/sam-vit-large",
+        files: HUGGING_FACE_FILES,
+        original_files: &["sam_vit_l_0b3195.pth"],
+        parameters: 312_340_000,
+        download_bytes: 1_250_000_000,
+    },
+    CatalogueEntry {
+        id: "facebook/sam-vit-huge",
+        aliases: &["sam-vit-huge", "vit_h"],
+        family: Family::Sam,
+        title: "Segment Anything, ViT-H",
+        licence: "Apache-2.0",
+        source: "https://huggingface.co/facebook/sam-vit-huge",
+        files: HUGGING_FACE_FILES,
+        original_files: &["sam_vit_h_4b8939.pth"],
+        parameters: 641_090_000,
+        download_bytes: 2_560_000_000,
+    },
+];
+
+impl CatalogueEntry {
+    /// The entry of a name: an id, an alias, or an original file name with or without its ending.
+    pub fn find(name: &str) -> Option<&'static CatalogueEntry> {
+        let is_file =
+            |file: &&str| *file == name || file.rsplit_once('.').is_some_and(|(stem, _)| stem == name);
+        CATALOGUE.iter().find(|entry| {
+            entry.id == name || entry.aliases.contains(&name) || entry.original_files.iter().any(is_file)
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "catalogue_tests.rs"]
+mod tests;

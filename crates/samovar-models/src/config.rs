@@ -11,7 +11,7 @@ use crate::families::nano::NanoConfig;
 use crate::families::original::{self, Named};
 use crate::families::sam1::SamConfig;
 use crate::families::sam1_json;
-use crate::{Error, Result};
+use crate::{CatalogueEntry, Error, Result};
 
 /// Model families: one image encoder each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,9 +92,9 @@ impl ModelConfig {
         Ok(Self { kind })
     }
 
-    /// The configuration of a model of the catalogue.
+    /// The configuration of a model of the catalogue, by any of its names.
     pub fn from_catalogue(id: &str) -> Option<Self> {
-        let kind = match id {
+        let kind = match CatalogueEntry::find(id)?.id {
             "nano" => Kind::Nano(NanoConfig::default()),
             "mobile_sam" => Kind::MobileSam(MobileSamConfig::published()),
             "facebook/sam-vit-base" => Kind::Sam(SamConfig::vit_b()),

@@ -1,0 +1,102 @@
+//! Full-size models on shapes alone: their arithmetic must be what the papers' dimensions give.
+
+use samovar_models::{ImageFeatures, Model, ModelConfig, PromptBatch};
+use samovar_tensor::{Device, Plan};
+use samovar_weights::ShapeSource;
+
+/// Plans one encoding and one decoding of a model of the catalogue.
+fn plans(id: &str) -> (Plan, Plan) {
+    let config = ModelConfig::from_catalogue(id).unwrap();
+    let load = |device: &Device| Model::load(device, &config, &ShapeSource);
+    let encode = Device::plan(0, load, |device, model| {
+        let side = model.preprocessing().input_size;
+        let pixels = device.tensor([1, side, side, 3], |_| {})?;
+        model.encode(device, &pixels).map(drop)
+    });
+    // The features exist before decoding starts, so they belong to what is built.
+    let load_and_encode = |device: &Device| {
+        let model = load(device)?;
+        let side = model.preprocessing().input_size;
+        let pixels = device.tensor([1, side, side, 3], |_| {})?;
+        let features = model.encode(device, &pixels)?;
+        Ok::<(Model, ImageFeatures), samovar_models::Error>((model, features))
+    };
+    let decode = Device::plan(0, load_and_encode, |device, (model, features)| {
+        let prompts = PromptBatch {
+            prompts: 1,
+            points: vec![[500.0, 375.0]],
+            labels: vec![1],
+            multimask: true,
+            ..PromptBatch::default()
+        };
+        model.decode(device, features, &prompts).map(drop)
+    });
+    (encode.unwrap(), decode.unwrap())
+}
+
+fn giga(plan: &Plan) -> f64 {
+    plan.cost().operations as f64 / 1e9
+}
+
+fn report(id: &str) -> (f64, f64) {
+    let (encode, decode) = plans(id);
+    println!("{id}: encode {:.1} GFLOP, decode {:.2} GFLOP", giga(&encode), giga(&decode));
+    for (what, plan) in [("encode", &encode), ("decode", &decode)] {
+        println!(
+            "  {what}: weights {:.1} MB, activations {:.1} MB",
+            plan.weight_bytes as f64 / 1e6,
+            plan.activation_bytes as f64 / 1e6
+        );
+        for ((stage, op), total) in &plan.operators {
+            let (operations, bytes) = (total.cost.operations as f64 / 1e9, total.cost.bytes as f64 / 1e6);
+            println!("    {stage}/{op}: {} calls, {operations:.3} GFLOP, {bytes:.1} MB", total.calls);
+        }
+    }
+    (giga(&encode), giga(&decode))
+}
+
+/// `found` within a share of `expected`, which leaves out norms, activations and softmax.
+fn assert_near(found: f64, expected: f64, share: f64) {
+    assert!((found - expected).abs() <= share * expected, "{found:.2} GFLOP, expected about {expected}");
+}
+
+/// Upstream pads its maps to whole windows and computes the padding as well; here it is a constant row. That saves the
+/// projections of the padding and its rows of the score matrix: for 64 x 64 tokens padded to 70 x 70, in GFLOP.
+fn padding_skipped(windowed_blocks: f64, channels: f64, window: f64) -> f64 {
+    let padded_tokens = 70.0 * 70.0 - 64.0 * 64.0;
+    let projections = 4.0 * channels * channels;
+    let scores = 2.0 * window * window * channels;
+    2e-9 * windowed_blocks * padded_tokens * (projections + scores)
+}
+
+#[test]
+fn sam_vit_base() {
+    let (encode, decode) = report("facebook/sam-vit-base");
+    assert_near(encode, 972.0 - padding_skipped(8.0, 768.0, 14.0), 0.01);
+    assert_near(decode, 3.62, 0.01);
+}
+
+#[test]
+fn sam_vit_large_and_huge() {
+    let large = 2986.0 - padding_skipped(20.0, 1024.0, 14.0);
+    assert_near(report("facebook/sam-vit-large").0, large, 0.01);
+    let huge = 5962.0 - padding_skipped(28.0, 1280.0, 14.0);
+    assert_near(report("facebook/sam-vit-huge").0, huge, 0.01);
+}
+
+#[test]
+fn mobile_sam() {
+    let (encode, decode) = report("mobile_sam");
+    // The stage at 128 x 128 pads by one column and row of windows in 19; it is small enough to leave out.
+    let skipped = padding_skipped(6.0, 160.0, 14.0) + padding_skipped(2.0, 320.0, 7.0);
+    assert_near(encode, 77.6 - skipped, 0.01);
+    assert_near(decode, 3.62, 0.01);
+}
+
+#[test]
+fn nano() {
+    let (encode, decode) = report("nano");
+    assert_near(encode, 7.55, 0.01);
+    // The trainer counts ten clicks and a box, and all four masks.
+    assert_near(decode, 0.54, 0.05);
+}
