@@ -2,7 +2,7 @@
 
     python run.py encode  --samovar ../../target/release/samovar --workdir DIR
     python run.py decode  --samovar ... --workdir DIR --model mobile_sam --mobilesam-path DIR
-    python run.py everything --samovar ... --workdir DIR        16 points per side, every mask kept
+    python run.py everything --samovar ... --workdir DIR        no mask filtered by its scores
     python run.py startup --samovar ...                         process start to written mask
 
 Every measurement is a fresh process; the tools take turns for --rounds rounds, so that a machine growing warm or busy
@@ -72,7 +72,8 @@ class Worker:
     def measure(self):
         a = self.arguments
         text, _, peak = start(worker_command(a, "run") + [
-            "--tool", self.tool, "--threads", a.threads, "--repeat", a.repeat, "--image", a.image], a.threads, a.cpus)
+            "--tool", self.tool, "--threads", a.threads, "--repeat", a.repeat, "--image", a.image,
+            "--points-per-side", a.points_per_side], a.threads, a.cpus)
         return last_json(text) | {"peak_rss_bytes": peak}
 
 
@@ -89,7 +90,7 @@ class Samovar:
             with tempfile.TemporaryDirectory() as folder:
                 _, wall, peak = start([
                     a.samovar, "everything", a.image, "--model", model, "--out", Path(folder) / "masks.json",
-                    "--points-per-side", 16, "--pred-iou-thresh", 0, "--stability-score-thresh", 0], a.threads, a.cpus)
+                    "--points-per-side", a.points_per_side, "--pred-iou-thresh", 0, "--stability-score-thresh", 0], a.threads, a.cpus)
             return {"times_s": [wall], "load_s": 0.0, "peak_rss_bytes": peak, "dtype": "f32", "with_start": True}
         text, _, peak = start([
             a.samovar, "bench", a.work, "--model", model, "--dtype", a.dtype, "--threads", a.threads, "--repeat",
@@ -203,6 +204,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workdir", type=Path, help="weights and exports are kept here")
     parser.add_argument("--image", type=Path, default=PICTURE, help="for everything and startup")
+    parser.add_argument("--points-per-side", type=int, default=16, help="for everything")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that has the peers")
     parser.add_argument("--json", type=Path, help="write everything here")
     arguments = parser.parse_args()
@@ -219,11 +221,18 @@ def main():
         if arguments.work != "everything" and {"onnxruntime", "openvino"} & set(arguments.peers.split(",")):
             start(worker_command(arguments, "export"), arguments.threads, arguments.cpus)
 
-    found, rounds = machine(), {}
+    found, rounds, failed = machine(), {}, {}
     for turn in range(arguments.rounds):
         for name, tool in tools(arguments).items():
+            if name in failed:
+                continue
             print(f"round {turn + 1} of {arguments.rounds}: {name}", file=sys.stderr)
-            rounds.setdefault(name, []).append(tool.measure())
+            try:
+                rounds.setdefault(name, []).append(tool.measure())
+            except (OSError, RuntimeError) as error:
+                failed[name] = str(error)
+                rounds.pop(name)
+                print(f"{name} failed: {error}", file=sys.stderr)
     results = {name: summarise(many) for name, many in rounds.items()}
     reference = rounds.get("pytorch", [{}])[0].get("sample")
     for name, many in rounds.items():
@@ -238,7 +247,9 @@ def main():
         found["load_average_after"] = [round(value, 2) for value in os.getloadavg()]
         arguments.json.write_text(json.dumps({
             "settings": settings, "machine": found, "versions": versions(arguments.python), "results": results,
+            "failed": failed,
         }, indent=1) + "\n")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

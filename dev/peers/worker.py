@@ -181,7 +181,7 @@ def openvino(arguments):
 
 
 def pytorch_everything(arguments):
-    """Upstream's generator on the original file; 16 points per side, nothing filtered by score."""
+    """Upstream's generator on the original file, nothing filtered by score."""
     import numpy as np
     import torch
     from PIL import Image
@@ -190,7 +190,8 @@ def pytorch_everything(arguments):
     torch.set_num_threads(arguments.threads)
     sam = sam_model_registry["vit_b"](checkpoint=str(arguments.workdir / "sam_vit_b.pth"))
     generator = SamAutomaticMaskGenerator(
-        sam, points_per_side=16, pred_iou_thresh=0.0, stability_score_thresh=0.0, output_mode="coco_rle")
+        sam, points_per_side=arguments.points_per_side, pred_iou_thresh=0.0, stability_score_thresh=0.0,
+        output_mode="coco_rle")
     picture = np.array(Image.open(arguments.image).convert("RGB"))
     return lambda: np.array([len(generator.generate(picture))], dtype=np.float32)
 
@@ -228,6 +229,7 @@ def main():
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--mobilesam-path", type=Path)
     parser.add_argument("--image", type=Path)
+    parser.add_argument("--points-per-side", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
