@@ -8,6 +8,7 @@
 //! The Hugging Face processors resize with torchvision (`antialias=True`, uint8) instead, whose weights have fewer
 //! bits. Over all sizes in `dev/goldens/media`, noise included, it differs from Pillow by at most 1 of 255.
 
+mod across;
 mod coefficients;
 mod passes;
 

@@ -11,6 +11,7 @@
 //! everywhere, no pixel is computed at all.
 
 mod axis;
+mod bounds;
 mod soft;
 
 use std::ops::Range;
@@ -19,13 +20,11 @@ use samovar_geometry::{Box2, Grid, Image, ResizeRule, Size};
 
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::mask::BitMask;
-use crate::simd::multiversion;
+use crate::simd::bits_over;
 use axis::{Axis, TAPS};
+use bounds::{Bounds, BoundsFinder};
 
 pub use soft::AlphaMask;
-
-/// Rounding in a pixel's value, relative to the largest logit in it: six products and their sums, with room to spare.
-const ROUNDING: f32 = 4e-6;
 
 /// The way from a mask grid to one image size. Made once per image size, used for all its masks.
 #[derive(Debug, Clone)]
@@ -92,9 +91,12 @@ impl Upscaler {
                 logits.len()
             )));
         }
-        let mut bounds = Vec::with_capacity(self.word_columns.len() * self.grid.height as usize);
-        for row in logits.chunks_exact(self.grid.width as usize) {
-            bounds.extend(self.word_columns.iter().map(|columns| Bounds::of(&row[columns.clone()])));
+        // Rows and columns of the grid that only cover padding are never looked at.
+        let used_rows = self.down.sources(0..self.image.height as usize).end;
+        let mut finder = BoundsFinder::new(&self.word_columns);
+        let mut bounds = Vec::with_capacity(self.word_columns.len() * used_rows);
+        for row in logits.chunks_exact(self.grid.width as usize).take(used_rows) {
+            finder.find(row, &self.word_columns, &mut bounds);
         }
         Ok(PreparedLogits { upscaler: self, logits, bounds })
     }
@@ -136,31 +138,6 @@ impl MeasuredMask {
     /// as upstream's 0 / 0; every comparison with it fails, so such a mask is not kept.
     pub fn stability_score(&self) -> f32 {
         self.area_above_high as f32 / self.area_above_low as f32
-    }
-}
-
-/// The smallest and largest of some logits.
-#[derive(Debug, Clone, Copy)]
-struct Bounds {
-    low: f32,
-    high: f32,
-}
-
-impl Bounds {
-    const NONE: Self = Self { low: f32::INFINITY, high: f32::NEG_INFINITY };
-
-    fn of(values: &[f32]) -> Self {
-        values.iter().fold(Self::NONE, |bounds, &v| Self { low: bounds.low.min(v), high: bounds.high.max(v) })
-    }
-
-    fn and(self, other: Self) -> Self {
-        Self { low: self.low.min(other.low), high: self.high.max(other.high) }
-    }
-
-    /// The same, widened by what rounding can do to a value in between.
-    fn widened(self) -> Self {
-        let slack = self.low.abs().max(self.high.abs()) * ROUNDING;
-        Self { low: self.low - slack, high: self.high + slack }
     }
 }
 
@@ -346,17 +323,6 @@ enum Verdict {
     /// All are over the highest threshold.
     Above,
     Mixed,
-}
-
-multiversion! {
-    /// Bit `i` is set if value `i` is over the threshold; at most 64 values.
-    fn bits_over(values: &[f32], threshold: f32) -> u64 {
-        let mut bits = 0;
-        for (index, &value) in values.iter().enumerate() {
-            bits |= u64::from(value > threshold) << index;
-        }
-        bits
-    }
 }
 
 #[cfg(test)]

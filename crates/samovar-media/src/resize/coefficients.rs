@@ -60,6 +60,11 @@ impl Coefficients {
         (self.starts[position] as usize, weights)
     }
 
+    /// Number of output positions.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
     /// Most input pixels any output position takes.
     pub(super) fn max_taps(&self) -> usize {
         self.max_taps

@@ -1,14 +1,13 @@
 //! The two passes, rows then columns, streamed: output row by output row, with only the rows in flight held.
 
+use super::across::{Across, HALF, ROW_SLACK};
 use super::coefficients::{Coefficients, PRECISION_BITS};
 use crate::image::RgbImage;
 use crate::simd::multiversion;
 
-const HALF: i32 = 1 << (PRECISION_BITS - 1);
-
 /// The weights of both axes; `None` along an axis that keeps its length, where Pillow skips the pass too.
 pub(super) struct Resampler {
-    horizontal: Option<Coefficients>,
+    horizontal: Option<Across>,
     vertical: Option<Coefficients>,
     output_width: usize,
 }
@@ -19,7 +18,7 @@ impl Resampler {
         vertical: Option<Coefficients>,
         output_width: u32,
     ) -> Self {
-        Self { horizontal, vertical, output_width: output_width as usize }
+        Self { horizontal: horizontal.map(Across::new), vertical, output_width: output_width as usize }
     }
 
     /// The output rows from `first_row` on.
@@ -33,7 +32,7 @@ impl Resampler {
             ring: vec![0; ring_rows * stride],
             ring_rows,
             in_ring: 0..0,
-            source_row: vec![0; image.width() as usize * 3 + 1],
+            source_row: vec![0; image.width() as usize * 3 + ROW_SLACK],
             sums: vec![0; stride],
         }
     }
@@ -48,7 +47,7 @@ pub(super) struct Rows<'a> {
     ring: Vec<u8>,
     ring_rows: usize,
     in_ring: std::ops::Range<usize>,
-    /// An input row and one byte more, so that every pixel can be read as four bytes.
+    /// An input row and [`ROW_SLACK`] bytes more.
     source_row: Vec<u8>,
     sums: Vec<i32>,
 }
@@ -91,28 +90,7 @@ impl Rows<'_> {
             return output.copy_from_slice(source);
         };
         self.source_row[..source.len()].copy_from_slice(source);
-        across(&self.source_row, horizontal, output);
-    }
-}
-
-multiversion! {
-    /// One row resized across. `source` has one byte more than its pixels.
-    fn across(source: &[u8], coefficients: &Coefficients, output: &mut [u8]) {
-        for (position, pixel) in output.chunks_exact_mut(3).enumerate() {
-            let (start, weights) = coefficients.at(position);
-            // Four lanes, the fourth being the next pixel's red and unused: one vector instruction each.
-            let mut sums = [HALF; 4];
-            for (tap, &weight) in weights.iter().enumerate() {
-                let at = (start + tap) * 3;
-                let bytes: [u8; 4] = source[at..at + 4].try_into().expect("four bytes");
-                for lane in 0..4 {
-                    sums[lane] += i32::from(bytes[lane]) * weight;
-                }
-            }
-            for channel in 0..3 {
-                pixel[channel] = (sums[channel] >> PRECISION_BITS).clamp(0, 255) as u8;
-            }
-        }
+        horizontal.resize(&self.source_row, output);
     }
 }
 
