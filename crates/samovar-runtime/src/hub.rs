@@ -15,7 +15,7 @@
 //! One pull is one commit: the first answer fixes the commit, the other files come from it, and the ref is written
 //! after the last file is in place. Every file is checked against the checksum that the hub reports (sha256 of large
 //! files, the Git blob's sha1 of small ones) before it gets its name. A pull that stops for any reason leaves
-//! `blobs/<checksum>.incomplete`, and the next one goes on from there; so does the Python client, and the reverse.
+//! `blobs/<checksum>.incomplete`, and the next one goes on from there.
 //!
 //! Why not the `hf-hub` crate: its releases from 1.0 on are asynchronous only (tokio, reqwest, a chunk store; some
 //! 250 crates). The last release on `ureq`, 0.5, checks no checksum, cannot be cancelled, takes any answer to a range

@@ -1,0 +1,128 @@
+//! The table of targets, one per parser.
+
+use std::io::{Cursor, Write};
+
+use samovar_geometry::{Image, Size};
+use samovar_media::image::{DecodeLimits, LazyImage, decode_bytes};
+use samovar_media::mask::{Rle, decode_labels};
+use samovar_media::segpack::{SegpackLimits, SegpackReader};
+use samovar_media::write::CocoDataset;
+use samovar_weights::{Checkpoint, WeightSource};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// A function of untrusted bytes, and the memory it may take.
+#[derive(Debug)]
+pub struct Target {
+    /// Name of the target and of its folder in `corpus/`.
+    pub name: &'static str,
+    /// Must return, whatever the bytes.
+    pub run: fn(&[u8]),
+    /// Peak memory allowed: this much,
+    pub memory_bytes: usize,
+    /// and this many times the input's length.
+    pub memory_factor: usize,
+}
+
+/// Decoding within these limits.
+const IMAGE_LIMITS: DecodeLimits = DecodeLimits { max_pixels: 1 << 20, max_bytes: 8 << 20 };
+const CANVAS: Size<Image> = Size::new(64, 48);
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target { name: "safetensors", run: checkpoint, memory_bytes: 1 << 20, memory_factor: 64 },
+    Target { name: "torch_zip", run: checkpoint, memory_bytes: 1 << 20, memory_factor: 64 },
+    Target { name: "torch_pickle", run: torch_pickle, memory_bytes: 2 << 20, memory_factor: 64 },
+    // The TIFF library takes up to 40 MiB for a table of values before it looks whether the file holds them.
+    Target { name: "image", run: image, memory_bytes: 56 << 20, memory_factor: 8 },
+    Target { name: "labels", run: labels, memory_bytes: 32 << 20, memory_factor: 8 },
+    Target { name: "segpack", run: segpack, memory_bytes: 32 << 20, memory_factor: 64 },
+    Target { name: "rle", run: rle, memory_bytes: 1 << 20, memory_factor: 64 },
+    Target { name: "coco", run: coco, memory_bytes: 4 << 20, memory_factor: 256 },
+];
+
+/// A weight file: opened, and every tensor looked at.
+fn checkpoint(data: &[u8]) {
+    if let Ok(checkpoint) = Checkpoint::from_bytes("fuzz", data.to_vec()) {
+        read_all(&checkpoint);
+    }
+}
+
+/// A pickle inside a well-formed archive, so that mutations reach the pickle's reader.
+fn torch_pickle(data: &[u8]) {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let storage = [7; 64];
+    for (name, content) in
+        [("m/data.pkl", data), ("m/byteorder", b"little"), ("m/data/0", &storage), ("m/data/1", &storage)]
+    {
+        let written = writer.start_file(name, options).map(|()| writer.write_all(content));
+        assert!(matches!(written, Ok(Ok(()))), "writing to memory does not fail");
+    }
+    if let Ok(cursor) = writer.finish() {
+        checkpoint(cursor.get_ref());
+    }
+}
+
+fn read_all(checkpoint: &Checkpoint) {
+    for name in checkpoint.names() {
+        let shape = checkpoint.shape(&name);
+        if let Ok(tensor) = checkpoint.any_tensor(&name) {
+            assert_eq!(Some(tensor.shape()), shape.as_ref(), "{name}");
+        }
+    }
+}
+
+/// An image file: header alone, then pixels.
+fn image(data: &[u8]) {
+    let metadata = LazyImage::from_bytes(data.to_vec(), IMAGE_LIMITS).metadata();
+    if let Ok(pixels) = decode_bytes(data, &IMAGE_LIMITS) {
+        assert_eq!(pixels.pixels().len() as u64, u64::from(pixels.width()) * u64::from(pixels.height()) * 3);
+        assert!(metadata.is_ok(), "pixels without metadata");
+    }
+}
+
+/// A label map in a PNG.
+fn labels(data: &[u8]) {
+    if let Ok(labels) = decode_labels(data, &IMAGE_LIMITS) {
+        assert_eq!(
+            labels.labels().len() as u64,
+            u64::from(labels.size().width) * u64::from(labels.size().height)
+        );
+    }
+}
+
+/// A pack of pictures and label maps.
+fn segpack(data: &[u8]) {
+    let limits = SegpackLimits { max_header_bytes: 1 << 16, max_image_bytes: 1 << 20 };
+    let Ok(reader) = SegpackReader::new(data, limits) else { return };
+    for record in reader.map_while(Result::ok).take(8) {
+        let _ = record.image(&IMAGE_LIMITS);
+        for index in 0..record.layer_bytes.len().min(8) {
+            let _ = record.labels(index, &IMAGE_LIMITS);
+        }
+    }
+}
+
+/// Run lengths in pycocotools' string form; what can be read can be written.
+fn rle(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(rle) = Rle::from_coco_string(CANVAS, &text) {
+        let mask = rle.to_mask();
+        assert_eq!(mask.area(), rle.area());
+        let again = Rle::from_mask(&mask);
+        assert_eq!(again.to_mask(), mask);
+        let text = again.to_coco_string();
+        assert_eq!(Rle::from_coco_string(CANVAS, &text).ok(), Some(again), "{text}");
+    }
+}
+
+/// COCO annotations: read, and every mask drawn.
+fn coco(data: &[u8]) {
+    let Ok(dataset) = serde_json::from_slice::<CocoDataset>(data) else { return };
+    for annotation in dataset.annotations.iter().take(16) {
+        if let Ok(mask) = annotation.segmentation.to_mask(CANVAS) {
+            assert_eq!(mask.size(), CANVAS);
+        }
+    }
+}
