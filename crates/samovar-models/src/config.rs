@@ -146,6 +146,8 @@ impl Limits {
     pub(crate) const DEPTH: usize = 256;
     pub(crate) const HEADS: usize = 256;
     pub(crate) const PATCH: usize = 256;
+    /// Tokens along a side; attention goes with its fourth power.
+    pub(crate) const GRID: usize = 1024;
     pub(crate) const WINDOW: usize = 1024;
     /// The bias table of a window grows with its fourth power.
     pub(crate) const TABLE_WINDOW: usize = 32;
@@ -186,6 +188,7 @@ impl SamConfig {
             let what = format!("patches of {} do not divide an image of {}", vit.patch_size, vit.image_size);
             return Err(Error::Config(what));
         }
+        at_most("patches along a side", vit.grid(), Limits::GRID)?;
         divides("vision encoder", vit.channels, vit.heads)?;
         at_most("vision encoder: depth", vit.depth, Limits::DEPTH)?;
         at_most("vision encoder: mlp", vit.mlp_channels, Limits::CHANNELS)?;
@@ -217,6 +220,7 @@ impl MobileSamConfig {
             at_most("stage: hidden channels", stage.hidden, Limits::CHANNELS)?;
             at_most("stage: window", stage.window, Limits::TABLE_WINDOW)?;
         }
+        at_most("cells along a side", tiny_vit.grid(), Limits::GRID)?;
         at_most("stem channels", tiny_vit.stages[0].channels / 2, Limits::CHANNELS)?;
         self.prompt.check(tiny_vit.output_channels)?;
         self.decoder.check(tiny_vit.output_channels)

@@ -1,1 +1,214 @@
+use std::collections::BTreeMap;
 
+use samovar_tensor::{DType, Device, Shape, ShapeOnly, Tensor};
+use samovar_weights::{Result, ShapeSource, WeightSource};
+use serde_json::{Value, json};
+
+use crate::families::original::Named;
+use crate::{Family, Model, ModelConfig, PromptBatch};
+
+fn refusal(json: &str) -> String {
+    ModelConfig::from_hf_json(json).expect_err(json).to_string()
+}
+
+/// A configuration that is accepted must survive everything on shapes alone.
+fn run_on_shapes(config: &ModelConfig) {
+    let device = Device::shape_only(ShapeOnly::new());
+    let model = Model::load(&device, config, &ShapeSource).expect("loads");
+    let side = model.preprocessing().input_size;
+    let pixels = device.tensor([1, side, side, 3], |_| {}).expect("pixels");
+    let features = model.encode(&device, &pixels).expect("encodes");
+    let mut prompts =
+        PromptBatch { prompts: 2, points: vec![[1.0, 2.0]; 4], labels: vec![1; 4], ..Default::default() };
+    model.decode(&device, &features, &prompts).expect("decodes");
+    prompts.multimask = true;
+    prompts.boxes = vec![[0.0, 0.0, 5.0, 5.0]; 2];
+    model.decode(&device, &features, &prompts).expect("decodes");
+}
+
+#[test]
+fn published_configurations_are_read() {
+    // What transformers writes for facebook/sam-vit-base, with everything that has its default value left out.
+    let base = ModelConfig::from_hf_json(r#"{"model_type":"sam","architectures":["SamModel"]}"#).unwrap();
+    assert_eq!(Some(base), ModelConfig::from_catalogue("facebook/sam-vit-base"));
+    let huge = json!({"model_type": "sam", "vision_config": {"hidden_size": 1280, "num_hidden_layers": 32,
+        "num_attention_heads": 16, "global_attn_indexes": [7, 15, 23, 31], "mlp_dim": null, "image_size": [1024, 1024]}});
+    let huge = ModelConfig::from_hf_json(&huge.to_string()).unwrap();
+    assert_eq!(Some(huge), ModelConfig::from_catalogue("facebook/sam-vit-huge"));
+}
+
+#[test]
+fn pruned_models_state_their_own_width() {
+    // SlimSAM: heads keep their number, everything else shrinks.
+    let slim = json!({"model_type": "sam", "vision_config": {"hidden_size": 168, "mlp_dim": 696}});
+    run_on_shapes(&ModelConfig::from_hf_json(&slim.to_string()).unwrap());
+}
+
+#[test]
+fn other_models_are_named() {
+    assert!(refusal(r#"{"model_type":"sam2"}"#).contains("`sam2`"));
+    assert!(refusal("{}").contains("no model_type"));
+    assert!(refusal("nonsense").contains("config.json: "));
+    assert!(refusal(&"[".repeat(100_000)).contains("config.json: "));
+    let quick = json!({"model_type": "sam", "vision_config": {"hidden_act": "quick_gelu"}});
+    assert!(refusal(&quick.to_string()).contains("`quick_gelu`, expected `gelu`"));
+    let flat = json!({"model_type": "sam", "vision_config": {"image_size": [1024, 768]}});
+    assert!(refusal(&flat.to_string()).contains("1024x768 is not square"));
+}
+
+/// Every number of a configuration, replaced by every hostile one.
+#[test]
+fn no_number_of_a_configuration_is_believed() {
+    let sam = json!({"model_type": "sam",
+        "vision_config": {"hidden_size": 64, "output_channels": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_channels": 3, "image_size": 64, "patch_size": 16, "layer_norm_eps": 1e-6, "mlp_ratio": 4.0,
+            "mlp_dim": 96, "window_size": 3, "global_attn_indexes": [1], "num_pos_feats": 16},
+        "prompt_encoder_config": {"hidden_size": 32, "mask_input_channels": 16, "num_point_embeddings": 4,
+            "layer_norm_eps": 1e-6},
+        "mask_decoder_config": {"hidden_size": 32, "mlp_dim": 40, "num_hidden_layers": 2, "num_attention_heads": 8,
+            "attention_downsample_rate": 2, "num_multimask_outputs": 3, "iou_head_depth": 3,
+            "iou_head_hidden_dim": 20, "layer_norm_eps": 1e-6}});
+    let nano = json!({"model_type": "nano", "image_size": 64, "patch_size": 16, "stem_channels": 8, "trunk":
+        [[1, 4, 1, 1, 1, 1], [6, 6, 2, 2, 1, 1], [6, 8, 2, 2, 1, 1], [2, 8, 2, 2, 1, 1], [2, 20, 1, 1, 2, 2]],
+        "taps": [0, 2, 4, 7], "embed_dim": 16, "vit_depth": 1, "vit_heads": 2, "vit_mlp_dim": 24, "fpn_dim_8": 8,
+        "fpn_dim_4": 4, "dense_mid_channels": [4, 8], "decoder_depth": 2, "decoder_heads": 2,
+        "attention_downsample_rate": 2, "decoder_mlp_dim": 24, "iou_head_hidden_dim": 12, "num_multimask_outputs": 3,
+        "refine_blocks_8": 1, "refine_blocks_4": 1, "refine_kernel": 5, "layer_norm_eps": 1e-6, "click_sigma": 1.5,
+        "mask_clamp": 10.0, "pixel_std": [127.5, 127.5, 127.5]});
+    let hostile = [
+        json!(0),
+        json!(1),
+        json!(2),
+        json!(3),
+        json!(7),
+        json!(1000),
+        json!(65_536),
+        json!(65_537),
+        json!(8192),
+        json!(u64::MAX),
+        json!(u64::MAX / 2 + 1),
+        json!(1u64 << 32),
+        json!(-1),
+        json!(0.5),
+        json!(1e300),
+        json!(-0.0),
+        json!("1"),
+        json!(null),
+        json!([]),
+        json!([0, 0]),
+        json!([u64::MAX]),
+        json!({}),
+    ];
+    let mut accepted = 0;
+    for config in [sam, nano] {
+        run_on_shapes(&ModelConfig::from_hf_json(&config.to_string()).unwrap());
+        for path in numbers(&config) {
+            for value in &hostile {
+                let mut changed = config.clone();
+                *changed.pointer_mut(&path).unwrap() = value.clone();
+                if let Ok(config) = ModelConfig::from_hf_json(&changed.to_string()) {
+                    run_on_shapes(&config);
+                    accepted += 1;
+                }
+            }
+        }
+    }
+    assert!(accepted > 50, "{accepted}");
+}
+
+/// JSON pointers to all numbers.
+fn numbers(value: &Value) -> Vec<String> {
+    let below = |key: String, value: &Value| {
+        numbers(value).into_iter().map(move |rest| format!("/{key}{rest}")).collect::<Vec<_>>()
+    };
+    match value {
+        Value::Number(_) => vec![String::new()],
+        Value::Array(list) => {
+            list.iter().enumerate().flat_map(|(i, value)| below(i.to_string(), value)).collect()
+        }
+        Value::Object(map) => map.iter().flat_map(|(key, value)| below(key.clone(), value)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The shapes of a checkpoint without its values, one of them changed or missing.
+struct Shapes<'a> {
+    shapes: &'a BTreeMap<String, Vec<usize>>,
+    changed: &'a str,
+    dims: Option<&'a [usize]>,
+}
+
+impl WeightSource for Shapes<'_> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        match self.shape(name) {
+            Some(found) if found.dims() == shape => Ok(Tensor::shape_only(found, DType::F32)),
+            _ => Err(samovar_weights::Error::Missing {
+                file: self.origin(),
+                tensor: name.into(),
+                hint: "".into(),
+            }),
+        }
+    }
+
+    fn shape(&self, name: &str) -> Option<Shape> {
+        let dims = if name == self.changed { self.dims } else { self.shapes.get(name).map(Vec::as_slice) };
+        Shape::try_new(dims?)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.shapes.keys().cloned().collect()
+    }
+
+    fn origin(&self) -> String {
+        "changed".into()
+    }
+}
+
+/// Every shape of a checkpoint, replaced by every hostile one.
+#[test]
+fn no_shape_of_a_checkpoint_is_believed() {
+    let goldens = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens");
+    for (file, family) in
+        [("sam1/original.pth", Family::Sam), ("mobile_sam/mobile_sam.pt", Family::MobileSam)]
+    {
+        let golden = samovar_weights::Checkpoint::open(goldens.join(file)).unwrap();
+        // Renaming three hundred tensors three thousand times would take a minute.
+        let named = Named::new(&golden).unwrap();
+        let shape = |name: String| Some((name.clone(), named.source().shape(&name)?.dims().to_vec()));
+        let shapes: BTreeMap<_, _> = named.source().names().into_iter().filter_map(shape).collect();
+        let load = |changed: &str, dims: Option<&[usize]>| {
+            let source = Shapes { shapes: &shapes, changed, dims };
+            let device = Device::shape_only(ShapeOnly::new());
+            let config = ModelConfig::infer(&source)?;
+            Model::load(&device, &config, &source).map(|_| config.family())
+        };
+        assert_eq!(load("", None).unwrap(), family);
+        for (name, dims) in &shapes {
+            let mut hostile =
+                vec![vec![], vec![0; dims.len()], vec![1; dims.len()], vec![1 << 30; dims.len()]];
+            for axis in 0..dims.len() {
+                for dim in [0, 1, dims[axis] + 1, 1 << 55] {
+                    let mut changed = dims.clone();
+                    changed[axis] = dim;
+                    hostile.push(changed);
+                }
+            }
+            for dims in hostile {
+                let _ = load(name, Some(&dims));
+            }
+            let _ = load(name, None);
+        }
+    }
+}
+
+#[test]
+fn input_sizes_change_where_nothing_depends_on_them() {
+    let size = |id: &str, size| ModelConfig::from_catalogue(id).unwrap().with_input_size(size);
+    run_on_shapes(&size("nano", 1024).unwrap());
+    run_on_shapes(&size("mobile_sam", 512).unwrap());
+    assert!(size("nano", 500).is_err());
+    assert!(size("mobile_sam", 1000).is_err());
+    assert!(size("facebook/sam-vit-base", 512).unwrap_err().to_string().contains("input squares of 1024"));
+    assert!(size("nano", 0).is_err());
+    assert!(size("nano", usize::MAX).is_err());
+}

@@ -47,6 +47,15 @@ pub(crate) struct Stored {
     pub(crate) strides: Option<Vec<usize>>,
 }
 
+/// The shape a file states, or why no tensor here can have it.
+pub(crate) fn shape_of(dims: &[usize]) -> std::result::Result<Shape, String> {
+    // Nobody needs tensors without elements, and their other dimensions may be as absurd as one likes.
+    if dims.contains(&0) {
+        return Err(format!("shape {dims:?} has no elements"));
+    }
+    Shape::try_new(dims).ok_or_else(|| format!("shape {dims:?} has too many dimensions or elements"))
+}
+
 impl Checkpoint {
     /// Opens a weight file: `.safetensors`, an `….index.json` with its shards, a PyTorch zip file, or a folder with
     /// `model.safetensors`, its index or `pytorch_model.bin`.

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use samovar_tensor::{DType, Shape, WeightBytes};
+use samovar_tensor::{DType, WeightBytes};
 
-use crate::checkpoint::{Contents, Entry, Stored};
+use crate::checkpoint::{Contents, Entry, Stored, shape_of};
 use crate::{Error, Result};
 
 /// Most bytes the header may have; a header of ten thousand tensors takes one or two million.
@@ -28,8 +28,8 @@ pub(crate) fn read(origin: &str, bytes: Arc<dyn WeightBytes>) -> Result<Contents
     let first_byte = header_bytes + 8;
     let mut contents = Contents::default();
     for (name, info) in header.tensors() {
-        let entry = match (dtype(info.dtype), Shape::try_new(&info.shape)) {
-            (Some(dtype), Some(shape)) => Entry::Readable(Stored {
+        let entry = match (dtype(info.dtype), shape_of(&info.shape)) {
+            (Some(dtype), Ok(shape)) => Entry::Readable(Stored {
                 bytes: Arc::clone(&bytes),
                 offset_bytes: first_byte + info.data_offsets.0,
                 shape,
@@ -40,7 +40,7 @@ pub(crate) fn read(origin: &str, bytes: Arc<dyn WeightBytes>) -> Result<Contents
                 "values of type {:?} are not read; store them as F32, F16 or BF16",
                 info.dtype
             )),
-            (_, None) => Entry::Unreadable(format!("shape {:?} has too many dimensions", info.shape)),
+            (_, Err(why)) => Entry::Unreadable(why),
         };
         contents.tensors.insert(name, entry);
     }
@@ -84,3 +84,7 @@ fn explain(error: &SafeTensorError) -> String {
         other => format!("safetensors: {other}"),
     }
 }
+
+#[cfg(test)]
+#[path = "safetensors_tests.rs"]
+mod tests;

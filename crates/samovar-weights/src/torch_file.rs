@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use samovar_tensor::{DType, Shape, WeightBytes};
+use samovar_tensor::{DType, WeightBytes};
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::checkpoint::{Contents, Entry, Stored};
+use crate::checkpoint::{Contents, Entry, Stored, shape_of};
 use crate::{Error, Result};
 use pickle::{Element, Object, Pickle, TensorRecord, Value};
 
@@ -190,16 +190,17 @@ fn locate(
         let what = format!("a storage of {} elements in {} bytes; truncated?", storage.elements, stretch.len);
         return Err(broken(what));
     }
-    let Some(shape) = Shape::try_new(&record.dims) else {
-        return Ok(Entry::Unreadable(format!("shape {:?} has too many dimensions or elements", record.dims)));
+    let shape = match shape_of(&record.dims) {
+        Ok(shape) => shape,
+        Err(why) => return Ok(Entry::Unreadable(why)),
     };
     // The last element must lie inside the storage; and no view may have more elements than its storage, so that a
     // stride of zero cannot blow up a small file.
     let last = record.dims.iter().zip(&record.strides).try_fold(record.offset, |at, (&dim, &stride)| {
         at.checked_add(dim.saturating_sub(1).checked_mul(stride)?)
     });
-    let inside = shape.is_empty() || last.is_some_and(|last| last < storage.elements);
-    if !inside || shape.len() > storage.elements || record.offset > storage.elements {
+    let inside = last.is_some_and(|last| last < storage.elements);
+    if !inside || shape.len() > storage.elements {
         return Err(broken(format!(
             "shape {shape} with strides {:?} from element {} leaves its storage of {} elements",
             record.strides, record.offset, storage.elements
@@ -262,6 +263,8 @@ impl<'p> Pickle<'p> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod test_pickles;
 #[cfg(test)]
 #[path = "torch_file_tests.rs"]
 mod tests;

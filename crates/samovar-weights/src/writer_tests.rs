@@ -1,1 +1,33 @@
+use std::collections::BTreeMap;
+use std::fs;
 
+use crate::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
+
+#[test]
+fn what_is_written_is_read_back_or_nothing_is_there() {
+    let folder = std::env::temp_dir().join(format!("samovar-weights-writer-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("out.safetensors");
+    let values = [1.5, -2.0, f32::INFINITY, 0.0, 1e-40, 3.0];
+    let tensor = |name: &str, shape: &[usize]| WriteTensor {
+        name: name.into(),
+        shape: shape.to_vec(),
+        values: &values,
+    };
+    let metadata = BTreeMap::from([("made_by".to_owned(), "a test".to_owned())]);
+    write_safetensors(&path, &[tensor("x.y", &[2, 3]), tensor("a", &[6])], &metadata).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!(checkpoint.names(), ["a", "x.y"]);
+    assert_eq!(checkpoint.metadata("made_by").as_deref(), Some("a test"));
+    assert_eq!(checkpoint.tensor("x.y", &[2, 3]).unwrap().to_f32_vec().unwrap(), values);
+
+    let other = folder.join("other.safetensors");
+    let misshapen = write_safetensors(&other, &[tensor("a", &[7])], &metadata).unwrap_err().to_string();
+    assert!(misshapen.contains("tensor `a`: 6 values for shape [7]"), "{misshapen}");
+    let twice = write_safetensors(&other, &[tensor("a", &[6]), tensor("a", &[6])], &metadata).unwrap_err();
+    assert!(twice.to_string().contains("two tensors `a`"));
+    assert!(write_safetensors(folder.join("missing/out.safetensors"), &[], &metadata).is_err());
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["out.safetensors"], "failed writes leave nothing behind");
+    fs::remove_dir_all(&folder).unwrap();
+}

@@ -127,8 +127,12 @@ impl NanoConfig {
             self.iou_head_hidden_dim,
         ];
         channels.iter().try_for_each(|&channels| at_most("channels", channels, Limits::CHANNELS))?;
-        let counts =
-            [self.vit_depth + 1, self.decoder_depth, self.refine_blocks_8 + 1, self.refine_blocks_4 + 1];
+        let counts = [
+            self.vit_depth.max(1),
+            self.decoder_depth,
+            self.refine_blocks_8.max(1),
+            self.refine_blocks_4.max(1),
+        ];
         counts.iter().try_for_each(|&count| at_most("depth", count, Limits::DEPTH))?;
         at_most("num_multimask_outputs", self.num_multimask_outputs, Limits::MASKS)?;
         at_most("refine_kernel", self.refine_kernel, Limits::KERNEL)?;

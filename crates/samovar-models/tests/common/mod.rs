@@ -52,10 +52,8 @@ impl Golden {
 
 /// All values of a tensor of a golden file.
 pub fn values(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
-    checkpoint
-        .any_tensor(name)
-        .and_then(|tensor| Ok(tensor.to_f32_vec().unwrap()))
-        .unwrap_or_else(|e| panic!("{e}"))
+    let tensor = checkpoint.any_tensor(name).unwrap_or_else(|error| panic!("{error}"));
+    tensor.to_f32_vec().unwrap()
 }
 
 /// The prompts of one image of a case, in transformers' layout: `[images, prompts, ..]`.
