@@ -4,6 +4,7 @@ mod decode;
 mod jpeg;
 mod lazy;
 mod rgb;
+mod webp;
 
 pub use decode::{DecodeLimits, ImageFormat, ImageMetadata, decode_bytes, decode_file, read_metadata};
 pub use lazy::LazyImage;

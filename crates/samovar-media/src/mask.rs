@@ -2,6 +2,7 @@
 
 mod bits;
 mod components;
+mod distance;
 mod labels;
 mod nms;
 mod rle;
@@ -13,6 +14,7 @@ pub use bits::BitMask;
 pub use components::{
     Component, Components, Connectivity, SmallRegions, connected_components, remove_small_regions,
 };
+pub use distance::deepest_point;
 pub use labels::{LabelMap, decode_labels};
 pub use nms::{batched_nms, nms};
 pub use rle::{MAX_RLE_PIXELS, Rle};

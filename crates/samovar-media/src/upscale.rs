@@ -141,13 +141,14 @@ impl MeasuredMask {
     }
 }
 
-/// The thresholds of one pass and, in a 64-pixel word, the bits over each.
+/// The thresholds of one pass.
 struct Thresholds {
     middle: f32,
     high: f32,
     low: f32,
 }
 
+/// Pixels over the outer thresholds.
 #[derive(Default)]
 struct Counts {
     high: u64,
@@ -282,14 +283,16 @@ impl PreparedLogits<'_> {
     /// Decides, for image rows made of these grid rows, which words need no computing.
     fn judge(&self, grid_rows: &Range<usize>, thresholds: &Thresholds, verdicts: &mut [Verdict]) {
         let words_per_row = verdicts.len();
+        let lowest = thresholds.low.min(thresholds.middle).min(thresholds.high);
+        let highest = thresholds.low.max(thresholds.middle).max(thresholds.high);
         for (index, verdict) in verdicts.iter_mut().enumerate() {
             let bounds = grid_rows
                 .clone()
                 .fold(Bounds::NONE, |all, row| all.and(self.bounds[row * words_per_row + index]))
                 .widened();
-            *verdict = if bounds.high <= thresholds.low {
+            *verdict = if bounds.high <= lowest {
                 Verdict::Below
-            } else if bounds.low > thresholds.high {
+            } else if bounds.low > highest {
                 Verdict::Above
             } else {
                 Verdict::Mixed

@@ -11,4 +11,7 @@ pub use coco::{
     polygon_file, write_json,
 };
 pub use overlay::{OverlayStyle, draw_overlay, palette_colour};
-pub use png::{cut_out, write_cut_out_png, write_label_png, write_mask_png, write_rgb_png};
+pub use png::{
+    cut_out, encode_cut_out_png, encode_label_png, encode_mask_png, encode_rgb_png, write_cut_out_png,
+    write_label_png, write_mask_png, write_rgb_png,
+};

@@ -11,6 +11,7 @@ use samovar_geometry::{Image, Size};
 
 use super::jpeg;
 use super::rgb::{Orientation, RgbImage};
+use super::webp;
 use crate::error::{MediaError, MediaErrorKind, Result};
 
 /// The largest image that will be decoded. Both limits hold at once.
@@ -129,7 +130,10 @@ pub(crate) fn decode_dynamic(bytes: &[u8], limits: &DecodeLimits) -> Result<(Dyn
     }
     guarded(|| {
         let mut decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(library_error)?;
-        checked_size(&decoder, limits)?;
+        let size = checked_size(&decoder, limits)?;
+        if format == ImageFormat::WebP && !webp::frames_fit(bytes, size) {
+            return Err(MediaError::damaged("a frame is larger than the picture it is in"));
+        }
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let mut library_limits = Limits::no_limits();
         library_limits.max_alloc = Some(limits.max_bytes);

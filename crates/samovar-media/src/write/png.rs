@@ -1,37 +1,52 @@
-//! PNG: masks, label maps, cut-outs, pictures.
+//! PNG: masks, label maps, cut-outs, pictures; as bytes and as files.
 
 use std::io::Write;
 use std::path::Path;
 
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use ::image::{ExtendedColorType, ImageEncoder, ImageError};
+use ::image::{ExtendedColorType, ImageEncoder};
 use samovar_geometry::{Image, Size};
 
-use super::atomic::{AtomicFile, write_atomically};
+use super::atomic::write_atomically;
 use crate::error::{MediaError, Result};
 use crate::image::RgbImage;
 use crate::mask::{BitMask, LabelMap};
 use crate::upscale::AlphaMask;
 
 /// A mask as 8-bit greyscale: 255 where set, 0 elsewhere.
+pub fn encode_mask_png(mask: &BitMask) -> Result<Vec<u8>> {
+    // A row is nearly the one above it, so their difference is nearly all zeros.
+    encode(mask.size(), &mask.to_bytes(255), ExtendedColorType::L8, FilterType::Up)
+}
+
+/// [`encode_mask_png`] as a file.
 pub fn write_mask_png(path: &Path, mask: &BitMask) -> Result<()> {
-    // Long equal runs: the fast compressor without a filter is both quickest and smallest here.
-    write_png(path, mask.size(), &mask.to_bytes(255), ExtendedColorType::L8, FilterType::NoFilter)
+    write_whole(path, &encode_mask_png(mask)?)
 }
 
 /// Many masks in one file: a label per pixel, 8-bit greyscale up to label 255, else 16-bit.
-pub fn write_label_png(path: &Path, labels: &LabelMap) -> Result<()> {
+pub fn encode_label_png(labels: &LabelMap) -> Result<Vec<u8>> {
     if labels.labels().iter().all(|&label| label <= 255) {
         let bytes: Vec<u8> = labels.labels().iter().map(|&label| label as u8).collect();
-        return write_png(path, labels.size(), &bytes, ExtendedColorType::L8, FilterType::NoFilter);
+        return encode(labels.size(), &bytes, ExtendedColorType::L8, FilterType::Up);
     }
     let bytes: Vec<u8> = labels.labels().iter().flat_map(|label| label.to_ne_bytes()).collect();
-    write_png(path, labels.size(), &bytes, ExtendedColorType::L16, FilterType::NoFilter)
+    encode(labels.size(), &bytes, ExtendedColorType::L16, FilterType::Up)
+}
+
+/// [`encode_label_png`] as a file.
+pub fn write_label_png(path: &Path, labels: &LabelMap) -> Result<()> {
+    write_whole(path, &encode_label_png(labels)?)
 }
 
 /// A picture.
+pub fn encode_rgb_png(image: &RgbImage) -> Result<Vec<u8>> {
+    encode(image.size(), image.pixels(), ExtendedColorType::Rgb8, FilterType::Adaptive)
+}
+
+/// [`encode_rgb_png`] as a file.
 pub fn write_rgb_png(path: &Path, image: &RgbImage) -> Result<()> {
-    write_png(path, image.size(), image.pixels(), ExtendedColorType::Rgb8, FilterType::Adaptive)
+    write_whole(path, &encode_rgb_png(image)?)
 }
 
 /// The picture with the mask as its alpha channel: RGBA bytes, interleaved. Colours stay as they are under
@@ -51,26 +66,27 @@ pub fn cut_out(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>> {
     Ok(rgba)
 }
 
-/// [`cut_out`] as a file. A hard edge comes from `&AlphaMask::from(&mask)`, a soft one from
+/// [`cut_out`] as PNG. A hard edge comes from `&AlphaMask::from(&mask)`, a soft one from
 /// [`PreparedLogits::alpha`](crate::upscale::PreparedLogits::alpha).
-pub fn write_cut_out_png(path: &Path, image: &RgbImage, alpha: &AlphaMask) -> Result<()> {
-    write_png(path, image.size(), &cut_out(image, alpha)?, ExtendedColorType::Rgba8, FilterType::Adaptive)
+pub fn encode_cut_out_png(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>> {
+    encode(image.size(), &cut_out(image, alpha)?, ExtendedColorType::Rgba8, FilterType::Adaptive)
 }
 
-fn write_png(
-    path: &Path,
-    size: Size<Image>,
-    bytes: &[u8],
-    colour: ExtendedColorType,
-    filter: FilterType,
-) -> Result<()> {
-    write_atomically(path, |file: &mut AtomicFile| {
-        let encoder = PngEncoder::new_with_quality(file.by_ref(), CompressionType::Fast, filter);
-        encoder.write_image(bytes, size.width, size.height, colour).map_err(|error| match error {
-            ImageError::IoError(error) => MediaError::write(error),
-            other => MediaError::mismatch(format!("this cannot be a PNG of {size}: {other}")),
-        })
-    })
+/// [`encode_cut_out_png`] as a file.
+pub fn write_cut_out_png(path: &Path, image: &RgbImage, alpha: &AlphaMask) -> Result<()> {
+    write_whole(path, &encode_cut_out_png(image, alpha)?)
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically(path, |file| file.write_all(bytes).map_err(MediaError::write))
+}
+
+fn encode(size: Size<Image>, bytes: &[u8], colour: ExtendedColorType, filter: FilterType) -> Result<Vec<u8>> {
+    let mut png = Vec::new();
+    PngEncoder::new_with_quality(&mut png, CompressionType::Fast, filter)
+        .write_image(bytes, size.width, size.height, colour)
+        .map_err(|error| MediaError::mismatch(format!("this cannot be a PNG of {size}: {error}")))?;
+    Ok(png)
 }
 
 #[cfg(test)]

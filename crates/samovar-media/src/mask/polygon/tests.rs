@@ -164,6 +164,33 @@ fn a_thin_wall_is_not_crossed() {
 }
 
 #[test]
+fn a_piece_in_a_bay_is_not_taken_in() {
+    // A bay in the outline with a piece of its own in it, cut off by a straight line at this tolerance.
+    let mask = BitMask::from_fn(Size::new(60, 40), |x, y| {
+        let bay = (25..35).contains(&x) && y < 12;
+        !bay || ((28..31).contains(&x) && (3..6).contains(&y))
+    });
+    check_simplified(&mask, 20.0);
+    let simple = simplify(&trace(&mask), 20.0);
+    let corner = simple.iter().find(|polygon| polygon.area() < 20.0).unwrap().outer[0];
+    let large = simple.iter().find(|polygon| polygon.area() > 20.0).unwrap();
+    assert!(!contains(&large.outer, corner));
+}
+
+#[test]
+fn any_polygons_can_be_simplified() {
+    let far = ring(&[(-1e300, 0.0), (1e300, 1.0), (0.0, 1e300)]);
+    let odd = ring(&[(0.0, 0.0), (f64::NAN, 1.0), (3.0, 3.0), (1.0, 2.0)]);
+    let crossing = ring(&[(0.0, 0.0), (9.0, 9.0), (9.0, 0.0), (0.0, 9.0)]);
+    let line = ring(&[(0.0, 0.0), (1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]);
+    for outer in [far, odd, crossing, line, ring(&[(1.0, 1.0)]), Ring::new()] {
+        let polygon = Polygon { outer, holes: vec![Ring::new()] };
+        let simple = simplify(&[polygon.clone(), Polygon::default()], 3.0);
+        assert_eq!((simple.len(), simple[0].outer.len()), (2, polygon.outer.len()));
+    }
+}
+
+#[test]
 fn coordinates_that_are_no_numbers_are_refused() {
     for bad in [f64::NAN, f64::INFINITY] {
         let polygon = Polygon { outer: ring(&[(0.0, 0.0), (bad, 1.0), (3.0, 3.0)]), holes: vec![] };
