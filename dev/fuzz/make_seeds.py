@@ -85,8 +85,8 @@ def image_seeds():
     write("image", "lossless.webp", encoded(image.convert("RGBA"), "WEBP", lossless=True))
     write("image", "two.webp", encoded(image, "WEBP", save_all=True, append_images=[image.rotate(180)]))
     for compression in ["raw", "tiff_lzw", "packbits", "tiff_adobe_deflate"]:
-        write("image", f"{compression}.tif", encoded(image, "TIFF", compression=compression))
-    write("image", "bits.tif", encoded(image.convert("1"), "TIFF", compression="group4"))
+        write("tiff", f"{compression}.tif", encoded(image, "TIFF", compression=compression))
+    write("tiff", "bits.tif", encoded(image.convert("1"), "TIFF", compression="group4"))
     write("image", "rgb.ppm", encoded(image, "PPM"))
     write("image", "text.pgm", "P2\n# a comment\n3 2\n255\n0 1 2\n3 4 255\n")
     write("image", "bits.pbm", "P1\n3 2\n0 1 0\n1 0 1\n")

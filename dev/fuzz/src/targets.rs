@@ -31,10 +31,13 @@ const CANVAS: Size<Image> = Size::new(64, 48);
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "safetensors", run: checkpoint, memory_bytes: 1 << 20, memory_factor: 64 },
-    Target { name: "torch_zip", run: checkpoint, memory_bytes: 1 << 20, memory_factor: 64 },
+    // The zip library makes room for as many entries as the file claims, up to 65,535 of 232 bytes.
+    Target { name: "torch_zip", run: checkpoint, memory_bytes: 16 << 20, memory_factor: 64 },
     Target { name: "torch_pickle", run: torch_pickle, memory_bytes: 2 << 20, memory_factor: 64 },
-    // The TIFF library takes up to 40 MiB for a table of values before it looks whether the file holds them.
-    Target { name: "image", run: image, memory_bytes: 56 << 20, memory_factor: 8 },
+    Target { name: "image", run: image_but_tiff, memory_bytes: 32 << 20, memory_factor: 8 },
+    // The TIFF library reserves up to 256 MiB, untouched, for a table of values before it looks whether the file
+    // holds them; its limits can be set only after that.
+    Target { name: "tiff", run: image, memory_bytes: 288 << 20, memory_factor: 8 },
     Target { name: "labels", run: labels, memory_bytes: 32 << 20, memory_factor: 8 },
     Target { name: "segpack", run: segpack, memory_bytes: 32 << 20, memory_factor: 64 },
     Target { name: "rle", run: rle, memory_bytes: 1 << 20, memory_factor: 64 },
@@ -70,6 +73,13 @@ fn read_all(checkpoint: &Checkpoint) {
         if let Ok(tensor) = checkpoint.any_tensor(&name) {
             assert_eq!(Some(tensor.shape()), shape.as_ref(), "{name}");
         }
+    }
+}
+
+/// An image file of any format that keeps to tight limits.
+fn image_but_tiff(data: &[u8]) {
+    if !data.starts_with(b"II*\0") && !data.starts_with(b"MM\0*") {
+        image(data);
     }
 }
 
