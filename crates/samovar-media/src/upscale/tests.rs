@@ -122,6 +122,26 @@ proptest! {
 }
 
 #[test]
+fn rounding_at_the_threshold_is_left_to_the_pixels() {
+    // Flat logits exactly at the threshold: whether a pixel's sum rounds above it is for the sum to say.
+    let mut above = 0;
+    for step in 1..40u16 {
+        let logit = f32::from(step) * 0.37;
+        let logits = vec![logit; 32 * 32];
+        let upscaler =
+            Upscaler::new(Size::square(32), ResizeRule::LongestSide { target: 128 }, Size::new(150, 90))
+                .unwrap();
+        let prepared = upscaler.prepare(&logits).unwrap();
+        let mut full = vec![0.0; 150 * 90];
+        prepared.logit_rows(0..90, &mut full).unwrap();
+        let expected = BitMask::from_values(Size::new(150, 90), &full, |value| value > logit).unwrap();
+        above += expected.area();
+        assert_eq!(prepared.mask(logit, 1), expected, "all logits {logit}");
+    }
+    assert!(above > 0, "some sums must round up, or this shows nothing");
+}
+
+#[test]
 fn stability_of_known_masks() {
     let rule = ResizeRule::Exact { width: 2, height: 2 };
     let upscaler = Upscaler::new(Size::square(2), rule, Size::square(2)).unwrap();
