@@ -16,9 +16,9 @@ mod tokens;
 use samovar_tensor::{Attention, AttentionBias, Error, Result, Tensor};
 
 use crate::attention::tokens::{Group, Tokens};
-use crate::gemm::micro::{STRIP_ROWS, micro, panel_columns};
+use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
 use crate::gemm::pack::{copy_panel, pack_panel};
-use crate::gemm::{Output, copy_row};
+use crate::gemm::{Output, copy_row, odd_lines};
 use crate::math::exp;
 use crate::scratch::{SCRATCH_LEN, Scratch, padded};
 use crate::simd::{Simd, put, take};
@@ -201,11 +201,6 @@ impl Sizes {
     }
 }
 
-/// The smallest row stride that is an odd number of cache lines.
-fn odd_lines(len: usize) -> usize {
-    (len.div_ceil(16) | 1) * 16
-}
-
 /// One task.
 struct Work<'a> {
     head: &'a Head<'a>,
@@ -322,7 +317,7 @@ impl<'a> Work<'a> {
                 // SAFETY: strips of queries and terms lie inside their pieces.
                 unsafe {
                     let kernel = micro::<S>(rows, 2);
-                    kernel(s, channels, q, self.sizes.q_stride, packed, to, terms_stride, false);
+                    kernel(s, channels, q, self.sizes.q_stride, packed, to, terms_stride, &Ending::NONE);
                 }
             }
         }
@@ -383,7 +378,7 @@ impl<'a> Work<'a> {
                     keys,
                     to,
                     self.sizes.score_stride,
-                    false,
+                    &Ending::NONE,
                 );
             }
         }
@@ -465,7 +460,8 @@ impl<'a> Work<'a> {
             // SAFETY: strips and panels lie inside their pieces.
             unsafe {
                 let scores = self.scores.as_ptr();
-                kernel(s, count, scores, self.sizes.score_stride, values, to, self.sizes.out_stride, !first);
+                let ending = Ending { add: !first, ..Ending::NONE };
+                kernel(s, count, scores, self.sizes.score_stride, values, to, self.sizes.out_stride, &ending);
             }
         }
     }

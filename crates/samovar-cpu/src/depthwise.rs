@@ -5,7 +5,7 @@ use std::sync::Arc;
 use samovar_tensor::{Conv2d, DType, Epilogue, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::Output;
-use crate::gemm::finish::{Finish, Part};
+use crate::gemm::finish::Finish;
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
 
@@ -59,7 +59,11 @@ pub(crate) fn conv2d<S: Simd>(
                     let (x, columns) = inside(ox, width);
                     for c in (0..channels).step_by(S::LANES) {
                         let n = S::LANES.min(channels - c);
-                        let mut sum = s.splat(0.0);
+                        // SAFETY: `n` numbers are left of the channels.
+                        let mut sum = match finish.bias {
+                            Some(bias) => unsafe { take(s, bias[c..].as_ptr(), n) },
+                            None => s.splat(0.0),
+                        };
                         for ky in rows.clone() {
                             let iy = (y + (ky * g.dilation) as isize) as usize;
                             for kx in columns.clone() {
@@ -76,11 +80,9 @@ pub(crate) fn conv2d<S: Simd>(
                         unsafe { put(s, sums[c..].as_mut_ptr(), sum, n) };
                     }
                     let row = line * out_width + ox;
-                    let part = Part { first: true, last: true };
                     // SAFETY: every task writes its own line of the result.
                     unsafe {
-                        let to = out.at(row, 0);
-                        finish.row(s, sums.as_ptr(), row, 0..channels, part, to);
+                        finish.row(s, sums.as_ptr(), row, out);
                     }
                 }
             },

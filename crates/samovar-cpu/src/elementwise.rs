@@ -5,7 +5,7 @@ use std::ops::Range;
 use samovar_tensor::{Activation, BinaryOp, Epilogue, Result, Tensor};
 
 use crate::gemm::Output;
-use crate::gemm::finish::{Finish, Part};
+use crate::gemm::finish::Finish;
 use crate::math::{activate, activation_cycles, sin_cos};
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
@@ -125,11 +125,9 @@ pub(crate) fn depth_to_space<S: Simd>(
                     let tap = line % factor * factor + ox % factor;
                     let from = &values[(pixel * factor * factor + tap) * channels..][..channels];
                     let row = line * out_width + ox;
-                    let part = Part { first: true, last: true };
                     // SAFETY: every task writes its own line of the result.
                     unsafe {
-                        let to = out.at(row, 0);
-                        finish.row(s, from.as_ptr(), row, 0..channels, part, to);
+                        finish.row(s, from.as_ptr(), row, out);
                     }
                 }
             },

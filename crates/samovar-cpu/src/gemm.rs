@@ -3,14 +3,16 @@
 //! ```text
 //!            weights packed once: panels of two vectors of columns, depth-major
 //!            ┌────┬────┬────┐
-//!            │    │    │    │   a block of panels (depth x columns) that stays in L2
+//!            │    │    │    │  one panel at a time
 //!            └────┴────┴────┘
-//!   strip ▭▭▭ → tile in registers → bias, activation, residual → result
+//!   block    ▭▭▭ → tile in registers → bias, activation, residual → result
+//!   of rows  ▭▭▭   strip by strip
 //! ```
 //!
-//! A task is a block of rows times a block of columns. It walks the depth in steps; in each step it copies a strip of
-//! rows to a fixed stride (power-of-two row lengths would evict each other from L1) and runs it over all panels of
-//! the block. Where the rows come from is the business of a [`RowSource`]: a matrix, or the pixels of a convolution.
+//! A task is a block of rows times a block of columns. It walks the depth in steps; in each step it copies the rows to
+//! a fixed stride (power-of-two row lengths would evict each other from L1) where they stay in L2, and multiplies them
+//! with one panel after the other. Where the rows come from is the business of a [`RowSource`]: a matrix, or the
+//! pixels of a convolution.
 
 pub(crate) mod finish;
 pub(crate) mod micro;
@@ -19,26 +21,29 @@ pub(crate) mod pack;
 use std::ops::Range;
 
 use crate::gemm::finish::{Finish, Part};
-use crate::gemm::micro::{STRIP_ROWS, micro, panel_columns};
+use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
 use crate::gemm::pack::Panels;
 use crate::scratch::Scratch;
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
 
-/// Most depth one step takes: a strip of it fits L1 beside the stream of weights.
+/// Most depth one step takes: a strip of it fits L1.
 const DEPTH: usize = 512;
 
-/// Row stride of a strip: an odd number of cache lines, so that the rows of a strip never share L1 sets.
-const STRIP_STRIDE: usize = DEPTH + 16;
+/// The row stride for rows of `len` numbers: an odd number of cache lines, so that the rows of a strip never share L1
+/// sets.
+pub(crate) const fn odd_lines(len: usize) -> usize {
+    (len.div_ceil(16) | 1) * 16
+}
 
-/// Numbers in a strip.
-pub(crate) const STRIP_LEN: usize = STRIP_ROWS * STRIP_STRIDE;
+/// Most rows of a task. One depth step of them takes about half of L2; the panels stream past.
+pub(crate) const BLOCK_ROWS: usize = 224;
 
-/// Weights a task keeps in L2 while its rows pass, in numbers.
-const BLOCK_LEN: usize = 96 << 10;
+/// Most columns of a task: enough that copying the rows does not count, few enough for the tasks to be even.
+const BLOCK_COLUMNS: usize = 768;
 
-/// Most rows of a task: beyond this, sums of earlier depth steps would leave L2.
-const BLOCK_ROWS: usize = 224;
+/// Depth below which a product is limited by the memory of its results.
+const SHALLOW: usize = 96;
 
 /// Rows that are multiplied with the weights.
 pub(crate) trait RowSource: Sync {
@@ -54,6 +59,12 @@ pub(crate) trait RowSource: Sync {
         to: *mut f32,
         stride: usize,
     );
+
+    /// Where columns from `depth` on of the rows from `row` on lie, and the distance of rows, if they do.
+    #[inline(always)]
+    fn in_place(&self, _row: usize, _depth: Range<usize>) -> Option<(*const f32, usize)> {
+        None
+    }
 }
 
 /// A matrix in memory.
@@ -64,6 +75,11 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl RowSource for Matrix<'_> {
+    #[inline(always)]
+    fn in_place(&self, row: usize, depth: Range<usize>) -> Option<(*const f32, usize)> {
+        Some((self.values[row * self.stride + depth.start..].as_ptr(), self.stride))
+    }
+
     #[inline(always)]
     unsafe fn copy<S: Simd>(
         &self,
@@ -170,8 +186,7 @@ impl Grid {
     fn new<S: Simd>(threads: usize, rows: usize, columns: usize, depth: usize) -> Self {
         let strips = rows.div_ceil(S::ROWS);
         let panels = columns.div_ceil(panel_columns::<S>());
-        let most_panels = (BLOCK_LEN / (panel_columns::<S>() * depth.clamp(1, DEPTH))).max(1);
-        let mut panels_per_task = balanced(panels, most_panels);
+        let mut panels_per_task = balanced(panels, BLOCK_COLUMNS / panel_columns::<S>());
         let most_strips = (BLOCK_ROWS / S::ROWS).max(1);
         let mut strips_per_task = balanced(strips, most_strips);
         // Enough tasks that threads finish together: first fewer rows, and for a few rows fewer columns.
@@ -231,7 +246,7 @@ unsafe fn block<S: Simd, A: RowSource>(
 ) {
     let width = panel_columns::<S>();
     let columns = panels.start * width..(panels.end * width).min(weights.columns);
-    let mut pieces = scratch.split([STRIP_LEN, STRIP_ROWS * width]);
+    let mut pieces = Pieces::new(scratch.split(Pieces::lengths::<S>(rows.len(), weights.depth)));
     for (depth, part) in steps(weights.depth) {
         let first = weights.panel(panels.start)[depth.start * width..].as_ptr();
         // SAFETY: panels follow each other, each with `weights.depth` rows of `width` numbers.
@@ -261,11 +276,33 @@ pub(crate) struct StepPanels {
     pub(crate) distance: usize,
 }
 
+/// Scratch memory of a step.
+pub(crate) struct Pieces<'a> {
+    /// Rows, copied.
+    strips: &'a mut [f32],
+    /// Results on their way.
+    tile: &'a mut [f32],
+    /// Bias, in whole panels.
+    bias: &'a mut [f32],
+}
+
+impl<'a> Pieces<'a> {
+    /// Numbers that a task of so many rows needs, with [`BLOCK_COLUMNS`] columns at most.
+    pub(crate) const fn lengths<S: Simd>(rows: usize, depth: usize) -> [usize; 3] {
+        let strips = rows * odd_lines(if depth < DEPTH { depth } else { DEPTH });
+        [strips, STRIP_ROWS * panel_columns::<S>(), BLOCK_COLUMNS + panel_columns::<S>()]
+    }
+
+    pub(crate) fn new([strips, tile, bias]: [&'a mut [f32]; 3]) -> Self {
+        Self { strips, tile, bias }
+    }
+}
+
 /// One depth step of a block: rows times columns (from the start of a panel on).
 ///
 /// # Safety
 /// The panels must be readable for the columns; rows and columns writable in `out`, by nobody else. The pieces of
-/// scratch hold [`STRIP_LEN`] numbers and [`STRIP_ROWS`] rows of a panel.
+/// scratch must be as [`Pieces::lengths`] says.
 #[inline(always)]
 pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
     s: S,
@@ -277,21 +314,66 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
     finish: &Finish,
     part: Part,
     out: Output,
-    [strip, tile]: &mut [&mut [f32]; 2],
+    pieces: &mut Pieces,
 ) {
     let width = panel_columns::<S>();
-    for row in rows.clone().step_by(S::ROWS) {
-        let strip_rows = row..rows.end.min(row + S::ROWS);
-        // SAFETY: a strip has room for `STRIP_ROWS` rows of `DEPTH`.
-        unsafe { source.copy(s, strip_rows.clone(), depth.clone(), strip.as_mut_ptr(), STRIP_STRIDE) };
-        for (i, column) in columns.clone().step_by(width).enumerate() {
-            let columns = column..columns.end.min(column + width);
+    let shallow = depth.len() < SHALLOW;
+    let (strips, strip_stride) = match source.in_place(rows.start, depth.clone()).filter(|_| shallow) {
+        Some(in_place) => in_place,
+        None => {
+            let stride = odd_lines(depth.len());
+            // SAFETY: the caller's promise.
+            unsafe { source.copy(s, rows.clone(), depth.clone(), pieces.strips.as_mut_ptr(), stride) };
+            (pieces.strips.as_ptr(), stride)
+        }
+    };
+    let bias = match finish.bias.filter(|_| part.first) {
+        None => None,
+        Some(bias) => {
+            // Kernels read whole vectors of it.
+            let padded = &mut pieces.bias[..columns.len().next_multiple_of(width)];
+            let (to, rest) = padded.split_at_mut(columns.len());
+            to.copy_from_slice(&bias[columns.clone()]);
+            rest.fill(0.0);
+            Some(&*padded)
+        }
+    };
+    let only_limits = if part.last { finish.only_limits() } else { Some(None) };
+    // Panel by panel, which stays near while all rows pass; or, when all panels are that small, strip by strip, so that
+    // the result is written in order.
+    let counts = [columns.len().div_ceil(width), rows.len().div_ceil(S::ROWS)];
+    let [outer, inner] = if shallow { [counts[1], counts[0]] } else { counts };
+    for i in 0..outer {
+        for j in 0..inner {
+            let (panel, strip) = if shallow { (j, i) } else { (i, j) };
+            let row = rows.start + strip * S::ROWS;
+            let strip_rows = row..rows.end.min(row + S::ROWS);
+            let column = columns.start + panel * width;
+            let tile_columns = column..columns.end.min(column + width);
+            // The result's lines arrive while the kernel runs; while the one before runs, if that is short.
+            let ahead = if shallow { S::ROWS } else { 0 };
+            for row in strip_rows.clone() {
+                for column in tile_columns.clone().step_by(16) {
+                    s.prefetch_to_write(out.at(row + ahead, column));
+                }
+            }
+            let bias: *const f32 = bias.map_or(std::ptr::null(), |bias| bias[panel * width..].as_ptr());
+            let in_kernel = only_limits.filter(|_| tile_columns.len().is_multiple_of(S::LANES));
             // SAFETY: the caller's promise; the tile has room for all rows.
             unsafe {
-                let panel = panels.first.add(i * panels.distance);
-                let kernel = micro::<S>(strip_rows.len(), columns.len().div_ceil(S::LANES));
-                kernel(s, depth.len(), strip.as_ptr(), STRIP_STRIDE, panel, tile.as_mut_ptr(), width, false);
-                finish.tile(s, tile.as_ptr(), strip_rows.clone(), columns, part, out);
+                let kernel = micro::<S>(strip_rows.len(), tile_columns.len().div_ceil(S::LANES));
+                let strip = strips.add(strip * S::ROWS * strip_stride);
+                let panel = panels.first.add(panel * panels.distance);
+                if let Some(clamp) = in_kernel {
+                    let ending = Ending { bias, add: !part.first, clamp };
+                    let to = out.at(row, column);
+                    kernel(s, depth.len(), strip, strip_stride, panel, to, out.stride, &ending);
+                } else {
+                    let ending = Ending { bias, ..Ending::NONE };
+                    let to = pieces.tile.as_mut_ptr();
+                    kernel(s, depth.len(), strip, strip_stride, panel, to, width, &ending);
+                    finish.tile(s, to, width, strip_rows, tile_columns, part, out);
+                }
             }
         }
     }

@@ -6,6 +6,7 @@
 //! | `threads`, `scratch` | the team of one [`CpuKernels`], and its bounded scratch memory |
 //! | `gemm` | matrix products: packed weights, micro-kernels, epilogues |
 //! | `linear`, `convolution`, `depthwise`, `attention`, `norm`, `elementwise`, `layout`, `resize` | the operators |
+//! | `peak` | the machine's limit, measured |
 //! | `math` | exp, erf, sin and cos of vectors, with stated errors |
 
 mod attention;
@@ -18,6 +19,7 @@ mod level;
 mod linear;
 mod math;
 mod norm;
+mod peak;
 mod resize;
 mod scratch;
 mod simd;
@@ -26,6 +28,7 @@ mod threads;
 use std::fmt;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use samovar_tensor::{
     Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Kernels, LayerNorm, Linear, Packed,
@@ -78,6 +81,18 @@ impl CpuKernels {
     /// The instructions in use.
     pub fn level(&self) -> SimdLevel {
         self.level
+    }
+
+    /// Multiply-adds (two operations each) in registers that all threads together do per second, measured for about
+    /// `limit`. No operator can be faster.
+    pub fn measure_peak(&self, limit: Duration) -> f64 {
+        let start = Instant::now();
+        self.measure_peak_by(limit, || start.elapsed().as_secs_f64())
+    }
+
+    /// The same by another clock, in seconds: that of a thread's own time, on a machine that is shared.
+    pub fn measure_peak_by(&self, limit: Duration, clock: impl Fn() -> f64) -> f64 {
+        with_simd!(self.level, s => peak::peak(&self.threads, s, limit, clock))
     }
 
     /// Threads an operator uses.

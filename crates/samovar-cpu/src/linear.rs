@@ -3,9 +3,9 @@
 use samovar_tensor::{Epilogue, Linear, Result, Tensor};
 
 use crate::gemm::finish::Finish;
-use crate::gemm::micro::{STRIP_ROWS, panel_columns};
+use crate::gemm::micro::panel_columns;
 use crate::gemm::pack::{PackedMatrix, pack_panel};
-use crate::gemm::{Matrix, Output, STRIP_LEN, StepPanels, gemm, run_step, steps};
+use crate::gemm::{BLOCK_ROWS, Matrix, Output, Pieces, StepPanels, gemm, run_step, steps};
 use crate::simd::Simd;
 use crate::threads::Threads;
 
@@ -50,10 +50,10 @@ pub(crate) fn matmul_transposed<S: Simd>(
         let columns = PRODUCT_COLUMNS.min(n - first);
         let source = Matrix { values: &a[b * m * depth..][..m * depth], stride: depth };
         let c = &c[b % c_batch * n * depth..][..n * depth];
-        let pieces =
-            scratch.split([STRIP_LEN, STRIP_ROWS * width, step_len * columns.next_multiple_of(width)]);
-        let [strip, tile, packed] = pieces;
-        let mut pieces = [strip, tile];
+        let [strips, tile, bias] = Pieces::lengths::<S>(BLOCK_ROWS.min(m), depth);
+        let packed = step_len * columns.next_multiple_of(width);
+        let [strips, tile, bias, packed] = scratch.split([strips, tile, bias, packed]);
+        let mut pieces = Pieces::new([strips, tile, bias]);
         s.vectorize(
             #[inline(always)]
             || {
@@ -67,21 +67,25 @@ pub(crate) fn matmul_transposed<S: Simd>(
                         unsafe { pack_panel(s, width.min(first + columns - start), range.len(), column, to) };
                     }
                     let panels = StepPanels { first: packed.as_ptr(), distance };
-                    // SAFETY: every task has its own batch entry or columns of the result.
-                    unsafe {
-                        let out = out.from(b * m, first);
-                        run_step(
-                            s,
-                            &source,
-                            0..m,
-                            range,
-                            panels,
-                            0..columns,
-                            &Finish::NONE,
-                            part,
-                            out,
-                            &mut pieces,
-                        );
+                    let out = out.from(b * m, first);
+                    for row in (0..m).step_by(BLOCK_ROWS) {
+                        let rows = row..(row + BLOCK_ROWS).min(m);
+                        let (depth, columns) = (range.clone(), 0..columns);
+                        // SAFETY: every task has its own batch entry or columns of the result.
+                        unsafe {
+                            run_step(
+                                s,
+                                &source,
+                                rows,
+                                depth,
+                                panels,
+                                columns,
+                                &Finish::NONE,
+                                part,
+                                out,
+                                &mut pieces,
+                            );
+                        }
                     }
                 }
             },

@@ -82,6 +82,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Largest lane
     fn largest(self, v: Self::V) -> f32;
 
+    /// Asks for the cache line at an address that will be written soon. Any address is fine.
+    #[inline(always)]
+    fn prefetch_to_write(self, _: *const f32) {}
+
     /// Transposes a tile: number `c` of row `r` goes to `to[c · to_stride + r]`, for `LANES` rows and columns.
     ///
     /// # Safety

@@ -5,9 +5,8 @@ use std::ops::Range;
 use samovar_tensor::{Activation, Epilogue, Result, Tensor};
 
 use crate::gemm::Output;
-use crate::gemm::micro::panel_columns;
-use crate::math::activate;
-use crate::simd::{Simd, put, take};
+use crate::math::{gelu, sigmoid};
+use crate::simd::Simd;
 
 /// The epilogue of a product, with its operands as slices.
 #[derive(Clone, Copy)]
@@ -53,69 +52,176 @@ impl<'a> Finish<'a> {
         })
     }
 
-    /// Finishes `columns` of row `row` of the result, which lie at `values`, and stores them at `out`.
-    ///
-    /// # Safety
-    /// As many numbers as there are columns must be readable at `values` and writable at `out`.
+    /// Limits of the result, if that is all there is to do after the bias; kernels do it by themselves.
     #[inline(always)]
-    pub(crate) unsafe fn row<S: Simd>(
-        &self,
-        s: S,
-        values: *const f32,
-        row: usize,
-        columns: Range<usize>,
-        part: Part,
-        out: *mut f32,
-    ) {
-        let rest = self.residual.map(|rest| {
-            let rows = rest.values.len() / rest.columns;
-            (&rest.values[row % rows * rest.columns..][columns.clone()], rest.before_activation)
-        });
-        let bias = self.bias.map(|bias| &bias[columns.clone()]);
-        for i in (0..columns.len()).step_by(S::LANES) {
-            let n = S::LANES.min(columns.len() - i);
-            // SAFETY: the caller's promise, and slices of as many columns.
-            unsafe {
-                let mut y = take(s, values.add(i), n);
-                if !part.first {
-                    y = s.add(y, take(s, out.add(i), n));
-                }
-                if part.last {
-                    if let Some(bias) = bias {
-                        y = s.add(y, take(s, bias.as_ptr().add(i), n));
-                    }
-                    if let Some((rest, true)) = rest {
-                        y = s.add(y, take(s, rest.as_ptr().add(i), n));
-                    }
-                    y = activate(s, self.activation, y);
-                    if let Some((rest, false)) = rest {
-                        y = s.add(y, take(s, rest.as_ptr().add(i), n));
-                    }
-                }
-                put(s, out.add(i), y, n);
-            }
+    pub(crate) fn only_limits(&self) -> Option<Option<(f32, f32)>> {
+        match (self.activation, self.residual.is_some()) {
+            (Activation::Identity, false) => Some(None),
+            (Activation::Relu, false) => Some(Some((0.0, f32::INFINITY))),
+            (Activation::Relu6, false) => Some(Some((0.0, 6.0))),
+            _ => None,
         }
     }
 
-    /// Finishes a tile of [`panel_columns`] numbers per row.
+    /// Finishes rows of the result, which lie at `values` every `stride` numbers and hold the bias already, and stores
+    /// them.
     ///
     /// # Safety
-    /// The tile must be readable for all rows, and `out` writable for the rows and columns.
-    #[inline(always)]
+    /// The values must be readable, and `out` writable for the rows and columns.
     pub(crate) unsafe fn tile<S: Simd>(
         &self,
         s: S,
-        tile: *const f32,
+        values: *const f32,
+        stride: usize,
         rows: Range<usize>,
         columns: Range<usize>,
         part: Part,
         out: Output,
     ) {
-        for (r, row) in rows.enumerate() {
-            // SAFETY: the caller's promise.
+        let tile = Tile { finish: self, values, stride, rows, columns, part, out };
+        s.vectorize(
+            #[inline(always)]
+            || {
+                // SAFETY: the caller's promise.
+                unsafe { tile.store(s) }
+            },
+        );
+    }
+
+    /// Finishes one whole row, which holds the bias already.
+    ///
+    /// # Safety
+    /// As many numbers as there are columns must be readable at `values`, and the row of `out` writable.
+    #[inline(always)]
+    pub(crate) unsafe fn row<S: Simd>(&self, s: S, values: *const f32, row: usize, out: Output) {
+        let part = Part { first: true, last: true };
+        // SAFETY: the caller's promise.
+        unsafe { self.tile(s, values, 0, row..row + 1, 0..out.stride(), part, out) };
+    }
+}
+
+/// A tile to be finished.
+struct Tile<'a> {
+    finish: &'a Finish<'a>,
+    values: *const f32,
+    stride: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    part: Part,
+    out: Output,
+}
+
+impl Tile<'_> {
+    /// Chooses the loop: one copy for every activation, so that each stays tight.
+    ///
+    /// # Safety
+    /// See [`Finish::tile`]; so for the others.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(&self, s: S) {
+        let (low, high) = match self.finish.activation {
+            _ if !self.part.last => (f32::NEG_INFINITY, f32::INFINITY),
+            Activation::Gelu => {
+                // SAFETY: the caller's promise.
+                return unsafe {
+                    self.store_with(
+                        s,
+                        #[inline(always)]
+                        |y| gelu(s, y),
+                    )
+                };
+            }
+            Activation::Sigmoid => {
+                // SAFETY: the caller's promise.
+                return unsafe {
+                    self.store_with(
+                        s,
+                        #[inline(always)]
+                        |y| sigmoid(s, y),
+                    )
+                };
+            }
+            Activation::Identity => (f32::NEG_INFINITY, f32::INFINITY),
+            Activation::Relu => (0.0, f32::INFINITY),
+            Activation::Relu6 => (0.0, 6.0),
+        };
+        let (low, high) = (s.splat(low), s.splat(high));
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.store_with(
+                s,
+                #[inline(always)]
+                |y| s.min(high, s.max(low, y)),
+            );
+        }
+    }
+
+    /// # Safety
+    /// See [`Finish::tile`].
+    #[inline(always)]
+    unsafe fn store_with<S: Simd>(&self, s: S, activate: impl Fn(S::V) -> S::V) {
+        let rest = self.finish.residual.as_ref().filter(|_| self.part.last);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match rest {
+                None => self.rows(
+                    s,
+                    None,
+                    #[inline(always)]
+                    |y, _| activate(y),
+                ),
+                Some(rest) if rest.before_activation => self.rows(
+                    s,
+                    Some(rest),
+                    #[inline(always)]
+                    |y, rest| activate(s.add(y, rest)),
+                ),
+                Some(rest) => self.rows(
+                    s,
+                    Some(rest),
+                    #[inline(always)]
+                    |y, rest| s.add(activate(y), rest),
+                ),
+            }
+        }
+    }
+
+    /// # Safety
+    /// See [`Finish::tile`].
+    #[inline(always)]
+    unsafe fn rows<S: Simd>(&self, s: S, rest: Option<&Rest>, f: impl Fn(S::V, S::V) -> S::V) {
+        let len = self.columns.len();
+        let whole = len / S::LANES * S::LANES;
+        for (r, row) in self.rows.clone().enumerate() {
+            // Without a residual its place is taken by something readable that nobody looks at.
+            let values = self.values.wrapping_add(r * self.stride);
+            let rest = match rest {
+                None => values,
+                Some(rest) => {
+                    let row = row % (rest.values.len() / rest.columns);
+                    rest.values[row * rest.columns..][self.columns.clone()].as_ptr()
+                }
+            };
+            let to = self.out.at(row, self.columns.start);
+            // SAFETY: the caller's promise; the residual has as many numbers as there are columns.
             unsafe {
-                let values = tile.add(r * panel_columns::<S>());
-                self.row(s, values, row, columns.clone(), part, out.at(row, columns.start));
+                if self.part.first {
+                    for i in (0..whole).step_by(S::LANES) {
+                        s.store(to.add(i), f(s.load(values.add(i)), s.load(rest.add(i))));
+                    }
+                } else {
+                    for i in (0..whole).step_by(S::LANES) {
+                        let y = s.add(s.load(values.add(i)), s.load(to.add(i)));
+                        s.store(to.add(i), f(y, s.load(rest.add(i))));
+                    }
+                }
+                let n = len - whole;
+                if n > 0 {
+                    let (to, mut y) = (to.add(whole), s.load_part(values.add(whole), n));
+                    if !self.part.first {
+                        y = s.add(y, s.load_part(to, n));
+                    }
+                    s.store_part(to, f(y, s.load_part(rest.add(whole), n)), n);
+                }
             }
         }
     }

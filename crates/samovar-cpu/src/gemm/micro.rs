@@ -15,14 +15,28 @@ pub(crate) const fn panel_columns<S: Simd>() -> usize {
     PANEL_VECTORS * S::LANES
 }
 
-/// `c[r] = Σ a[r][i] · b[i]` (added to what `c` holds, if so asked) for the rows and vectors of columns the kernel
-/// was chosen for.
+/// `c[r] = ending(Σ a[r][i] · b[i])` for the rows and vectors of columns the kernel was chosen for.
 ///
 /// Arguments: instructions, depth, `a` and its row stride, `b` (depth-major, [`panel_columns`] wide), `c` and its row
-/// stride, whether to add.
+/// stride, what else to do.
 ///
 /// Safety: `a` must be readable for rows of `depth`, `b` for `depth` rows, `c` writable for whole vectors.
-pub(crate) type Micro<S> = unsafe fn(S, usize, *const f32, usize, *const f32, *mut f32, usize, bool);
+pub(crate) type Micro<S> = unsafe fn(S, usize, *const f32, usize, *const f32, *mut f32, usize, &Ending);
+
+/// What a kernel does beside the product, while the sums are in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Ending {
+    /// One number per column to start from, for whole vectors; or null for 0.
+    pub(crate) bias: *const f32,
+    /// Add what `c` holds.
+    pub(crate) add: bool,
+    /// Smallest and largest result.
+    pub(crate) clamp: Option<(f32, f32)>,
+}
+
+impl Ending {
+    pub(crate) const NONE: Ending = Ending { bias: std::ptr::null(), add: false, clamp: None };
+}
 
 /// The kernel for `rows` rows (1 to `S::ROWS`) and `vectors` vectors of columns.
 #[inline(always)]
@@ -61,7 +75,7 @@ unsafe fn entry<S: Simd, const ROWS: usize, const VECTORS: usize>(
     b: *const f32,
     c: *mut f32,
     c_stride: usize,
-    add: bool,
+    ending: &Ending,
 ) {
     // Instruction sets with few registers have fewer kernels; the others need not be compiled.
     if ROWS > S::ROWS {
@@ -71,7 +85,7 @@ unsafe fn entry<S: Simd, const ROWS: usize, const VECTORS: usize>(
         #[inline(always)]
         || {
             // SAFETY: the caller's promise.
-            unsafe { kernel::<S, ROWS, VECTORS>(s, depth, a, a_stride, b, c, c_stride, add) }
+            unsafe { kernel::<S, ROWS, VECTORS>(s, depth, a, a_stride, b, c, c_stride, ending) }
         },
     );
 }
@@ -87,11 +101,15 @@ unsafe fn kernel<S: Simd, const ROWS: usize, const VECTORS: usize>(
     b: *const f32,
     c: *mut f32,
     c_stride: usize,
-    add: bool,
+    ending: &Ending,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+        let start: [S::V; VECTORS] = std::array::from_fn(
+            #[inline(always)]
+            |v| if ending.bias.is_null() { s.splat(0.0) } else { s.load(ending.bias.add(v * S::LANES)) },
+        );
+        let mut sums = [start; ROWS];
         for i in 0..depth {
             let b = b.add(i * panel_columns::<S>());
             let columns: [S::V; VECTORS] = std::array::from_fn(
@@ -105,11 +123,23 @@ unsafe fn kernel<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 }
             }
         }
+        if ending.add {
+            for r in 0..ROWS {
+                for v in 0..VECTORS {
+                    sums[r][v] = s.add(sums[r][v], s.load(c.add(r * c_stride + v * S::LANES)));
+                }
+            }
+        }
+        if let Some((low, high)) = ending.clamp {
+            let (low, high) = (s.splat(low), s.splat(high));
+            for sum in sums.as_flattened_mut() {
+                // In this order what is not a number stays visible.
+                *sum = s.min(high, s.max(low, *sum));
+            }
+        }
         for r in 0..ROWS {
             for v in 0..VECTORS {
-                let c = c.add(r * c_stride + v * S::LANES);
-                let sum = if add { s.add(sums[r][v], s.load(c)) } else { sums[r][v] };
-                s.store(c, sum);
+                s.store(c.add(r * c_stride + v * S::LANES), sums[r][v]);
             }
         }
     }
