@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use samovar_weights::WeightSource;
+use samovar_weights::{WeightSource, looks_like};
 
 use crate::blocks::mask_decoder::MaskDecoderConfig;
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
@@ -83,10 +83,8 @@ impl ModelConfig {
         } else if original::is_sam(named.source()) {
             Kind::Sam(original::infer_sam(&named)?)
         } else {
-            let what = format!(
-                "{}: these are not the weights of SAM, MobileSAM or nano, by the names of the tensors",
-                weights.origin()
-            );
+            let found = looks_like(weights).unwrap_or("something else");
+            let what = format!("{}: expected SAM, MobileSAM or nano, found {found}", weights.origin());
             return Err(Error::Config(what));
         };
         Ok(Self { kind })

@@ -7,6 +7,7 @@ use samovar_weights::WeightSource;
 use serde::Deserialize;
 
 use crate::blocks::loader::Loader;
+use crate::blocks::mask_decoder::Masks;
 use crate::config::Kind;
 use crate::families::original::Named;
 use crate::families::{Parts, mobile_sam, nano, sam1};
@@ -121,6 +122,30 @@ impl Model {
         features: &ImageFeatures,
         prompts: &PromptBatch,
     ) -> Result<MaskPrediction> {
+        let masks = if prompts.multimask { Masks::Multi } else { Masks::Single };
+        self.decode_masks(device, features, prompts, masks)
+    }
+
+    /// The same for the single mask and the others together, the single one first: for [`MaskChoice::BestOfAll`].
+    ///
+    /// # Errors
+    /// As [`Model::decode`].
+    pub fn decode_all(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        prompts: &PromptBatch,
+    ) -> Result<MaskPrediction> {
+        self.decode_masks(device, features, prompts, Masks::All)
+    }
+
+    fn decode_masks(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        prompts: &PromptBatch,
+        masks: Masks,
+    ) -> Result<MaskPrediction> {
         let device = &device.stage("decoder");
         let grid = self.low_res_side() / 4;
         match *features.embedding.dims() {
@@ -134,7 +159,7 @@ impl Model {
             }
         }
         let encoded = self.parts.prompt_encoder.encode(device, &features.embedding, prompts)?;
-        self.parts.mask_decoder.forward(device, features, encoded, prompts.prompts, prompts.multimask)
+        self.parts.mask_decoder.forward(device, features, encoded, prompts.prompts, masks)
     }
 }
 
@@ -190,7 +215,7 @@ pub struct PromptBatch {
     pub multimask: bool,
 }
 
-/// Masks the decoder predicts for `P` prompts: `M` is 3 with `multimask`, otherwise 1.
+/// Masks the decoder predicts for `P` prompts: `M` is 3 with `multimask`, otherwise 1 (4 for [`Model::decode_all`]).
 #[derive(Debug, Clone)]
 pub struct MaskPrediction {
     /// Mask logits `[P, M, side, side]`; a mask is where they are positive.

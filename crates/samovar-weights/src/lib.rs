@@ -23,6 +23,7 @@ mod writer;
 
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
+pub use looks_like::looks_like;
 pub use rename::{NameMap, Renamed, Rule};
 pub use source::{ShapeSource, WeightSource};
 pub use writer::{WriteTensor, write_safetensors};

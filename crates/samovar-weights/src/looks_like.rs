@@ -1,5 +1,7 @@
 //! Which published model a set of tensor names belongs to: for error messages only.
 
+use crate::WeightSource;
+
 /// A name prefix and the model whose files have it; the first match counts.
 const SIGNS: &[(&str, &str)] = &[
     ("mask_decoder.hf_token", "a SAM-HQ checkpoint"),
@@ -17,6 +19,12 @@ const SIGNS: &[(&str, &str)] = &[
     ("text_model.encoder.", "a CLIP checkpoint"),
     ("vision_model.encoder.", "a CLIP checkpoint"),
 ];
+
+/// The published model whose files have such names, as words for a message: "a SAM 2 checkpoint (original names)".
+pub fn looks_like(source: &dyn WeightSource) -> Option<&'static str> {
+    let names = source.names();
+    model_of(names.iter().map(String::as_str))
+}
 
 pub(crate) fn model_of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
     let has = |prefix: &str| names.clone().any(|name| name.starts_with(prefix));

@@ -1,5 +1,7 @@
 //! The mask decoder: prompts and image through the two-way transformer, then masks by a product of token and pixel.
 
+use std::ops::Range;
+
 use samovar_tensor::{
     Activation, Conv2d, Conv2dGeometry, ConvTranspose2d, Device, Epilogue, LayerNorm, Linear, Tensor,
 };
@@ -36,6 +38,14 @@ pub(crate) struct DetailConfig {
     /// Refinement blocks after the first and the second doubling.
     pub(crate) refine_blocks: [usize; 2],
     pub(crate) refine_kernel: usize,
+}
+
+/// Which of the decoder's masks are wanted: token 0 is the single mask, the others are those of an ambiguous prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Masks {
+    Single,
+    Multi,
+    All,
 }
 
 pub(crate) struct MaskDecoder {
@@ -108,7 +118,7 @@ impl MaskDecoder {
         features: &ImageFeatures,
         prompts: EncodedPrompts,
         count: usize,
-        multimask: bool,
+        masks: Masks,
     ) -> Result<MaskPrediction> {
         let EncodedPrompts { tokens, image, map } = prompts;
         let tokens = match tokens {
@@ -116,7 +126,7 @@ impl MaskDecoder {
             None => device.concat(&vec![&self.output_tokens; count], 0)?,
         };
         let (tokens, image) = self.transformer.forward(device, &tokens, image)?;
-        let masks = self.masks(multimask);
+        let masks = self.masks(masks);
         let iou_scores = self.iou_scores(device, &tokens, masks.clone())?;
         let pixels = self.upscale(device, features, image, map.as_ref())?;
         let logits = self.product(device, &tokens, &pixels, masks)?;
@@ -124,12 +134,17 @@ impl MaskDecoder {
     }
 
     /// Which of the mask tokens are asked for.
-    fn masks(&self, multimask: bool) -> std::ops::Range<usize> {
-        if multimask { 1..1 + self.config.multimask_outputs } else { 0..1 }
+    fn masks(&self, masks: Masks) -> Range<usize> {
+        let all = 1 + self.config.multimask_outputs;
+        match masks {
+            Masks::Single => 0..1,
+            Masks::Multi => 1..all,
+            Masks::All => 0..all,
+        }
     }
 
     /// Predicted IoU of some masks, `[P, M]`. Needs the tokens alone, so it can come before any mask is made.
-    fn iou_scores(&self, device: &Device, tokens: &Tensor, masks: std::ops::Range<usize>) -> Result<Tensor> {
+    fn iou_scores(&self, device: &Device, tokens: &Tensor, masks: Range<usize>) -> Result<Tensor> {
         let iou_token = device.slice(tokens, 1, 0, 1)?;
         let scores = self.iou_head.forward(device, &iou_token)?;
         let scores = device.slice(&scores, 2, masks.start, masks.len())?;
@@ -179,7 +194,7 @@ impl MaskDecoder {
         device: &Device,
         tokens: &Tensor,
         pixels: &Tensor,
-        masks: std::ops::Range<usize>,
+        masks: Range<usize>,
     ) -> Result<Tensor> {
         let count = masks.len();
         let vectors = masks.map(|mask| {

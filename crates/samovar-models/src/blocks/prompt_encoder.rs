@@ -251,6 +251,9 @@ fn check(prompts: &PromptBatch, side: usize) -> Result<usize> {
                 format!("{} mask values; expected {side}x{side} for all or each of {count}", masks.len());
             return refuse(what);
         }
+        if masks.iter().any(|logit| !logit.is_finite()) {
+            return refuse("a mask value that is not a number".into());
+        }
     }
     Ok(points.len() / count)
 }

@@ -395,3 +395,7 @@ impl Layer {
         self.mlp.forward(device, &normed, &x)
     }
 }
+
+#[cfg(test)]
+#[path = "nano_tests.rs"]
+mod tests;
