@@ -61,6 +61,7 @@ impl Coefficients {
     }
 
     /// Number of output positions.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn len(&self) -> usize {
         self.starts.len()
     }

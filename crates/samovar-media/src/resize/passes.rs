@@ -32,7 +32,7 @@ impl Resampler {
             ring: vec![0; ring_rows * stride],
             ring_rows,
             in_ring: 0..0,
-            source_row: vec![0; image.width() as usize * 3 + ROW_SLACK],
+            last_rows: vec![0; image.width() as usize * 3 + ROW_SLACK],
             sums: vec![0; stride],
         }
     }
@@ -47,8 +47,8 @@ pub(super) struct Rows<'a> {
     ring: Vec<u8>,
     ring_rows: usize,
     in_ring: std::ops::Range<usize>,
-    /// An input row and [`ROW_SLACK`] bytes more.
-    source_row: Vec<u8>,
+    /// One of the last input rows and [`ROW_SLACK`] bytes more.
+    last_rows: Vec<u8>,
     sums: Vec<i32>,
 }
 
@@ -89,8 +89,13 @@ impl Rows<'_> {
         let Some(horizontal) = &self.resampler.horizontal else {
             return output.copy_from_slice(source);
         };
-        self.source_row[..source.len()].copy_from_slice(source);
-        horizontal.resize(&self.source_row, output);
+        // The next rows are slack enough; only the last ones need some of their own.
+        let from_here = &self.image.pixels()[row * source.len()..];
+        if from_here.len() >= source.len() + ROW_SLACK {
+            return horizontal.resize(from_here, output);
+        }
+        self.last_rows[..source.len()].copy_from_slice(source);
+        horizontal.resize(&self.last_rows, output);
     }
 }
 
