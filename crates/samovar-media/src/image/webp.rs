@@ -5,10 +5,10 @@ use samovar_geometry::{Image, Size};
 /// Whether every lossy frame is within the picture's size. Lossless frames are compared by the library in time.
 pub(super) fn frames_fit(bytes: &[u8], size: Size<Image>) -> bool {
     // Behind `RIFF`, length, `WEBP`.
-    bytes.get(12..).is_none_or(|chunks| chunks_fit(chunks, size))
+    bytes.get(12..).is_none_or(|chunks| chunks_fit(chunks, size, true))
 }
 
-fn chunks_fit(mut chunks: &[u8], size: Size<Image>) -> bool {
+fn chunks_fit(mut chunks: &[u8], size: Size<Image>, at_top: bool) -> bool {
     while let Some((header, rest)) = chunks.split_first_chunk::<8>() {
         let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
         let content = &rest[..length.min(rest.len())];
@@ -16,8 +16,9 @@ fn chunks_fit(mut chunks: &[u8], size: Size<Image>) -> bool {
             b"VP8 " => {
                 frame_size(content).is_none_or(|[width, height]| width <= size.width && height <= size.height)
             }
-            // A frame of an animation: 16 bytes of its own, then chunks.
-            b"ANMF" => content.get(16..).is_none_or(|inner| chunks_fit(inner, size)),
+            // A frame of an animation: 16 bytes of its own, then chunks. Frames in frames mean nothing and are not
+            // followed: a hostile file could nest them until the stack is full.
+            b"ANMF" if at_top => content.get(16..).is_none_or(|inner| chunks_fit(inner, size, false)),
             _ => true,
         };
         if !fits {

@@ -89,6 +89,41 @@ fn a_bomb_is_refused_by_its_header() {
     assert_eq!(kind_of(b"P6 65000 65000 255\n", DecodeLimits::default()), MediaErrorKind::TooLarge);
 }
 
+#[test]
+fn a_webp_frame_larger_than_its_picture_is_refused() {
+    for (name, claim) in [
+        (b"VP8 ", &[0, 0, 0, 0x9d, 1, 0x2a, 0xff, 0x3f, 0xff, 0x3f][..]),
+        (b"VP8L", &[0x2f, 255, 255, 255, 15]),
+    ] {
+        for animated in [false, true] {
+            let chunk = |name: &[u8], content: &[u8]| {
+                let padding = &[0][..content.len() % 2];
+                [name, &(content.len() as u32).to_le_bytes(), content, padding].concat()
+            };
+            let mut frame = chunk(name, claim);
+            if animated {
+                frame = [chunk(b"ANIM", &[0; 6]), chunk(b"ANMF", &[&[0; 16][..], &frame].concat())].concat();
+            }
+            let flags = if animated { 2 } else { 0 };
+            let body =
+                [b"WEBP".to_vec(), chunk(b"VP8X", &[flags, 0, 0, 0, 12, 0, 0, 8, 0, 0]), frame].concat();
+            let error = decode_bytes(&chunk(b"RIFF", &body), &DecodeLimits::default()).unwrap_err();
+            assert_eq!(error.kind(), MediaErrorKind::Damaged);
+        }
+    }
+}
+
+#[test]
+fn webp_frames_nested_without_end_do_not_fill_the_stack() {
+    let depth = 200_000u32;
+    let mut bytes = [&b"RIFF"[..], &(depth * 24 + 4).to_le_bytes(), b"WEBP"].concat();
+    for level in (0..depth).rev() {
+        bytes.extend([&b"ANMF"[..], &(level * 24 + 16).to_le_bytes(), &[0; 16]].concat());
+    }
+    assert!(webp::frames_fit(&bytes, Size::new(13, 9)));
+    assert!(decode_bytes(&bytes, &DecodeLimits::default()).is_err());
+}
+
 fn crc_of(bytes: &[u8]) -> u32 {
     golden::crc32(bytes)
 }
