@@ -7,7 +7,7 @@ use samovar_weights::{WeightSource, looks_like};
 use crate::blocks::mask_decoder::MaskDecoderConfig;
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
 use crate::families::mobile_sam::MobileSamConfig;
-use crate::families::nano::NanoConfig;
+use crate::families::nano_json::NanoConfig;
 use crate::families::original::{self, Named};
 use crate::families::sam1::SamConfig;
 use crate::families::sam1_json;

@@ -35,10 +35,32 @@ impl VitConfig {
         self.image_size / self.patch_size
     }
 
-    /// Window side of a block, or `None` when it is global.
-    fn window_of(&self, block: usize) -> Option<usize> {
-        (self.window > 0 && !self.global_blocks.contains(&block)).then_some(self.window)
+    fn block(&self, index: usize) -> BlockConfig {
+        let window = (self.window > 0 && !self.global_blocks.contains(&index)).then_some(self.window);
+        BlockConfig {
+            channels: self.channels,
+            heads: self.heads,
+            mlp_channels: self.mlp_channels,
+            epsilon: self.epsilon,
+            qkv_bias: self.qkv_bias,
+            window,
+            relative_side: self.relative_positions.then_some(window.unwrap_or(self.grid())),
+        }
     }
+}
+
+/// Dimensions of a [`Block`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct BlockConfig {
+    pub(crate) channels: usize,
+    pub(crate) heads: usize,
+    pub(crate) mlp_channels: usize,
+    pub(crate) epsilon: f32,
+    pub(crate) qkv_bias: bool,
+    /// Window side, or `None` when every token attends to every other.
+    pub(crate) window: Option<usize>,
+    /// Side of the square of tokens that the relative positions speak of, where there are any.
+    pub(crate) relative_side: Option<usize>,
 }
 
 pub(crate) struct Vit {
@@ -55,7 +77,8 @@ impl Vit {
         let geometry = Conv2dGeometry::patches(patch_size);
         let positions =
             config.absolute_positions.then(|| loader.tensor("pos_embed", &[1, grid, grid, channels]));
-        let blocks = (0..config.depth).map(|i| Block::load(&loader.at(format!("layers.{i}")), config, i));
+        let blocks =
+            (0..config.depth).map(|i| Block::load(&loader.at(format!("layers.{i}")), config.block(i)));
         Ok(Self {
             patch_embed: loader.conv2d("patch_embed.projection", 3, channels, geometry, true)?,
             positions: positions.transpose()?,
@@ -75,55 +98,49 @@ impl Vit {
     }
 }
 
-struct Block {
+/// A transformer layer: attention, then an MLP, each behind a norm and added to its input.
+pub(crate) struct Block {
     layer_norm1: LayerNorm,
     qkv: Linear,
     /// What `qkv` makes of a padding token, which is zero *after* the norm: its bias.
-    padding: Tensor,
+    padding: Option<Tensor>,
     relative: Option<[Tensor; 2]>,
     proj: Linear,
     layer_norm2: LayerNorm,
     mlp: Mlp,
-    heads: usize,
-    window: Option<usize>,
+    config: BlockConfig,
 }
 
 impl Block {
-    fn load(loader: &Loader, config: &VitConfig, index: usize) -> Result<Self> {
-        let VitConfig { channels, heads, epsilon, .. } = *config;
+    pub(crate) fn load(loader: &Loader, config: BlockConfig) -> Result<Self> {
+        let BlockConfig { channels, heads, mlp_channels, epsilon, .. } = config;
         let attention = loader.at("attn");
-        let window = config.window_of(index);
-        let side = window.unwrap_or(config.grid());
-        let table = |name| attention.tensor(name, &[2 * side - 1, channels / heads]);
-        let relative =
-            config.relative_positions.then(|| Ok::<_, Error>([table("rel_pos_h")?, table("rel_pos_w")?]));
+        let relative = config.relative_side.map(|side| {
+            let table = |name| attention.tensor(name, &[2 * side - 1, channels / heads]);
+            Ok::<_, Error>([table("rel_pos_h")?, table("rel_pos_w")?])
+        });
         let weight = attention.raw("qkv.weight", &[3 * channels, channels])?;
         let bias = config.qkv_bias.then(|| attention.raw("qkv.bias", &[3 * channels])).transpose()?;
-        let padding = match &bias {
-            Some(bias) => loader.device.load(bias)?.reshape([1, 3 * channels])?,
-            None => loader.device.tensor([1, 3 * channels], |values| values.fill(0.0))?,
-        };
+        let padding = config.window.map(|_| {
+            Ok::<_, Error>(match &bias {
+                Some(bias) => loader.device.load(bias)?.reshape([1, 3 * channels])?,
+                None => loader.device.tensor([1, 3 * channels], |values| values.fill(0.0))?,
+            })
+        });
         Ok(Self {
             layer_norm1: loader.layer_norm("layer_norm1", channels, epsilon)?,
             qkv: loader.device.load_linear(&weight, bias.as_ref())?,
-            padding,
+            padding: padding.transpose()?,
             relative: relative.transpose()?,
             proj: attention.linear("proj", channels, channels)?,
             layer_norm2: loader.layer_norm("layer_norm2", channels, epsilon)?,
-            mlp: Mlp::load(
-                &loader.at("mlp"),
-                ["lin1", "lin2"],
-                channels,
-                config.mlp_channels,
-                Activation::Gelu,
-            )?,
-            heads,
-            window,
+            mlp: Mlp::load(&loader.at("mlp"), ["lin1", "lin2"], channels, mlp_channels, Activation::Gelu)?,
+            config,
         })
     }
 
-    /// Takes `x` by value: at the peak of a large model every map counts.
-    fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
+    /// Takes `x: [B, h, w, C]` by value: at the peak of a large model every map counts.
+    pub(crate) fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
         let attended = {
             let normed = device.layer_norm(&x, &self.layer_norm1, Activation::Identity)?;
             let qkv = device.linear(&normed, &self.qkv, &Epilogue::NONE)?;
@@ -137,20 +154,18 @@ impl Block {
     }
 
     fn attend(&self, device: &Device, qkv: &Tensor) -> Result<Tensor> {
-        let [batch, height, width, columns] = qkv.shape().fixed("attention")?;
-        let channels = columns / 3;
-        let head_channels = channels / self.heads;
-        let (layout, grid) = match self.window {
+        let [batch, height, width, _] = qkv.shape().fixed("attention")?;
+        let BlockConfig { channels, heads, .. } = self.config;
+        let head_channels = channels / heads;
+        let (layout, grid) = match self.config.window {
             Some(window) => {
-                let padding = Some(&self.padding);
+                let padding = self.padding.as_ref();
                 (TokenLayout::Windows { batch, grid: [height, width], window, padding }, [window; 2])
             }
             None => {
                 let tokens = height * width;
-                (
-                    TokenLayout::Sequence { batch, key_batch: batch, queries: tokens, keys: tokens },
-                    [height, width],
-                )
+                let layout = TokenLayout::Sequence { batch, key_batch: batch, queries: tokens, keys: tokens };
+                (layout, [height, width])
             }
         };
         let bias = match &self.relative {
@@ -161,7 +176,7 @@ impl Block {
             q: Rows::columns(qkv, 0),
             k: Rows::columns(qkv, channels),
             v: Rows::columns(qkv, 2 * channels),
-            heads: self.heads,
+            heads,
             head_channels,
             value_channels: head_channels,
             scale: 1.0 / (head_channels as f32).sqrt(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod mobile_sam;
 pub(crate) mod nano;
+pub(crate) mod nano_json;
 pub(crate) mod original;
 pub(crate) mod sam1;
 pub(crate) mod sam1_json;
