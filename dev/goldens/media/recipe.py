@@ -100,17 +100,22 @@ def decoding():
     save("grey_alpha.png", la)
     save("rgba.png", rgba)
     save("palette.png", rgb.quantize(16))
+    save("palette_transparent.png", rgb.quantize(16), transparency=3)
     save("bilevel.png", grey.convert("1"))
     save("one_pixel.png", rgb.crop((0, 0, 1, 1)))
     save("one_column.png", rgb.crop((0, 0, 1, 9)))
     save_cv("rgb16.png", noise(5, 9, 13, 6).view("<u2"))
+    save_cv("grey16.png", noise(9, 9, 13, 2).view("<u2")[..., 0])
     save("rgb.bmp", rgb)
+    save("rgba.bmp", rgba)
     save("grey.bmp", grey)
     save("rgb.tif", rgb)
     save("rgb_lzw.tif", rgb, compression="tiff_lzw")
+    save("rgb_deflate.tif", rgb, compression="tiff_adobe_deflate")
     save("grey.tif", grey)
     save("cmyk.tif", rgb.convert("CMYK"))
     save("palette.gif", rgb.quantize(16))
+    save("transparent.gif", rgb.quantize(16), transparency=3)
     second = Image.fromarray(noise(6, 9, 13, 3)).quantize(16)
     save("animated.gif", rgb.quantize(16), save_all=True, append_images=[second], duration=100)
     save("lossless.webp", rgb, lossless=True)
@@ -131,6 +136,7 @@ def decoding():
     # PIL writes CMYK with Adobe's marker and inverted, as the programs that make such files do.
     cmyk = Image.fromarray(noise(8, 2, 3, 4).repeat(8, 0).repeat(8, 1), mode="CMYK")
     save("cmyk.jpg", cmyk, quality=95)
+    save("cmyk_smooth.jpg", Image.merge("CMYK", [*big.split(), big.getchannel(1).point(lambda v: v // 2)]), quality=95)
     # YCCK: the same planes with the Adobe marker's transform set to 2 and the colours converted accordingly.
     c, m, y, k = (np.asarray(band) for band in cmyk.split())
     ycc = np.asarray(Image.merge("RGB", [Image.fromarray(b) for b in (c, m, y)]).convert("YCbCr"))
@@ -160,6 +166,9 @@ def decoding():
         image = Image.open(IMAGES / name)
         if name == "rgb16.png":
             expected = cv2.imread(str(IMAGES / name), cv2.IMREAD_COLOR)[..., ::-1]
+        elif name == "grey16.png":
+            # PIL clips 16-bit grey to white; ours keeps the high byte, as OpenCV does.
+            expected = cv2.imread(str(IMAGES / name), cv2.IMREAD_COLOR)
         else:
             expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         cases.append(dict(file=name, width=expected.shape[1], height=expected.shape[0], rgb=expected.tobytes().hex()))
