@@ -285,7 +285,14 @@ impl Device {
         let shape = a.q.tensor.shape().with_channels(a.heads * a.value_channels);
         let (queries, keys_per_query) = check_attention(a)?;
         let logits = (a.heads * queries * keys_per_query) as u64;
-        let operations = 2 * logits * (a.head_channels + a.value_channels) as u64 + 5 * logits;
+        // Decomposed relative positions are one product per query and row, and one per query and column.
+        let distances = match a.bias {
+            AttentionBias::RelativePosition { grid: [height, width], .. } => height + width,
+            _ => 0,
+        };
+        let positions = 2 * (a.heads * queries * distances * a.head_channels) as u64;
+        let products = 2 * logits * (a.head_channels + a.value_channels) as u64;
+        let operations = products + positions + 5 * logits;
         let columns = (a.heads * (2 * a.head_channels + a.value_channels)) as u64;
         let bytes = 4 * columns * a.k.tensor.shape().rows().max(queries) as u64;
         self.run("attention", shape, operations, bytes, |kernels, out| kernels.attention(a, out))

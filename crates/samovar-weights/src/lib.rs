@@ -10,6 +10,14 @@
 //! [`Checkpoint`] or an [`Error`] that says which file, which tensor and what to do; it does not panic, does not run
 //! code from the file and does not allocate more than the file's own size calls for.
 //!
+//! ```no_run
+//! use samovar_weights::{Checkpoint, WeightSource};
+//!
+//! let checkpoint = Checkpoint::open("sam_vit_b_01ec64.pth")?;
+//! let positions = checkpoint.tensor("image_encoder.pos_embed", &[1, 64, 64, 768])?;
+//! # Ok::<(), samovar_weights::Error>(())
+//! ```
+//!
 //! Tensors are views into the memory-mapped file: opening a checkpoint of gigabytes reads its table of contents.
 
 mod checkpoint;
