@@ -162,6 +162,17 @@ def mask_seeds():
     write("coco", "polygons.json", dataset([[1, 2, 30.5, 2, 30.5, 40, 1, 40], [10, 10, 50, 12, 40, 47]]))
 
 
+def config_seeds():
+    goldens = Path(__file__).parent.parent / "goldens"
+    write("config", "sam.json", (goldens / "sam1" / "config.json").read_bytes())
+    # The shipped weights carry theirs in the header.
+    nano = Path(__file__).parent.parent.parent / "crates" / "samovar" / "assets" / "nano.safetensors"
+    with nano.open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    write("config", "nano.json", header["__metadata__"]["samovar_config"])
+
+
+config_seeds()
 safetensors_seeds()
 torch_seeds()
 image_seeds()

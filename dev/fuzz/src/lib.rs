@@ -13,6 +13,7 @@
 mod harness;
 mod memory;
 mod mutate;
+mod png;
 mod targets;
 
 pub use harness::{Failure, Harness, MAX_TIME, Report};

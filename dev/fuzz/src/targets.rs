@@ -7,9 +7,13 @@ use samovar_media::image::{DecodeLimits, LazyImage, decode_bytes};
 use samovar_media::mask::{Rle, decode_labels};
 use samovar_media::segpack::{SegpackLimits, SegpackReader};
 use samovar_media::write::CocoDataset;
-use samovar_weights::{Checkpoint, WeightSource};
+use samovar_models::{Model, ModelConfig};
+use samovar_tensor::{DType, Device, Shape, Tensor};
+use samovar_weights::{Checkpoint, ShapeSource, WeightSource};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
+
+use crate::png;
 
 /// A function of untrusted bytes, and the memory it may take.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "labels", run: labels, memory_bytes: 32 << 20, memory_factor: 8 },
     Target { name: "segpack", run: segpack, memory_bytes: 32 << 20, memory_factor: 64 },
     Target { name: "rle", run: rle, memory_bytes: 1 << 20, memory_factor: 64 },
+    Target { name: "config", run: config, memory_bytes: 64 << 20, memory_factor: 1024 },
     Target { name: "coco", run: coco, memory_bytes: 4 << 20, memory_factor: 256 },
 ];
 
@@ -68,6 +73,7 @@ fn torch_pickle(data: &[u8]) {
 }
 
 fn read_all(checkpoint: &Checkpoint) {
+    let _ = ModelConfig::infer(checkpoint);
     for name in checkpoint.names() {
         let shape = checkpoint.shape(&name);
         if let Ok(tensor) = checkpoint.any_tensor(&name) {
@@ -85,6 +91,7 @@ fn image_but_tiff(data: &[u8]) {
 
 /// An image file: header alone, then pixels.
 fn image(data: &[u8]) {
+    let data = &png::with_right_checksums(data);
     let metadata = LazyImage::from_bytes(data.to_vec(), IMAGE_LIMITS).metadata();
     if let Ok(pixels) = decode_bytes(data, &IMAGE_LIMITS) {
         assert_eq!(pixels.pixels().len() as u64, u64::from(pixels.width()) * u64::from(pixels.height()) * 3);
@@ -94,7 +101,7 @@ fn image(data: &[u8]) {
 
 /// A label map in a PNG.
 fn labels(data: &[u8]) {
-    if let Ok(labels) = decode_labels(data, &IMAGE_LIMITS) {
+    if let Ok(labels) = decode_labels(&png::with_right_checksums(data), &IMAGE_LIMITS) {
         assert_eq!(
             labels.labels().len() as u64,
             u64::from(labels.size().width) * u64::from(labels.size().height)
@@ -125,6 +132,18 @@ fn rle(data: &[u8]) {
         let text = again.to_coco_string();
         assert_eq!(Rle::from_coco_string(CANVAS, &text).ok(), Some(again), "{text}");
     }
+}
+
+/// A model's `config.json`: what is accepted can be loaded and run, on shapes alone.
+fn config(data: &[u8]) {
+    let Ok(config) = ModelConfig::from_hf_json(&String::from_utf8_lossy(data)) else { return };
+    let load = |device: &Device| Model::load(device, &config, &ShapeSource);
+    let encode = |device: &Device, model: &Model| {
+        let side = model.preprocessing().input_size;
+        let pixels = Tensor::shape_only(Shape::new(&[1, side, side, 3]), DType::F32);
+        model.encode(device, &pixels).map(drop)
+    };
+    let _ = Device::plan(0, load, encode);
 }
 
 /// COCO annotations: read, and every mask drawn.
