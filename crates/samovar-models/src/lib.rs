@@ -57,6 +57,7 @@ mod families;
 mod model;
 mod prompt_map;
 
+pub use blocks::mask_decoder::ScoredPrompts;
 pub use catalogue::{CATALOGUE, CatalogueEntry};
 pub use config::{Family, ModelConfig};
 pub use error::{Error, Result};

@@ -7,7 +7,7 @@ use samovar_weights::WeightSource;
 use serde::Deserialize;
 
 use crate::blocks::loader::Loader;
-use crate::blocks::mask_decoder::Masks;
+use crate::blocks::mask_decoder::{Masks, ScoredPrompts};
 use crate::config::Kind;
 use crate::families::original::Named;
 use crate::families::{Parts, mobile_sam, nano, sam1};
@@ -139,6 +139,29 @@ impl Model {
         self.decode_masks(device, features, prompts, Masks::All)
     }
 
+    /// The first part of [`Model::decode`]: scores, and what the masks are made of.
+    ///
+    /// # Errors
+    /// As [`Model::decode`].
+    pub fn score(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        prompts: &PromptBatch,
+    ) -> Result<ScoredPrompts> {
+        let masks = if prompts.multimask { Masks::Multi } else { Masks::Single };
+        self.score_masks(device, features, prompts, masks)
+    }
+
+    /// The second part of [`Model::decode`]: masks `[P, M, side, side]` of prompts that were scored on the same image.
+    ///
+    /// # Errors
+    /// As [`Model::decode`].
+    pub fn draw(&self, device: &Device, features: &ImageFeatures, scored: ScoredPrompts) -> Result<Tensor> {
+        self.check_features(features)?;
+        self.parts.mask_decoder.draw(&device.stage("decoder"), features, scored)
+    }
+
     fn decode_masks(
         &self,
         device: &Device,
@@ -146,20 +169,33 @@ impl Model {
         prompts: &PromptBatch,
         masks: Masks,
     ) -> Result<MaskPrediction> {
+        let scored = self.score_masks(device, features, prompts, masks)?;
+        let iou_scores = scored.iou_scores.clone();
+        Ok(MaskPrediction { logits: self.draw(device, features, scored)?, iou_scores })
+    }
+
+    fn score_masks(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        prompts: &PromptBatch,
+        masks: Masks,
+    ) -> Result<ScoredPrompts> {
+        self.check_features(features)?;
         let device = &device.stage("decoder");
+        let encoded = self.parts.prompt_encoder.encode(device, &features.embedding, prompts)?;
+        self.parts.mask_decoder.score(device, encoded, prompts.prompts, masks)
+    }
+
+    fn check_features(&self, features: &ImageFeatures) -> Result<()> {
         let grid = self.low_res_side() / 4;
         match *features.embedding.dims() {
-            [1, height, width, _] if height == grid && width == grid => {}
-            _ => {
-                let what = format!(
-                    "features of shape {}, expected those of one image, [1, {grid}, {grid}, channels]",
-                    features.embedding.shape()
-                );
-                return Err(Error::Input(what));
-            }
+            [1, height, width, _] if height == grid && width == grid => Ok(()),
+            _ => Err(Error::Input(format!(
+                "features of shape {}, expected those of one image, [1, {grid}, {grid}, channels]",
+                features.embedding.shape()
+            ))),
         }
-        let encoded = self.parts.prompt_encoder.encode(device, &features.embedding, prompts)?;
-        self.parts.mask_decoder.forward(device, features, encoded, prompts.prompts, masks)
     }
 }
 

@@ -90,6 +90,12 @@ fn prompts_in_one_batch_do_not_touch_each_other() {
         let same = all.logits.narrow(i, 1).unwrap();
         assert_eq!(alone.logits.to_f32_vec().unwrap(), same.to_f32_vec().unwrap(), "prompt {i}");
     }
+    // Scores first, masks of some prompts later.
+    let scored = model.score(&device, &features, &together).unwrap();
+    assert_eq!(scored.iou_scores.to_f32_vec().unwrap(), all.iou_scores.to_f32_vec().unwrap());
+    let last = model.draw(&device, &features, scored.narrow(2, 1).unwrap()).unwrap();
+    assert_eq!(last.to_f32_vec().unwrap(), all.logits.narrow(2, 1).unwrap().to_f32_vec().unwrap());
+    assert!(scored.narrow(2, 2).is_err());
     // One mask for all prompts is the same as that mask for each of them.
     let shared = prompts(&cases, "mask_and_prompts", 0, true);
     let each = PromptBatch { masks: shared.masks.clone().map(|mask| mask.repeat(2)), ..shared.clone() };

@@ -10,7 +10,7 @@ use super::loader::Loader;
 use super::mlp::{Head, HeadConfig};
 use super::prompt_encoder::EncodedPrompts;
 use super::two_way::{TwoWayConfig, TwoWayTransformer};
-use crate::model::{ImageFeatures, MaskPrediction};
+use crate::model::ImageFeatures;
 use crate::prompt_map::CLICK_MAP_CHANNELS;
 use crate::{Error, Result};
 
@@ -46,6 +46,34 @@ pub(crate) enum Masks {
     Single,
     Multi,
     All,
+}
+
+/// Prompts whose masks have scores and can be made, or not.
+///
+/// An automatic mask generator throws most prompts away by their scores; making their masks is a fifth of the work.
+pub struct ScoredPrompts {
+    /// Predicted IoU of each mask, `[P, M]`.
+    pub iou_scores: Tensor,
+    tokens: Tensor,
+    image: Tensor,
+    map: Option<Tensor>,
+    masks: Range<usize>,
+}
+
+impl ScoredPrompts {
+    /// Prompts `start..start + len` of these, without a copy.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when there are not so many.
+    pub fn narrow(&self, start: usize, len: usize) -> Result<ScoredPrompts> {
+        Ok(ScoredPrompts {
+            iou_scores: self.iou_scores.narrow(start, len)?,
+            tokens: self.tokens.narrow(start, len)?,
+            image: self.image.narrow(start, len)?,
+            map: self.map.as_ref().map(|map| map.narrow(start, len)).transpose()?,
+            masks: self.masks.clone(),
+        })
+    }
 }
 
 pub(crate) struct MaskDecoder {
@@ -111,15 +139,14 @@ impl MaskDecoder {
         })
     }
 
-    /// Masks for the prompts of one image.
-    pub(crate) fn forward(
+    /// Everything up to the scores for the prompts of one image: tokens and image have met, no mask is made yet.
+    pub(crate) fn score(
         &self,
         device: &Device,
-        features: &ImageFeatures,
         prompts: EncodedPrompts,
         count: usize,
         masks: Masks,
-    ) -> Result<MaskPrediction> {
+    ) -> Result<ScoredPrompts> {
         let EncodedPrompts { tokens, image, map } = prompts;
         let tokens = match tokens {
             Some(tokens) => device.concat(&[&self.output_tokens, &tokens], 1)?,
@@ -128,9 +155,19 @@ impl MaskDecoder {
         let (tokens, image) = self.transformer.forward(device, &tokens, image)?;
         let masks = self.masks(masks);
         let iou_scores = self.iou_scores(device, &tokens, masks.clone())?;
+        Ok(ScoredPrompts { iou_scores, tokens, image, map, masks })
+    }
+
+    /// Masks of prompts that have been scored, `[P, M, side, side]`.
+    pub(crate) fn draw(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        scored: ScoredPrompts,
+    ) -> Result<Tensor> {
+        let ScoredPrompts { tokens, image, map, masks, .. } = scored;
         let pixels = self.upscale(device, features, image, map.as_ref())?;
-        let logits = self.product(device, &tokens, &pixels, masks)?;
-        Ok(MaskPrediction { logits, iou_scores })
+        self.product(device, &tokens, &pixels, masks)
     }
 
     /// Which of the mask tokens are asked for.
@@ -161,15 +198,15 @@ impl MaskDecoder {
         map: Option<&Tensor>,
     ) -> Result<Tensor> {
         let [_, height, width, channels] = features.embedding.shape().fixed("mask decoder")?;
-        let x = image.reshape([image.dims()[0], height, width, channels])?;
+        let mut x = image.reshape([image.dims()[0], height, width, channels])?;
         drop(image);
         let details = match (&self.details, map) {
             (Some([coarse, fine]), Some(map)) => Some(([coarse, fine], map)),
             _ => None,
         };
         let Some((details, map)) = details else {
-            let x = device.conv_transpose2d(&x, &self.upscale_conv1, &Epilogue::NONE)?;
-            let x = device.layer_norm(&x, &self.upscale_layer_norm, Activation::Gelu)?;
+            x = device.conv_transpose2d(&x, &self.upscale_conv1, &Epilogue::NONE)?;
+            x = device.layer_norm(&x, &self.upscale_layer_norm, Activation::Gelu)?;
             let activation = Epilogue::act(self.config.upscale_activation);
             return Ok(device.conv_transpose2d(&x, &self.upscale_conv2, &activation)?);
         };
@@ -178,13 +215,14 @@ impl MaskDecoder {
             return Err(Error::Input("features without their finer maps; of another model?".into()));
         };
         let [coarse, fine] = details;
-        let detail = device.conv2d(map, &coarse.dense, &Epilogue::add(high_res_8))?;
-        let x = device.conv_transpose2d(&x, &self.upscale_conv1, &Epilogue::add(&detail))?;
-        let x = device.layer_norm(&x, &self.upscale_layer_norm, Activation::Gelu)?;
-        let x = coarse.refine(device, x)?;
-        let detail = device.conv2d(map, &fine.dense, &Epilogue::add(high_res_4))?;
+        let mut detail = device.conv2d(map, &coarse.dense, &Epilogue::add(high_res_8))?;
+        x = device.conv_transpose2d(&x, &self.upscale_conv1, &Epilogue::add(&detail))?;
+        x = device.layer_norm(&x, &self.upscale_layer_norm, Activation::Gelu)?;
+        x = coarse.refine(device, x)?;
+        detail = device.conv2d(map, &fine.dense, &Epilogue::add(high_res_4))?;
         let activation = Epilogue::add_then_act(&detail, self.config.upscale_activation);
-        let x = device.conv_transpose2d(&x, &self.upscale_conv2, &activation)?;
+        x = device.conv_transpose2d(&x, &self.upscale_conv2, &activation)?;
+        drop(detail);
         fine.refine(device, x)
     }
 

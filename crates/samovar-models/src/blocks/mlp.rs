@@ -26,8 +26,10 @@ impl Mlp {
         Ok(Self { lin1, lin2, activation })
     }
 
-    pub(crate) fn forward(&self, device: &Device, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        let hidden = device.linear(x, &self.lin1, &Epilogue::act(self.activation))?;
+    /// Takes `x` by value, so that it is gone at the widest moment.
+    pub(crate) fn forward(&self, device: &Device, x: Tensor, residual: &Tensor) -> Result<Tensor> {
+        let hidden = device.linear(&x, &self.lin1, &Epilogue::act(self.activation))?;
+        drop(x);
         Ok(device.linear(&hidden, &self.lin2, &Epilogue::add(residual))?)
     }
 }

@@ -79,11 +79,11 @@ impl Block {
 
     fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
         let relu6 = Epilogue::act(Activation::Relu6);
-        let y = match &self.expand {
+        let mut y = match &self.expand {
             Some(expand) => device.linear(&x, expand, &relu6)?,
             None => x.clone(),
         };
-        let y = device.conv2d(&y, &self.depthwise, &relu6)?;
+        y = device.conv2d(&y, &self.depthwise, &relu6)?;
         let residual = if self.residual { Epilogue::add(&x) } else { Epilogue::NONE };
         Ok(device.linear(&y, &self.project, &residual)?)
     }

@@ -27,9 +27,9 @@ impl Neck {
 
     /// `[B, h, w, inputs]` to `[B, h, w, outputs]`.
     pub(crate) fn forward(&self, device: &Device, x: &Tensor) -> Result<Tensor> {
-        let x = device.linear(x, &self.conv1, &Epilogue::NONE)?;
-        let x = device.layer_norm(&x, &self.layer_norm1, Activation::Identity)?;
-        let x = device.conv2d(&x, &self.conv2, &Epilogue::NONE)?;
+        let mut x = device.linear(x, &self.conv1, &Epilogue::NONE)?;
+        x = device.layer_norm(&x, &self.layer_norm1, Activation::Identity)?;
+        x = device.conv2d(&x, &self.conv2, &Epilogue::NONE)?;
         Ok(device.layer_norm(&x, &self.layer_norm2, Activation::Identity)?)
     }
 }

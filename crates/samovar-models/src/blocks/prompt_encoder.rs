@@ -143,10 +143,10 @@ impl PromptEncoder {
 
     /// Dense prompts `[D, side, side, inputs]` to `embedding + prompt`, `[D, h, w, C]`.
     fn embed_dense(&self, device: &Device, dense: &Tensor, embedding: &Tensor) -> Result<Tensor> {
-        let x = device.conv2d(dense, &self.conv1, &Epilogue::NONE)?;
-        let x = device.layer_norm(&x, &self.layer_norm1, Activation::Gelu)?;
-        let x = device.conv2d(&x, &self.conv2, &Epilogue::NONE)?;
-        let x = device.layer_norm(&x, &self.layer_norm2, Activation::Gelu)?;
+        let mut x = device.conv2d(dense, &self.conv1, &Epilogue::NONE)?;
+        x = device.layer_norm(&x, &self.layer_norm1, Activation::Gelu)?;
+        x = device.conv2d(&x, &self.conv2, &Epilogue::NONE)?;
+        x = device.layer_norm(&x, &self.layer_norm2, Activation::Gelu)?;
         Ok(device.linear(&x, &self.conv3, &Epilogue::add(embedding))?)
     }
 

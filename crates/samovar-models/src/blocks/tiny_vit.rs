@@ -87,8 +87,8 @@ impl TinyVit {
 
     /// Pixels `[B, S, S, 3]` to `[B, h, w, output_channels]`.
     pub(crate) fn forward(&self, device: &Device, pixels: &Tensor) -> Result<Tensor> {
-        let x = device.conv2d(pixels, &self.stem[0], &Epilogue::act(Activation::Gelu))?;
-        let mut x = device.conv2d(&x, &self.stem[1], &Epilogue::NONE)?;
+        let mut x = device.conv2d(pixels, &self.stem[0], &Epilogue::act(Activation::Gelu))?;
+        x = device.conv2d(&x, &self.stem[1], &Epilogue::NONE)?;
         for block in &self.convolutions {
             x = block.forward(device, x)?;
         }
@@ -137,8 +137,8 @@ impl ConvolutionBlock {
     }
 
     fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
-        let y = device.linear(&x, &self.conv1, &Epilogue::act(Activation::Gelu))?;
-        let y = device.conv2d(&y, &self.conv2, &Epilogue::act(Activation::Gelu))?;
+        let mut y = device.linear(&x, &self.conv1, &Epilogue::act(Activation::Gelu))?;
+        y = device.conv2d(&y, &self.conv2, &Epilogue::act(Activation::Gelu))?;
         Ok(device.linear(&y, &self.conv3, &Epilogue::add_then_act(&x, Activation::Gelu))?)
     }
 }
@@ -160,9 +160,9 @@ impl Merge {
         })
     }
 
-    fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
-        let x = device.linear(&x, &self.conv1, &Epilogue::act(Activation::Gelu))?;
-        let x = device.conv2d(&x, &self.conv2, &Epilogue::act(Activation::Gelu))?;
+    fn forward(&self, device: &Device, mut x: Tensor) -> Result<Tensor> {
+        x = device.linear(&x, &self.conv1, &Epilogue::act(Activation::Gelu))?;
+        x = device.conv2d(&x, &self.conv2, &Epilogue::act(Activation::Gelu))?;
         Ok(device.linear(&x, &self.conv3, &Epilogue::NONE)?)
     }
 }
@@ -205,7 +205,7 @@ impl AttentionBlock {
         })
     }
 
-    fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
+    fn forward(&self, device: &Device, mut x: Tensor) -> Result<Tensor> {
         let [batch, height, width, channels] = x.shape().fixed("attention")?;
         let normed = device.layer_norm(&x, &self.norm, Activation::Identity)?;
         let qkv = device.linear(&normed, &self.qkv, &Epilogue::NONE)?;
@@ -229,10 +229,11 @@ impl AttentionBlock {
             bias: AttentionBias::Table(&self.bias),
         })?;
         drop(qkv);
-        let x = device.linear(&attended, &self.proj, &Epilogue::add(&x))?;
-        let x = device.conv2d(&x, &self.local, &Epilogue::NONE)?;
+        x = device.linear(&attended, &self.proj, &Epilogue::add(&x))?;
+        drop(attended);
+        x = device.conv2d(&x, &self.local, &Epilogue::NONE)?;
         let normed = device.layer_norm(&x, &self.mlp_norm, Activation::Identity)?;
-        self.mlp.forward(device, &normed, &x)
+        self.mlp.forward(device, normed, &x)
     }
 }
 

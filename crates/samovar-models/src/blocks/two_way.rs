@@ -128,7 +128,7 @@ impl Layer {
         device: &Device,
         config: &TwoWayConfig,
         queries: Tensor,
-        image: Tensor,
+        mut image: Tensor,
         tokens: &Tensor,
         add_positions: bool,
     ) -> Result<(Tensor, Tensor)> {
@@ -147,15 +147,15 @@ impl Layer {
         let queries =
             norm(&device.linear(&attended, &self.token_out, &Epilogue::add(&queries))?, &self.layer_norm2)?;
 
-        let queries = norm(&self.mlp.forward(device, &queries, &queries)?, &self.layer_norm3)?;
+        let queries = norm(&self.mlp.forward(device, queries.clone(), &queries)?, &self.layer_norm3)?;
 
         // Image to tokens.
         let key = device.linear(&device.add(&queries, tokens)?, &self.image_key, &Epilogue::NONE)?;
         let value = device.linear(&queries, &self.image_value, &Epilogue::NONE)?;
         let attended = self.attend_image(device, config, projected, &key, &value)?;
-        let image = device.linear(&attended, &self.image_out, &Epilogue::add(&image))?;
+        image = device.linear(&attended, &self.image_out, &Epilogue::add(&image))?;
         drop(attended);
-        let image = norm(&image, &self.layer_norm4)?;
+        image = norm(&image, &self.layer_norm4)?;
         Ok((queries, image))
     }
 

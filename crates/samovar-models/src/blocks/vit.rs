@@ -140,17 +140,17 @@ impl Block {
     }
 
     /// Takes `x: [B, h, w, C]` by value: at the peak of a large model every map counts.
-    pub(crate) fn forward(&self, device: &Device, x: Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, device: &Device, mut x: Tensor) -> Result<Tensor> {
         let attended = {
             let normed = device.layer_norm(&x, &self.layer_norm1, Activation::Identity)?;
             let qkv = device.linear(&normed, &self.qkv, &Epilogue::NONE)?;
             drop(normed);
             self.attend(device, &qkv)?
         };
-        let x = device.linear(&attended, &self.proj, &Epilogue::add(&x))?;
+        x = device.linear(&attended, &self.proj, &Epilogue::add(&x))?;
         drop(attended);
         let normed = device.layer_norm(&x, &self.layer_norm2, Activation::Identity)?;
-        self.mlp.forward(device, &normed, &x)
+        self.mlp.forward(device, normed, &x)
     }
 
     fn attend(&self, device: &Device, qkv: &Tensor) -> Result<Tensor> {

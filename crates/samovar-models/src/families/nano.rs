@@ -88,9 +88,9 @@ impl ImageEncoder for Encoder {
         let [s2, s4, s8, s16] = &tapped[..] else {
             return Err(Error::Config("nano: not four taps".into()));
         };
-        let x = device.linear(s16, &self.neck_proj, &Epilogue::NONE)?;
-        let x = device.layer_norm(&x, &self.neck_norm, Activation::Identity)?;
-        let mut x = device.add(&x, &self.positions)?;
+        let mut x = device.linear(s16, &self.neck_proj, &Epilogue::NONE)?;
+        x = device.layer_norm(&x, &self.neck_norm, Activation::Identity)?;
+        x = device.add(&x, &self.positions)?;
         for layer in &self.layers {
             x = layer.forward(device, x)?;
         }
