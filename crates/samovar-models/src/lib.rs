@@ -11,7 +11,8 @@
 //!
 //! - [`ModelConfig`]: all dimensions of a model, from a Hugging Face `config.json`, from the shapes of an original
 //!   checkpoint, or from the catalogue.
-//! - [`Model`]: the weights on a device, and the two calls. It holds no state beside them.
+//! - [`Model`]: the weights on a device, and the two calls. It holds no state beside them. Decoding also comes in two
+//!   parts, [`Model::score`] and [`Model::draw`], for those who throw most masks away by their scores.
 //! - [`CATALOGUE`]: the models samovar knows by name.
 //!
 //! What a click on an image takes with SAM ViT-B, before any file is there:

@@ -90,7 +90,7 @@ pub(crate) struct MaskDecoder {
     details: Option<[Detail; 2]>,
 }
 
-/// Layers of a number of mask heads in all published models and in both upstreams.
+/// Layers of the heads that make mask vectors, in both upstreams and all published models.
 const HYPERNETWORK_DEPTH: usize = 3;
 
 impl MaskDecoder {
