@@ -9,17 +9,19 @@
 //! ```
 //!
 //! The decomposed relative position costs two small products per strip, `q R_rowᵀ` and `q R_colᵀ`, done once: with
-//! the tables stored backwards, the terms of all keys of a grid line are a contiguous piece of them.
+//! the tables stored backwards, the terms of a query are a contiguous piece of them.
 
 mod tokens;
+
+use std::f32::consts::LOG2_E;
 
 use samovar_tensor::{Attention, AttentionBias, Error, Result, Tensor};
 
 use crate::attention::tokens::{Group, Tokens};
 use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
 use crate::gemm::pack::{copy_panel, pack_panel};
-use crate::gemm::{Output, copy_row, odd_lines};
-use crate::math::exp;
+use crate::gemm::{Output, odd_lines};
+use crate::math::exp2_of_negative;
 use crate::scratch::{SCRATCH_LEN, Scratch, padded};
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
@@ -28,7 +30,7 @@ use crate::threads::Threads;
 const BLOCK_KEYS: usize = 256;
 
 /// Most queries of a task: packing a block of keys is shared by so many.
-const BLOCK_QUERIES: usize = 224;
+const BLOCK_QUERIES: usize = 448;
 
 pub(crate) fn attention<S: Simd>(threads: &Threads, s: S, a: &Attention, out: &mut Tensor) -> Result<()> {
     let tokens = Tokens::new(a)?;
@@ -134,14 +136,16 @@ struct Sizes {
     out_stride: usize,
     /// Entries of the two tables of relative positions, in whole panels.
     tables: [usize; 2],
+    /// Lines and columns of the grid a query has terms for.
+    grid: [usize; 2],
 }
 
 impl Sizes {
     fn new<S: Simd>(threads: usize, head: &Head, tokens: &Tokens) -> Result<Self> {
         let width = panel_columns::<S>();
-        let tables = match head.bias {
-            Bias::Relative { grid, .. } => grid.map(|side| (2 * side - 1).next_multiple_of(width)),
-            _ => [0, 0],
+        let (grid, tables) = match head.bias {
+            Bias::Relative { grid, .. } => (grid, grid.map(|side| (2 * side - 1).next_multiple_of(width))),
+            _ => ([0, 0], [0, 0]),
         };
         let mut sizes = Self {
             queries: 0,
@@ -150,6 +154,7 @@ impl Sizes {
             score_stride: 0,
             out_stride: head.value_channels.next_multiple_of(S::LANES),
             tables,
+            grid,
         };
         loop {
             sizes.score_stride = odd_lines(sizes.keys);
@@ -185,19 +190,20 @@ impl Sizes {
         Ok(sizes)
     }
 
-    /// Packed keys, packed values, a strip of scores, packed tables.
-    fn fixed_pieces(&self, head: &Head, width: usize) -> [usize; 4] {
+    /// Packed keys, packed values, a strip of scores, packed tables, a strip of products with them.
+    fn fixed_pieces(&self, head: &Head, width: usize) -> [usize; 5] {
         [
             self.keys * head.channels,
             self.keys * head.value_channels.next_multiple_of(width),
             STRIP_ROWS * self.score_stride,
             (self.tables[0] + self.tables[1]) * head.channels,
+            STRIP_ROWS * (self.tables[0] + self.tables[1]),
         ]
     }
 
     /// Query, result, terms of relative positions, maximum, sum.
     fn pieces_of_a_query(&self) -> [usize; 5] {
-        [self.q_stride, self.out_stride, self.tables[0] + self.tables[1], 1, 1]
+        [self.q_stride, self.out_stride, self.grid[0] + self.grid[1], 1, 1]
     }
 }
 
@@ -215,6 +221,7 @@ struct Work<'a> {
     values: &'a mut [f32],
     scores: &'a mut [f32],
     tables: &'a mut [f32],
+    products: &'a mut [f32],
     q: &'a mut [f32],
     out: &'a mut [f32],
     terms: &'a mut [f32],
@@ -232,10 +239,10 @@ impl<'a> Work<'a> {
         count: usize,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let [a, b, c, d] = sizes.fixed_pieces(head, panel_columns::<S>());
+        let [a, b, c, d, t] = sizes.fixed_pieces(head, panel_columns::<S>());
         let [e, f, g, h, i] = sizes.pieces_of_a_query().map(|len| len * sizes.queries);
-        let [keys, values, scores, tables, q, out, terms, largest, sums] =
-            scratch.split([a, b, c, d, e, f, g, h, i]);
+        let [keys, values, scores, tables, products, q, out, terms, largest, sums] =
+            scratch.split([a, b, c, d, t, e, f, g, h, i]);
         Self {
             head,
             sizes,
@@ -247,6 +254,7 @@ impl<'a> Work<'a> {
             values,
             scores,
             tables,
+            products,
             q,
             out,
             terms,
@@ -278,7 +286,7 @@ impl<'a> Work<'a> {
         self.store(s, out, keys);
     }
 
-    /// Copies the task's queries, unscaled.
+    /// Copies the task's queries, scaled only to powers of 2: `e^x = 2^(x log₂ e)`, and powers of 2 are cheaper.
     #[inline(always)]
     fn take_queries<S: Simd>(&mut self, s: S) {
         let (q, channels) = (self.head.q, self.head.channels);
@@ -286,17 +294,26 @@ impl<'a> Work<'a> {
             let row = self.group.queries.row(self.first + i);
             let from = &q.values[row * q.stride + q.first + self.index * channels..][..channels];
             let to = &mut self.q[i * self.sizes.q_stride..][..channels];
-            // SAFETY: equal lengths.
-            unsafe { copy_row(s, from, to.as_mut_ptr()) };
+            for c in (0..channels).step_by(S::LANES) {
+                let n = S::LANES.min(channels - c);
+                // SAFETY: `n` numbers are left of both.
+                unsafe {
+                    let q = s.mul(take(s, from.as_ptr().add(c), n), s.splat(LOG2_E));
+                    put(s, to.as_mut_ptr().add(c), q, n);
+                }
+            }
         }
     }
 
-    /// The products of all queries with both tables. The tables are packed backwards, see [`Work::add_relative`].
+    /// What the relative position adds to the scores of each query, for every line and column of the grid.
+    ///
+    /// A strip of queries is multiplied with all entries of both tables. Packed backwards, entry `2 side − 2 − j` is at
+    /// `j`; so what a query of line `y` adds for key line `k` is at `side − 1 − y + k`, and its terms lie side by side.
     #[inline(always)]
     fn relative_terms<S: Simd>(&mut self, s: S, rows: &[f32], columns: &[f32]) {
         let width = panel_columns::<S>();
         let channels = self.head.channels;
-        let terms_stride = self.sizes.tables[0] + self.sizes.tables[1];
+        let [lines, line_len] = self.sizes.grid;
         let mut first = 0;
         for (table, len) in [(rows, self.sizes.tables[0]), (columns, self.sizes.tables[1])] {
             let entries = table.len() / channels;
@@ -311,14 +328,22 @@ impl<'a> Work<'a> {
         for strip in (0..self.count).step_by(S::ROWS) {
             let rows = S::ROWS.min(self.count - strip);
             let q = self.q[strip * self.sizes.q_stride..].as_ptr();
-            for start in (0..terms_stride).step_by(width) {
+            for start in (0..first).step_by(width) {
                 let packed = self.tables[start * channels..].as_ptr();
-                let to = self.terms[strip * terms_stride + start..].as_mut_ptr();
-                // SAFETY: strips of queries and terms lie inside their pieces.
+                let to = self.products[start..].as_mut_ptr();
+                // SAFETY: strips of queries and products lie inside their pieces.
                 unsafe {
                     let kernel = micro::<S>(rows, 2);
-                    kernel(s, channels, q, self.sizes.q_stride, packed, to, terms_stride, &Ending::NONE);
+                    kernel(s, channels, q, self.sizes.q_stride, packed, to, first, &Ending::NONE);
                 }
+            }
+            for (r, products) in self.products.chunks_exact(first).take(rows).enumerate() {
+                let position = self.group.queries.position(self.first + strip + r);
+                let terms = &mut self.terms[(strip + r) * (lines + line_len)..][..lines + line_len];
+                let (by_line, by_column) = terms.split_at_mut(lines);
+                by_line.copy_from_slice(&products[lines - 1 - position / line_len..][..lines]);
+                let products = &products[self.sizes.tables[0] + line_len - 1 - position % line_len..];
+                by_column.copy_from_slice(&products[..line_len]);
             }
         }
     }
@@ -390,62 +415,71 @@ impl<'a> Work<'a> {
         let whole = count.next_multiple_of(S::LANES);
         for r in 0..rows {
             let query = strip + r;
-            self.add_bias(s, r, query, first_key, count);
-            let scores = &mut self.scores[r * self.sizes.score_stride..][..whole];
-            scores[count..].fill(f32::NEG_INFINITY);
-            // SAFETY (all blocks): whole vectors of the row.
-            let mut largest = s.splat(f32::NEG_INFINITY);
-            for i in (0..whole).step_by(S::LANES) {
-                largest = s.max(largest, unsafe { s.load(scores.as_ptr().add(i)) });
-            }
+            let row = r * self.sizes.score_stride;
+            self.scores[row + count..row + whole].fill(f32::NEG_INFINITY);
+            let largest = self.add_bias(s, r, query, first_key, count);
+            let scores = &mut self.scores[row..][..whole];
             let before = self.largest[query];
-            let now = before.max(s.largest(largest));
+            let now = before.max(largest);
             let (shift, mut sum) = (s.splat(now), s.splat(0.0));
             for i in (0..whole).step_by(S::LANES) {
+                // SAFETY: whole vectors of the row.
                 unsafe {
-                    let weight = exp(s, s.sub(s.load(scores.as_ptr().add(i)), shift));
+                    let weight = exp2_of_negative(s, s.sub(s.load(scores.as_ptr().add(i)), shift));
                     sum = s.add(sum, weight);
                     s.store(scores.as_mut_ptr().add(i), weight);
                 }
             }
-            let kept = (before - now).exp();
-            self.largest[query] = now;
-            self.sums[query] = self.sums[query] * kept + s.sum(sum);
-            if first_key > 0 && kept != 1.0 {
-                let kept = s.splat(kept);
-                let stride = self.sizes.out_stride;
-                for chunk in self.out[query * stride..][..stride].chunks_exact_mut(S::LANES) {
-                    unsafe { s.store(chunk.as_mut_ptr(), s.mul(s.load(chunk.as_ptr()), kept)) };
+            let mut total = s.sum(sum);
+            if now != before {
+                // The largest score settles after a few blocks, so this is rare.
+                let kept = (before - now).exp2();
+                total += self.sums[query] * kept;
+                if first_key > 0 {
+                    let kept = s.splat(kept);
+                    let stride = self.sizes.out_stride;
+                    for chunk in self.out[query * stride..][..stride].chunks_exact_mut(S::LANES) {
+                        // SAFETY: a whole vector.
+                        unsafe { s.store(chunk.as_mut_ptr(), s.mul(s.load(chunk.as_ptr()), kept)) };
+                    }
                 }
+                self.largest[query] = now;
+                self.sums[query] = total;
+            } else {
+                self.sums[query] += total;
             }
         }
     }
 
+    /// Adds the bias to a row of scores and returns the largest of them.
     #[inline(always)]
-    fn add_bias<S: Simd>(&mut self, s: S, r: usize, query: usize, first_key: usize, count: usize) {
-        let position = self.group.queries.position(self.first + query);
-        let scores = &mut self.scores[r * self.sizes.score_stride..][..count];
+    fn add_bias<S: Simd>(&mut self, s: S, r: usize, query: usize, first_key: usize, count: usize) -> f32 {
+        let whole = count.next_multiple_of(S::LANES);
+        let scores = &mut self.scores[r * self.sizes.score_stride..][..whole];
         match self.head.bias {
             Bias::None => {}
             Bias::Table { values, queries, keys } => {
+                let position = self.group.queries.position(self.first + query);
                 let row = &values[(self.index * queries + position) * keys + first_key..][..count];
-                add_row(s, scores, 0.0, row);
+                add_row(s, &mut scores[..count], 0.0, row, LOG2_E);
             }
             Bias::Relative { grid: [height, width], .. } => {
-                // Entry `2 side − 2 − j` of a table is at `j`, so key line `k` of query line `y` is at `side − 1 − y + k`.
-                let stride = self.sizes.tables[0] + self.sizes.tables[1];
-                let terms = &self.terms[query * stride..][..stride];
-                let by_line = &terms[height - 1 - position / width..][..height];
-                let by_column = &terms[self.sizes.tables[0] + width - 1 - position % width..][..width];
-                let mut key = 0;
+                let terms = &self.terms[query * (height + width)..][..height + width];
+                let (by_line, by_column) = terms.split_at(height);
+                let (mut key, mut line, mut column) = (0, first_key / width, first_key % width);
                 while key < count {
-                    let (line, column) = ((first_key + key) / width, (first_key + key) % width);
                     let len = (width - column).min(count - key);
-                    add_row(s, &mut scores[key..][..len], by_line[line], &by_column[column..][..len]);
-                    key += len;
+                    add_row(s, &mut scores[key..][..len], by_line[line], &by_column[column..][..len], 1.0);
+                    (key, line, column) = (key + len, line + 1, 0);
                 }
             }
         }
+        let mut largest = s.splat(f32::NEG_INFINITY);
+        for i in (0..whole).step_by(S::LANES) {
+            // SAFETY: whole vectors of the row.
+            largest = s.max(largest, unsafe { s.load(scores.as_ptr().add(i)) });
+        }
+        s.largest(largest)
     }
 
     /// `out += weights · values` for a strip of queries.
@@ -487,16 +521,16 @@ impl<'a> Work<'a> {
     }
 }
 
-/// `to += number + row`
+/// `to += number + row · factor`
 #[inline(always)]
-fn add_row<S: Simd>(s: S, to: &mut [f32], number: f32, row: &[f32]) {
-    let (number, row) = (s.splat(number), &row[..to.len()]);
+fn add_row<S: Simd>(s: S, to: &mut [f32], number: f32, row: &[f32], factor: f32) {
+    let (number, factor, row) = (s.splat(number), s.splat(factor), &row[..to.len()]);
     for i in (0..to.len()).step_by(S::LANES) {
         let n = S::LANES.min(to.len() - i);
         // SAFETY: `n` numbers are left of both.
         unsafe {
-            let bias = s.add(take(s, row.as_ptr().add(i), n), number);
-            let sum = s.add(take(s, to.as_ptr().add(i), n), bias);
+            let sum = s.add(take(s, to.as_ptr().add(i), n), number);
+            let sum = s.fma(take(s, row.as_ptr().add(i), n), factor, sum);
             put(s, to.as_mut_ptr().add(i), sum, n);
         }
     }

@@ -23,6 +23,22 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.scale(p, n)
 }
 
+/// 2ˣ for x <= 0, relative error below 3e-7; below −126 it is 2⁻¹²⁶ (1e-38).
+#[inline(always)]
+pub(crate) fn exp2_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
+    let x = s.max(s.splat(-126.0), x);
+    let n = s.round(x);
+    let r = s.sub(x, n);
+    // Chebyshev interpolation of 2ʳ on −½..½.
+    let p = s.splat(1.339_086_3e-3);
+    let p = s.fma(p, r, s.splat(9.676_032e-3));
+    let p = s.fma(p, r, s.splat(5.550_357e-2));
+    let p = s.fma(p, r, s.splat(2.402_210_7e-1));
+    let p = s.fma(p, r, s.splat(6.931_472e-1));
+    let p = s.fma(p, r, s.splat(1.0));
+    s.scale(p, n)
+}
+
 /// x Φ(x), absolute error below 4e-7.
 ///
 /// `x Φ(x) = max(x, 0) − t Φ(−t)` with `t = |x|`: what is taken off is a smooth bump that has faded to 1e-7 at 5.5, so

@@ -62,6 +62,8 @@ fn errors_are_as_stated() {
         check("exp", error, 2e-7);
         let error = largest_error(map!(level, s, v => exp(s, v)), f64::exp, (-1.0, 1.0), 0.0);
         check("exp near 0", error, 2e-7);
+        let error = largest_error(map!(level, s, v => exp2_of_negative(s, v)), f64::exp2, (-126.0, 0.0), 0.0);
+        check("exp2_of_negative", error, 3e-7);
         let exact = |x: f64| 0.5 * x * (1.0 + erf_exact(x * std::f64::consts::FRAC_1_SQRT_2));
         check("gelu", largest_error(map!(level, s, v => gelu(s, v)), exact, (-10.0, 10.0), 1.0), 4e-7);
         let exact = |x: f64| 1.0 / (1.0 + (-x).exp());
