@@ -17,12 +17,12 @@ EXTRA = 6
 FILL = 128
 # share of each group; sources within a group are drawn in proportion to count ** 0.6
 GROUPS = {
-    "salient": (0.33, ("duts-tr", "ecssd")),
-    "coco": (0.20, ("coco-mini", "coco-4class", "coco-1person", "coco-tiny-train", "coco-zz-train",
-                    "coco-val100-panoptic", "coco-engin")),
-    "parts": (0.17, ("ccp", "carparts", "facade")),
-    "instances": (0.15, ("animals", "feralcat", "pennfudan", "teacher", "solar")),
-    "small": (0.09, ("dsb2018", "soybean", "mushrooms")),
+    "salient": (0.31, ("duts-tr", "ecssd")),
+    "coco": (0.17, ("coco-mini", "coco-4class", "coco-1person", "coco-tiny-train", "coco-zz-train", "coco-engin")),
+    "panoptic": (0.05, ("coco-val100-panoptic",)),
+    "parts": (0.19, ("ccp", "carparts", "facade")),
+    "instances": (0.14, ("animals", "feralcat", "pennfudan", "teacher", "solar")),
+    "small": (0.08, ("dsb2018", "soybean", "mushrooms")),
     "rest": (0.03, ("fire", "pothole")),
     "synthetic": (0.03, ()),
 }
@@ -262,7 +262,7 @@ class Sampler(torch.utils.data.IterableDataset):
             union = (lab > 0).astype(np.uint8)
             if kind == "parts" and len(ids) > 1:
                 out += [union] * max(1, len(ids) // 4)
-            if kind in ("binary", "panoptic", "synthetic") and rng.random() < 0.12 and (union == 0).sum() > least:
+            if kind in ("binary", "panoptic", "synthetic") and rng.random() < 0.2 and (union == 0).sum() > least:
                 out.append((1 - union) * valid[::2, ::2])
         return out
 
@@ -278,7 +278,7 @@ class Sampler(torch.utils.data.IterableDataset):
         img[valid == 0] = FILL  # padding is neutral at inference too
         out = {"image": np.ascontiguousarray(img), "masks": np.stack(masks),
                "click": np.zeros((k, 2), np.float32), "box": np.zeros((k, 4), np.float32),
-               "kind": rng.choice([CLICK, BOX, NOISY], k, p=[0.56, 0.35, 0.09]).astype(np.int64),
+               "kind": rng.choice([CLICK, BOX, NOISY], k, p=[0.66, 0.26, 0.08]).astype(np.int64),
                "noisy": np.zeros((k, h, h), np.uint8),
                "extra": np.zeros((k, EXTRA, 2), np.float32), "extra_label": np.zeros((k, EXTRA), np.int64)}
         for i, m in enumerate(masks):

@@ -90,7 +90,7 @@ def run_image(net, s, img, gt, boxes, clicks, rules, out, chunk=16):
         pts, labs, prev = torch.from_numpy(xy)[:, None] * k, torch.from_numpy(lab)[:, None], None
         for c in range(clicks):
             m, p = net.decode(feats, pts, labs, None, prev)
-            rule = (rules if rules != "all" else (RULES[1], RULES[0]))[int(c > 0)]
+            rule = (rules if rules != "all" else (RULES[0], RULES[0]))[int(c > 0)]
             prev, _ = choose(m, p, rule)
             on = to_masks(prev, s, new, (h, w))
             iou = iou_of(on, g)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 @dataclass
 class NanoConfig:
     model_type: str = "nano"
-    image_size: int = 512
+    image_size: int = 384
     patch_size: int = 16
     stem_channels: int = 32
     # rows of (expansion, out channels, repeats, stride of first, dilation of first, dilation of rest)

@@ -134,16 +134,18 @@ def train_step(net, b, rng, rounds, extra):
     for r in range(rounds):
         pts, labs = pr.dense()
         masks, iou_pred = net.decode(held, pts, labs, pr.dense_box, pr.mask, tokens=pr.tokens())
-        loss, iou = mask_losses(up2(masks), gt, weights)
+        n = 4 if r == 0 else 1  # later rounds train the single mask only
+        loss, iou = mask_losses(up2(masks[:, :n]), gt, weights)
         one_click = (~pr.is_box) & (pr.kind == D.CLICK) & (r == 0) & (extra == 0)
-        multi = loss[:, 1:].min(1).values
-        total = (loss[:, 0] * torch.where(one_click, 0.6, 1.0) + multi * torch.where(one_click, 1.0, 0.25)).mean()
-        total = total + F.mse_loss(iou_pred, iou)
+        total = loss[:, 0] * torch.where(one_click, 0.6, 1.0)
+        if n > 1:
+            total = total + loss[:, 1:].min(1).values * torch.where(one_click, 1.0, 0.25)
+        total = total.mean() + 2 * F.mse_loss(iou_pred[:, :n], iou)
         (total / rounds).backward()
         with torch.no_grad():
             best = iou_pred[:, 1:].argmax(1, keepdim=True) + 1
-            chosen = iou.gather(1, best)[:, 0]
             if r == 0 and extra == 0:
+                chosen = iou.gather(1, best)[:, 0]
                 if one_click.any():
                     log["click"] = chosen[one_click].mean().item()
                     log["oracle"] = iou[one_click, 1:].max(1).values.mean().item()
@@ -225,7 +227,7 @@ def worker(rank, a):
             for g in opt.param_groups:
                 g["lr"] = lr * g["scale"]
             extra = int(same.integers(1, D.EXTRA + 1)) if same.random() < 0.15 else 0
-            rounds = int(same.choice([1, 2, 3, 5], p=[0.2, 0.35, 0.3, 0.15]))
+            rounds = int(same.choice([1, 2, 3, 5], p=[0.4, 0.35, 0.15, 0.1]))
             opt.zero_grad(set_to_none=True)
             log = train_step(net, b, mine, rounds, extra)
             spent = average([p.grad for p in params], part / batch, (time.time() - t0) / 60, rank, a.procs)
