@@ -11,6 +11,7 @@
 //! The decomposed relative position costs two small products per strip, `q R_rowᵀ` and `q R_colᵀ`, done once: with
 //! the tables stored backwards, the terms of a query are a contiguous piece of them.
 
+mod few_keys;
 mod tokens;
 
 use std::f32::consts::LOG2_E;
@@ -35,6 +36,10 @@ const BLOCK_QUERIES: usize = 448;
 pub(crate) fn attention<S: Simd>(threads: &Threads, s: S, a: &Attention, out: &mut Tensor) -> Result<()> {
     let tokens = Tokens::new(a)?;
     let head = Head::new(a)?;
+    if few_keys::suits::<S>(&head, &tokens) {
+        few_keys::attention(threads, s, &head, &tokens, out)?;
+        return Ok(());
+    }
     let sizes = Sizes::new::<S>(threads.count(), &head, &tokens)?;
     let blocks = tokens.most_queries.div_ceil(sizes.queries);
     let stride = a.heads * a.value_channels;
@@ -136,6 +141,8 @@ struct Sizes {
     out_stride: usize,
     /// Entries of the two tables of relative positions, in whole panels.
     tables: [usize; 2],
+    /// Values are read where they are: packing them does not pay for a few queries.
+    values_in_place: bool,
     /// Lines and columns of the grid a query has terms for.
     grid: [usize; 2],
 }
@@ -154,6 +161,9 @@ impl Sizes {
             score_stride: 0,
             out_stride: head.value_channels.next_multiple_of(S::LANES),
             tables,
+            values_in_place: tokens.is_sequence()
+                && tokens.most_queries <= 2 * S::ROWS
+                && head.value_channels.is_multiple_of(S::LANES),
             grid,
         };
         loop {
@@ -276,11 +286,16 @@ impl<'a> Work<'a> {
         for first_key in (0..keys).step_by(self.sizes.keys) {
             let count = self.sizes.keys.min(keys - first_key);
             self.pack_keys(s, first_key, count);
+            // The next block's rows arrive while this one is worked on, if that takes a while.
+            if self.count > 2 * S::ROWS {
+                let next = first_key + count;
+                self.prefetch_keys(s, next, self.sizes.keys.min(keys - next));
+            }
             for strip in (0..self.count).step_by(S::ROWS) {
                 let rows = S::ROWS.min(self.count - strip);
                 self.score(s, strip, rows, count);
                 self.soften(s, strip, rows, first_key, count);
-                self.accumulate(s, strip, rows, first_key == 0, count);
+                self.accumulate(s, strip, rows, first_key, count);
             }
         }
         self.store(s, out, keys);
@@ -334,7 +349,7 @@ impl<'a> Work<'a> {
                 // SAFETY: strips of queries and products lie inside their pieces.
                 unsafe {
                     let kernel = micro::<S>(rows, 2);
-                    kernel(s, channels, q, self.sizes.q_stride, packed, to, first, &Ending::NONE);
+                    kernel(s, channels, q, self.sizes.q_stride, packed, width, to, first, &Ending::NONE);
                 }
             }
             for (r, products) in self.products.chunks_exact(first).take(rows).enumerate() {
@@ -376,11 +391,27 @@ impl<'a> Work<'a> {
             // SAFETY: rows of as many channels, into a panel's size.
             unsafe { pack_panel(s, width.min(count - start), head.channels, key, to) };
         }
-        for channel in (0..head.value_channels).step_by(width) {
+        let channels = if self.sizes.values_in_place { 0 } else { head.value_channels };
+        for channel in (0..channels).step_by(width) {
             let to = self.values[channel * self.sizes.keys..][..width * count].as_mut_ptr();
             let value = |i| row(head.v, head.value_channels, first + i).wrapping_add(channel);
             // SAFETY: rows of as many channels, into a panel's size.
             unsafe { copy_panel(s, width.min(head.value_channels - channel), count, value, to) };
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch_keys<S: Simd>(&self, s: S, first: usize, count: usize) {
+        for key in first..first + count {
+            let Some(row) = self.group.keys.row_or_padding(key) else { continue };
+            for (part, channels) in
+                [(self.head.k, self.head.channels), (self.head.v, self.head.value_channels)]
+            {
+                let start = row * part.stride + part.first + self.index * channels;
+                for i in (0..channels).step_by(16) {
+                    s.prefetch_to_read(part.values.as_ptr().wrapping_add(start + i));
+                }
+            }
         }
     }
 
@@ -401,6 +432,7 @@ impl<'a> Work<'a> {
                     q,
                     self.sizes.q_stride,
                     keys,
+                    width,
                     to,
                     self.sizes.score_stride,
                     &Ending::NONE,
@@ -463,6 +495,29 @@ impl<'a> Work<'a> {
                 let row = &values[(self.index * queries + position) * keys + first_key..][..count];
                 add_row(s, &mut scores[..count], 0.0, row, LOG2_E);
             }
+            Bias::Relative { grid: [height, width], .. }
+                if width.is_multiple_of(S::LANES)
+                    && first_key.is_multiple_of(width)
+                    && count.is_multiple_of(width) =>
+            {
+                // Whole lines in whole vectors: the common case of global attention, in one pass.
+                let terms = &self.terms[query * (height + width)..][..height + width];
+                let (by_line, by_column) = terms.split_at(height);
+                let mut largest = s.splat(f32::NEG_INFINITY);
+                for (line, scores) in scores.chunks_exact_mut(width).enumerate() {
+                    let number = s.splat(by_line[first_key / width + line]);
+                    for i in (0..width).step_by(S::LANES) {
+                        // SAFETY: whole vectors of the line and of the terms.
+                        unsafe {
+                            let sum = s.add(s.load(scores.as_ptr().add(i)), number);
+                            let sum = s.add(sum, s.load(by_column.as_ptr().add(i)));
+                            s.store(scores.as_mut_ptr().add(i), sum);
+                            largest = s.max(largest, sum);
+                        }
+                    }
+                }
+                return s.largest(largest);
+            }
             Bias::Relative { grid: [height, width], .. } => {
                 let terms = &self.terms[query * (height + width)..][..height + width];
                 let (by_line, by_column) = terms.split_at(height);
@@ -484,18 +539,26 @@ impl<'a> Work<'a> {
 
     /// `out += weights · values` for a strip of queries.
     #[inline(always)]
-    fn accumulate<S: Simd>(&mut self, s: S, strip: usize, rows: usize, first: bool, count: usize) {
+    fn accumulate<S: Simd>(&mut self, s: S, strip: usize, rows: usize, first_key: usize, count: usize) {
         let width = panel_columns::<S>();
         let channels = self.head.value_channels;
         for channel in (0..channels).step_by(width) {
             let kernel = micro::<S>(rows, (channels - channel).min(width).div_ceil(S::LANES));
-            let values = self.values[channel * self.sizes.keys..].as_ptr();
+            let (values, values_stride) = match self.sizes.values_in_place {
+                true => {
+                    let v = self.head.v;
+                    let start = v.first + self.index * channels + channel;
+                    (v.values[self.group.keys.row(first_key) * v.stride + start..].as_ptr(), v.stride)
+                }
+                false => (self.values[channel * self.sizes.keys..].as_ptr(), width),
+            };
             let to = self.out[strip * self.sizes.out_stride + channel..].as_mut_ptr();
             // SAFETY: strips and panels lie inside their pieces.
             unsafe {
                 let scores = self.scores.as_ptr();
-                let ending = Ending { add: !first, ..Ending::NONE };
-                kernel(s, count, scores, self.sizes.score_stride, values, to, self.sizes.out_stride, &ending);
+                let ending = Ending { add: first_key > 0, ..Ending::NONE };
+                let stride = self.sizes.score_stride;
+                kernel(s, count, scores, stride, values, values_stride, to, self.sizes.out_stride, &ending);
             }
         }
     }

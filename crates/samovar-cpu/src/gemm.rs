@@ -367,11 +367,11 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
                 if let Some(clamp) = in_kernel {
                     let ending = Ending { bias, add: !part.first, clamp };
                     let to = out.at(row, column);
-                    kernel(s, depth.len(), strip, strip_stride, panel, to, out.stride, &ending);
+                    kernel(s, depth.len(), strip, strip_stride, panel, width, to, out.stride, &ending);
                 } else {
                     let ending = Ending { bias, ..Ending::NONE };
                     let to = pieces.tile.as_mut_ptr();
-                    kernel(s, depth.len(), strip, strip_stride, panel, to, width, &ending);
+                    kernel(s, depth.len(), strip, strip_stride, panel, width, to, width, &ending);
                     finish.tile(s, to, width, strip_rows, tile_columns, part, out);
                 }
             }

@@ -86,6 +86,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch_to_write(self, _: *const f32) {}
 
+    /// Asks for the cache line at an address that will be read in a while, into L2. Any address is fine.
+    #[inline(always)]
+    fn prefetch_to_read(self, _: *const f32) {}
+
     /// Transposes a tile: number `c` of row `r` goes to `to[c · to_stride + r]`, for `LANES` rows and columns.
     ///
     /// # Safety

@@ -73,6 +73,11 @@ impl Tokens {
         })
     }
 
+    /// Whether groups are batch entries, without padding.
+    pub(crate) fn is_sequence(&self) -> bool {
+        matches!(self.layout, Layout::Sequence { .. })
+    }
+
     pub(crate) fn group(&self, index: usize) -> Group {
         match self.layout {
             Layout::Sequence { key_batch, queries, keys } => {
@@ -113,12 +118,19 @@ impl Rectangle {
     /// Row of the operand of the `i`-th token.
     #[inline(always)]
     pub(crate) fn row(&self, i: usize) -> usize {
+        // One line is the common case, and a division is slow.
+        if self.lines == 1 {
+            return self.first_row + i;
+        }
         self.first_row + i / self.line_len * self.row_stride + i % self.line_len
     }
 
     /// Position in the group of the `i`-th token.
     #[inline(always)]
     pub(crate) fn position(&self, i: usize) -> usize {
+        if self.lines == 1 {
+            return i;
+        }
         i / self.line_len * self.position_stride + i % self.line_len
     }
 }
@@ -129,13 +141,22 @@ impl Padded {
         self.count
     }
 
+    /// Row of the operand at a position of a sequence.
+    #[inline(always)]
+    pub(crate) fn row(&self, position: usize) -> usize {
+        debug_assert_eq!(self.inside.lines, 1);
+        self.inside.first_row + position
+    }
+
     /// Row of the operand at a position, or `None` for padding.
     #[inline(always)]
     pub(crate) fn row_or_padding(&self, position: usize) -> Option<usize> {
         let inside = &self.inside;
-        // A sequence is one line without padding.
-        let width = if inside.position_stride == 0 { self.count } else { inside.position_stride };
-        let (line, column) = (position / width, position % width);
+        if inside.position_stride == 0 {
+            // A sequence is one line without padding.
+            return Some(self.row(position));
+        }
+        let (line, column) = (position / inside.position_stride, position % inside.position_stride);
         (line < inside.lines && column < inside.line_len)
             .then(|| inside.first_row + line * inside.row_stride + column)
     }

@@ -17,11 +17,13 @@ pub(crate) const fn panel_columns<S: Simd>() -> usize {
 
 /// `c[r] = ending(Σ a[r][i] · b[i])` for the rows and vectors of columns the kernel was chosen for.
 ///
-/// Arguments: instructions, depth, `a` and its row stride, `b` (depth-major, [`panel_columns`] wide), `c` and its row
-/// stride, what else to do.
+/// Arguments: instructions, depth, `a` and its row stride, `b` (a row for every step of depth; in panels
+/// [`panel_columns`] apart) and its row stride, `c` and its row stride, what else to do.
 ///
-/// Safety: `a` must be readable for rows of `depth`, `b` for `depth` rows, `c` writable for whole vectors.
-pub(crate) type Micro<S> = unsafe fn(S, usize, *const f32, usize, *const f32, *mut f32, usize, &Ending);
+/// Safety: `a` must be readable for rows of `depth`, `b` for `depth` rows of whole vectors, `c` writable for whole
+/// vectors.
+pub(crate) type Micro<S> =
+    unsafe fn(S, usize, *const f32, usize, *const f32, usize, *mut f32, usize, &Ending);
 
 /// What a kernel does beside the product, while the sums are in registers.
 #[derive(Clone, Copy)]
@@ -73,6 +75,7 @@ unsafe fn entry<S: Simd, const ROWS: usize, const VECTORS: usize>(
     a: *const f32,
     a_stride: usize,
     b: *const f32,
+    b_stride: usize,
     c: *mut f32,
     c_stride: usize,
     ending: &Ending,
@@ -85,7 +88,7 @@ unsafe fn entry<S: Simd, const ROWS: usize, const VECTORS: usize>(
         #[inline(always)]
         || {
             // SAFETY: the caller's promise.
-            unsafe { kernel::<S, ROWS, VECTORS>(s, depth, a, a_stride, b, c, c_stride, ending) }
+            unsafe { kernel::<S, ROWS, VECTORS>(s, depth, a, a_stride, b, b_stride, c, c_stride, ending) }
         },
     );
 }
@@ -99,6 +102,7 @@ unsafe fn kernel<S: Simd, const ROWS: usize, const VECTORS: usize>(
     a: *const f32,
     a_stride: usize,
     b: *const f32,
+    b_stride: usize,
     c: *mut f32,
     c_stride: usize,
     ending: &Ending,
@@ -111,7 +115,7 @@ unsafe fn kernel<S: Simd, const ROWS: usize, const VECTORS: usize>(
         );
         let mut sums = [start; ROWS];
         for i in 0..depth {
-            let b = b.add(i * panel_columns::<S>());
+            let b = b.add(i * b_stride);
             let columns: [S::V; VECTORS] = std::array::from_fn(
                 #[inline(always)]
                 |v| s.load(b.add(v * S::LANES)),

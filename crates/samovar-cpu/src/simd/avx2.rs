@@ -146,6 +146,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch_to_read(self, at: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn transpose(self, rows: &[*const f32], to: *mut f32, to_stride: usize) {
         let rows: &[*const f32; 8] = rows.first_chunk().expect("one pointer for every lane");
         unsafe {

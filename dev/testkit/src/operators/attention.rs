@@ -35,6 +35,10 @@ pub(super) fn add(cases: &mut Cases) {
         (1, 1, 20, 33, sizes(3, 80, 80)),
         (1, 1, 40, 300, sizes(1, 256, 64)),
         (64, 64, 7, 20, sizes(2, 16, 16)),
+        (2, 2, 130, 9, sizes(2, 16, 16)),
+        (1, 1, 100, 31, sizes(1, 24, 48)),
+        (3, 1, 70, 16, sizes(1, 5, 32)),
+        (1, 1, 64, 1, sizes(1, 8, 16)),
         (64, 1, 7, 20, sizes(2, 16, 16)),
     ];
     for (batch, key_batch, queries, keys, sizes) in sequences {
