@@ -76,7 +76,7 @@ fn main() {
         let (mut peak, mut best) = (0.0f64, [0.0f64; 2]);
         let start = Instant::now();
         while start.elapsed() < 2 * BUDGET {
-            peak = peak.max(kernels.measure_peak_by(Duration::from_millis(5), &clock));
+            peak = peak.max(kernels.measure_peak_by(Duration::from_millis(5), clock));
             for (slot, best) in best.iter_mut().enumerate() {
                 for _ in 0..3 {
                     let call = clock();

@@ -150,7 +150,9 @@ impl Encoder {
 
 /// Calls, operations and time by operator and stage.
 #[derive(Default)]
-struct Totals(Mutex<BTreeMap<(&'static str, &'static str), (u32, u64, Duration)>>);
+struct Totals(Mutex<Table>);
+
+type Table = BTreeMap<(&'static str, &'static str), (u32, u64, Duration)>;
 
 impl Instrument for Totals {
     fn record(&self, span: &Span) {
@@ -172,7 +174,7 @@ fn main() -> Result<()> {
     let encoder = Encoder::new(&plain)?;
     let image = Numbers(2).tensor(&[1, 1024, 1024, 3], 1.0);
     let _warm = encoder.encode(&plain, &image)?;
-    let (mut best, mut best_totals, mut peak) = (Duration::MAX, BTreeMap::new(), 0.0f64);
+    let (mut best, mut best_totals, mut peak) = (Duration::MAX, Table::new(), 0.0f64);
     for _ in 0..repeats {
         peak = peak.max(kernels.measure_peak(Duration::from_millis(50)));
         std::mem::take(&mut *totals.0.lock().unwrap_or_else(PoisonError::into_inner));

@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// Alignment of every buffer: a cache line, and the widest SIMD register.
 pub(crate) const ALIGNMENT_BYTES: usize = 64;
 
+/// Blocks from this size on are worth pages of their own: the size of a huge page on most machines.
+const LARGE_BYTES: usize = 2 << 20;
+
 /// A free buffer may serve a request down to this fraction (1/N) of its size; smaller requests get their own.
 const REUSE_FRACTION: usize = 2;
 
@@ -181,16 +184,83 @@ unsafe impl Sync for Block {}
 impl Block {
     fn new(bytes: usize) -> Option<Self> {
         let layout = Layout::from_size_align(bytes, ALIGNMENT_BYTES).ok()?;
-        // SAFETY: `allocate` never asks for zero bytes.
-        let pointer = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        // SAFETY: `Pool::allocate` never asks for zero bytes.
+        let pointer = unsafe {
+            match bytes < LARGE_BYTES {
+                true => NonNull::new(alloc_zeroed(layout)),
+                false => large::allocate(layout),
+            }
+        }?;
         Some(Self { pointer, layout })
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: `pointer` came from `alloc_zeroed` with this layout.
-        unsafe { dealloc(self.pointer.as_ptr(), self.layout) }
+        // SAFETY: `pointer` was made by `new`, in the same way.
+        unsafe {
+            match self.layout.size() < LARGE_BYTES {
+                true => dealloc(self.pointer.as_ptr(), self.layout),
+                false => large::free(self.pointer, self.layout),
+            }
+        }
+    }
+}
+
+/// Large blocks are pages of their own, for which the system is asked to use huge ones: a model touches hundreds of
+/// megabytes, and with small pages finding and first filling them takes a noticeable share of the time.
+#[cfg(unix)]
+mod large {
+    use std::alloc::Layout;
+    use std::ptr::{NonNull, null_mut};
+
+    /// Zeroed pages.
+    ///
+    /// # Safety
+    /// The layout must not be empty, nor aligned to more than a page.
+    pub(super) unsafe fn allocate(layout: Layout) -> Option<NonNull<u8>> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, wherever the system likes.
+        let start = unsafe { libc::mmap(null_mut(), layout.size(), protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return None;
+        }
+        // A wish; where it is not granted the memory is as good, only slower.
+        #[cfg(target_os = "linux")]
+        // SAFETY: the mapping just made.
+        unsafe {
+            libc::madvise(start, layout.size(), libc::MADV_HUGEPAGE);
+        }
+        NonNull::new(start.cast())
+    }
+
+    /// # Safety
+    /// The pages must come from [`allocate`] with this layout.
+    pub(super) unsafe fn free(start: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { libc::munmap(start.as_ptr().cast(), layout.size()) };
+    }
+}
+
+/// Elsewhere large blocks are like any other.
+#[cfg(not(unix))]
+mod large {
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
+    use std::ptr::NonNull;
+
+    /// # Safety
+    /// The layout must not be empty.
+    pub(super) unsafe fn allocate(layout: Layout) -> Option<NonNull<u8>> {
+        // SAFETY: the caller's promise.
+        NonNull::new(unsafe { alloc_zeroed(layout) })
+    }
+
+    /// # Safety
+    /// The block must come from [`allocate`] with this layout.
+    pub(super) unsafe fn free(start: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { dealloc(start.as_ptr(), layout) }
     }
 }
 

@@ -42,3 +42,18 @@ fn a_counting_pool_takes_no_memory() {
     assert!(buffer.pointer().is_none());
     assert_eq!(pool.stats().peak_bytes, 1 << 45);
 }
+
+#[test]
+fn large_buffers_are_zeroed_aligned_and_reused() {
+    let pool = Pool::new(usize::MAX);
+    for _ in 0..2 {
+        let buffer = pool.allocate(3 * LARGE_BYTES + 100).unwrap();
+        let start = buffer.pointer().unwrap();
+        assert_eq!(start.as_ptr() as usize % ALIGNMENT_BYTES, 0);
+        // SAFETY: as many bytes were asked for.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), 3 * LARGE_BYTES + 100) };
+        assert!(bytes.iter().all(|&byte| byte == 0));
+    }
+    assert_eq!(pool.stats().system_allocations, 1);
+    pool.trim();
+}
