@@ -9,7 +9,7 @@ use std::sync::Arc;
 use samovar_tensor::{Conv2d, DType, Epilogue, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::Output;
-use crate::gemm::finish::{Finish, Part};
+use crate::gemm::finish::{Finish, WHOLE};
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
 
@@ -21,9 +21,6 @@ const CHUNK: usize = 64;
 
 /// Lines of a task.
 const LINES: usize = 16;
-
-/// There are no steps of depth here.
-const WHOLE: Part = Part { first: true, last: true };
 
 /// Weights as [`Packed`] holds them: `[kernel · kernel, channels]`.
 struct Taps(Tensor);

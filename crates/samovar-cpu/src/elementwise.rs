@@ -5,7 +5,7 @@ use std::ops::Range;
 use samovar_tensor::{Activation, BinaryOp, Epilogue, Result, Tensor};
 
 use crate::gemm::Output;
-use crate::gemm::finish::Finish;
+use crate::gemm::finish::{Finish, WHOLE};
 use crate::math::{activate, activation_cycles, sin_cos};
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
@@ -111,27 +111,36 @@ pub(crate) fn depth_to_space<S: Simd>(
     let [batch, height, width, _] = x.shape().fixed("depth_to_space")?;
     let channels = out.shape().channels();
     let values = x.f32()?;
-    let finish = Finish::new(None, epilogue)?;
+    let mut finish = Finish::new(None, epilogue)?;
     let vectors = out.shape().rows() * channels.div_ceil(S::LANES);
     let cycles = vectors as u64 * (8 + activation_cycles(epilogue.activation));
-    let out = Output::new(out.f32_mut()?, channels);
-    let out_width = factor * width;
+    // The taps of a kernel row lie side by side on both sides, so they move as one, unless a residual repeats within.
+    let mut group = factor;
+    if let Some(rest) = &mut finish.residual {
+        match rest.values.len().is_multiple_of(factor * channels) {
+            true => rest.columns = factor * channels,
+            false => group = 1,
+        }
+    }
+    let columns = group * channels;
+    let pieces = factor / group;
+    let out = Output::new(out.f32_mut()?, columns);
     threads.run(batch * height * factor, cycles, |line, _| {
-        s.vectorize(
-            #[inline(always)]
-            || {
-                for ox in 0..out_width {
-                    let pixel = line / factor * width + ox / factor;
-                    let tap = line % factor * factor + ox % factor;
-                    let from = &values[(pixel * factor * factor + tap) * channels..][..channels];
-                    let row = line * out_width + ox;
-                    // SAFETY: every task writes its own line of the result.
-                    unsafe {
-                        finish.row(s, from.as_ptr(), row, out);
-                    }
-                }
-            },
-        );
+        let (pixels, tap) = (line / factor * width, line % factor * factor);
+        for x in 0..width {
+            for piece in 0..pieces {
+                let from = ((pixels + x) * factor * factor + tap + piece) * channels;
+                let row = (line * width + x) * pieces + piece;
+                // Without pieces all pixels of the line are rows of one tile.
+                let (rows, distance) = if pieces == 1 { (width, factor * columns) } else { (1, 0) };
+                let values = values[from..][..(rows - 1) * distance + columns].as_ptr();
+                // SAFETY: every task writes its own line of the result.
+                unsafe { finish.tile(s, values, distance, row..row + rows, 0..columns, WHOLE, out) };
+            }
+            if pieces == 1 {
+                break;
+            }
+        }
     });
     Ok(())
 }

@@ -131,12 +131,6 @@ impl Output {
         Self { start: values.as_mut_ptr(), stride }
     }
 
-    /// Numbers from a row to the next.
-    #[inline(always)]
-    pub(crate) fn stride(&self) -> usize {
-        self.stride
-    }
-
     /// Address of a number. In bounds if row and column are; only writing there takes care.
     #[inline(always)]
     pub(crate) fn at(&self, row: usize, column: usize) -> *mut f32 {

@@ -32,6 +32,9 @@ pub(crate) struct Part {
     pub(crate) last: bool,
 }
 
+/// A product in one step, and operators that have none.
+pub(crate) const WHOLE: Part = Part { first: true, last: true };
+
 impl<'a> Finish<'a> {
     /// Nothing but the product.
     pub(crate) const NONE: Finish<'static> =
@@ -86,17 +89,6 @@ impl<'a> Finish<'a> {
                 unsafe { tile.store(s) }
             },
         );
-    }
-
-    /// Finishes one whole row, which holds the bias already.
-    ///
-    /// # Safety
-    /// As many numbers as there are columns must be readable at `values`, and the row of `out` writable.
-    #[inline(always)]
-    pub(crate) unsafe fn row<S: Simd>(&self, s: S, values: *const f32, row: usize, out: Output) {
-        let part = Part { first: true, last: true };
-        // SAFETY: the caller's promise.
-        unsafe { self.tile(s, values, 0, row..row + 1, 0..out.stride(), part, out) };
     }
 }
 

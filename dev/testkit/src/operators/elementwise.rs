@@ -43,6 +43,9 @@ pub(super) fn add(cases: &mut Cases) {
             ([1, 16, 16, 33], [8, 8]),
             ([3, 9, 8, 16], [9, 8]),
             ([1, 64, 64, 1], [200, 150]),
+            // Lines longer than any scratch memory.
+            ([1, 2, 9000, 70], [3, 5]),
+            ([1, 2, 3, 1], [2, 300_000]),
         ] {
             let name = format!("resize {mode:?} {batch}x{height}x{width}x{channels} to {to:?}");
             cases.add(name, tolerance, move |device, random| {
