@@ -107,8 +107,8 @@ def run_image(net, s, img, gt, boxes, clicks, rules, out, chunk=16):
                 labs = torch.cat([labs, torch.from_numpy(lab)[:, None]], 1)
 
 
-def evaluate(net, pack, s, clicks=10, per_image=0, rules="all", every=1, verbose=False):
-    """-> {source: {figure: [IoU per mask]}}."""
+def evaluate(net, pack, s, clicks=10, per_image=0, rules="all", shard=(0, 1)):
+    """-> {source: {figure: [IoU per mask]}}; shard (i, n) takes every n-th picture from the i-th."""
     cv2.setNumThreads(1)
     rng, pick, res = np.random.default_rng(0), np.random.default_rng(1), {}
     for n, rec in enumerate(read_pack(pack)):
@@ -119,7 +119,7 @@ def evaluate(net, pack, s, clicks=10, per_image=0, rules="all", every=1, verbose
         gt = [g for g in gt if g.sum() >= 0.001 * h * w]
         if per_image and len(gt) > per_image:
             gt = [gt[i] for i in pick.permutation(len(gt))[:per_image]]
-        if not gt or n % every:
+        if not gt:
             continue
         gt = np.stack(gt)
         boxes = []
@@ -127,9 +127,8 @@ def evaluate(net, pack, s, clicks=10, per_image=0, rules="all", every=1, verbose
             x, y, bw, bh = cv2.boundingRect(g.astype(np.uint8))
             j = rng.uniform(-0.05, 0.05, 4) * np.array([bw, bh, bw, bh])
             boxes.append(np.clip(np.array([x, y, x + bw, y + bh]) + j, 0, [w, h, w, h]))
-        run_image(net, s, img, gt, np.array(boxes, np.float32), clicks, rules, res.setdefault(rec[0]["src"], {}))
-        if verbose and n % 50 == 49:
-            print(n + 1, "pictures", flush=True)
+        if n % shard[1] == shard[0]:
+            run_image(net, s, img, gt, np.array(boxes, np.float32), clicks, rules, res.setdefault(rec[0]["src"], {}))
     return res
 
 
@@ -157,20 +156,29 @@ def load(path):
 
 if __name__ == "__main__":
     a = argparse.ArgumentParser()
-    a.add_argument("model")
+    a.add_argument("model", nargs="?")
     a.add_argument("--data", default="../shared/data/dev.segpack")
     a.add_argument("--size", type=int, default=0)
     a.add_argument("--clicks", type=int, default=10)
     a.add_argument("--per-image", type=int, default=0)
-    a.add_argument("--every", type=int, default=1, help="take every n-th picture")
+    a.add_argument("--shard", default="0/1", help="i/n: every n-th picture from the i-th, for several processes")
     a.add_argument("--threads", type=int, default=2)
-    a.add_argument("--json")
+    a.add_argument("--json", help="write every IoU there")
+    a.add_argument("--merge", nargs="*", help="instead of running: the table of these --json files")
     a = a.parse_args()
     torch.set_num_threads(a.threads)
-    net, t = load(a.model), time.time()
-    res = evaluate(net, a.data, a.size or net.cfg.image_size, a.clicks, a.per_image, every=a.every)
-    text, mean = table(res, a.clicks)
-    print(text)
-    print(f"S = {a.size or net.cfg.image_size}, {time.time() - t:.0f} s")
+    if a.merge:
+        res = {}
+        for path in a.merge:
+            for src, figures in json.load(open(path)).items():
+                for f, v in figures.items():
+                    res.setdefault(src, {}).setdefault(f, []).extend(v)
+    else:
+        net, t = load(a.model), time.time()
+        size = a.size or net.cfg.image_size
+        res = evaluate(net, a.data, size, a.clicks, a.per_image, shard=tuple(map(int, a.shard.split("/"))))
+    print(table(res, a.clicks)[0])
+    if not a.merge:
+        print(f"S = {size}, {time.time() - t:.0f} s")
     if a.json:
-        json.dump({"mean": mean, "sources": {s: {f: float(np.mean(v)) for f, v in r.items()} for s, r in res.items()}}, open(a.json, "w"), indent=1)
+        json.dump({s: {f: [round(float(x), 4) for x in v] for f, v in r.items()} for s, r in res.items()}, open(a.json, "w"))
