@@ -351,6 +351,13 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
                     s.prefetch_to_write(out.at(row + ahead, column));
                 }
             }
+            if let Some(rest) = finish.residual.as_ref().filter(|_| part.last) {
+                for row in strip_rows.clone() {
+                    for column in tile_columns.clone().step_by(16) {
+                        s.prefetch_to_read(rest.at(row, column));
+                    }
+                }
+            }
             let bias: *const f32 = bias.map_or(std::ptr::null(), |bias| bias[panel * width..].as_ptr());
             let in_kernel = only_limits.filter(|_| tile_columns.len().is_multiple_of(S::LANES));
             // SAFETY: the caller's promise; the tile has room for all rows.

@@ -25,6 +25,17 @@ pub(crate) struct Rest<'a> {
     pub(crate) before_activation: bool,
 }
 
+impl Rest<'_> {
+    /// Where the residual of a number of the result lies, for a column that exists.
+    #[inline(always)]
+    pub(crate) fn at(&self, row: usize, column: usize) -> *const f32 {
+        // Rows rarely repeat, and a division is slow.
+        let start = row * self.columns;
+        let start = if start < self.values.len() { start } else { start % self.values.len() };
+        self.values.as_ptr().wrapping_add(start + column)
+    }
+}
+
 /// Which of the depth steps a tile comes from.
 #[derive(Clone, Copy)]
 pub(crate) struct Part {
@@ -188,10 +199,7 @@ impl Tile<'_> {
             let values = self.values.wrapping_add(r * self.stride);
             let rest = match rest {
                 None => values,
-                Some(rest) => {
-                    let row = row % (rest.values.len() / rest.columns);
-                    rest.values[row * rest.columns..][self.columns.clone()].as_ptr()
-                }
+                Some(rest) => rest.at(row, self.columns.start),
             };
             let to = self.out.at(row, self.columns.start);
             // SAFETY: the caller's promise; the residual has as many numbers as there are columns.
