@@ -29,7 +29,7 @@ def arguments():
     a = argparse.ArgumentParser()
     a.add_argument("--data", default="../shared/data")
     a.add_argument("--out", default="runs/nano")
-    a.add_argument("--phases", default="256x8x4:55,384x5x4:26")
+    a.add_argument("--phases", default="256x8x4:64,384x4x4:23")
     a.add_argument("--lr", type=float, default=1e-3)
     a.add_argument("--min-lr", type=float, default=2e-5)
     a.add_argument("--trunk-lr", type=float, default=0.25, help="factor on the trunk's learning rate")
