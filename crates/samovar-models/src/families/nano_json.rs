@@ -51,7 +51,7 @@ impl Default for NanoConfig {
     fn default() -> Self {
         Self {
             model_type: "nano".into(),
-            image_size: 512,
+            image_size: 384,
             patch_size: 16,
             stem_channels: 32,
             trunk: vec![
