@@ -166,7 +166,7 @@ def config_seeds():
     goldens = Path(__file__).parent.parent / "goldens"
     write("config", "sam.json", (goldens / "sam1" / "config.json").read_bytes())
     # The shipped weights carry theirs in the header.
-    nano = Path(__file__).parent.parent.parent / "crates" / "samovar" / "assets" / "nano.safetensors"
+    nano = Path(__file__).parent.parent.parent / "crates" / "samovar-runtime" / "assets" / "nano.safetensors"
     with nano.open("rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
     write("config", "nano.json", header["__metadata__"]["samovar_config"])

@@ -35,7 +35,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         id: "nano",
         aliases: &["samovar-nano"],
         family: Family::Nano,
-        title: "samovar's own small model, embedded in the program; 512 x 512 input",
+        title: "samovar's own small model, embedded in the program; 384 x 384 input",
         licence: "Apache-2.0",
         source: "embedded",
         files: &[],

@@ -99,10 +99,10 @@ fn agrees_with_the_trainer() {
 
 #[test]
 fn shipped_weights_load() {
-    let path = repository("crates/samovar/assets/nano.safetensors");
+    let path = repository("crates/samovar-runtime/assets/nano.safetensors");
     let weights = Checkpoint::open(path).unwrap();
     let config = ModelConfig::infer(&weights).unwrap();
     assert_eq!(config.family(), Family::Nano);
     let model = Model::load(&reference(), &config, &weights).unwrap();
-    assert_eq!((model.preprocessing().input_size, model.low_res_side()), (512, 128));
+    assert_eq!((model.preprocessing().input_size, model.low_res_side()), (384, 96));
 }

@@ -1,3 +1,48 @@
 //! All state: devices, sessions, pre- and post-processing, automatic masks, profiling.
+//!
+//! ```text
+//! Options ── Engine ── Model ── embed(image) ── Embedding ── segment(prompt) ── Segmentation ── masks
+//! ```
+//!
+//! State is a value: an [`Embedding`] is something one holds and asks any number of prompts. Nothing here remembers an
+//! image behind one's back.
+//!
+//! # Map
+//!
+//! | module | what |
+//! |---|---|
+//! | [`engine`] | [`Options`], [`Engine`]: threads, instructions, memory budget; loads models |
+//! | [`source`] | what a model's name means: embedded, a folder, a file, a repository in the hub's cache |
+//! | [`model`] | [`Model`] and [`Embedding`]: encode once, prompt often |
+//! | [`prompt`] | [`Prompt`]: points, box, mask, in pixels of the image |
+//! | [`segmentation`] | [`Segmentation`], [`PredictedMask`]: logits and what becomes of them |
+//! | [`forward`] | tensors in, tensors out, named as in transformers |
+//! | [`planning`] | bytes and operations before any work |
+//! | [`profile`] | time, operations and bytes per operator |
+//! | [`memory`] | what this process and this machine have |
+//! | [`hub`] | the Hugging Face hub and its cache |
 
+pub mod engine;
+pub mod error;
+pub mod forward;
 pub mod hub;
+pub mod memory;
+pub mod model;
+pub mod planning;
+pub mod profile;
+pub mod prompt;
+pub mod segmentation;
+pub mod source;
+
+pub use engine::{Engine, Options};
+pub use error::{Error, ErrorKind, Result};
+pub use model::{Embedding, Model};
+pub use prompt::{MaskPrompt, Prompt, PromptPoint};
+pub use segmentation::{PredictedMask, Segmentation};
+
+// What the facade shows of the crates below.
+pub use samovar_cpu::SimdLevel;
+pub use samovar_geometry as geometry;
+pub use samovar_media as media;
+pub use samovar_models::{CATALOGUE, CatalogueEntry, Family, ModelConfig};
+pub use samovar_tensor as tensor;

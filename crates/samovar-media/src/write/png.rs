@@ -49,8 +49,8 @@ pub fn write_rgb_png(path: &Path, image: &RgbImage) -> Result<()> {
     write_whole(path, &encode_rgb_png(image)?)
 }
 
-/// The picture with the mask as its alpha channel: RGBA bytes, interleaved. Colours stay as they are under
-/// transparent pixels (alpha is not multiplied in), so the edge can be changed later.
+/// The picture with the mask as its alpha channel: RGBA bytes, interleaved. Alpha is not multiplied in; wholly
+/// transparent pixels are black, so that nothing of what was cut away is left in the file.
 pub fn cut_out(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>> {
     if image.size() != alpha.size() {
         return Err(MediaError::mismatch(format!(
@@ -61,7 +61,10 @@ pub fn cut_out(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>> {
     }
     let mut rgba = Vec::with_capacity(alpha.values().len() * 4);
     for (pixel, &alpha) in image.pixels().chunks_exact(3).zip(alpha.values()) {
-        rgba.extend_from_slice(&[pixel[0], pixel[1], pixel[2], alpha]);
+        match alpha {
+            0 => rgba.extend_from_slice(&[0; 4]),
+            _ => rgba.extend_from_slice(&[pixel[0], pixel[1], pixel[2], alpha]),
+        }
     }
     Ok(rgba)
 }

@@ -8,7 +8,7 @@ use super::NanoConfig;
 /// is a finding of the training and the file's own.
 #[test]
 fn defaults_are_the_shipped_model() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samovar/assets/nano.safetensors");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samovar-runtime/assets/nano.safetensors");
     let json = Checkpoint::open(path).unwrap().metadata("samovar_config").unwrap();
     let shipped = NanoConfig::from_json(&json).unwrap();
     assert_eq!(NanoConfig { mask_rule: NanoConfig::default().mask_rule, ..shipped }, NanoConfig::default());

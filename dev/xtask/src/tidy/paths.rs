@@ -11,7 +11,7 @@ const MAX_BYTES: u64 = 1_000_000;
 /// Files, or folders with a slash at the end, whose content may be larger.
 const MAY_BE_LARGE: &[&str] = &[
     // The promptable model inside the binary.
-    "crates/samovar/assets/nano.safetensors",
+    "crates/samovar-runtime/assets/nano.safetensors",
     // Expected values from upstream; a recipe beside them makes them again.
     "dev/goldens/",
 ];

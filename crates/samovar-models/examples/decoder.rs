@@ -1,0 +1,138 @@
+//! SAM's mask decoder with random weights on a warm embedding: time per prompt by number of prompts at a time, and by
+//! operator.
+//!
+//! `cargo run --release -p samovar-models --example decoder [-- threads [seconds [prompts ...]]]`
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
+use samovar_models::{ImageFeatures, Model, ModelConfig, PromptBatch};
+use samovar_tensor::{Device, Instrument, Pool, Shape, Span, Tensor};
+use samovar_weights::WeightSource;
+
+/// Weights of any name and shape.
+struct RandomWeights;
+
+impl WeightSource for RandomWeights {
+    fn contains(&self, _: &str) -> bool {
+        true
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn shape(&self, _: &str) -> Option<Shape> {
+        None
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn origin(&self) -> String {
+        "random".into()
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> samovar_weights::Result<Tensor> {
+        let inputs: usize = shape[1..].iter().product();
+        let scale = if shape.len() > 1 { (3.0 / inputs as f32).sqrt() } else { 0.5 };
+        let shift = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
+        Ok(random(shape, scale, shift))
+    }
+}
+
+fn random(shape: &[usize], scale: f32, shift: f32) -> Tensor {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale + shift
+    };
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
+    Tensor::from_values(shape, &values)
+}
+
+#[derive(Default)]
+struct Totals(Mutex<Table>);
+
+/// Calls, operations and time by operator and shape of the result.
+type Table = BTreeMap<(&'static str, String), (u32, u64, Duration)>;
+
+impl Instrument for Totals {
+    fn record(&self, span: &Span) {
+        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = totals.entry((span.op, span.output.to_string())).or_default();
+        *total = (total.0 + 1, total.1 + span.cost.operations, total.2 + span.duration);
+    }
+}
+
+fn grid_of_points(prompts: usize) -> PromptBatch {
+    let point = |i: usize| [(i * 97 % 1024) as f32, (i * 389 % 1024) as f32];
+    PromptBatch {
+        prompts,
+        points: (0..prompts).map(point).collect(),
+        labels: vec![1; prompts],
+        multimask: true,
+        ..PromptBatch::default()
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let threads = arguments.next().map_or(Ok(0), |word| word.parse())?;
+    let seconds = arguments.next().map_or(Ok(2.0), |word| word.parse())?;
+    let mut counts = arguments.map(|word| word.parse()).collect::<Result<Vec<usize>, _>>()?;
+    if counts.is_empty() {
+        counts = vec![1, 4, 8, 16, 64];
+    }
+    let level = SimdLevel::from_environment()?;
+    let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level })?);
+    let totals = Arc::new(Totals::default());
+    let plain = Device::new(kernels.clone(), Pool::new(usize::MAX));
+    let device = plain.with_instrument(totals.clone());
+    // MobileSAM has SAM's decoder and fewer weights to make up.
+    let config = ModelConfig::from_catalogue("mobile_sam").ok_or("not in the catalogue")?;
+    let model = Model::load(&plain, &config, &RandomWeights)?;
+    let embedding = random(&[1, 64, 64, 256], 1.0, 0.0);
+    let features = ImageFeatures { embedding, high_res: Vec::new() };
+    let peak = kernels.measure_peak(Duration::from_millis(50));
+    println!("{}, peak {:.1} GFLOP/s", plain.name(), peak / 1e9);
+    for count in counts {
+        let prompts = grid_of_points(count);
+        model.decode(&plain, &features, &prompts)?;
+        plain.pool().reset_peak();
+        let (mut score, mut all) = (Vec::new(), Vec::new());
+        std::mem::take(&mut *totals.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let start = Instant::now();
+        while start.elapsed().as_secs_f64() < seconds || all.len() < 3 {
+            let start = Instant::now();
+            let scored = model.score(&device, &features, &prompts)?;
+            score.push(start.elapsed());
+            model.draw(&device, &features, scored)?;
+            all.push(start.elapsed());
+        }
+        let runs = all.len() as u32;
+        let millis = |times: &mut Vec<Duration>| {
+            times.sort();
+            times[times.len() / 2].as_secs_f64() * 1e3 / count as f64
+        };
+        let stats = plain.pool().stats();
+        println!(
+            "{count:3} prompts: {:6.2} ms per prompt, {:6.2} of it for scores; {:.0} MB of tensors at most",
+            millis(&mut all),
+            millis(&mut score),
+            stats.peak_bytes as f64 / 1e6
+        );
+        let table = std::mem::take(&mut *totals.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut rows: Vec<_> = table.into_iter().collect();
+        rows.sort_by_key(|(_, total)| std::cmp::Reverse(total.2));
+        for ((op, shape), (calls, operations, time)) in rows.into_iter().take(14) {
+            let share = operations as f64 / time.as_secs_f64() / peak * 100.0;
+            let each = time.as_secs_f64() * 1e3 / f64::from(runs) / count as f64;
+            println!("    {each:7.3} ms {share:5.1} % {:3} x {op} {shape}", calls / runs);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Where work is done: threads, instructions and memory, shared by all models that are loaded on it.
+
+use std::sync::Arc;
+
+use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
+use samovar_media::DecodeLimits;
+use samovar_models::Model as Network;
+use samovar_tensor::{Device, Instrument, Pool};
+
+use crate::error::{Error, Result};
+use crate::memory::{Memory, parse_bytes};
+use crate::model::Model;
+use crate::planning::ModelPlan;
+use crate::source::ModelSource;
+
+/// Share of the free memory that the default budget leaves to others.
+const LEFT_TO_OTHERS: f64 = 0.1;
+
+/// How to make an [`Engine`]. The defaults use the whole machine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Threads; 0 for one per processor.
+    pub threads: usize,
+    /// Bytes that weights, activations and scratch memory may take together; `None` for nine tenths of what is free
+    /// when the engine is made.
+    pub memory_budget_bytes: Option<usize>,
+    /// Instructions to use; `None` for the best the processor has.
+    pub simd: Option<SimdLevel>,
+    /// Largest images that are decoded.
+    pub decode_limits: DecodeLimits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { threads: 0, memory_budget_bytes: None, simd: None, decode_limits: DecodeLimits::default() }
+    }
+}
+
+impl Options {
+    /// The defaults, with what the environment says: `SAMOVAR_THREADS`, `SAMOVAR_MEMORY` (as `8GB`), `SAMOVAR_SIMD`
+    /// (`avx512`, `avx2`, `neon`, `scalar`).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] or [`Error::Cpu`] for values that mean nothing.
+    pub fn from_env() -> Result<Self> {
+        let mut options = Self { simd: SimdLevel::from_environment()?, ..Self::default() };
+        if let Some(text) = variable("SAMOVAR_THREADS") {
+            options.threads = text.parse().map_err(|_| {
+                Error::usage(format!("SAMOVAR_THREADS is `{text}`; expected a number of threads"))
+            })?;
+        }
+        if let Some(text) = variable("SAMOVAR_MEMORY") {
+            let budget = parse_bytes(&text)
+                .ok_or_else(|| Error::usage(format!("SAMOVAR_MEMORY is `{text}`; expected bytes, as 8GB")))?;
+            options.memory_budget_bytes = Some(budget);
+        }
+        Ok(options)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// A device with its memory, ready to load models. Cheap to clone; clones share threads and budget.
+#[derive(Clone)]
+pub struct Engine {
+    device: Device,
+    kernels: Arc<CpuKernels>,
+    budget_bytes: usize,
+    decode_limits: DecodeLimits,
+}
+
+impl Engine {
+    /// An engine on this machine's processors.
+    ///
+    /// # Errors
+    /// [`Error::Cpu`] when the processor lacks the instructions asked for, or a thread cannot be started.
+    pub fn new(options: Options) -> Result<Self> {
+        let kernels = CpuKernels::new(CpuOptions { threads: options.threads, level: options.simd })?;
+        let kernels = Arc::new(kernels);
+        let budget_bytes = options.memory_budget_bytes.unwrap_or_else(|| {
+            let free = Memory::now().available_bytes as f64;
+            // Where the system does not tell, its own limits have to do.
+            if free > 0.0 { (free * (1.0 - LEFT_TO_OTHERS)) as usize } else { usize::MAX }
+        });
+        let device = Device::new(Arc::clone(&kernels) as _, Pool::new(budget_bytes));
+        Ok(Self { device, kernels, budget_bytes, decode_limits: options.decode_limits })
+    }
+
+    /// The same engine, reporting every operator call to `instrument`.
+    pub fn with_instrument(&self, instrument: Arc<dyn Instrument>) -> Self {
+        Self { device: self.device.with_instrument(instrument), ..self.clone() }
+    }
+
+    /// Loads a model by name (see [`ModelSource::resolve`]).
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], [`Error::DoesNotFit`] before anything is read, [`Error::Model`] when the file is not
+    /// what it should be.
+    pub fn load(&self, name: &str) -> Result<Model> {
+        self.load_from(&ModelSource::resolve(name)?)
+    }
+
+    /// Loads a model from where it lies.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_from(&self, source: &ModelSource) -> Result<Model> {
+        let opened = source.open()?;
+        let plan = ModelPlan::of(&opened.config, self.device.scratch_bytes())?;
+        plan.admit(source.name(), self.budget_bytes)?;
+        let network = Network::load(&self.device.stage("load"), &opened.config, &opened.weights)?;
+        Ok(Model::new(self.clone(), network, source.name()))
+    }
+
+    /// Threads that operators use.
+    pub fn threads(&self) -> usize {
+        self.kernels.threads()
+    }
+
+    /// Instructions that operators use.
+    pub fn simd(&self) -> SimdLevel {
+        self.kernels.level()
+    }
+
+    /// Bytes that all tensors together may take.
+    pub fn budget_bytes(&self) -> usize {
+        self.budget_bytes
+    }
+
+    /// The device, for those who run operators themselves.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The processor's operators.
+    pub fn kernels(&self) -> &CpuKernels {
+        &self.kernels
+    }
+
+    /// Largest images that are decoded.
+    pub fn decode_limits(&self) -> &DecodeLimits {
+        &self.decode_limits
+    }
+}

@@ -1,0 +1,114 @@
+//! What can go wrong between a name, a picture and a mask.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of the runtime. All of them say what, where and what next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An image, mask or annotation cannot be read or written.
+    #[error(transparent)]
+    Media(#[from] samovar_media::MediaError),
+    /// A model cannot be loaded or run.
+    #[error(transparent)]
+    Model(#[from] samovar_models::Error),
+    /// The hub, or the way to it.
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
+    /// The processor lacks what was asked of it.
+    #[error(transparent)]
+    Cpu(#[from] samovar_cpu::CpuError),
+    /// A file other than media and weights.
+    #[error("\"{}\": {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What about it, and what next.
+        what: String,
+        /// What the system said.
+        source: Option<io::Error>,
+    },
+    /// The caller asked for something that cannot be: a prompt outside the image, a parameter out of range.
+    #[error("{0}")]
+    Usage(String),
+    /// No model of this name is known or here.
+    #[error("{0}")]
+    UnknownModel(String),
+    /// The work does not fit the memory budget; it was not begun.
+    #[error(
+        "{what} needs {} and the memory budget is {}: {breakdown}; raise the budget (SAMOVAR_MEMORY or \
+         --memory), or use a smaller model",
+        crate::memory::bytes(*needed_bytes),
+        crate::memory::bytes(*budget_bytes)
+    )]
+    DoesNotFit {
+        /// The work.
+        what: String,
+        /// Bytes it takes at the worst moment.
+        needed_bytes: usize,
+        /// Bytes it may take.
+        budget_bytes: usize,
+        /// Where the bytes go.
+        breakdown: String,
+    },
+    /// Whoever watched the work asked it to stop.
+    #[error("stopped; what was finished is kept")]
+    Stopped,
+}
+
+/// The class of an [`Error`], for code that has to decide; people read the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// What was asked for cannot be; asking again the same way will not help.
+    Usage,
+    /// Memory does not suffice.
+    OutOfMemory,
+    /// Stopped on request.
+    Stopped,
+    /// A file, a network or a model did not do what it should.
+    Failed,
+}
+
+impl Error {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        use samovar_models::Error as Model;
+        match self {
+            Error::Usage(_) | Error::UnknownModel(_) => ErrorKind::Usage,
+            Error::Cpu(_) => ErrorKind::Usage,
+            Error::DoesNotFit { .. } => ErrorKind::OutOfMemory,
+            Error::Model(Model::Tensor(samovar_tensor::Error::OutOfMemory { .. })) => ErrorKind::OutOfMemory,
+            Error::Stopped => ErrorKind::Stopped,
+            _ => ErrorKind::Failed,
+        }
+    }
+
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Error::Usage(what.into())
+    }
+
+    pub(crate) fn file(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
+        Error::File { path: path.into(), what: what.into(), source: None }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>, what: &str, source: io::Error) -> Self {
+        Error::File { path: path.into(), what: format!("{what}: {source}"), source: Some(source) }
+    }
+}
+
+impl From<samovar_tensor::Error> for Error {
+    fn from(error: samovar_tensor::Error) -> Self {
+        Error::Model(error.into())
+    }
+}
+
+impl From<samovar_weights::Error> for Error {
+    fn from(error: samovar_weights::Error) -> Self {
+        Error::Model(error.into())
+    }
+}

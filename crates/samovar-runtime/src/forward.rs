@@ -1,0 +1,231 @@
+//! Tensors in, tensors out: a model without pre- and post-processing, named and laid out as in transformers'
+//! `SamModel.forward`.
+//!
+//! | in | shape | |
+//! |---|---|---|
+//! | `pixel_values` | `[B, 3, S, S]` | normalised and padded |
+//! | `input_points` | `[B, P, N, 2]` | x, y in pixels of the input square |
+//! | `input_labels` | `[B, P, N]` | 1 foreground, 0 background, -1 not a point, -10 ignore |
+//! | `input_boxes` | `[B, P, 4]` | x0, y0, x1, y1 |
+//! | `input_masks` | `[B, 1, s, s]` | low-resolution logits, one for all prompts of an image |
+//! | `multimask_output` | `[1]` | 0: one mask per prompt; otherwise, or absent: three |
+//!
+//! | out | shape | |
+//! |---|---|---|
+//! | `image_embeddings` | `[B, C, h, w]` | `image_embeddings.0`, `.1`, ... fine to coarse, for models with several maps |
+//! | `pred_masks` | `[B, P, M, s, s]` | logits; absent without prompts |
+//! | `iou_scores` | `[B, P, M]` | absent without prompts |
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use samovar_models::{ImageFeatures, PromptBatch};
+use samovar_tensor::Tensor;
+use samovar_weights::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
+
+use crate::error::{Error, Result};
+use crate::model::Model;
+
+/// Named values in rows, outermost dimension first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Values, in the order of the shape.
+    pub values: Vec<f32>,
+}
+
+const INPUTS: [&str; 6] =
+    ["pixel_values", "input_points", "input_labels", "input_boxes", "input_masks", "multimask_output"];
+
+/// Runs a model on the tensors of a safetensors file and writes what comes out to another, whole or not at all.
+///
+/// # Errors
+/// [`Error::Usage`] for tensors that are missing, unknown or do not fit each other; [`Error::Model`] otherwise.
+pub fn forward_file(model: &Model, inputs: &Path, outputs: &Path) -> Result<BTreeMap<String, Vec<usize>>> {
+    let file = Checkpoint::open(inputs)?;
+    let mut tensors = BTreeMap::new();
+    for name in file.names() {
+        if !INPUTS.contains(&name.as_str()) {
+            let what = format!("tensor `{name}` is unknown; expected some of {}", INPUTS.join(", "));
+            return Err(Error::file(inputs, what));
+        }
+        let tensor = file.any_tensor(&name)?;
+        tensors.insert(name, NamedTensor { shape: tensor.dims().to_vec(), values: tensor.to_f32_vec()? });
+    }
+    let results = forward(model, &tensors)?;
+    let written: Vec<WriteTensor> = results
+        .iter()
+        .map(|(name, tensor)| WriteTensor {
+            name: name.clone(),
+            shape: tensor.shape.clone(),
+            values: &tensor.values,
+        })
+        .collect();
+    write_safetensors(outputs, &written, &BTreeMap::new())?;
+    Ok(results.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect())
+}
+
+/// Runs a model on named tensors.
+///
+/// # Errors
+/// As [`forward_file`].
+pub fn forward(
+    model: &Model,
+    inputs: &BTreeMap<String, NamedTensor>,
+) -> Result<BTreeMap<String, NamedTensor>> {
+    let pixels = inputs.get("pixel_values").ok_or_else(|| Error::usage("no tensor `pixel_values`"))?;
+    let side = model.network().preprocessing().input_size;
+    let &[images, 3, height, width] = pixels.shape.as_slice() else {
+        return Err(misshapen("pixel_values", &pixels.shape, &format!("[images, 3, {side}, {side}]")));
+    };
+    if images == 0 || (height, width) != (side, side) {
+        return Err(misshapen("pixel_values", &pixels.shape, &format!("[images, 3, {side}, {side}]")));
+    }
+    let prompts = Prompts::read(inputs, images, model.network().low_res_side())?;
+    let mut outputs = Outputs::default();
+    let device = model.device();
+    for image in 0..images {
+        let planes = &pixels.values[image * 3 * side * side..][..3 * side * side];
+        let planes = device.tensor([1, 3, side, side], |out| out.copy_from_slice(planes))?;
+        let features = model.network().encode(device, &device.channels_last(&planes)?)?;
+        drop(planes);
+        outputs.features(model, &features)?;
+        let Some(batch) = prompts.batch(image) else { continue };
+        let predicted = model.network().decode(device, &features, &batch)?;
+        for (name, part) in [("pred_masks", &predicted.logits), ("iou_scores", &predicted.iou_scores)] {
+            outputs.append(name, part.dims(), part)?;
+        }
+    }
+    Ok(outputs.tensors)
+}
+
+fn misshapen(name: &str, found: &[usize], expected: &str) -> Error {
+    Error::usage(format!("tensor `{name}` is {found:?}; expected {expected}"))
+}
+
+/// The prompts of all images, checked against each other.
+struct Prompts<'a> {
+    /// Per image; 0: none.
+    prompts: usize,
+    /// Per prompt.
+    points: usize,
+    point_values: &'a [f32],
+    labels: Vec<i32>,
+    boxes: &'a [f32],
+    masks: &'a [f32],
+    mask_len: usize,
+    multimask: bool,
+}
+
+impl<'a> Prompts<'a> {
+    fn read(inputs: &'a BTreeMap<String, NamedTensor>, images: usize, mask_side: usize) -> Result<Self> {
+        let tensor = |name: &str| inputs.get(name);
+        let mut prompts = None;
+        let mut agree = |name: &str, found: &[usize], count: usize| {
+            if found.first() != Some(&images) || *prompts.get_or_insert(count) != count || count == 0 {
+                return Err(misshapen(name, found, "as many images and prompts as the other tensors"));
+            }
+            Ok(())
+        };
+        let mut all = Prompts {
+            prompts: 0,
+            points: 0,
+            point_values: &[],
+            labels: Vec::new(),
+            boxes: &[],
+            masks: &[],
+            mask_len: mask_side * mask_side,
+            multimask: tensor("multimask_output")
+                .is_none_or(|flag| flag.values.iter().any(|&value| value != 0.0)),
+        };
+        if let Some(points) = tensor("input_points") {
+            let &[_, count, per_prompt, 2] = points.shape.as_slice() else {
+                return Err(misshapen("input_points", &points.shape, "[images, prompts, points, 2]"));
+            };
+            agree("input_points", &points.shape, count)?;
+            (all.points, all.point_values) = (per_prompt, &points.values);
+            all.labels = vec![1; images * count * per_prompt];
+        }
+        if let Some(labels) = tensor("input_labels") {
+            let expected = tensor("input_points").map(|points| &points.shape[..3]);
+            if expected != Some(labels.shape.as_slice()) {
+                return Err(misshapen(
+                    "input_labels",
+                    &labels.shape,
+                    "[images, prompts, points] of `input_points`",
+                ));
+            }
+            all.labels = labels.values.iter().map(|&label| label as i32).collect();
+        }
+        if let Some(boxes) = tensor("input_boxes") {
+            let &[_, count, 4] = boxes.shape.as_slice() else {
+                return Err(misshapen("input_boxes", &boxes.shape, "[images, prompts, 4]"));
+            };
+            agree("input_boxes", &boxes.shape, count)?;
+            all.boxes = &boxes.values;
+        }
+        if let Some(masks) = tensor("input_masks") {
+            if masks.shape != [images, 1, mask_side, mask_side] {
+                let expected = format!("[{images}, 1, {mask_side}, {mask_side}]");
+                return Err(misshapen("input_masks", &masks.shape, &expected));
+            }
+            all.masks = &masks.values;
+        }
+        all.prompts = prompts.unwrap_or(usize::from(!all.masks.is_empty()));
+        Ok(all)
+    }
+
+    /// The prompts of one image; `None` if there are none at all.
+    fn batch(&self, image: usize) -> Option<PromptBatch> {
+        if self.prompts == 0 {
+            return None;
+        }
+        let points = self.prompts * self.points;
+        let of_image = |values: &'a [f32], len: usize| -> &'a [f32] {
+            if values.is_empty() { values } else { &values[image * len..][..len] }
+        };
+        Some(PromptBatch {
+            prompts: self.prompts,
+            points: of_image(self.point_values, 2 * points).as_chunks::<2>().0.to_vec(),
+            labels: if points == 0 { Vec::new() } else { self.labels[image * points..][..points].to_vec() },
+            boxes: of_image(self.boxes, 4 * self.prompts).as_chunks::<4>().0.to_vec(),
+            masks: (!self.masks.is_empty()).then(|| of_image(self.masks, self.mask_len).to_vec()),
+            multimask: self.multimask,
+        })
+    }
+}
+
+/// Results, image after image.
+#[derive(Default)]
+struct Outputs {
+    tensors: BTreeMap<String, NamedTensor>,
+}
+
+impl Outputs {
+    fn features(&mut self, model: &Model, features: &ImageFeatures) -> Result<()> {
+        let planes = |map: &Tensor| model.device().channels_first(map);
+        if features.high_res.is_empty() {
+            let planes = planes(&features.embedding)?;
+            return self.append("image_embeddings", &planes.dims()[1..], &planes);
+        }
+        let fine_to_coarse = features.high_res.iter().rev().chain([&features.embedding]);
+        for (index, map) in fine_to_coarse.enumerate() {
+            let planes = planes(map)?;
+            self.append(&format!("image_embeddings.{index}"), &planes.dims()[1..], &planes)?;
+        }
+        Ok(())
+    }
+
+    /// Adds one image's part, of shape `per_image`.
+    fn append(&mut self, name: &str, per_image: &[usize], part: &Tensor) -> Result<()> {
+        let all = self.tensors.entry(name.to_owned()).or_insert_with(|| {
+            let mut shape = vec![0];
+            shape.extend(per_image);
+            NamedTensor { shape, values: Vec::new() }
+        });
+        all.shape[0] += 1;
+        all.values.extend(part.to_f32_vec()?);
+        Ok(())
+    }
+}

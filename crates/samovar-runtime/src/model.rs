@@ -1,0 +1,254 @@
+//! A loaded model, and an image it has encoded: heat once, pour many.
+
+use std::sync::Arc;
+
+use samovar_geometry::{Grid, Image, Input, ResizeRule, Size};
+use samovar_media::{LazyImage, Normalisation, RgbImage, Upscaler, resize_normalise};
+use samovar_models::{Family, ImageFeatures, MaskChoice, MaskPrediction, Model as Network, PromptBatch};
+use samovar_tensor::{Device, Tensor};
+
+use crate::engine::{Engine, Options};
+use crate::error::Result;
+use crate::prompt::{MaskPrompt, Prompt, logits_of_mask};
+use crate::segmentation::{PredictedMask, Segmentation};
+
+/// Prompts that are decoded together: enough to fill the kernels, few enough to stay in the caches.
+pub(crate) const PROMPTS_AT_ONCE: usize = 8;
+
+/// A model, ready to encode images. Cheap to clone; clones share the weights.
+#[derive(Clone)]
+pub struct Model {
+    engine: Engine,
+    network: Network,
+    name: Arc<str>,
+}
+
+impl Model {
+    pub(crate) fn new(engine: Engine, network: Network, name: String) -> Self {
+        Self { engine, network, name: name.into() }
+    }
+
+    /// Loads a model by name onto an engine of its own that uses the whole machine (or what the environment says, see
+    /// [`Options::from_env`]). `nano` is always there.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load(name: &str) -> Result<Self> {
+        Engine::new(Options::from_env()?)?.load(name)
+    }
+
+    /// Encodes an image. Everything after this is cheap.
+    ///
+    /// # Errors
+    /// [`crate::Error::Media`] when the image cannot be read, [`crate::Error::Model`] when memory runs out.
+    pub fn embed(&self, image: &LazyImage) -> Result<Embedding> {
+        self.embed_pixels(&*image.pixels()?)
+    }
+
+    /// Encodes pixels.
+    ///
+    /// # Errors
+    /// As [`Model::embed`].
+    pub fn embed_pixels(&self, image: &RgbImage) -> Result<Embedding> {
+        let pixels = self.preprocess(image)?;
+        let features = self.network.encode(self.engine.device(), &pixels)?;
+        self.embedding_of(features, image.size())
+    }
+
+    /// An embedding from features that were computed before.
+    pub(crate) fn embedding_of(&self, features: ImageFeatures, image_size: Size<Image>) -> Result<Embedding> {
+        let upscaler = Arc::new(Upscaler::new(self.grid_size(), self.resize_rule(), image_size)?);
+        Ok(Embedding { model: self.clone(), features, image_size, upscaler })
+    }
+
+    /// The model's input for an image, `[1, S, S, 3]`: resized, normalised, then padded.
+    ///
+    /// # Errors
+    /// As [`Model::embed`].
+    pub fn preprocess(&self, image: &RgbImage) -> Result<Tensor> {
+        let preprocessing = self.network.preprocessing();
+        let (rule, side) = (self.resize_rule(), preprocessing.input_size);
+        let normalisation = Normalisation { mean: preprocessing.mean, std: preprocessing.std };
+        let (resized, canvas) = (rule.resized(image.size()), rule.canvas());
+        let mut outcome = Ok(());
+        let pixels = self.device().stage("preprocess").tensor([1, side, side, 3], |values| {
+            outcome = resize_normalise(image, resized, canvas, &normalisation, self.engine.threads(), values);
+        })?;
+        outcome?;
+        Ok(pixels)
+    }
+
+    /// How images are fitted into the model's input.
+    pub fn resize_rule(&self) -> ResizeRule {
+        ResizeRule::LongestSide { target: self.network.preprocessing().input_size as u32 }
+    }
+
+    /// Size of the model's input.
+    pub fn input_size(&self) -> Size<Input> {
+        self.resize_rule().canvas()
+    }
+
+    /// Size of the low-resolution logits.
+    pub fn grid_size(&self) -> Size<Grid> {
+        Size::square(self.network.low_res_side() as u32)
+    }
+
+    /// The model's family.
+    pub fn family(&self) -> Family {
+        self.network.family()
+    }
+
+    /// What the model was loaded as.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The engine the model runs on.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The same model and weights, reporting every operator call to an engine's instrument.
+    #[must_use]
+    pub fn on(&self, engine: &Engine) -> Self {
+        Self { engine: engine.clone(), ..self.clone() }
+    }
+
+    /// The network itself.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        self.engine.device()
+    }
+}
+
+/// An encoded image: holds what the encoder found, and answers prompts.
+#[derive(Clone)]
+pub struct Embedding {
+    model: Model,
+    features: ImageFeatures,
+    image_size: Size<Image>,
+    upscaler: Arc<Upscaler>,
+}
+
+impl Embedding {
+    /// Answers one prompt.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] when the prompt does not fit the image, [`crate::Error::Model`] when memory runs out.
+    pub fn segment(&self, prompt: &Prompt) -> Result<Segmentation> {
+        prompt.check(self.image_size, self.model.grid_size())?;
+        let answers = self.segment_alike(&[prompt])?;
+        Ok(answers.into_iter().next().expect("one prompt has one answer"))
+    }
+
+    /// Answers several prompts, each for itself; as [`Embedding::segment`] for each, and faster.
+    ///
+    /// # Errors
+    /// As [`Embedding::segment`]; nothing is computed unless all prompts are sound.
+    pub fn segment_many(&self, prompts: &[Prompt]) -> Result<Vec<Segmentation>> {
+        for prompt in prompts {
+            prompt.check(self.image_size, self.model.grid_size())?;
+        }
+        let rule = self.model.network.mask_rule();
+        let form = |prompt: &Prompt| {
+            (prompt.points.len(), prompt.bounds.is_some(), prompt.mask.is_some(), prompt.choice(rule))
+        };
+        let mut answers = Vec::with_capacity(prompts.len());
+        for alike in prompts.chunk_by(|a, b| form(a) == form(b)) {
+            for some in alike.chunks(PROMPTS_AT_ONCE) {
+                answers.extend(self.segment_alike(&some.iter().collect::<Vec<_>>())?);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Prompts of one form: as many points, box or none, mask or none, the same choice of masks.
+    fn segment_alike(&self, prompts: &[&Prompt]) -> Result<Vec<Segmentation>> {
+        let network = &self.model.network;
+        let device = self.model.device();
+        let choice = prompts[0].choice(network.mask_rule());
+        let batch = self.batch(prompts, choice != MaskChoice::Single);
+        let predicted = match choice {
+            MaskChoice::BestOfAll => network.decode_all(device, &self.features, &batch)?,
+            _ => network.decode(device, &self.features, &batch)?,
+        };
+        let masks = self.masks_of(&predicted)?;
+        let answers = masks.into_iter().zip(prompts).map(|(masks, prompt)| {
+            let answer = Segmentation::new(masks);
+            // Several masks were predicted to find the likeliest; only who asked for all gets all.
+            if prompt.multimask { answer } else { Segmentation::new(vec![answer.best().clone()]) }
+        });
+        Ok(answers.collect())
+    }
+
+    /// Prompts in the model's input frame.
+    fn batch(&self, prompts: &[&Prompt], multimask: bool) -> PromptBatch {
+        let rule = self.model.resize_rule();
+        let input_from_image = rule.input_from_image(self.image_size);
+        let grid = self.model.grid_size();
+        let mut batch = PromptBatch { prompts: prompts.len(), multimask, ..PromptBatch::default() };
+        for prompt in prompts {
+            for point in &prompt.points {
+                let in_input = input_from_image * point.at;
+                batch.points.push([in_input.x as f32, in_input.y as f32]);
+                batch.labels.push(i32::from(point.positive));
+            }
+            if let Some(bounds) = prompt.bounds {
+                let in_input = input_from_image * bounds.clamped(self.image_size);
+                batch
+                    .boxes
+                    .push([in_input.x0, in_input.y0, in_input.x1, in_input.y1].map(|edge| edge as f32));
+            }
+            if let Some(mask) = &prompt.mask {
+                let logits = match mask {
+                    MaskPrompt::Mask(mask) => &logits_of_mask(mask, rule, grid),
+                    MaskPrompt::Logits(logits) => logits,
+                };
+                batch.masks.get_or_insert_default().extend_from_slice(logits);
+            }
+        }
+        batch
+    }
+
+    /// The masks of each prompt, in the model's order.
+    pub(crate) fn masks_of(&self, predicted: &MaskPrediction) -> Result<Vec<Vec<PredictedMask>>> {
+        let dims = predicted.logits.dims();
+        let (prompts, masks, side) = (dims[0], dims[1], dims[2]);
+        let scores = predicted.iou_scores.f32()?;
+        let flat = predicted.logits.reshape([prompts * masks, side, side])?;
+        let mask = |index: usize| -> Result<PredictedMask> {
+            let logits = flat.narrow(index, 1)?;
+            let threads = self.model.engine.threads();
+            Ok(PredictedMask::new(scores[index], logits, Arc::clone(&self.upscaler), threads))
+        };
+        (0..prompts).map(|prompt| (prompt * masks..(prompt + 1) * masks).map(mask).collect()).collect()
+    }
+
+    /// Size of the image.
+    pub fn image_size(&self) -> Size<Image> {
+        self.image_size
+    }
+
+    /// The model that encoded the image.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// What the encoder found.
+    pub fn features(&self) -> &ImageFeatures {
+        &self.features
+    }
+
+    /// The way from the model's logits to the image's pixels.
+    pub fn upscaler(&self) -> &Arc<Upscaler> {
+        &self.upscaler
+    }
+
+    /// Bytes the embedding holds.
+    pub fn size_bytes(&self) -> usize {
+        self.features.size_bytes()
+    }
+}

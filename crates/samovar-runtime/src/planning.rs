@@ -1,0 +1,99 @@
+//! What work takes, known before any of it is done: the dry run of a whole model.
+
+use samovar_models::{Model as Network, ModelConfig, PromptBatch};
+use samovar_tensor::{Device, Plan};
+use samovar_weights::ShapeSource;
+
+use crate::error::{Error, Result};
+use crate::memory::bytes;
+
+/// What loading a model, encoding an image and answering a prompt take.
+#[derive(Debug, Clone)]
+pub struct ModelPlan {
+    /// Loading and encoding one image.
+    pub encode: Plan,
+    /// Answering one prompt (one click, three masks) on an encoded image.
+    pub decode: Plan,
+    /// Bytes of one encoded image.
+    pub embedding_bytes: usize,
+    /// Side of the input square.
+    pub input_side: usize,
+}
+
+impl ModelPlan {
+    /// Runs the model on shapes alone; takes milliseconds and no memory to speak of.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when the configuration is not one of a model.
+    pub fn of(config: &ModelConfig, scratch_bytes: usize) -> Result<Self> {
+        let load = |device: &Device| Network::load(device, config, &ShapeSource);
+        let mut embedding_bytes = 0;
+        let mut input_side = 0;
+        let encode = Device::plan(scratch_bytes, load, |device, network| {
+            input_side = network.preprocessing().input_size;
+            let pixels = device.tensor([1, input_side, input_side, 3], |_| {})?;
+            embedding_bytes = network.encode(device, &pixels)?.size_bytes();
+            Ok::<(), samovar_models::Error>(())
+        })?;
+        let decode = Device::plan(
+            scratch_bytes,
+            |device| {
+                let network = load(device)?;
+                let pixels = device.tensor([1, input_side, input_side, 3], |_| {})?;
+                let features = network.encode(device, &pixels)?;
+                Ok::<_, samovar_models::Error>((network, features))
+            },
+            |device, (network, features)| {
+                let click = PromptBatch {
+                    prompts: 1,
+                    points: vec![[0.0, 0.0]],
+                    labels: vec![1],
+                    multimask: true,
+                    ..PromptBatch::default()
+                };
+                network.decode(device, features, &click).map(|_| ())
+            },
+        )?;
+        Ok(Self { encode, decode, embedding_bytes, input_side })
+    }
+
+    /// Bytes of tensors and scratch memory at the worst moment of encoding and prompting one image.
+    pub fn peak_bytes(&self) -> usize {
+        // The plan of decoding counts the encoded image among what is there before.
+        self.encode.peak_bytes().max(self.decode.peak_bytes())
+    }
+
+    /// Lets the work begin, or refuses it with the reason.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`].
+    pub fn admit(&self, what: impl Into<String>, budget_bytes: usize) -> Result<()> {
+        let needed_bytes = self.peak_bytes();
+        if needed_bytes <= budget_bytes {
+            return Ok(());
+        }
+        let breakdown = format!(
+            "{} of weights, {} of activations, {} of scratch memory",
+            bytes(self.encode.weight_bytes),
+            bytes(self.encode.activation_bytes),
+            bytes(self.encode.scratch_bytes)
+        );
+        Err(Error::DoesNotFit { what: what.into(), needed_bytes, budget_bytes, breakdown })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_reason() {
+        let config = ModelConfig::from_catalogue("nano").unwrap();
+        let plan = ModelPlan::of(&config, 0).unwrap();
+        assert!(plan.admit("nano", plan.peak_bytes()).is_ok());
+        let refusal = plan.admit("nano", plan.peak_bytes() - 1).unwrap_err().to_string();
+        assert!(refusal.contains("nano needs") && refusal.contains("weights"), "{refusal}");
+        assert!(plan.decode.cost().operations < plan.encode.cost().operations);
+        assert!(plan.embedding_bytes > 0);
+    }
+}

@@ -1,0 +1,101 @@
+//! What a prompt was answered with: low-resolution logits, and on demand what becomes of them at the image's size.
+
+use std::sync::Arc;
+
+use samovar_media::{AlphaMask, BitMask, MeasuredMask, Upscaler};
+use samovar_tensor::Tensor;
+
+use crate::error::Result;
+
+/// Logits above this are in the mask.
+pub const MASK_THRESHOLD: f32 = 0.0;
+
+/// The answer to one prompt: one mask, or three with `multimask`, in the model's order.
+#[derive(Debug, Clone)]
+pub struct Segmentation {
+    masks: Vec<PredictedMask>,
+    best: usize,
+}
+
+impl Segmentation {
+    /// `masks` must not be empty.
+    pub(crate) fn new(masks: Vec<PredictedMask>) -> Self {
+        let by_score = |a: &usize, b: &usize| masks[*a].iou_score.total_cmp(&masks[*b].iou_score);
+        // Of equal scores the first wins, as numpy's argmax.
+        let best = (0..masks.len()).rev().max_by(by_score).unwrap_or(0);
+        Self { masks, best }
+    }
+
+    /// The mask with the best predicted IoU.
+    pub fn best(&self) -> &PredictedMask {
+        &self.masks[self.best]
+    }
+
+    /// All masks, in the model's order.
+    pub fn masks(&self) -> &[PredictedMask] {
+        &self.masks
+    }
+
+    /// All masks, the best predicted IoU first.
+    pub fn into_ranked(mut self) -> Vec<PredictedMask> {
+        self.masks.sort_by(|a, b| b.iou_score.total_cmp(&a.iou_score));
+        self.masks
+    }
+}
+
+/// One predicted mask. Holds its low-resolution logits only; pixels are made when asked for.
+#[derive(Clone)]
+pub struct PredictedMask {
+    /// The model's estimate of the mask's IoU with the object, about 0..1.
+    pub iou_score: f32,
+    /// `[side, side]`
+    logits: Tensor,
+    upscaler: Arc<Upscaler>,
+    threads: usize,
+}
+
+impl PredictedMask {
+    pub(crate) fn new(iou_score: f32, logits: Tensor, upscaler: Arc<Upscaler>, threads: usize) -> Self {
+        Self { iou_score, logits, upscaler, threads }
+    }
+
+    /// Low-resolution logits, row by row, over the model's whole input square, padding included; the object is where
+    /// they are positive. Can be given back as [`crate::MaskPrompt::Logits`].
+    ///
+    /// # Errors
+    /// None with a mask from [`crate::Embedding::segment`].
+    pub fn logits(&self) -> Result<&[f32]> {
+        Ok(self.logits.f32()?)
+    }
+
+    /// The mask at the image's size.
+    ///
+    /// # Errors
+    /// None with a mask from [`crate::Embedding::segment`].
+    pub fn mask(&self) -> Result<BitMask> {
+        Ok(self.upscaler.mask(self.logits()?, MASK_THRESHOLD, self.threads)?)
+    }
+
+    /// The mask with its area, box and stability, from one pass; `stability_offset` is in logits (upstream: 1.0).
+    ///
+    /// # Errors
+    /// None with a mask from [`crate::Embedding::segment`].
+    pub fn measured_mask(&self, stability_offset: f32) -> Result<MeasuredMask> {
+        Ok(self.upscaler.measured_mask(self.logits()?, MASK_THRESHOLD, stability_offset, self.threads)?)
+    }
+
+    /// The mask with soft edges: the sigmoid of the logits.
+    ///
+    /// # Errors
+    /// None with a mask from [`crate::Embedding::segment`].
+    pub fn alpha(&self) -> Result<AlphaMask> {
+        Ok(self.upscaler.prepare(self.logits()?)?.alpha())
+    }
+}
+
+impl std::fmt::Debug for PredictedMask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (grid, image) = (self.upscaler.grid_size(), self.upscaler.image_size());
+        write!(f, "PredictedMask(IoU {:.3}, {grid} logits for an image of {image})", self.iou_score)
+    }
+}

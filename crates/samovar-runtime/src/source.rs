@@ -1,0 +1,193 @@
+//! What a model's name means: embedded in the program, a folder, a file, or a repository in the hub's cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use samovar_models::{CATALOGUE, CatalogueEntry, ModelConfig};
+use samovar_weights::Checkpoint;
+
+use crate::error::{Error, Result};
+use crate::hub::{Hub, HubOptions};
+
+/// nano's weights, part of the program.
+static NANO: &[u8] = include_bytes!("../assets/nano.safetensors");
+
+/// Largest `config.json` that is read.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Revision of hub repositories.
+pub const REVISION: &str = "main";
+
+/// Where a model lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// In the program.
+    Embedded {
+        /// Its name in the catalogue.
+        id: &'static str,
+    },
+    /// A folder as Hugging Face publishes them: `config.json` and weights.
+    Folder {
+        /// What it is called in messages.
+        name: String,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// One file: an original checkpoint (`.pth`, `.pt`) or safetensors, whose tensors tell the configuration.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A model that was opened and not yet loaded.
+pub struct OpenedModel {
+    /// Its dimensions.
+    pub config: ModelConfig,
+    /// Its weights.
+    pub weights: Checkpoint,
+}
+
+impl ModelSource {
+    /// Finds a model: a name of the catalogue (embedded, or fetched before with `models pull`), a folder, or a file.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`] with what to do about it.
+    pub fn resolve(name: &str) -> Result<Self> {
+        let entry = CatalogueEntry::find(name);
+        if let Some(entry) = entry.filter(|entry| is_embedded(entry)) {
+            return Ok(Self::Embedded { id: entry.id });
+        }
+        let path = Path::new(name);
+        if path.is_dir() {
+            return Ok(Self::Folder { name: name.to_owned(), path: path.to_owned() });
+        }
+        if path.is_file() {
+            return Ok(Self::File { path: path.to_owned() });
+        }
+        match entry {
+            Some(entry) if !entry.files.is_empty() => {
+                let hub = Hub::new(HubOptions::from_env());
+                let path = hub.cached(entry.id, REVISION, entry.files).ok_or_else(|| {
+                    Error::UnknownModel(format!(
+                        "the weights of `{}` are not on this machine; fetch them with `samovar models pull {}`, or \
+                         give the folder or file they are in",
+                        entry.id, entry.id
+                    ))
+                })?;
+                Ok(Self::Folder { name: entry.id.to_owned(), path })
+            }
+            Some(entry) => Err(Error::UnknownModel(format!(
+                "`{}` is in no hub repository; get {} from {} and give that file",
+                entry.id,
+                entry.original_files.join(" or "),
+                entry.source
+            ))),
+            None if looks_like_a_path(name) => Err(Error::UnknownModel(format!(
+                "model \"{name}\": there is no such file or folder; check the path"
+            ))),
+            None => Err(Error::UnknownModel(format!(
+                "no model is called `{name}`; known are {}, or give a folder or a file",
+                CATALOGUE.iter().map(|entry| entry.id).collect::<Vec<_>>().join(", ")
+            ))),
+        }
+    }
+
+    /// What the model is called in messages.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Embedded { id } => (*id).to_owned(),
+            Self::Folder { name, .. } => name.clone(),
+            Self::File { path } => path.display().to_string(),
+        }
+    }
+
+    /// Reads the model's configuration and the directory of its weights; weights themselves stay in the file.
+    ///
+    /// # Errors
+    /// [`Error::Model`] or [`Error::File`].
+    pub fn open(&self) -> Result<OpenedModel> {
+        match self {
+            Self::Embedded { id } => {
+                let weights = Checkpoint::from_static(id, NANO)?;
+                Ok(OpenedModel { config: ModelConfig::infer(&weights)?, weights })
+            }
+            Self::Folder { path, .. } => {
+                let config = path.join("config.json");
+                if !config.is_file() && !holds_weights(path) {
+                    let what = "no model in this folder; expected config.json and model.safetensors";
+                    return Err(Error::file(path, what));
+                }
+                let weights = Checkpoint::open(path)?;
+                let config = match config.is_file() {
+                    true => ModelConfig::from_hf_json(&read_config(&config)?)
+                        .map_err(|error| Error::file(&config, error.to_string()))?,
+                    false => ModelConfig::infer(&weights)?,
+                };
+                Ok(OpenedModel { config, weights })
+            }
+            Self::File { path } => {
+                let weights = Checkpoint::open(path)?;
+                let config = match beside(path) {
+                    Some(json) => ModelConfig::from_hf_json(&read_config(&json)?)
+                        .map_err(|error| Error::file(&json, error.to_string()))?,
+                    None => ModelConfig::infer(&weights)?,
+                };
+                Ok(OpenedModel { config, weights })
+            }
+        }
+    }
+
+    /// Bytes on disk (in the program for embedded models).
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn config(&self) -> Result<ModelConfig> {
+        Ok(self.open()?.config)
+    }
+}
+
+/// Whether a model of the catalogue is part of the program.
+pub fn is_embedded(entry: &CatalogueEntry) -> bool {
+    entry.id == "nano"
+}
+
+/// Whether a model of the catalogue can be used now.
+pub fn is_here(entry: &CatalogueEntry) -> bool {
+    is_embedded(entry)
+        || (!entry.files.is_empty()
+            && Hub::new(HubOptions::from_env()).cached(entry.id, REVISION, entry.files).is_some())
+}
+
+/// A safetensors file as Hugging Face saves it lies beside its `config.json`.
+fn beside(weights: &Path) -> Option<PathBuf> {
+    let file = weights.file_name()?.to_str()?;
+    let published = file.starts_with("model.safetensors") || file.starts_with("pytorch_model.");
+    Some(weights.with_file_name("config.json")).filter(|config| published && config.is_file())
+}
+
+fn holds_weights(folder: &Path) -> bool {
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
+        .iter()
+        .any(|name| folder.join(name).is_file())
+}
+
+fn read_config(path: &Path) -> Result<String> {
+    let size = fs::metadata(path).map_err(|error| Error::io(path, "cannot be read", error))?.len();
+    if size > MAX_CONFIG_BYTES {
+        return Err(Error::file(path, format!("{size} bytes are too many for a model configuration")));
+    }
+    fs::read_to_string(path).map_err(|error| Error::io(path, "cannot be read", error))
+}
+
+fn looks_like_a_path(name: &str) -> bool {
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str()).unwrap_or("");
+    name.starts_with(['.', '/', '~'])
+        || name.contains('\\')
+        || name.matches('/').count() > 1
+        || ["pth", "pt", "safetensors", "bin", "json"].contains(&ending)
+}
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

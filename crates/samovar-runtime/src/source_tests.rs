@@ -1,0 +1,30 @@
+use super::*;
+
+#[test]
+fn nano_is_always_there() {
+    let opened = ModelSource::resolve("nano").unwrap().open().unwrap();
+    assert_eq!(opened.config.family(), samovar_models::Family::Nano);
+}
+
+#[test]
+fn unknown_names_come_with_advice() {
+    for (name, advice) in [
+        ("no-such-model", "known are nano"),
+        ("./sam_vit_b.pth", "check the path"),
+        ("weights.safetensors", "check the path"),
+        ("mobile_sam", "mobile_sam.pt"),
+    ] {
+        let refusal = ModelSource::resolve(name).unwrap_err().to_string();
+        assert!(refusal.contains(advice), "{name}: {refusal}");
+    }
+}
+
+#[test]
+fn folders_without_a_model_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = ModelSource::resolve(folder.path().to_str().unwrap()).unwrap();
+    let refusal = source.open().err().unwrap().to_string();
+    assert!(refusal.contains("no model in this folder"), "{refusal}");
+    std::fs::write(folder.path().join("config.json"), "{\"model_type\": \"bert\"}").unwrap();
+    assert!(source.open().is_err());
+}
