@@ -1,2 +1,66 @@
 //! The samovar command line.
-fn main() {}
+//!
+//! | module | what |
+//! |---|---|
+//! | [`commands`] | one file per command: its arguments, its help, its work |
+//! | [`model_args`] | arguments that choose model and engine |
+//! | [`batch`] | many images: what is done, what is skipped, what failed |
+//! | [`inputs`] | images and folders from the command line |
+//! | [`progress`] | progress bars on stderr |
+//! | [`interrupt`] | Ctrl-C that keeps what is finished |
+//! | [`failure`] | errors and exit codes: 0 done, 1 failed, 2 wrong usage |
+
+mod batch;
+mod commands;
+mod failure;
+mod inputs;
+mod interrupt;
+mod model_args;
+mod progress;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+
+/// Cut objects out of images with Segment Anything models.
+#[derive(Parser)]
+#[command(name = "samovar", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  samovar segment photo.jpg --point 420,300 --out cutout.png
+  samovar everything photo.jpg --overlay
+  samovar models pull facebook/sam-vit-base
+  samovar segment photo.jpg --model facebook/sam-vit-base --box 60,40,500,380
+
+Environment: SAMOVAR_THREADS, SAMOVAR_MEMORY (as 8GB), SAMOVAR_SIMD (avx512, avx2, neon, scalar);
+HF_HOME, HF_ENDPOINT, HF_TOKEN for fetching models.
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+#[derive(Subcommand)]
+enum Command {
+    Segment(commands::segment::Args),
+    Forward(commands::forward::Args),
+    Plan(commands::plan::Args),
+    Bench(commands::bench::Args),
+    Profile(commands::profile::Args),
+    Models(commands::models::Args),
+}
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    let result = match Cli::parse().command {
+        Command::Segment(args) => commands::segment::run(&args),
+        Command::Forward(args) => commands::forward::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
+        Command::Bench(args) => commands::bench::run(&args, start),
+        Command::Profile(args) => commands::profile::run(&args),
+        Command::Models(args) => commands::models::run(&args),
+    };
+    failure::exit_code(result)
+}

@@ -6,12 +6,14 @@ use samovar_tensor::{Conv2d, Conv2dGeometry, Epilogue, Result, Tensor};
 
 use crate::gemm::finish::Finish;
 use crate::gemm::pack::PackedMatrix;
-use crate::gemm::{Matrix, Output, RowSource, copy_row, gemm};
+use crate::gemm::pack_int8::Int8Panels;
+use crate::gemm::{Matrix, Output, RowSource, copy_row, gemm, int8};
 use crate::simd::Simd;
+use crate::simd::dot::Dot;
 use crate::threads::Threads;
 
 /// Weights `[outputs, inputs, kernel, kernel]` in the order rows are gathered: `[outputs, kernel, kernel, inputs]`.
-pub(crate) fn by_tap(weight: &[f32], outputs: usize, inputs: usize, kernel: usize) -> Vec<f32> {
+pub(crate) fn by_tap<T: Copy>(weight: &[T], outputs: usize, inputs: usize, kernel: usize) -> Vec<T> {
     let taps = kernel * kernel;
     let mut ordered = Vec::with_capacity(weight.len());
     for output in 0..outputs {
@@ -30,19 +32,35 @@ pub(crate) fn conv2d<S: Simd>(
     epilogue: &Epilogue,
     out: &mut Tensor,
 ) -> Result<()> {
-    let [_, height, width, channels] = x.shape().fixed("conv2d")?;
-    let [_, out_height, out_width, outputs] = out.shape().fixed("conv2d")?;
     let weights = layer.weight.get::<PackedMatrix>().panels()?;
     let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
+    let pixels = Pixels::new(x, layer, out)?;
     let rows = out.shape().rows();
-    let out = Output::new(out.f32_mut()?, outputs);
-    let geometry = layer.geometry;
-    let values = x.f32()?;
-    if geometry.kernel == 1 && geometry.stride == 1 && geometry.padding == 0 {
-        gemm(threads, s, &Matrix { values, stride: channels }, rows, &weights, &finish, out);
-    } else {
-        let source = Pixels { values, height, width, channels, out_height, out_width, geometry };
-        gemm(threads, s, &source, rows, &weights, &finish, out);
+    let out = Output::new(out.f32_mut()?, layer.outputs);
+    match pixels.as_matrix() {
+        Some(matrix) => gemm(threads, s, &matrix, rows, &weights, &finish, out),
+        None => gemm(threads, s, &pixels, rows, &weights, &finish, out),
+    }
+    Ok(())
+}
+
+/// The same with 8-bit weights.
+pub(crate) fn conv2d_int8<D: Dot>(
+    threads: &Threads,
+    d: D,
+    x: &Tensor,
+    layer: &Conv2d,
+    weights: &Int8Panels,
+    epilogue: &Epilogue,
+    out: &mut Tensor,
+) -> Result<()> {
+    let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
+    let pixels = Pixels::new(x, layer, out)?;
+    let rows = out.shape().rows();
+    let out = Output::new(out.f32_mut()?, layer.outputs);
+    match pixels.as_matrix() {
+        Some(matrix) => int8::gemm(threads, d, &matrix, rows, weights, &finish, out),
+        None => int8::gemm(threads, d, &pixels, rows, weights, &finish, out),
     }
     Ok(())
 }
@@ -56,6 +74,22 @@ struct Pixels<'a> {
     out_height: usize,
     out_width: usize,
     geometry: Conv2dGeometry,
+}
+
+impl<'a> Pixels<'a> {
+    fn new(x: &'a Tensor, layer: &Conv2d, out: &Tensor) -> Result<Self> {
+        let [_, height, width, channels] = x.shape().fixed("conv2d")?;
+        let [_, out_height, out_width, _] = out.shape().fixed("conv2d")?;
+        let geometry = layer.geometry;
+        Ok(Self { values: x.f32()?, height, width, channels, out_height, out_width, geometry })
+    }
+
+    /// The pixels themselves, when each of them is a row.
+    fn as_matrix(&self) -> Option<Matrix<'a>> {
+        let g = self.geometry;
+        let plain = g.kernel == 1 && g.stride == 1 && g.padding == 0;
+        plain.then_some(Matrix { values: self.values, stride: self.channels })
+    }
 }
 
 impl RowSource for Pixels<'_> {

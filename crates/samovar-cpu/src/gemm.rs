@@ -15,14 +15,16 @@
 //! pixels of a convolution.
 
 pub(crate) mod finish;
+pub(crate) mod int8;
 pub(crate) mod micro;
 pub(crate) mod pack;
+pub(crate) mod pack_int8;
 
 use std::ops::Range;
 
 use crate::gemm::finish::{Finish, Part};
 use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
-use crate::gemm::pack::Panels;
+use crate::gemm::pack::{Panels, Storage};
 use crate::scratch::Scratch;
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
@@ -219,7 +221,7 @@ impl Grid {
 }
 
 /// The largest step up to `most` that cuts `count` into equal parts.
-fn balanced(count: usize, most: usize) -> usize {
+pub(crate) fn balanced(count: usize, most: usize) -> usize {
     count.div_ceil(count.div_ceil(most).max(1)).max(1)
 }
 
@@ -240,12 +242,13 @@ unsafe fn block<S: Simd, A: RowSource>(
 ) {
     let width = panel_columns::<S>();
     let columns = panels.start * width..(panels.end * width).min(weights.columns);
-    let mut pieces = Pieces::new(scratch.split(Pieces::lengths::<S>(rows.len(), weights.depth)));
+    let lengths = Pieces::lengths::<S>(rows.len(), weights.depth, weights.storage);
+    let mut pieces = Pieces::new(scratch.split(lengths));
     for (depth, part) in steps(weights.depth) {
-        let first = weights.panel(panels.start)[depth.start * width..].as_ptr();
+        let first = weights.step(panels.start, depth.start);
         // SAFETY: panels follow each other, each with `weights.depth` rows of `width` numbers.
         unsafe {
-            let panels = StepPanels { first, distance: weights.depth * width };
+            let panels = StepPanels { first, distance: weights.depth * width, storage: weights.storage };
             run_step(s, source, rows.clone(), depth, panels, columns.clone(), finish, part, out, &mut pieces);
         }
     }
@@ -265,9 +268,11 @@ pub(crate) fn steps(depth: usize) -> impl Iterator<Item = (Range<usize>, Part)> 
 #[derive(Clone, Copy)]
 pub(crate) struct StepPanels {
     /// The step's first number in the first panel.
-    pub(crate) first: *const f32,
+    pub(crate) first: *const u8,
     /// Numbers from a panel to the next.
     pub(crate) distance: usize,
+    /// What a number is.
+    pub(crate) storage: Storage,
 }
 
 /// Scratch memory of a step.
@@ -278,17 +283,21 @@ pub(crate) struct Pieces<'a> {
     tile: &'a mut [f32],
     /// Bias, in whole panels.
     bias: &'a mut [f32],
+    /// One step of a panel of 16-bit weights, as f32.
+    widened: &'a mut [f32],
 }
 
 impl<'a> Pieces<'a> {
     /// Numbers that a task of so many rows needs, with [`BLOCK_COLUMNS`] columns at most.
-    pub(crate) const fn lengths<S: Simd>(rows: usize, depth: usize) -> [usize; 3] {
-        let strips = rows * odd_lines(if depth < DEPTH { depth } else { DEPTH });
-        [strips, STRIP_ROWS * panel_columns::<S>(), BLOCK_COLUMNS + panel_columns::<S>()]
+    pub(crate) const fn lengths<S: Simd>(rows: usize, depth: usize, storage: Storage) -> [usize; 4] {
+        let width = panel_columns::<S>();
+        let depth = if depth < DEPTH { depth } else { DEPTH };
+        let widened = if matches!(storage, Storage::F32) { 0 } else { depth * width };
+        [rows * odd_lines(depth), STRIP_ROWS * width, BLOCK_COLUMNS + width, widened]
     }
 
-    pub(crate) fn new([strips, tile, bias]: [&'a mut [f32]; 3]) -> Self {
-        Self { strips, tile, bias }
+    pub(crate) fn new([strips, tile, bias, widened]: [&'a mut [f32]; 4]) -> Self {
+        Self { strips, tile, bias, widened }
     }
 }
 
@@ -311,7 +320,8 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
     pieces: &mut Pieces,
 ) {
     let width = panel_columns::<S>();
-    let shallow = depth.len() < SHALLOW;
+    // 16-bit weights are widened panel by panel, so these come first.
+    let shallow = depth.len() < SHALLOW && panels.storage == Storage::F32;
     let (strips, strip_stride) = match source.in_place(rows.start, depth.clone()).filter(|_| shallow) {
         Some(in_place) => in_place,
         None => {
@@ -338,6 +348,14 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
     let counts = [columns.len().div_ceil(width), rows.len().div_ceil(S::ROWS)];
     let [outer, inner] = if shallow { [counts[1], counts[0]] } else { counts };
     for i in 0..outer {
+        let mut widened = std::ptr::null();
+        if panels.storage != Storage::F32 {
+            let to = &mut pieces.widened[..depth.len() * width];
+            let from = panels.first.wrapping_add(i * panels.distance * size_of::<u16>());
+            // SAFETY: the caller's promise.
+            unsafe { panels.storage.widen(s, from.cast(), to) };
+            widened = to.as_ptr();
+        }
         for j in 0..inner {
             let (panel, strip) = if shallow { (j, i) } else { (i, j) };
             let row = rows.start + strip * S::ROWS;
@@ -364,7 +382,10 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
             unsafe {
                 let kernel = micro::<S>(strip_rows.len(), tile_columns.len().div_ceil(S::LANES));
                 let strip = strips.add(strip * S::ROWS * strip_stride);
-                let panel = panels.first.add(panel * panels.distance);
+                let panel = match panels.storage {
+                    Storage::F32 => panels.first.cast::<f32>().add(panel * panels.distance),
+                    _ => widened,
+                };
                 if let Some(clamp) = in_kernel {
                     let ending = Ending { bias, add: !part.first, clamp };
                     let to = out.at(row, column);

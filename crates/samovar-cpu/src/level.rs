@@ -11,7 +11,7 @@ const VARIABLE: &str = "SAMOVAR_SIMD";
 pub enum SimdLevel {
     /// x86-64 with AVX-512 F, BW, DQ and VL: 16 numbers at once.
     Avx512,
-    /// x86-64 with AVX2 and FMA: 8 numbers at once.
+    /// x86-64 with AVX2, FMA and F16C: 8 numbers at once.
     Avx2,
     /// 64-bit ARM: 4 numbers at once.
     Neon,
@@ -35,7 +35,11 @@ impl SimdLevel {
                     && is_x86_feature_detected!("avx512vl")
             }
             #[cfg(target_arch = "x86_64")]
-            SimdLevel::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            SimdLevel::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
             #[cfg(target_arch = "aarch64")]
             SimdLevel::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             SimdLevel::Scalar => true,
@@ -83,6 +87,59 @@ impl FromStr for SimdLevel {
     }
 }
 
+/// How 8-bit numbers are multiplied; with the [`SimdLevel`] this tells the instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Int8Level {
+    /// Four products into one sum at once: AVX-512 VNNI, AVX-VNNI, NEON's dot product.
+    Fours,
+    /// Widened to 16 bits, two products into one sum: everything else.
+    Pairs,
+}
+
+impl Int8Level {
+    /// Both, the faster first.
+    pub const ALL: [Int8Level; 2] = [Int8Level::Fours, Int8Level::Pairs];
+
+    /// Whether this machine has the instructions beside those of `level`.
+    pub fn is_available(self, level: SimdLevel) -> bool {
+        match (self, level) {
+            (Int8Level::Pairs, level) => level.is_available(),
+            #[cfg(target_arch = "x86_64")]
+            (Int8Level::Fours, SimdLevel::Avx512) => {
+                level.is_available() && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Int8Level::Fours, SimdLevel::Avx2) => {
+                level.is_available() && is_x86_feature_detected!("avxvnni")
+            }
+            #[cfg(target_arch = "aarch64")]
+            (Int8Level::Fours, SimdLevel::Neon) => {
+                level.is_available() && std::arch::is_aarch64_feature_detected!("dotprod")
+            }
+            _ => false,
+        }
+    }
+
+    /// The better one of this machine at a level that it has.
+    pub fn detect(level: SimdLevel) -> Self {
+        if Int8Level::Fours.is_available(level) { Int8Level::Fours } else { Int8Level::Pairs }
+    }
+
+    /// What to call the instructions in reports.
+    pub fn name(self, level: SimdLevel) -> &'static str {
+        match (self, level) {
+            (Int8Level::Fours, SimdLevel::Avx512) => "AVX-512 VNNI",
+            (Int8Level::Fours, SimdLevel::Avx2) => "AVX-VNNI",
+            (Int8Level::Fours, SimdLevel::Neon) => "NEON dot product",
+            (Int8Level::Fours, SimdLevel::Scalar) => "none",
+            (Int8Level::Pairs, SimdLevel::Avx512) => "AVX-512, 16-bit pairs",
+            (Int8Level::Pairs, SimdLevel::Avx2) => "AVX2, 16-bit pairs",
+            (Int8Level::Pairs, SimdLevel::Neon) => "NEON, 16-bit pairs",
+            (Int8Level::Pairs, SimdLevel::Scalar) => "base instructions, 16-bit pairs",
+        }
+    }
+}
+
 /// Why a CPU backend could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -97,6 +154,12 @@ pub enum CpuError {
         wanted: SimdLevel,
         /// What the machine has.
         best: SimdLevel,
+    },
+    /// This machine lacks the instructions on 8-bit numbers.
+    #[error("this machine has no {}; int8 would run with {}", Int8Level::Fours.name(*.level), Int8Level::Pairs.name(*.level))]
+    UnavailableInt8 {
+        /// The level beside which they were asked for.
+        level: SimdLevel,
     },
     /// The system refused a thread.
     #[error("could not start a worker thread")]

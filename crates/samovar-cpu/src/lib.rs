@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `level`, `simd` | which instructions, and the small trait that every algorithm is written against |
 //! | `threads`, `scratch` | the team of one [`CpuKernels`], and its bounded scratch memory |
-//! | `gemm` | matrix products: packed weights, micro-kernels, epilogues |
+//! | `gemm` | matrix products: packed weights in f32, 16 and 8 bits, micro-kernels, epilogues |
 //! | `linear`, `convolution`, `depthwise`, `attention`, `norm`, `elementwise`, `layout`, `resize` | the operators |
 //! | `peak` | the machine's limit, measured |
 //! | `math` | exp, erf, sin and cos of vectors, with stated errors |
@@ -35,10 +35,12 @@ use samovar_tensor::{
     Pool, ResizeMode, Result, Tensor,
 };
 
-pub use level::{CpuError, SimdLevel};
+pub use level::{CpuError, Int8Level, SimdLevel};
 
 use crate::gemm::pack::PackedMatrix;
+use crate::gemm::pack_int8::PackedInt8;
 use crate::scratch::SCRATCH_LEN;
+use crate::simd::dot::with_dot;
 use crate::simd::with_simd;
 use crate::threads::Threads;
 
@@ -57,6 +59,7 @@ pub struct CpuOptions {
 /// turns.
 pub struct CpuKernels {
     level: SimdLevel,
+    int8: Int8Level,
     threads: Threads,
 }
 
@@ -75,12 +78,29 @@ impl CpuKernels {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             threads => threads,
         };
-        Ok(Self { level, threads: Threads::new(threads)? })
+        Ok(Self { level, int8: Int8Level::detect(level), threads: Threads::new(threads)? })
     }
 
     /// The instructions in use.
     pub fn level(&self) -> SimdLevel {
         self.level
+    }
+
+    /// The same backend with these instructions on 8-bit numbers, instead of the best beside its level. Weights that are
+    /// packed already must not meet it.
+    ///
+    /// # Errors
+    /// [`CpuError::UnavailableInt8`].
+    pub fn with_int8_level(self, int8: Int8Level) -> std::result::Result<Self, CpuError> {
+        if !int8.is_available(self.level) {
+            return Err(CpuError::UnavailableInt8 { level: self.level });
+        }
+        Ok(Self { int8, ..self })
+    }
+
+    /// How 8-bit numbers are multiplied.
+    pub fn int8_level(&self) -> Int8Level {
+        self.int8
     }
 
     /// Multiply-adds (two operations each) in registers that all threads together do per second, measured for about
@@ -119,27 +139,44 @@ impl Kernels for CpuKernels {
 
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
         let [outputs, inputs] = weight.shape().fixed("linear weight")?;
+        if let Some(scales) = weight.scales() {
+            let matrix = weight.i8()?;
+            return with_dot!(self.level, self.int8, d => PackedInt8::pack(d, pool, matrix, scales, inputs));
+        }
         let matrix = weight.to_f32_vec()?;
-        with_simd!(self.level, s => PackedMatrix::pack(s, pool, &matrix, inputs, outputs))
+        with_simd!(self.level, s => PackedMatrix::pack(s, pool, &matrix, weight.dtype(), inputs, outputs))
     }
 
     fn pack_conv2d(&self, pool: &Arc<Pool>, weight: &Tensor, geometry: &Conv2dGeometry) -> Result<Packed> {
         let [outputs, inputs, kernel, _] = weight.shape().fixed("conv2d weight")?;
-        let values = weight.to_f32_vec()?;
         if geometry.groups > 1 {
-            return depthwise::pack(pool, &values, outputs, kernel);
+            return depthwise::pack(pool, &weight.to_f32_vec()?, outputs, kernel);
         }
-        let matrix = convolution::by_tap(&values, outputs, inputs, kernel);
-        with_simd!(self.level, s => PackedMatrix::pack(s, pool, &matrix, inputs * kernel * kernel, outputs))
+        let depth = inputs * kernel * kernel;
+        if let Some(scales) = weight.scales() {
+            let matrix = convolution::by_tap(weight.i8()?, outputs, inputs, kernel);
+            return with_dot!(self.level, self.int8, d => PackedInt8::pack(d, pool, &matrix, scales, depth));
+        }
+        let matrix = convolution::by_tap(&weight.to_f32_vec()?, outputs, inputs, kernel);
+        with_simd!(self.level, s => PackedMatrix::pack(s, pool, &matrix, weight.dtype(), depth, outputs))
     }
 
     fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        if let Some(weights) = layer.weight.try_get::<PackedInt8>() {
+            let weights = weights.panels()?;
+            return with_dot!(self.level, self.int8, d =>
+                linear::linear_int8(&self.threads, d, x, layer, &weights, epilogue, out));
+        }
         with_simd!(self.level, s => linear::linear(&self.threads, s, x, layer, epilogue, out))
     }
 
     fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
         if layer.geometry.groups > 1 {
             with_simd!(self.level, s => depthwise::conv2d(&self.threads, s, x, layer, epilogue, out))
+        } else if let Some(weights) = layer.weight.try_get::<PackedInt8>() {
+            let weights = weights.panels()?;
+            with_dot!(self.level, self.int8, d =>
+                convolution::conv2d_int8(&self.threads, d, x, layer, &weights, epilogue, out))
         } else {
             with_simd!(self.level, s => convolution::conv2d(&self.threads, s, x, layer, epilogue, out))
         }

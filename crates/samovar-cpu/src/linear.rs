@@ -4,9 +4,11 @@ use samovar_tensor::{Epilogue, Linear, Result, Tensor};
 
 use crate::gemm::finish::Finish;
 use crate::gemm::micro::panel_columns;
-use crate::gemm::pack::{PackedMatrix, pack_panel};
-use crate::gemm::{BLOCK_ROWS, Matrix, Output, Pieces, StepPanels, gemm, run_step, steps};
+use crate::gemm::pack::{PackedMatrix, Storage, pack_panel};
+use crate::gemm::pack_int8::Int8Panels;
+use crate::gemm::{BLOCK_ROWS, Matrix, Output, Pieces, StepPanels, gemm, int8, run_step, steps};
 use crate::simd::Simd;
+use crate::simd::dot::Dot;
 use crate::threads::Threads;
 
 /// Columns of the second operand one task of a product packs at a time.
@@ -26,6 +28,24 @@ pub(crate) fn linear<S: Simd>(
     let rows = out.shape().rows();
     let out = Output::new(out.f32_mut()?, layer.outputs);
     gemm(threads, s, &source, rows, &weights.panels()?, &finish, out);
+    Ok(())
+}
+
+/// The same with 8-bit weights.
+pub(crate) fn linear_int8<D: Dot>(
+    threads: &Threads,
+    d: D,
+    x: &Tensor,
+    layer: &Linear,
+    weights: &Int8Panels,
+    epilogue: &Epilogue,
+    out: &mut Tensor,
+) -> Result<()> {
+    let source = Matrix { values: x.f32()?, stride: layer.inputs };
+    let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
+    let rows = out.shape().rows();
+    let out = Output::new(out.f32_mut()?, layer.outputs);
+    int8::gemm(threads, d, &source, rows, weights, &finish, out);
     Ok(())
 }
 
@@ -50,10 +70,10 @@ pub(crate) fn matmul_transposed<S: Simd>(
         let columns = PRODUCT_COLUMNS.min(n - first);
         let source = Matrix { values: &a[b * m * depth..][..m * depth], stride: depth };
         let c = &c[b % c_batch * n * depth..][..n * depth];
-        let [strips, tile, bias] = Pieces::lengths::<S>(BLOCK_ROWS.min(m), depth);
+        let [strips, tile, bias, widened] = Pieces::lengths::<S>(BLOCK_ROWS.min(m), depth, Storage::F32);
         let packed = step_len * columns.next_multiple_of(width);
-        let [strips, tile, bias, packed] = scratch.split([strips, tile, bias, packed]);
-        let mut pieces = Pieces::new([strips, tile, bias]);
+        let [strips, tile, bias, widened, packed] = scratch.split([strips, tile, bias, widened, packed]);
+        let mut pieces = Pieces::new([strips, tile, bias, widened]);
         s.vectorize(
             #[inline(always)]
             || {
@@ -66,7 +86,8 @@ pub(crate) fn matmul_transposed<S: Simd>(
                         // SAFETY: slices of the range's length, into a piece of a panel's size.
                         unsafe { pack_panel(s, width.min(first + columns - start), range.len(), column, to) };
                     }
-                    let panels = StepPanels { first: packed.as_ptr(), distance };
+                    let panels =
+                        StepPanels { first: packed.as_ptr().cast(), distance, storage: Storage::F32 };
                     let out = out.from(b * m, first);
                     for row in (0..m).step_by(BLOCK_ROWS) {
                         let rows = row..(row + BLOCK_ROWS).min(m);

@@ -12,6 +12,7 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod dot;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
@@ -56,6 +57,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `n` numbers must be writable.
     unsafe fn store_part(self, to: *mut f32, v: Self::V, n: usize);
+
+    /// `LANES` half precision numbers from any address.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load_f16(self, from: *const u16) -> Self::V;
+
+    /// `LANES` bfloat16 numbers from any address.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load_bf16(self, from: *const u16) -> Self::V;
 
     /// a + b
     fn add(self, a: Self::V, b: Self::V) -> Self::V;

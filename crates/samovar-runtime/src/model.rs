@@ -50,13 +50,15 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`].
     pub fn embed_pixels(&self, image: &RgbImage) -> Result<Embedding> {
-        let pixels = self.preprocess(image)?;
-        let features = self.network.encode(self.engine.device(), &pixels)?;
-        self.embedding_of(features, image.size())
+        self.embed_preprocessed(&self.preprocess(image)?, image.size())
     }
 
-    /// An embedding from features that were computed before.
-    pub(crate) fn embedding_of(&self, features: ImageFeatures, image_size: Size<Image>) -> Result<Embedding> {
+    /// Encodes what [`Model::preprocess`] made of an image of this size.
+    ///
+    /// # Errors
+    /// As [`Model::embed`].
+    pub fn embed_preprocessed(&self, pixels: &Tensor, image_size: Size<Image>) -> Result<Embedding> {
+        let features = self.network.encode(self.engine.device(), pixels)?;
         let upscaler = Arc::new(Upscaler::new(self.grid_size(), self.resize_rule(), image_size)?);
         Ok(Embedding { model: self.clone(), features, image_size, upscaler })
     }

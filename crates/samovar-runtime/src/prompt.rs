@@ -101,11 +101,25 @@ impl Prompt {
         }
     }
 
-    /// Checks that the prompt means something on an image of this size.
+    /// Checks that the prompt means something on an image of this size, for a model with these low-resolution logits.
     ///
     /// # Errors
     /// [`Error::Usage`] for a prompt without content, outside the image, or with a mask of another size.
     pub fn check(&self, image: Size<Image>, grid: Size<Grid>) -> Result<()> {
+        self.check_image(image)?;
+        match &self.mask {
+            Some(MaskPrompt::Logits(logits)) if logits.len() as u64 != grid.area() => Err(Error::usage(
+                format!("{} logits in the mask prompt; the model's masks have {grid}", logits.len()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The part of [`Prompt::check`] that takes no model.
+    ///
+    /// # Errors
+    /// As [`Prompt::check`].
+    pub fn check_image(&self, image: Size<Image>) -> Result<()> {
         if self.points.is_empty() && self.bounds.is_none() && self.mask.is_none() {
             return Err(Error::usage("an empty prompt; give a point, a box or a mask"));
         }
@@ -139,9 +153,6 @@ impl Prompt {
             Some(MaskPrompt::Mask(mask)) if mask.is_empty() => {
                 Err(Error::usage("the mask prompt is empty; nothing in it is white"))
             }
-            Some(MaskPrompt::Logits(logits)) if logits.len() as u64 != grid.area() => Err(Error::usage(
-                format!("{} logits in the mask prompt; the model's masks have {grid}", logits.len()),
-            )),
             Some(MaskPrompt::Logits(logits)) if logits.iter().any(|logit| !logit.is_finite()) => {
                 Err(Error::usage("the logits of the mask prompt are not all finite"))
             }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Activation, Attention, AttentionBias, BinaryOp, Conv2d, Conv2dGeometry, ConvTranspose2d, Cost, DType,
-    Epilogue, Error, Instrument, Kernels, LayerNorm, Linear, Packed, Plan, Pool, ResizeMode, Result, Rows,
-    Shape, ShapeOnly, Span, Tensor, TokenLayout,
+    Epilogue, Error, Instrument, Kernels, LayerNorm, Linear, Packed, Plan, Pool, Precision, ResizeMode,
+    Result, Rows, Shape, ShapeOnly, Span, Tensor, TokenLayout,
 };
 
 /// Where a model runs: a backend, its memory, and whoever watches. Cheap to clone.
@@ -17,17 +17,24 @@ pub struct Device {
     pool: Arc<Pool>,
     instrument: Option<Arc<dyn Instrument>>,
     stage: &'static str,
+    precision: Precision,
 }
 
 impl Device {
     /// A device on a backend, with all its tensor memory in `pool`.
     pub fn new(kernels: Arc<dyn Kernels>, pool: Arc<Pool>) -> Self {
-        Self { kernels: Some(kernels), pool, instrument: None, stage: "" }
+        Self { kernels: Some(kernels), pool, instrument: None, stage: "", precision: Precision::F32 }
     }
 
     /// The device of the dry run: tensors have shapes and no values, operators are counted by `recorder`.
     pub fn shape_only(recorder: Arc<ShapeOnly>) -> Self {
-        Self { kernels: None, pool: Pool::counting(usize::MAX), instrument: Some(recorder), stage: "" }
+        Self {
+            kernels: None,
+            pool: Pool::counting(usize::MAX),
+            instrument: Some(recorder),
+            stage: "",
+            precision: Precision::F32,
+        }
     }
 
     /// The same device, reporting every call to `instrument`.
@@ -38,6 +45,17 @@ impl Device {
     /// The same device, reporting calls under the name of a stage.
     pub fn stage(&self, stage: &'static str) -> Self {
         Self { stage, ..self.clone() }
+    }
+
+    /// The same device, holding the weights it loads from now on in this precision. Layers that are loaded already stay
+    /// as they are, and run on either.
+    pub fn with_weight_precision(&self, precision: Precision) -> Self {
+        Self { precision, ..self.clone() }
+    }
+
+    /// In which precision this device holds weights.
+    pub fn weight_precision(&self) -> Precision {
+        self.precision
     }
 
     /// The device's memory.
@@ -112,7 +130,7 @@ impl Device {
     pub fn load_linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Linear> {
         let [outputs, inputs] = weight.shape().fixed("linear weight")?;
         let weight = match &self.kernels {
-            Some(kernels) => kernels.pack_linear(&self.pool, weight)?,
+            Some(kernels) => kernels.pack_linear(&self.pool, &self.round_weight(weight)?)?,
             None => self.pack_shape(weight)?,
         };
         Ok(Linear { inputs, outputs, weight, bias: self.load_bias(bias, outputs)? })
@@ -137,7 +155,11 @@ impl Device {
             return Err(Error::shape("conv2d weight", what));
         }
         let weight = match &self.kernels {
-            Some(kernels) => kernels.pack_conv2d(&self.pool, weight, &geometry)?,
+            Some(kernels) if depthwise => {
+                kernels.pack_conv2d(&self.pool, &weight.to_precision(Precision::F32)?, &geometry)?
+            }
+            Some(kernels) => kernels.pack_conv2d(&self.pool, &self.round_weight(weight)?, &geometry)?,
+            None if depthwise => self.count(weight.shape().len() * DType::F32.size_bytes())?,
             None => self.pack_shape(weight)?,
         };
         Ok(Conv2d { inputs, outputs, geometry, weight, bias: self.load_bias(bias, outputs)? })
@@ -194,9 +216,29 @@ impl Device {
         self.load(bias).map(Some)
     }
 
+    /// A weight `[outputs, ..]` of a fully connected layer or a dense convolution, rounded to the precision in which this
+    /// device will hold it: what [`Device::load_linear`] does first. Whoever derives weights from others rounds before,
+    /// so that a file of rounded weights gives the same model.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a weight that is to become int8 is not finite.
+    pub fn round_weight(&self, weight: &Tensor) -> Result<Tensor> {
+        weight.to_precision(self.precision_of(weight.shape()))
+    }
+
+    /// The precision in which this device holds the weight `[outputs, ..]` of a layer; shallow layers stay f32.
+    pub fn precision_of(&self, weight: &Shape) -> Precision {
+        self.precision.of_depth(weight.dims().iter().skip(1).product())
+    }
+
     fn pack_shape(&self, weight: &Tensor) -> Result<Packed> {
-        let counted = Tensor::allocate(&self.pool, *weight.shape(), DType::F32)?;
-        let size_bytes = counted.size_bytes();
+        let outputs = weight.dims().first().copied().unwrap_or(1);
+        let depth = weight.shape().len() / outputs.max(1);
+        self.count(self.precision_of(weight.shape()).packed_bytes(outputs, depth))
+    }
+
+    fn count(&self, size_bytes: usize) -> Result<Packed> {
+        let counted = Tensor::allocate(&self.pool, Shape::new(&[size_bytes]), DType::U8)?;
         Ok(Packed::new(counted, size_bytes))
     }
 

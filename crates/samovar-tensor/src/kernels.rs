@@ -19,10 +19,13 @@ pub trait Kernels: Send + Sync {
     /// Most bytes the backend uses beside operands and results.
     fn scratch_bytes(&self) -> usize;
 
-    /// Orders a matrix `[outputs, inputs]` (any float type) for [`Kernels::linear`]. Memory comes from `pool`.
+    /// Orders a matrix `[outputs, inputs]` for [`Kernels::linear`], in the precision it has: a float type, or 8-bit values
+    /// with [`Tensor::scales`], which [`Kernels::linear`] then multiplies with rows rounded by [`crate::RowScale`].
+    /// Memory comes from `pool`.
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed>;
 
-    /// Orders `[outputs, inputs / groups, kernel, kernel]` for [`Kernels::conv2d`]. Memory comes from `pool`.
+    /// Orders `[outputs, inputs / groups, kernel, kernel]` for [`Kernels::conv2d`], in the precision it has, where
+    /// a row is what lies under the kernel. Memory comes from `pool`.
     fn pack_conv2d(&self, pool: &Arc<Pool>, weight: &Tensor, geometry: &Conv2dGeometry) -> Result<Packed>;
 
     /// `out[r] = epilogue(x[r] Wᵀ + b)` for every row.

@@ -14,6 +14,7 @@
 //!   `samovar-cpu` is the same set, fast.
 //! - [`Device`]: the one door. Every operator call passes it: it checks shapes, takes the output from the [`Pool`],
 //!   calls the backend and tells the [`Instrument`].
+//! - [`Precision`]: in what a device holds weights. Operators and models do not change with it.
 //! - [`Device::shape_only`]: runs the same model code on shapes alone, so bytes and operations are known before any
 //!   work ([`Plan`]).
 
@@ -26,9 +27,11 @@ mod kernels;
 mod ops;
 mod plan;
 mod pool;
+mod precision;
 mod reference;
 mod shape;
 mod tensor;
+mod weight;
 
 pub use cost::Cost;
 pub use device::Device;
@@ -42,6 +45,7 @@ pub use ops::{
 };
 pub use plan::{OpTotal, Plan, ShapeOnly};
 pub use pool::{Pool, PoolStats};
+pub use precision::{Precision, RowScale, UnknownPrecision};
 pub use reference::Reference;
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::{Tensor, WeightBytes};

@@ -98,6 +98,11 @@ impl Packed {
         self.inner.downcast_ref().expect("weights packed by another backend")
     }
 
+    /// The backend's representation, if it is of this type: for a backend that has several.
+    pub fn try_get<T: Any>(&self) -> Option<&T> {
+        self.inner.downcast_ref()
+    }
+
     /// Bytes the packed weights take.
     pub fn size_bytes(&self) -> usize {
         self.size_bytes

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::{
     Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Kernels, LayerNorm, Linear, Packed,
-    Pool, ResizeMode, Result, Shape, Tensor,
+    Pool, ResizeMode, Result, RowScale, Shape, Tensor,
 };
 
 /// The scalar reference backend.
@@ -97,8 +97,27 @@ impl Kernels for Reference {
 
 /// The reference reads weights in their own order, so packing is a copy.
 fn pack(pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
+    if let Some(scales) = weight.scales() {
+        let mut copy = Tensor::allocate(pool, Shape::new(weight.dims()), crate::DType::I8)?;
+        copy.raw_mut()?.copy_from_slice(weight.raw().unwrap_or(&[]));
+        let size_bytes = copy.size_bytes() + size_of_val(scales);
+        return Ok(Packed::new(copy.attach_scales(scales.into()), size_bytes));
+    }
     let mut copy = Tensor::allocate(pool, Shape::new(weight.dims()), crate::DType::F32)?;
     copy.f32_mut()?.copy_from_slice(&weight.to_f32_vec()?);
     let size_bytes = copy.size_bytes();
     Ok(Packed::new(copy, size_bytes))
+}
+
+/// The product of 8-bit numbers, `scale · Σ (u − zero) w` for every output: exact but for the last two roundings.
+fn quantised_product(row: &[f32], weight: &Tensor, outputs: &mut [f32]) -> Result<()> {
+    let scales = weight.scales().unwrap_or(&[]);
+    let rounding = RowScale::of_row(row.iter().copied());
+    let row: Vec<i32> = row.iter().map(|&x| i32::from(rounding.quantise(x)) - rounding.zero).collect();
+    let weights = weight.i8()?.chunks_exact(row.len().max(1));
+    for ((y, weights), scale) in outputs.iter_mut().zip(weights).zip(scales) {
+        let sum: i32 = row.iter().zip(weights).map(|(&u, &w)| u * i32::from(w)).sum();
+        *y = sum as f32 * rounding.scale * scale;
+    }
+    Ok(())
 }

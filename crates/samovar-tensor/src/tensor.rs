@@ -27,6 +27,8 @@ pub struct Tensor {
     dtype: DType,
     storage: Storage,
     offset_bytes: usize,
+    /// Of 8-bit weights: a factor for every entry of the outermost dimension.
+    scales: Option<Arc<[f32]>>,
 }
 
 #[derive(Clone)]
@@ -46,12 +48,12 @@ impl Tensor {
     /// [`Error::OutOfMemory`] when the pool's budget does not hold it.
     pub fn allocate(pool: &Arc<Pool>, shape: Shape, dtype: DType) -> Result<Self> {
         let buffer = pool.allocate(shape.len() * dtype.size_bytes())?;
-        Ok(Self { shape, dtype, storage: Storage::Pool(Arc::new(buffer)), offset_bytes: 0 })
+        Ok(Self { shape, dtype, storage: Storage::Pool(Arc::new(buffer)), offset_bytes: 0, scales: None })
     }
 
     /// A tensor without values, standing for a weight in a dry run.
     pub fn shape_only(shape: Shape, dtype: DType) -> Self {
-        Self { shape, dtype, storage: Storage::Nothing, offset_bytes: 0 }
+        Self { shape, dtype, storage: Storage::Nothing, offset_bytes: 0, scales: None }
     }
 
     /// A tensor in the bytes of a weight file, starting at `offset_bytes`.
@@ -73,7 +75,7 @@ impl Tensor {
                 format!("{dtype} {shape} at byte {offset_bytes} does not fit into {have} bytes"),
             ));
         }
-        Ok(Self { shape, dtype, storage: Storage::Weights(bytes), offset_bytes })
+        Ok(Self { shape, dtype, storage: Storage::Weights(bytes), offset_bytes, scales: None })
     }
 
     /// A tensor that owns `values`, outside any pool: weights made at load time, and tests.
@@ -104,6 +106,15 @@ impl Tensor {
         self.dtype
     }
 
+    /// The factors of 8-bit weights, one per entry of the outermost dimension; `None` for all other tensors.
+    pub fn scales(&self) -> Option<&[f32]> {
+        self.scales.as_deref()
+    }
+
+    pub(crate) fn attach_scales(&self, scales: Arc<[f32]>) -> Self {
+        Self { scales: Some(scales), ..self.clone() }
+    }
+
     /// Bytes the values take.
     pub fn size_bytes(&self) -> usize {
         self.shape.len() * self.dtype.size_bytes()
@@ -131,7 +142,8 @@ impl Tensor {
         Ok(values)
     }
 
-    /// The values, converted to `f32` from any floating or integer type and any alignment.
+    /// The values, converted to `f32` from any floating or integer type and any alignment; 8-bit weights with their
+    /// scales.
     ///
     /// # Errors
     /// [`Error::NoValues`] on the shape-only device.
@@ -139,6 +151,13 @@ impl Tensor {
         let bytes = self.raw().ok_or(Error::NoValues { shape: self.shape })?;
         fn each<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
             bytes.as_chunks::<N>().0.iter().map(|&chunk| convert(chunk)).collect()
+        }
+        if let (DType::I8, Some(scales)) = (self.dtype, self.scales()) {
+            let row_len = bytes.len() / scales.len().max(1);
+            let rows = bytes.chunks_exact(row_len.max(1)).zip(scales);
+            return Ok(rows
+                .flat_map(|(row, scale)| row.iter().map(move |&q| f32::from(q as i8) * scale))
+                .collect());
         }
         Ok(match self.dtype {
             DType::F32 => each(bytes, f32::from_le_bytes),
@@ -204,6 +223,9 @@ impl Tensor {
         if shape.len() != self.shape.len() {
             return Err(Error::shape("reshape", format!("{} does not become {shape}", self.shape)));
         }
+        if self.scales.is_some() && shape.dims().first() != self.shape.dims().first() {
+            return Err(Error::shape("reshape", format!("{} has scales for its outputs", self.shape)));
+        }
         Ok(Self { shape, ..self.clone() })
     }
 
@@ -223,6 +245,7 @@ impl Tensor {
         Ok(Self {
             shape: Shape::new(&narrowed),
             offset_bytes: self.offset_bytes + start * entry_bytes,
+            scales: self.scales().map(|scales| scales[start..start + len].into()),
             ..self.clone()
         })
     }

@@ -5,6 +5,7 @@ mod convolution;
 mod elementwise;
 mod linear;
 mod movement;
+mod precision;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ impl Suite {
         attention::add(&mut cases);
         elementwise::add(&mut cases);
         movement::add(&mut cases);
+        precision::add(&mut cases);
         let device = Device::new(Arc::new(Reference), Pool::new(usize::MAX));
         let with_answer = |case: Case| {
             let answer = (case.call)(&device, &mut Random::new(&case.name));

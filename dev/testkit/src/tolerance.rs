@@ -15,6 +15,12 @@ pub enum Tolerance {
         /// Products per result.
         terms: usize,
     },
+    /// A sum of so many products of 8-bit integers, which is exact, on its way back to f32: a few roundings, relative to
+    /// what the sum of that many numbers of order 1 is likely to be.
+    Dequantised {
+        /// Products per result.
+        terms: usize,
+    },
     /// Statistics over a row of so many numbers, and a division by their deviation.
     Normalised {
         /// Numbers in a row.
@@ -36,6 +42,7 @@ impl Tolerance {
             Tolerance::Rounded => 4.0 * f32::EPSILON * scale,
             Tolerance::Function => 1e-6 * scale,
             Tolerance::Accumulated { terms } => (8.0 + terms as f32 / 4.0) * f32::EPSILON * scale,
+            Tolerance::Dequantised { terms } => (8.0 + (terms as f32).sqrt()) * f32::EPSILON * scale,
             Tolerance::Normalised { channels } => (32.0 + channels as f32 / 4.0) * f32::EPSILON * scale,
             Tolerance::Softmax { terms } => (32.0 + terms as f32) * f32::EPSILON * scale,
         }

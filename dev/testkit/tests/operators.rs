@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
+use samovar_cpu::{CpuKernels, CpuOptions, Int8Level, SimdLevel};
 use samovar_testkit::operators::Suite;
 
 /// One and several threads: cutting work must not change what comes out.
@@ -10,9 +10,11 @@ use samovar_testkit::operators::Suite;
 fn cpu_at_every_simd_level() {
     let suite = Suite::new();
     for level in SimdLevel::ALL.into_iter().filter(|level| level.is_available()) {
-        for threads in [1, 3] {
+        let int8 = Int8Level::ALL.into_iter().filter(|int8| int8.is_available(level));
+        for (int8, threads) in int8.flat_map(|int8| [(int8, 1), (int8, 3)]) {
             let kernels = CpuKernels::new(CpuOptions { threads, level: Some(level) });
-            suite.check(Arc::new(kernels.expect("an available level")));
+            let kernels = kernels.expect("an available level").with_int8_level(int8);
+            suite.check(Arc::new(kernels.expect("available instructions on 8 bits")));
         }
     }
 }

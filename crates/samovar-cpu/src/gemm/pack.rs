@@ -2,43 +2,110 @@
 
 use std::sync::Arc;
 
-use samovar_tensor::{DType, Packed, Pool, Result, Shape, Tensor};
+use half::{bf16, f16};
+use samovar_tensor::{DType, Error, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::micro::panel_columns;
 use crate::simd::Simd;
 
+/// How the numbers of packed weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Storage {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Storage {
+    fn of(dtype: DType) -> Self {
+        match dtype {
+            DType::F16 => Storage::F16,
+            DType::BF16 => Storage::Bf16,
+            _ => Storage::F32,
+        }
+    }
+
+    fn dtype(self) -> DType {
+        match self {
+            Storage::F32 => DType::F32,
+            Storage::F16 => DType::F16,
+            Storage::Bf16 => DType::BF16,
+        }
+    }
+
+    /// Widens 16-bit numbers to `to`, whose length is a multiple of a vector.
+    ///
+    /// # Safety
+    /// As many must be readable.
+    #[inline(always)]
+    pub(crate) unsafe fn widen<S: Simd>(self, s: S, from: *const u16, to: &mut [f32]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for i in (0..to.len()).step_by(S::LANES) {
+                let from = from.add(i);
+                let v = if self == Storage::Bf16 { s.load_bf16(from) } else { s.load_f16(from) };
+                s.store(to[i..].as_mut_ptr(), v);
+            }
+        }
+    }
+}
+
 /// The weights of a layer, as [`Packed`] holds them.
 pub(crate) struct PackedMatrix {
     values: Tensor,
+    storage: Storage,
     depth: usize,
     columns: usize,
     width: usize,
 }
 
 impl PackedMatrix {
-    /// Packs a matrix stored as `columns` rows of `depth` numbers (`[outputs, inputs]`), in memory of the pool.
+    /// Packs a matrix stored as `columns` rows of `depth` numbers (`[outputs, inputs]`), in memory of the pool. Its
+    /// numbers must be exact in the type they are to be stored in.
     pub(crate) fn pack<S: Simd>(
         s: S,
         pool: &Arc<Pool>,
         matrix: &[f32],
+        dtype: DType,
         depth: usize,
         columns: usize,
     ) -> Result<Packed> {
         let width = panel_columns::<S>();
+        let storage = Storage::of(dtype);
         let shape = Shape::new(&[columns.div_ceil(width), depth, width]);
-        let mut values = Tensor::allocate(pool, shape, DType::F32)?;
-        let to = values.f32_mut()?;
-        s.vectorize(
-            #[inline(always)]
-            || pack_matrix(s, matrix, depth, columns, to),
-        );
+        let mut values = Tensor::allocate(pool, shape, storage.dtype())?;
+        let pack = |to: &mut [f32]| {
+            s.vectorize(
+                #[inline(always)]
+                || pack_matrix(s, matrix, depth, columns, to),
+            );
+        };
+        if storage == Storage::F32 {
+            pack(values.f32_mut()?);
+        } else {
+            let mut wide = vec![0.0; shape.len()];
+            pack(&mut wide);
+            for (to, &w) in values.raw_mut()?.as_chunks_mut::<2>().0.iter_mut().zip(&wide) {
+                *to = match storage {
+                    Storage::F16 => f16::from_f32(w).to_le_bytes(),
+                    _ => bf16::from_f32(w).to_le_bytes(),
+                };
+            }
+        }
         let size_bytes = values.size_bytes();
-        Ok(Packed::new(Self { values, depth, columns, width }, size_bytes))
+        Ok(Packed::new(Self { values, storage, depth, columns, width }, size_bytes))
     }
 
     /// What the kernels read.
     pub(crate) fn panels(&self) -> Result<Panels<'_>> {
-        Ok(Panels { values: self.values.f32()?, depth: self.depth, columns: self.columns, width: self.width })
+        let values = self.values.raw().ok_or(Error::NoValues { shape: *self.values.shape() })?;
+        Ok(Panels {
+            values,
+            storage: self.storage,
+            depth: self.depth,
+            columns: self.columns,
+            width: self.width,
+        })
     }
 }
 
@@ -46,18 +113,20 @@ impl PackedMatrix {
 #[derive(Clone, Copy)]
 pub(crate) struct Panels<'a> {
     /// `panel_columns` numbers for every row of every panel; columns beyond the last are 0.
-    pub(crate) values: &'a [f32],
+    values: &'a [u8],
+    pub(crate) storage: Storage,
     pub(crate) depth: usize,
     pub(crate) columns: usize,
     /// Columns of a panel.
-    pub(crate) width: usize,
+    width: usize,
 }
 
-impl<'a> Panels<'a> {
-    /// All rows of a panel.
+impl Panels<'_> {
+    /// Where a row of a panel starts.
     #[inline(always)]
-    pub(crate) fn panel(&self, index: usize) -> &'a [f32] {
-        &self.values[index * self.depth * self.width..][..self.depth * self.width]
+    pub(crate) fn step(&self, panel: usize, row: usize) -> *const u8 {
+        let size = self.storage.dtype().size_bytes();
+        self.values[(panel * self.depth + row) * self.width * size..].as_ptr()
     }
 }
 

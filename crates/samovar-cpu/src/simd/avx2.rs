@@ -1,10 +1,10 @@
-//! AVX2 with FMA: 8 numbers at a time, 16 registers.
+//! AVX2 with FMA and F16C: 8 numbers at a time, 16 registers.
 
 use std::arch::x86_64::*;
 
 use super::Simd;
 
-/// Proof that the machine has AVX2 and FMA.
+/// Proof that the machine has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
@@ -17,7 +17,7 @@ impl Avx2 {
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn enter<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
@@ -67,6 +67,19 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store_part(self, to: *mut f32, v: Self::V, n: usize) {
         unsafe { _mm256_maskstore_ps(to, first(n), v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const u16) -> Self::V {
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> Self::V {
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! NEON: 4 numbers at a time, 32 registers.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 use super::Simd;
 
@@ -65,6 +66,27 @@ impl Simd for Neon {
             vst1q_f32(lanes.as_mut_ptr(), v);
             std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n);
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const u16) -> Self::V {
+        unsafe {
+            let half = vld1_u16(from);
+            let wide: float32x4_t;
+            // The type of the intrinsic is not stable yet.
+            asm!(
+                "fcvtl {wide:v}.4s, {half:v}.4h",
+                wide = lateout(vreg) wide,
+                half = in(vreg) half,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+            wide
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> Self::V {
+        unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from))) }
     }
 
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! Plain Rust, four numbers at a time so that compilers find the vector registers of any base instruction set.
 
+use half::f16;
+
 use super::Simd;
 
 /// Needs nothing of the machine.
@@ -52,6 +54,20 @@ impl Simd for Scalar {
             // SAFETY: the caller's promise.
             unsafe { *to.add(i) = x };
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const u16) -> Self::V {
+        // SAFETY: the caller's promise.
+        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
+        bits.map(|bits| f16::from_bits(bits).to_f32_const())
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> Self::V {
+        // SAFETY: the caller's promise.
+        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
+        bits.map(|bits| f32::from_bits(u32::from(bits) << 16))
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Convolutions.
 
 use super::elementwise::finish;
+use super::quantised_product;
 use crate::{Conv2d, Epilogue, Result, Tensor};
 
 pub(super) fn conv2d(x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
@@ -8,7 +9,11 @@ pub(super) fn conv2d(x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut 
     let [_, out_height, out_width, outputs] = out.shape().fixed("conv2d")?;
     let g = layer.geometry;
     let (inputs_per_group, outputs_per_group) = (inputs / g.groups, outputs / g.groups);
-    let weight = layer.weight.get::<Tensor>().f32()?;
+    let weight = layer.weight.get::<Tensor>();
+    if weight.scales().is_some() {
+        return quantised(x, layer, epilogue, out);
+    }
+    let weight = weight.f32()?;
     let bias = layer.bias.as_ref().map(Tensor::f32).transpose()?;
     let x_values = x.f32()?;
     let y_values = out.f32_mut()?;
@@ -39,6 +44,39 @@ pub(super) fn conv2d(x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut 
                 }
             }
         }
+    }
+    finish(epilogue, out)
+}
+
+/// A dense convolution with 8-bit weights: what lies under the kernel is one row, padding included, in the order of the
+/// weights.
+fn quantised(x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+    let [batch, height, width, inputs] = x.shape().fixed("conv2d")?;
+    let [_, out_height, out_width, outputs] = out.shape().fixed("conv2d")?;
+    let g = layer.geometry;
+    let bias = layer.bias.as_ref().map(Tensor::f32).transpose()?;
+    let x_values = x.f32()?;
+    let y_values = out.f32_mut()?;
+    let source = |output: usize, tap: usize, side: usize| {
+        (output * g.stride + tap * g.dilation).checked_sub(g.padding).filter(|&i| i < side)
+    };
+    let mut row = Vec::with_capacity(inputs * g.kernel * g.kernel);
+    for (index, y_row) in y_values.chunks_exact_mut(outputs).enumerate().take(batch * out_height * out_width)
+    {
+        let (line, ox) = (index / out_width, index % out_width);
+        let (b, oy) = (line / out_height, line % out_height);
+        row.clear();
+        for i in 0..inputs {
+            for ky in 0..g.kernel {
+                for kx in 0..g.kernel {
+                    let place = source(oy, ky, height).zip(source(ox, kx, width));
+                    let pixel = |(iy, ix)| x_values[((b * height + iy) * width + ix) * inputs + i];
+                    row.push(place.map_or(0.0, pixel));
+                }
+            }
+        }
+        quantised_product(&row, layer.weight.get::<Tensor>(), y_row)?;
+        y_row.iter_mut().enumerate().for_each(|(o, y)| *y += bias.map_or(0.0, |bias| bias[o]));
     }
     finish(epilogue, out)
 }

@@ -1,12 +1,21 @@
 //! Matrix products and layer normalisation.
 
 use super::elementwise::{apply, finish};
+use super::quantised_product;
 use crate::{Activation, Epilogue, LayerNorm, Linear, Result, Tensor};
 
 pub(super) fn linear(x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
-    let weight = layer.weight.get::<Tensor>().f32()?;
+    let weight = layer.weight.get::<Tensor>();
     let bias = layer.bias.as_ref().map(Tensor::f32).transpose()?;
     let x_rows = x.f32()?.chunks_exact(layer.inputs);
+    if weight.scales().is_some() {
+        for (x_row, out_row) in x_rows.zip(out.f32_mut()?.chunks_exact_mut(layer.outputs)) {
+            quantised_product(x_row, weight, out_row)?;
+            out_row.iter_mut().enumerate().for_each(|(o, y)| *y += bias.map_or(0.0, |bias| bias[o]));
+        }
+        return finish(epilogue, out);
+    }
+    let weight = weight.f32()?;
     for (x_row, out_row) in x_rows.zip(out.f32_mut()?.chunks_exact_mut(layer.outputs)) {
         for (o, y) in out_row.iter_mut().enumerate() {
             let w_row = &weight[o * layer.inputs..][..layer.inputs];

@@ -1,0 +1,128 @@
+//! `samovar bench`: how long encoding and decoding take on this machine.
+
+use std::io::Write;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use samovar::memory::{bytes, peak_resident_bytes};
+use samovar::planning::ModelPlan;
+use samovar::source::ModelSource;
+use samovar::{Prompt, RgbImage, Size};
+use serde_json::json;
+
+use super::segment::print;
+use crate::model_args::ModelArgs;
+
+/// Measure how long encoding an image or answering a prompt takes on this machine
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// What to measure
+    #[arg(value_enum)]
+    what: What,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Measurements, after one that does not count
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    repeat: u32,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// From normalised pixels to an encoded image
+    Encode,
+    /// From one click to three masks of low-resolution logits, on an encoded image
+    Decode,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  samovar bench encode --model facebook/sam-vit-base --threads 2 --repeat 5 --json
+  samovar bench decode
+
+Load time runs from the start of the process until the model is ready. Peak memory is that of the whole process.";
+
+/// Pixels with something at every scale; what they show does not change the time.
+fn picture(side: u32) -> RgbImage {
+    RgbImage::from_fn(Size::square(side), |x, y| {
+        let mix = (x ^ y).wrapping_mul(0x9E37_79B9) >> 24;
+        [(x * 255 / side) as u8, (y * 255 / side) as u8, mix as u8]
+    })
+}
+
+/// Runs the command.
+pub fn run(args: &Args, process_start: Instant) -> Result<()> {
+    let engine = args.model.engine()?;
+    let source = ModelSource::resolve(&args.model.model)?;
+    let model = engine.load_from(&source)?;
+    let load_s = process_start.elapsed().as_secs_f64();
+    let image = picture(model.input_size().width);
+    let pixels = model.preprocess(&image)?;
+    let mut times = Vec::new();
+    let mut measure = |work: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+        for round in 0..=args.repeat {
+            let start = Instant::now();
+            work()?;
+            if round > 0 {
+                times.push(start.elapsed().as_secs_f64());
+            }
+        }
+        Ok(())
+    };
+    match args.what {
+        What::Encode => measure(&mut || {
+            model.network().encode(engine.device(), &pixels)?;
+            Ok(())
+        })?,
+        What::Decode => {
+            drop(pixels);
+            let embedding = model.embed_pixels(&image)?;
+            let side = f64::from(image.width());
+            let click = Prompt::default().point(0.4 * side, 0.3 * side).multimask();
+            measure(&mut || {
+                embedding.segment(&click)?;
+                Ok(())
+            })?;
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
+    let plan = ModelPlan::of(&source.open()?.config, 0)?;
+    let work = if args.what == What::Encode { &plan.encode } else { &plan.decode };
+    let gflop = work.cost().operations as f64 / 1e9;
+    let peak = peak_resident_bytes();
+    if args.json {
+        return print(&json!({
+            "model": model.name(),
+            "median_s": median,
+            "min_s": times[0],
+            "max_s": times[times.len() - 1],
+            "load_s": load_s,
+            "peak_rss_bytes": peak,
+            "dtype": "f32",
+            "threads": engine.threads(),
+            "simd": engine.simd().to_string(),
+            "repeat": args.repeat,
+            "gflop": gflop,
+            "gflop_per_s": gflop / median,
+        }));
+    }
+    let mut out = std::io::stdout().lock();
+    let what = if args.what == What::Encode { "encode one image" } else { "decode one prompt" };
+    writeln!(out, "{}: {what}, f32, {} threads, {}", model.name(), engine.threads(), engine.simd())?;
+    writeln!(
+        out,
+        "median {:.4} s  (min {:.4}, max {:.4}, of {})   {:.1} GFLOP/s",
+        median,
+        times[0],
+        times[times.len() - 1],
+        times.len(),
+        gflop / median
+    )?;
+    writeln!(out, "load {load_s:.3} s   peak memory {}", bytes(peak))?;
+    Ok(())
+}

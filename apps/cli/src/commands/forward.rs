@@ -1,0 +1,39 @@
+//! `samovar forward`: tensors in, tensors out.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use samovar::forward::forward_file;
+
+use crate::model_args::ModelArgs;
+
+/// Run a model on tensors: no pre- and post-processing, names and layouts as in transformers
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// safetensors with pixel_values [B,3,S,S] and any of input_points [B,P,N,2], input_labels [B,P,N], input_boxes
+    /// [B,P,4], input_masks [B,1,s,s], multimask_output [1]
+    #[arg(long, value_name = "IN.safetensors")]
+    inputs: PathBuf,
+    /// safetensors to write: image_embeddings[.i], pred_masks, iou_scores
+    #[arg(long, value_name = "OUT.safetensors")]
+    outputs: PathBuf,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  samovar forward --model facebook/sam-vit-base --inputs in.safetensors --outputs out.safetensors
+
+Points and boxes are in pixels of the model's input square. Masks are multimask unless multimask_output is 0.";
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    super::segment::check_place(&args.outputs)?;
+    let shapes = forward_file(&args.model.load()?, &args.inputs, &args.outputs)?;
+    for (name, shape) in shapes {
+        eprintln!("{name} {shape:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! `samovar plan`: bytes and operations, before any work.
+
+use anyhow::Result;
+use samovar::memory::bytes;
+use samovar::planning::ModelPlan;
+use samovar::source::ModelSource;
+use samovar::tensor::Plan;
+use samovar::{CatalogueEntry, Engine, ModelConfig};
+use serde_json::{Value, json};
+
+use super::segment::print;
+use crate::model_args::ModelArgs;
+
+/// Tell what a model takes, in bytes and operations, before any work is done
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  samovar plan                                  the embedded model
+  samovar plan --model facebook/sam-vit-huge    no download is needed
+  samovar plan --model sam_vit_b_01ec64.pth --json
+
+The model runs on shapes alone: nothing is computed, and no weights are read. One multiply-add is two operations.";
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let engine = args.model.engine()?;
+    let (name, config) = config(&args.model.model)?;
+    let plan = ModelPlan::of(&config, engine.device().scratch_bytes())?;
+    if args.json { print(&document(&name, &plan, &engine)) } else { table(&name, &plan, &engine) }
+}
+
+/// A model's dimensions; of models of the catalogue also when their weights are elsewhere.
+fn config(model: &str) -> Result<(String, ModelConfig)> {
+    match ModelSource::resolve(model) {
+        Ok(source) => Ok((source.name(), source.open()?.config)),
+        Err(error) => match CatalogueEntry::find(model)
+            .and_then(|entry| Some((entry.id.to_owned(), ModelConfig::from_catalogue(entry.id)?)))
+        {
+            Some(known) => Ok(known),
+            None => Err(error.into()),
+        },
+    }
+}
+
+fn document(name: &str, plan: &ModelPlan, engine: &Engine) -> Value {
+    json!({
+        "model": name,
+        "input_size": plan.input_side,
+        "weight_bytes": plan.encode.weight_bytes,
+        "embedding_bytes": plan.embedding_bytes,
+        "scratch_bytes": plan.encode.scratch_bytes,
+        "peak_bytes": plan.peak_bytes(),
+        "budget_bytes": engine.budget_bytes(),
+        "fits": plan.peak_bytes() <= engine.budget_bytes(),
+        "encode": work(&plan.encode),
+        "decode": work(&plan.decode),
+    })
+}
+
+fn work(plan: &Plan) -> Value {
+    let operators: Vec<Value> = plan
+        .operators
+        .iter()
+        .map(|((stage, op), total)| {
+            json!({
+                "stage": stage, "operator": op, "calls": total.calls,
+                "operations": total.cost.operations, "bytes": total.cost.bytes,
+            })
+        })
+        .collect();
+    json!({
+        "operations": plan.cost().operations,
+        "gflop": plan.cost().operations as f64 / 1e9,
+        "bytes": plan.cost().bytes,
+        "activation_bytes": plan.activation_bytes,
+        "operators": operators,
+    })
+}
+
+fn table(name: &str, plan: &ModelPlan, engine: &Engine) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{name}, input {0} x {0}\n", plan.input_side)?;
+    for (what, work) in [("encode one image", &plan.encode), ("decode one prompt", &plan.decode)] {
+        writeln!(
+            out,
+            "{what:18} {:>9.3} GFLOP   {:>9} activations",
+            work.cost().operations as f64 / 1e9,
+            bytes(work.activation_bytes).to_string()
+        )?;
+    }
+    writeln!(out)?;
+    let fits = if plan.peak_bytes() <= engine.budget_bytes() { "fits" } else { "does not fit" };
+    for (what, count) in [
+        ("weights", plan.encode.weight_bytes),
+        ("one encoded image", plan.embedding_bytes),
+        ("scratch", plan.encode.scratch_bytes),
+        ("all at the peak", plan.peak_bytes()),
+    ] {
+        writeln!(out, "{what:18} {:>9}", bytes(count).to_string())?;
+    }
+    writeln!(out, "{:18} {:>9}   {fits}", "memory budget", bytes(engine.budget_bytes()).to_string())?;
+    writeln!(out, "\n{:12} {:18} {:>6} {:>10} {:>10}", "stage", "operator", "calls", "GFLOP", "traffic")?;
+    for work in [&plan.encode, &plan.decode] {
+        for ((stage, op), total) in &work.operators {
+            let giga = total.cost.operations as f64 / 1e9;
+            let traffic = bytes(total.cost.bytes as usize).to_string();
+            writeln!(out, "{stage:12} {op:18} {:>6} {giga:>10.3} {traffic:>10}", total.calls)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! `samovar profile`: where the time goes, operator by operator.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use samovar::profile::Profiler;
+use samovar::{LazyImage, Prompt, RgbImage, Size};
+use serde_json::{Value, json};
+
+use super::segment::print;
+use crate::model_args::ModelArgs;
+
+/// Show where the time goes: every operator with its share of the machine's measured peak
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// An image; a made one if not given
+    image: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Rounds to add up, after one that does not count
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    repeat: u32,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  samovar profile
+  samovar profile photo.jpg --model facebook/sam-vit-base
+
+One round encodes the image and answers one click with three masks. The peak is what all threads together reach with
+multiply-adds in registers, measured for a fifth of a second at the start.";
+
+/// How long the peak is measured.
+const PEAK_TIME: Duration = Duration::from_millis(200);
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let engine = args.model.engine()?;
+    let image = match &args.image {
+        Some(path) => LazyImage::open_within(path, *engine.decode_limits()).pixels()?,
+        None => RgbImage::from_fn(Size::new(1024, 768), |x, y| [x as u8, y as u8, (x ^ y) as u8]).into(),
+    };
+    let model = engine.load(&args.model.model)?;
+    let peak = engine.kernels().measure_peak(PEAK_TIME);
+    let profiler = Profiler::new();
+    let watched = model.on(&engine.with_instrument(profiler.clone()));
+    let (x, y) = (f64::from(image.width()) / 2.0, f64::from(image.height()) / 2.0);
+    let click = Prompt::default().point(x, y).multimask();
+    let mut walls = [Duration::ZERO; 4];
+    for round in 0..=args.repeat {
+        if round == 1 {
+            profiler.take();
+            walls = [Duration::ZERO; 4];
+        }
+        let mut lap = Instant::now();
+        let mut wall = |index: usize| {
+            walls[index] += lap.elapsed();
+            lap = Instant::now();
+        };
+        let pixels = watched.preprocess(&image)?;
+        wall(0);
+        let embedding = watched.embed_preprocessed(&pixels, image.size())?;
+        wall(1);
+        let answer = embedding.segment(&click)?;
+        wall(2);
+        answer.best().mask()?;
+        wall(3);
+    }
+    let rounds = f64::from(args.repeat);
+    let stages: Vec<(&str, f64)> = ["preprocess", "encoder", "decoder", "postprocess"]
+        .into_iter()
+        .zip(walls.map(|wall| wall.as_secs_f64() / rounds))
+        .collect();
+    let mut rows: Vec<Row> = profiler
+        .take()
+        .into_iter()
+        .map(|((stage, op), time)| Row {
+            stage,
+            op,
+            calls: time.calls / u64::from(args.repeat),
+            seconds: time.duration.as_secs_f64() / rounds,
+            gflop: time.cost.operations as f64 / 1e9 / rounds,
+            bytes: time.cost.bytes as f64 / rounds,
+        })
+        .collect();
+    rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    let whole: f64 = stages.iter().map(|(_, seconds)| seconds).sum();
+    if args.json {
+        let rows: Vec<Value> = rows.iter().map(|row| row.json(peak)).collect();
+        let stages: Vec<Value> =
+            stages.iter().map(|(stage, seconds)| json!({ "stage": stage, "seconds": seconds })).collect();
+        return print(&json!({
+            "model": model.name(), "threads": engine.threads(), "simd": engine.simd().to_string(),
+            "peak_gflop_per_s": peak / 1e9, "seconds": whole, "stages": stages, "operators": rows,
+        }));
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{}, {} threads, {}, peak {:.0} GFLOP/s\n",
+        model.name(),
+        engine.threads(),
+        engine.simd(),
+        peak / 1e9
+    )?;
+    for (stage, seconds) in &stages {
+        writeln!(out, "{stage:12} {:>10.2} ms {:>6.1} %", seconds * 1e3, 100.0 * seconds / whole)?;
+    }
+    writeln!(
+        out,
+        "\n{:12} {:18} {:>6} {:>10} {:>7} {:>10} {:>9} {:>8}",
+        "stage", "operator", "calls", "ms", "share", "GFLOP", "GFLOP/s", "of peak"
+    )?;
+    for row in &rows {
+        let rate = row.gflop / row.seconds.max(1e-12);
+        writeln!(
+            out,
+            "{:12} {:18} {:>6} {:>10.3} {:>5.1} % {:>10.3} {rate:>9.1} {:>6.1} %",
+            row.stage,
+            row.op,
+            row.calls,
+            row.seconds * 1e3,
+            100.0 * row.seconds / whole,
+            row.gflop,
+            100.0 * rate * 1e9 / peak
+        )?;
+    }
+    Ok(())
+}
+
+/// One operator in one stage, per round.
+struct Row {
+    stage: &'static str,
+    op: &'static str,
+    calls: u64,
+    seconds: f64,
+    gflop: f64,
+    bytes: f64,
+}
+
+impl Row {
+    fn json(&self, peak: f64) -> Value {
+        let rate = self.gflop / self.seconds.max(1e-12);
+        json!({
+            "stage": self.stage, "operator": self.op, "calls": self.calls, "seconds": self.seconds,
+            "gflop": self.gflop, "bytes": self.bytes, "gflop_per_s": rate, "share_of_peak": rate * 1e9 / peak,
+        })
+    }
+}

@@ -1,0 +1,231 @@
+//! From arguments to prompts: which points, boxes and masks mean which object.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use samovar::{BitMask, Box2, DecodeLimits, Image, MaskPrompt, Point, Prompt, PromptPoint, Size, media};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::failure::usage;
+
+/// Largest prompt file that is read.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// What is asked of the image.
+#[derive(clap::Args, Debug, Clone)]
+pub struct PromptArgs {
+    /// A click in pixels; `,0` behind it means "not this". May be given several times
+    #[arg(long, short, value_name = "X,Y[,0|1]", value_parser = point, allow_hyphen_values = true)]
+    point: Vec<PromptPoint>,
+    /// A box around an object, two opposite corners. May be given several times, one object each
+    #[arg(long = "box", short, value_name = "X0,Y0,X1,Y1", value_parser = bounds, allow_hyphen_values = true)]
+    bounds: Vec<Box2<Image>>,
+    /// A rough mask to refine: an image of the same size, white (over 127) is the object
+    #[arg(long, value_name = "FILE")]
+    mask: Option<PathBuf>,
+    /// What to look for in words; takes a SAM 3 model
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Prompts from a JSON file, for some or all images
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["point", "bounds", "mask"])]
+    prompts: Option<PathBuf>,
+}
+
+fn numbers(text: &str) -> Result<Vec<f64>, String> {
+    text.split(',')
+        .map(|part| part.trim().parse::<f64>().ok().filter(|value| value.is_finite()))
+        .collect::<Option<_>>()
+        .ok_or_else(|| "expected numbers with commas between them, as 420,300".to_owned())
+}
+
+fn point(text: &str) -> Result<PromptPoint, String> {
+    match *numbers(text)? {
+        [x, y] => Ok(PromptPoint { at: Point::new(x, y), positive: true }),
+        [x, y, label] if label == 0.0 || label == 1.0 => {
+            Ok(PromptPoint { at: Point::new(x, y), positive: label == 1.0 })
+        }
+        [_, _, _] => Err("the third number is 1 (the object) or 0 (not the object)".to_owned()),
+        _ => Err("expected X,Y or X,Y,0".to_owned()),
+    }
+}
+
+fn bounds(text: &str) -> Result<Box2<Image>, String> {
+    match *numbers(text)? {
+        [x0, y0, x1, y1] => Ok(Box2::from_corners(Point::new(x0, y0), Point::new(x1, y1))),
+        _ => Err("expected X0,Y0,X1,Y1".to_owned()),
+    }
+}
+
+/// One object to find.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// What means it.
+    pub prompt: Prompt,
+}
+
+/// A prompt file.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct PromptFile {
+    prompts: Vec<PromptEntry>,
+}
+
+/// One object of a prompt file.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct PromptEntry {
+    /// File name or path of the image; all images if absent.
+    #[serde(default)]
+    image: Option<String>,
+    /// `[x, y, 1]` or `[x, y, 0]`.
+    #[serde(default)]
+    points: Vec<[f64; 3]>,
+    #[serde(default, rename = "box")]
+    bounds: Option<[f64; 4]>,
+    /// Relative to the prompt file.
+    #[serde(default)]
+    mask: Option<PathBuf>,
+}
+
+/// Prompts as they were given, before an image is known.
+#[derive(Debug)]
+pub struct Prompts {
+    entries: Vec<(Option<String>, Prompt)>,
+    /// For the record of what made a folder of results.
+    json: Value,
+}
+
+impl PromptArgs {
+    /// Reads what can be read without an image.
+    pub fn read(&self) -> Result<Prompts> {
+        if self.text.is_some() {
+            return Err(usage(
+                "--text takes a model that understands words (SAM 3), and none of the catalogue does; use --point, \
+                 --box or --mask",
+            ));
+        }
+        if let Some(file) = &self.prompts {
+            return read_file(file);
+        }
+        let mask = self.mask.as_deref().map(read_mask).transpose()?;
+        if self.point.is_empty() && self.bounds.is_empty() && mask.is_none() {
+            return Err(usage("nothing to look for; give --point X,Y, --box X0,Y0,X1,Y1 or --mask FILE"));
+        }
+        if mask.is_some() && self.bounds.len() > 1 {
+            return Err(usage(
+                "--mask means one object and several boxes mean several; give one box at most",
+            ));
+        }
+        let points: Vec<_> =
+            self.point.iter().map(|p| json!([p.at.x, p.at.y, u8::from(p.positive)])).collect();
+        let boxes: Vec<_> = self.bounds.iter().map(|b| json!([b.x0, b.y0, b.x1, b.y1])).collect();
+        let json = json!({ "points": points, "boxes": boxes, "mask": self.mask });
+        let prompts = by_box(&self.point, &self.bounds, mask)?;
+        Ok(Prompts { entries: prompts.into_iter().map(|prompt| (None, prompt)).collect(), json })
+    }
+}
+
+/// One prompt per box. Positive points go to the smallest box around them, negative ones to all.
+fn by_box(points: &[PromptPoint], boxes: &[Box2<Image>], mask: Option<BitMask>) -> Result<Vec<Prompt>> {
+    let mask = mask.map(MaskPrompt::Mask);
+    if boxes.len() <= 1 {
+        let bounds = boxes.first().copied();
+        return Ok(vec![Prompt { points: points.to_vec(), bounds, mask, multimask: false }]);
+    }
+    let mut prompts: Vec<Prompt> =
+        boxes.iter().map(|&bounds| Prompt { bounds: Some(bounds), ..Prompt::default() }).collect();
+    for &point in points {
+        if !point.positive {
+            prompts.iter_mut().for_each(|prompt| prompt.points.push(point));
+            continue;
+        }
+        let around = (0..boxes.len()).filter(|&index| boxes[index].contains(point.at));
+        let smallest = around.min_by(|&a, &b| boxes[a].area().total_cmp(&boxes[b].area()));
+        let index = smallest.ok_or_else(|| {
+            usage(format!("point {},{} lies in none of the boxes; whose is it?", point.at.x, point.at.y))
+        })?;
+        prompts[index].points.push(point);
+    }
+    Ok(prompts)
+}
+
+fn read_mask(path: &Path) -> Result<BitMask> {
+    let picture = media::decode_file(path, &DecodeLimits::default())?;
+    let grey: Vec<u8> =
+        picture.pixels().chunks_exact(3).map(|pixel| pixel[0].max(pixel[1]).max(pixel[2])).collect();
+    Ok(BitMask::from_values(picture.size(), &grey, |value| value > 127)?)
+}
+
+fn read_file(path: &Path) -> Result<Prompts> {
+    let named = || format!("\"{}\"", path.display());
+    let size = std::fs::metadata(path).with_context(named)?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(usage(format!("{}: {size} bytes are too many for a file of prompts", named())));
+    }
+    let text = std::fs::read_to_string(path).with_context(named)?;
+    let file = parse(&text).map_err(|error| {
+        let expected = r#"{"prompts": [{"image": "a.jpg", "points": [[x, y, 1]], "box": [x0, y0, x1, y1]}]}"#;
+        usage(format!("{}: {error}; expected {expected}", named()))
+    })?;
+    if file.prompts.is_empty() {
+        return Err(usage(format!("{}: no prompts in this file", named())));
+    }
+    let json = serde_json::to_value(&file)?;
+    let mut masks: HashMap<PathBuf, BitMask> = HashMap::new();
+    let mut entries = Vec::new();
+    for entry in file.prompts {
+        let mask = match &entry.mask {
+            None => None,
+            Some(name) => {
+                let mask_path = path.parent().unwrap_or(Path::new("")).join(name);
+                let mask = match masks.get(&mask_path) {
+                    Some(mask) => mask.clone(),
+                    None => masks.entry(mask_path.clone()).or_insert(read_mask(&mask_path)?).clone(),
+                };
+                Some(MaskPrompt::Mask(mask))
+            }
+        };
+        let points = entry
+            .points
+            .iter()
+            .map(|&[x, y, label]| PromptPoint { at: Point::new(x, y), positive: label != 0.0 });
+        let bounds =
+            entry.bounds.map(|[x0, y0, x1, y1]| Box2::from_corners(Point::new(x0, y0), Point::new(x1, y1)));
+        let prompt = Prompt { points: points.collect(), bounds, mask, multimask: false };
+        entries.push((entry.image, prompt));
+    }
+    Ok(Prompts { entries, json })
+}
+
+fn parse(text: &str) -> Result<PromptFile, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+impl Prompts {
+    /// The objects of one image.
+    pub fn of(&self, image: &Path, size: Size<Image>) -> Result<Vec<Object>> {
+        let name = image.file_name().unwrap_or_default().to_string_lossy();
+        let is_for =
+            |of: &Option<String>| of.as_deref().is_none_or(|of| of == name || Path::new(of) == image);
+        let objects: Vec<Object> = self
+            .entries
+            .iter()
+            .filter(|(of, _)| is_for(of))
+            .map(|(_, prompt)| Object { prompt: prompt.clone() })
+            .collect();
+        if objects.is_empty() {
+            return Err(usage(format!("no prompt is for \"{}\"", image.display())));
+        }
+        for object in &objects {
+            object.prompt.check_image(size)?;
+        }
+        Ok(objects)
+    }
+
+    /// For the record of what made a folder of results.
+    pub fn to_json(&self) -> &Value {
+        &self.json
+    }
+}

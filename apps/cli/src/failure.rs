@@ -1,0 +1,64 @@
+//! Errors and exit codes: 0 done, 1 failed, 2 wrong usage.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use samovar::ErrorKind;
+
+/// A mistake in the arguments that only showed after they were parsed.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// A usage error.
+pub fn usage(what: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Usage(what.into()))
+}
+
+/// Whether the user has to change the command, rather than the world.
+pub fn is_usage(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<Usage>()
+            || cause.downcast_ref::<samovar::Error>().is_some_and(|error| error.kind() == ErrorKind::Usage)
+    })
+}
+
+/// The whole chain of an error on one line. Causes that a message already quotes are left out.
+pub fn describe(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+/// Reports an error, if there is one, and tells the exit code.
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed stderr is no reason to panic.
+            let _ = writeln!(io::stderr(), "error: {}", describe(&error));
+            ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Whoever read stdout had enough, as `head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,100 @@
+//! Images and folders from the command line.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use samovar::media::ImageFormat;
+
+use crate::failure::usage;
+
+/// An image to work on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputImage {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What its results are called: its name without the ending, or with it where two images would collide. Within a
+    /// recursive folder the way there comes first.
+    pub result_name: String,
+}
+
+/// What the command line named.
+#[derive(Debug)]
+pub struct Inputs {
+    /// All images, folders in the order of their names.
+    pub images: Vec<InputImage>,
+    /// Whether exactly one image was named, as a file: results then go to one file, not into a folder.
+    pub is_single: bool,
+}
+
+/// Lists images; folders are listed by the endings of readable formats.
+pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
+    let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let before = found.len();
+            walk(path, path, recursive, &mut found)?;
+            if found.len() == before {
+                return Err(usage(format!(
+                    "\"{}\": no images in this folder; files ending in {} are taken{}",
+                    path.display(),
+                    ImageFormat::EXTENSIONS.join(", "),
+                    if recursive { "" } else { ", with --recursive from the folders in it too" }
+                )));
+            }
+        } else {
+            let name = path.file_name().with_context(|| format!("\"{}\" names no file", path.display()))?;
+            found.push((path.clone(), PathBuf::from(name)));
+        }
+    }
+    let is_single = matches!(paths, [path] if !path.is_dir());
+    let mut count: HashMap<PathBuf, usize> = HashMap::new();
+    for (_, relative) in &found {
+        *count.entry(relative.with_extension("")).or_default() += 1;
+    }
+    let images = found
+        .into_iter()
+        .map(|(path, relative)| {
+            let stem = relative.with_extension("");
+            let name = if count[&stem] > 1 { &relative } else { &stem };
+            InputImage { path, result_name: name.to_string_lossy().into_owned() }
+        })
+        .collect::<Vec<_>>();
+    let mut names: Vec<&str> = images.iter().map(|image| image.result_name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(usage(format!(
+            "two images are called `{}` and their results would take each other's place; run them one by one",
+            pair[0]
+        )));
+    }
+    Ok(Inputs { images, is_single })
+}
+
+fn walk(root: &Path, folder: &Path, recursive: bool, found: &mut Vec<(PathBuf, PathBuf)>) -> Result<()> {
+    let unreadable =
+        || format!("\"{}\": the folder cannot be listed; check its permissions", folder.display());
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
+        entries.push(entry.with_context(unreadable)?);
+    }
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        // Links to folders are not followed: they can lead in circles.
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder && recursive && !hidden {
+            walk(root, &path, recursive, found)?;
+        } else if !is_folder && !hidden && is_image(&path) && path.is_file() {
+            let relative = path.strip_prefix(root).unwrap_or(&path).to_owned();
+            found.push((path, relative));
+        }
+    }
+    Ok(())
+}
+
+fn is_image(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("").to_ascii_lowercase();
+    ImageFormat::EXTENSIONS.contains(&ending.as_str())
+}

@@ -1,0 +1,21 @@
+//! Ctrl-C that keeps what is finished: the first one asks the work to stop, the second ends the program.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Catches Ctrl-C from now on; commands call this before work that is worth finishing.
+pub fn catch() {
+    // Without a handler the work simply ends at once; what was written is whole either way.
+    let _ = ctrlc::set_handler(|| {
+        if ASKED.swap(true, Ordering::Relaxed) {
+            std::process::exit(1);
+        }
+        eprintln!("\nstopping after the image at hand; press Ctrl-C again to stop at once");
+    });
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn asked() -> bool {
+    ASKED.load(Ordering::Relaxed)
+}

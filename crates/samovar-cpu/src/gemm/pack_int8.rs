@@ -1,0 +1,100 @@
+//! 8-bit weights in panels: two vectors of columns, and for each of them a few neighbours in depth side by side, as the
+//! instructions multiply them.
+
+use std::sync::Arc;
+
+use samovar_tensor::{DType, Packed, Pool, Result, Shape, Tensor};
+
+use crate::gemm::micro::panel_columns;
+use crate::simd::dot::Dot;
+
+/// 8-bit weights of a layer, as [`Packed`] holds them.
+pub(crate) struct PackedInt8 {
+    /// `[panels, groups of depth, columns of a panel, group]`; columns and depth beyond the last are 0.
+    values: Tensor,
+    /// `[panels, 2, columns of a panel]`: sums of the weights of every column (whole numbers), then their steps.
+    columns_of: Tensor,
+    depth: usize,
+    columns: usize,
+    width: usize,
+}
+
+impl PackedInt8 {
+    /// Packs a matrix stored as `scales.len()` rows of `depth` numbers (`[outputs, inputs]`), in memory of the pool.
+    pub(crate) fn pack<D: Dot>(
+        _: D,
+        pool: &Arc<Pool>,
+        matrix: &[i8],
+        scales: &[f32],
+        depth: usize,
+    ) -> Result<Packed> {
+        let (width, columns) = (panel_columns::<D::S>(), scales.len());
+        let (panels, groups) = (columns.div_ceil(width), depth.div_ceil(D::GROUP));
+        assert_eq!(matrix.len(), depth * columns);
+        let mut values = Tensor::allocate(pool, Shape::new(&[panels, groups, width * D::GROUP]), DType::I8)?;
+        let mut columns_of = Tensor::allocate(pool, Shape::new(&[panels, 2, width]), DType::F32)?;
+        let to = values.raw_mut()?;
+        to.fill(0);
+        let of = columns_of.f32_mut()?;
+        of.fill(0.0);
+        for (column, (row, &scale)) in matrix.chunks_exact(depth.max(1)).zip(scales).enumerate() {
+            let (panel, j) = (column / width, column % width);
+            let start = panel * groups * width * D::GROUP + j * D::GROUP;
+            for (group, weights) in row.chunks(D::GROUP).enumerate() {
+                let to = &mut to[start + group * width * D::GROUP..][..weights.len()];
+                to.iter_mut().zip(weights).for_each(|(to, &w)| *to = w as u8);
+            }
+            let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
+            of[panel * 2 * width + j] = f32::from_bits(sum as u32);
+            of[(panel * 2 + 1) * width + j] = scale;
+        }
+        let size_bytes = values.size_bytes() + columns_of.size_bytes();
+        Ok(Packed::new(Self { values, columns_of, depth, columns, width }, size_bytes))
+    }
+
+    /// What the kernels read.
+    pub(crate) fn panels(&self) -> Result<Int8Panels<'_>> {
+        Ok(Int8Panels {
+            values: self.values.i8()?,
+            columns_of: self.columns_of.f32()?,
+            depth: self.depth,
+            columns: self.columns,
+            width: self.width,
+        })
+    }
+}
+
+/// A packed matrix of `depth` rows and `columns` columns (a layer's inputs and outputs).
+#[derive(Clone, Copy)]
+pub(crate) struct Int8Panels<'a> {
+    values: &'a [i8],
+    columns_of: &'a [f32],
+    pub(crate) depth: usize,
+    pub(crate) columns: usize,
+    width: usize,
+}
+
+impl Int8Panels<'_> {
+    pub(crate) fn panels(&self) -> usize {
+        self.columns.div_ceil(self.width)
+    }
+
+    /// The weights of a panel.
+    #[inline(always)]
+    pub(crate) fn panel(&self, index: usize) -> *const i8 {
+        let len = self.values.len() / self.panels().max(1);
+        self.values[index * len..][..len].as_ptr()
+    }
+
+    /// Sums of the weights of a panel's columns.
+    #[inline(always)]
+    pub(crate) fn sums(&self, index: usize) -> *const i32 {
+        self.columns_of[index * 2 * self.width..][..self.width].as_ptr().cast()
+    }
+
+    /// Steps of the weights of a panel's columns.
+    #[inline(always)]
+    pub(crate) fn scales(&self, index: usize) -> *const f32 {
+        self.columns_of[(index * 2 + 1) * self.width..][..self.width].as_ptr()
+    }
+}

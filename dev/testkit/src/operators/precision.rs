@@ -1,0 +1,134 @@
+//! Cases of weights in less than f32: layers deep enough to be held so.
+
+use samovar_tensor::{Activation, Conv2dGeometry, Device, Precision, Shape, Tensor};
+
+use super::{ACTIVATIONS, Cases, Ending, PLAIN};
+use crate::{Random, Tolerance};
+
+pub(super) fn add(cases: &mut Cases) {
+    for precision in [Precision::F16, Precision::Bf16, Precision::Int8] {
+        // Around the tiles of all instruction sets, groups of 2 and 4 in depth, and depth steps.
+        let shapes = [
+            (1, 96, 1),
+            (2, 97, 33),
+            (5, 98, 8),
+            (7, 99, 31),
+            (12, 128, 32),
+            (13, 101, 64),
+            (14, 512, 16),
+            (15, 513, 65),
+            (29, 256, 100),
+            (60, 1025, 36),
+            (300, 160, 288),
+            (1030, 127, 16),
+            (3, 110, 3000),
+            (2, 9000, 5),
+        ];
+        for shape in shapes {
+            linear(cases, precision, shape, Row::Mixed, PLAIN);
+        }
+        for activation in ACTIVATIONS {
+            for ending in [Ending::act(activation).rest(true, 1), Ending::act(activation).rest(false, 5)] {
+                linear(cases, precision, (35, 130, 37), Row::Mixed, ending);
+                linear(cases, precision, (35, 1100, 64), Row::Mixed, ending);
+            }
+        }
+        for row in [Row::Positive, Row::Negative, Row::Zero, Row::Tiny] {
+            linear(cases, precision, (17, 131, 40), row, Ending::act(Activation::Relu));
+        }
+        linear(cases, precision, (17, 131, 40), Row::NotANumber, PLAIN);
+        let same = Conv2dGeometry::same;
+        let dense = [
+            ([1, 5, 7, 16], 33, same(3)),
+            ([2, 9, 6, 11], 8, same(3).stride(2)),
+            ([1, 32, 48, 3], 20, Conv2dGeometry::patches(16)),
+            ([1, 6, 5, 117], 31, same(1)),
+            ([1, 10, 13, 13], 7, same(3).dilated(2)),
+            ([3, 16, 16, 32], 32, same(3)),
+        ];
+        for (x, outputs, geometry) in dense {
+            conv2d(cases, precision, x, outputs, geometry);
+        }
+        let name = format!("conv_transpose2d in {precision}");
+        cases.add(name, tolerance(precision, 100), move |device, random| {
+            let device = device.with_weight_precision(precision);
+            let (weight, bias) = (random.tensor([100, 12, 2, 2], 1.0), random.tensor([12], 1.0));
+            let layer = device.load_conv_transpose2d(&weight, Some(&bias))?;
+            device.conv_transpose2d(&random.tensor([2, 3, 5, 100], 1.0), &layer, &PLAIN.epilogue(&None))
+        });
+    }
+}
+
+/// What is special about the rows.
+#[derive(Debug, Clone, Copy)]
+enum Row {
+    /// Rows of very different sizes.
+    Mixed,
+    Positive,
+    Negative,
+    Zero,
+    Tiny,
+    /// One number of one row.
+    NotANumber,
+}
+
+fn tolerance(precision: Precision, terms: usize) -> Tolerance {
+    if precision == Precision::Int8 {
+        Tolerance::Dequantised { terms }
+    } else {
+        Tolerance::Accumulated { terms }
+    }
+}
+
+fn rows(random: &mut Random, rows: usize, inputs: usize, kind: Row) -> samovar_tensor::Result<Tensor> {
+    let mut values = random.tensor([rows, inputs], 1.0).to_f32_vec()?;
+    for (r, row) in values.chunks_exact_mut(inputs).enumerate() {
+        let change: fn(usize, f32) -> f32 = match kind {
+            Row::Mixed => |r, x| x / (1 + r % 5) as f32 + 0.1 * (r % 3) as f32,
+            Row::Positive => |_, x| x.abs(),
+            Row::Negative => |_, x| -x.abs(),
+            Row::Zero => |r, x| if r % 2 == 0 { 0.0 } else { x },
+            Row::Tiny => |r, x| if r % 2 == 0 { x * 1e-38 } else { x * 1e-30 },
+            Row::NotANumber => |_, x| x,
+        };
+        row.iter_mut().for_each(|x| *x = change(r, *x));
+    }
+    if matches!(kind, Row::NotANumber) {
+        values[inputs * 3 + 129] = f32::NAN;
+        values[inputs * 9] = f32::INFINITY;
+    }
+    Ok(Tensor::from_values([rows, inputs], &values))
+}
+
+fn linear(
+    cases: &mut Cases,
+    precision: Precision,
+    (count, inputs, outputs): (usize, usize, usize),
+    kind: Row,
+    ending: Ending,
+) {
+    let name = format!("linear in {precision} {count}x{inputs} to {outputs}, {kind:?}, {ending:?}");
+    // In f32 an infinite number times weights of both signs is infinite or not a number, which is nobody's business.
+    if matches!(kind, Row::NotANumber) && precision != Precision::Int8 {
+        return;
+    }
+    cases.add(name, tolerance(precision, inputs), move |device: &Device, random| {
+        let device = device.with_weight_precision(precision);
+        let bias = random.tensor([outputs], 1.0);
+        let layer = device.load_linear(&random.tensor([outputs, inputs], 1.0), Some(&bias))?;
+        let rest = ending.tensor(random, Shape::new(&[count, outputs]));
+        device.linear(&rows(random, count, inputs, kind)?, &layer, &ending.epilogue(&rest))
+    });
+}
+
+fn conv2d(cases: &mut Cases, precision: Precision, x: [usize; 4], outputs: usize, geometry: Conv2dGeometry) {
+    let name = format!("conv2d in {precision} {x:?} to {outputs}, {geometry:?}");
+    let terms = x[3] * geometry.kernel * geometry.kernel;
+    cases.add(name, tolerance(precision, terms), move |device: &Device, random| {
+        let device = device.with_weight_precision(precision);
+        let weight = random.tensor([outputs, x[3], geometry.kernel, geometry.kernel], 1.0);
+        let bias = random.tensor([outputs], 1.0);
+        let layer = device.load_conv2d(&weight, Some(&bias), geometry)?;
+        device.conv2d(&random.tensor(x, 1.0), &layer, &PLAIN.epilogue(&None))
+    });
+}
