@@ -1,12 +1,13 @@
 //! A model on a device: weights in, features and masks out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use samovar_tensor::{Device, Tensor};
+use samovar_tensor::{Device, Precision, ShapeOnly, Tensor};
 use samovar_weights::WeightSource;
 use serde::Deserialize;
 
-use crate::blocks::loader::Loader;
+use crate::blocks::loader::{Loader, Record};
 use crate::blocks::mask_decoder::{Masks, ScoredPrompts};
 use crate::config::Kind;
 use crate::families::original::Named;
@@ -59,13 +60,47 @@ pub struct Model {
 impl Model {
     /// Loads a model's weights onto a device.
     ///
+    /// The device's [`Device::weight_precision`] is that of the large layers; those whose errors would reach the masks stay
+    /// f32 where it is int8. Files may hold weights in any precision.
+    ///
     /// Weights may have Hugging Face or original names; [`samovar_weights::ShapeSource`] stands in for both.
     ///
     /// # Errors
     /// [`Error::Weights`] for a missing or misshapen tensor, [`Error::Tensor`] when memory runs out.
     pub fn load(device: &Device, config: &ModelConfig, weights: &dyn WeightSource) -> Result<Model> {
+        Self::load_recorded(device, config, weights, None)
+    }
+
+    /// Which of a file's tensors are weights of layers, and the precision each of them has on a device with weights in
+    /// `precision`: what a file of such weights should hold. Reads no values. The others stay f32.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn weight_precisions(
+        config: &ModelConfig,
+        weights: &dyn WeightSource,
+        precision: Precision,
+    ) -> Result<BTreeMap<String, Precision>> {
+        let device = Device::shape_only(ShapeOnly::new()).with_weight_precision(precision);
+        let record = Record::default();
+        Self::load_recorded(&device, config, weights, Some(&record))?;
         let named = Named::new(weights)?;
-        let loader = Loader::new(device, named.source());
+        let of_file = |(name, precision)| (named.name_in_file(name), precision);
+        Ok(record.into_inner().into_iter().map(of_file).collect())
+    }
+
+    fn load_recorded(
+        device: &Device,
+        config: &ModelConfig,
+        weights: &dyn WeightSource,
+        record: Option<&Record>,
+    ) -> Result<Model> {
+        let named = Named::new(weights)?;
+        let exact_device = device.with_weight_precision(device.weight_precision().exact());
+        let mut loader = Loader::new(device, &exact_device, named.source());
+        if let Some(record) = record {
+            loader = loader.recorded(record);
+        }
         let sam_rule = MaskRule { one_click: MaskChoice::BestOfMultimask, otherwise: MaskChoice::Single };
         let (parts, mask_rule) = match &config.kind {
             Kind::Sam(config) => (sam1::load(&loader, config)?, sam_rule),

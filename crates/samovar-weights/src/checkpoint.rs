@@ -16,6 +16,9 @@ const MAX_SHARDS: usize = 1024;
 /// Most bytes an index file may have.
 const MAX_INDEX_BYTES: u64 = 16 << 20;
 
+/// What the name of a tensor of 8-bit weights is followed by in the name of its scales, one f32 per output.
+pub(crate) const SCALES_SUFFIX: &str = "_scale";
+
 /// The tensors of a weight file.
 pub struct Checkpoint {
     origin: String,
@@ -127,6 +130,22 @@ impl Checkpoint {
         let stored = self.entry(name)?;
         stored.tensor().map_err(|what| Error::unsupported(&self.origin, name, what))
     }
+
+    /// 8-bit values with the scales that lie beside them, if such are there.
+    fn scaled(&self, name: &str, tensor: Tensor) -> Result<Tensor> {
+        let scales_name = format!("{name}{SCALES_SUFFIX}");
+        if tensor.dtype() != DType::I8 || !self.contents.tensors.contains_key(&scales_name) {
+            return Ok(tensor);
+        }
+        let scales = self.any_tensor(&scales_name)?;
+        if scales.dtype() != DType::F32 {
+            let what = format!("scales of type {}; expected f32", scales.dtype());
+            return Err(Error::unsupported(&self.origin, &scales_name, what));
+        }
+        let scales = scales.to_f32_vec();
+        let scaled = scales.and_then(|scales| tensor.with_scales(scales));
+        scaled.map_err(|error| Error::unsupported(&self.origin, name, error.to_string()))
+    }
 }
 
 impl WeightSource for Checkpoint {
@@ -141,7 +160,8 @@ impl WeightSource for Checkpoint {
                 hint: self.hint(),
             });
         }
-        stored.tensor().map_err(|what| Error::unsupported(&self.origin, name, what))
+        let tensor = stored.tensor().map_err(|what| Error::unsupported(&self.origin, name, what))?;
+        self.scaled(name, tensor)
     }
 
     fn shape(&self, name: &str) -> Option<Shape> {

@@ -101,12 +101,17 @@ impl<'a> Renamed<'a> {
         }
         Ok(Self { source, source_names })
     }
+
+    /// What the source calls the tensor `name`; unknown names are the same in both.
+    pub fn source_name<'n>(&'n self, name: &'n str) -> &'n str {
+        self.source_names.get(name).map_or(name, String::as_str)
+    }
 }
 
 impl WeightSource for Renamed<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         // An unknown name goes to the source as it is, which knows how to say that it is missing.
-        self.source.tensor(self.source_names.get(name).map_or(name, String::as_str), shape)
+        self.source.tensor(self.source_name(name), shape)
     }
 
     fn shape(&self, name: &str) -> Option<Shape> {

@@ -1,7 +1,10 @@
 //! Taking weights by name: the shape is stated at the place of use, the file must agree.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use samovar_tensor::{
-    Conv2d, Conv2dGeometry, ConvTranspose2d, DType, Device, LayerNorm, Linear, Shape, Tensor,
+    Conv2d, Conv2dGeometry, ConvTranspose2d, DType, Device, LayerNorm, Linear, Precision, Shape, Tensor,
 };
 use samovar_weights::WeightSource;
 
@@ -10,17 +13,35 @@ use crate::Result;
 /// Batch norms of all models here have PyTorch's default.
 const BATCH_NORM_EPSILON: f64 = 1e-5;
 
+/// Layers by the names of their weights, with the precision each of them has on a device.
+pub(crate) type Record = RefCell<BTreeMap<String, Precision>>;
+
 /// Weights below a name prefix, on their way to a device.
 #[derive(Clone)]
 pub(crate) struct Loader<'a> {
     pub(crate) device: &'a Device,
+    /// The same device for layers that 8 bits would harm.
+    exact_device: &'a Device,
     source: &'a dyn WeightSource,
     prefix: String,
+    record: Option<&'a Record>,
 }
 
 impl<'a> Loader<'a> {
-    pub(crate) fn new(device: &'a Device, source: &'a dyn WeightSource) -> Self {
-        Self { device, source, prefix: String::new() }
+    /// `exact_device` is `device` with [`Precision::exact`] weights.
+    pub(crate) fn new(device: &'a Device, exact_device: &'a Device, source: &'a dyn WeightSource) -> Self {
+        Self { device, exact_device, source, prefix: String::new(), record: None }
+    }
+
+    /// The same, writing down which layers get which precision.
+    pub(crate) fn recorded(self, record: &'a Record) -> Self {
+        Self { record: Some(record), ..self }
+    }
+
+    /// The same weights for layers whose errors reach the result at once, or where int8 gains nothing: they never become
+    /// int8.
+    pub(crate) fn exact(&self) -> Self {
+        Self { device: self.exact_device, ..self.clone() }
     }
 
     /// The weights below `name`.
@@ -46,6 +67,25 @@ impl<'a> Loader<'a> {
         Ok(self.source.tensor(&self.name(name), shape)?)
     }
 
+    /// The weight of a layer, rounded to the precision in which the device will hold it. All that is derived from it
+    /// (folded norms, other orders) comes after, so that a file of rounded weights gives the same model.
+    pub(crate) fn weight(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let weight = self.raw(name, shape)?;
+        let precision = self.device.precision_of(weight.shape());
+        if let Some(record) = self.record {
+            record.borrow_mut().insert(self.name(name), precision);
+        }
+        if self.device.is_shape_only() {
+            return Ok(Tensor::shape_only(*weight.shape(), precision.dtype()));
+        }
+        Ok(self.device.round_weight(&weight)?)
+    }
+
+    /// The weight of a convolution; depthwise ones are never rounded.
+    fn conv_weight(&self, name: &str, shape: &[usize], geometry: Conv2dGeometry) -> Result<Tensor> {
+        if geometry.groups > 1 { self.raw(name, shape) } else { self.weight(name, shape) }
+    }
+
     /// A weight on the device, as f32.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         Ok(self.device.load(&self.raw(name, shape)?)?)
@@ -66,30 +106,28 @@ impl<'a> Loader<'a> {
     /// `weight` and `bias` of a fully connected layer.
     pub(crate) fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
         let layer = self.at(name);
-        let weight = layer.raw("weight", &[outputs, inputs])?;
+        let weight = layer.weight("weight", &[outputs, inputs])?;
         let bias = layer.raw("bias", &[outputs])?;
         Ok(self.device.load_linear(&weight, Some(&bias))?)
     }
 
     /// Several fully connected layers on the same input as one, their outputs side by side.
     pub(crate) fn stacked_linear(&self, names: &[&str], inputs: usize, outputs: usize) -> Result<Linear> {
-        let gather = |leaf: &str, shape: &[usize], stacked: &[usize]| {
-            let parts =
-                names.iter().map(|name| self.at(name).raw(leaf, shape)).collect::<Result<Vec<_>>>()?;
-            self.derived(stacked, || {
-                let values = parts.iter().map(Tensor::to_f32_vec).collect::<Result<Vec<_>, _>>()?;
-                Ok(values.concat())
-            })
-        };
-        let weight = gather("weight", &[outputs, inputs], &[names.len() * outputs, inputs])?;
-        let bias = gather("bias", &[outputs], &[names.len() * outputs])?;
+        let layers: Vec<Loader> = names.iter().map(|name| self.at(name)).collect();
+        let weights = layers.iter().map(|layer| layer.weight("weight", &[outputs, inputs]));
+        let weight = Tensor::stack_rows(&weights.collect::<Result<Vec<_>>>()?)?;
+        let biases = layers.iter().map(|layer| layer.raw("bias", &[outputs]));
+        let biases = biases.collect::<Result<Vec<_>>>()?;
+        let bias = self.derived(&[names.len() * outputs], || {
+            Ok(biases.iter().map(Tensor::to_f32_vec).collect::<Result<Vec<_>, _>>()?.concat())
+        })?;
         Ok(self.device.load_linear(&weight, Some(&bias))?)
     }
 
     /// `weight` and, if `bias`, `bias` of a 1 x 1 convolution, which on channels-last maps is a fully connected layer.
     pub(crate) fn pointwise(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear> {
         let layer = self.at(name);
-        let weight = layer.raw("weight", &[outputs, inputs, 1, 1])?.reshape([outputs, inputs])?;
+        let weight = layer.weight("weight", &[outputs, inputs, 1, 1])?.reshape([outputs, inputs])?;
         let bias = bias.then(|| layer.raw("bias", &[outputs])).transpose()?;
         Ok(self.device.load_linear(&weight, bias.as_ref())?)
     }
@@ -105,7 +143,7 @@ impl<'a> Loader<'a> {
     ) -> Result<Conv2d> {
         let layer = self.at(name);
         let shape = [outputs, inputs / geometry.groups, geometry.kernel, geometry.kernel];
-        let weight = layer.raw("weight", &shape)?;
+        let weight = layer.conv_weight("weight", &shape, geometry)?;
         let bias = bias.then(|| layer.raw("bias", &[outputs])).transpose()?;
         Ok(self.device.load_conv2d(&weight, bias.as_ref(), geometry)?)
     }
@@ -142,7 +180,7 @@ impl<'a> Loader<'a> {
     ) -> Result<(Tensor, Tensor)> {
         let layer = self.at(name);
         let shape = [outputs, inputs / geometry.groups, geometry.kernel, geometry.kernel];
-        let weight = layer.raw("c.weight", &shape)?;
+        let weight = layer.conv_weight("c.weight", &shape, geometry)?;
         let [gamma, beta, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
             .map(|leaf| layer.at("bn").raw(leaf, &[outputs]));
         let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
@@ -151,12 +189,7 @@ impl<'a> Loader<'a> {
             let scale = |(&g, &v): (&f32, &f32)| f64::from(g) / (f64::from(v) + BATCH_NORM_EPSILON).sqrt();
             Ok(gamma.iter().zip(&variance).map(scale).collect())
         };
-        let folded = self.derived(&shape, || {
-            let taps = shape[1..].iter().product::<usize>();
-            let scales = scales()?;
-            let values = weight.to_f32_vec()?;
-            Ok(values.iter().enumerate().map(|(i, &w)| (f64::from(w) * scales[i / taps]) as f32).collect())
-        })?;
+        let folded = if self.device.is_shape_only() { weight } else { weight.scale_rows(&scales()?)? };
         let bias = self.derived(&[outputs], || {
             let (beta, mean) = (beta.to_f32_vec()?, mean.to_f32_vec()?);
             let shift = |((&b, &m), s): ((&f32, &f32), f64)| (f64::from(b) - f64::from(m) * s) as f32;

@@ -240,22 +240,16 @@ impl AttentionBlock {
 /// Upstream's rows go head by head (q, k, v of the first head, then of the second); the operators want all queries, all
 /// keys, all values.
 fn load_qkv(attention: &Loader, channels: usize, heads: usize) -> Result<Linear> {
-    let weight = attention.raw("qkv.weight", &[3 * channels, channels])?;
+    let weight = attention.weight("qkv.weight", &[3 * channels, channels])?;
     let bias = attention.raw("qkv.bias", &[3 * channels])?;
     let head_channels = channels / heads;
-    let reorder = |tensor: &Tensor, row: usize| {
-        let values = tensor.to_f32_vec()?;
-        let mut ordered = Vec::with_capacity(values.len());
-        for part in 0..3 {
-            for head in 0..heads {
-                let first = (head * 3 + part) * head_channels * row;
-                ordered.extend_from_slice(&values[first..first + head_channels * row]);
-            }
-        }
-        Ok(ordered)
-    };
-    let ordered_weight = attention.derived(&[3 * channels, channels], || reorder(&weight, channels))?;
-    let ordered_bias = attention.derived(&[3 * channels], || reorder(&bias, 1))?;
+    let order: Vec<usize> = (0..3)
+        .flat_map(|part| (0..heads).map(move |head| (head * 3 + part) * head_channels))
+        .flat_map(|first| first..first + head_channels)
+        .collect();
+    let ordered_weight = weight.gather_rows(&order)?;
+    let ordered_bias =
+        attention.derived(&[3 * channels], || Ok(bias.gather_rows(&order)?.to_f32_vec()?))?;
     Ok(attention.device.load_linear(&ordered_weight, Some(&ordered_bias))?)
 }
 

@@ -119,7 +119,7 @@ impl Block {
             let table = |name| attention.tensor(name, &[2 * side - 1, channels / heads]);
             Ok::<_, Error>([table("rel_pos_h")?, table("rel_pos_w")?])
         });
-        let weight = attention.raw("qkv.weight", &[3 * channels, channels])?;
+        let weight = attention.weight("qkv.weight", &[3 * channels, channels])?;
         let bias = config.qkv_bias.then(|| attention.raw("qkv.bias", &[3 * channels])).transpose()?;
         let padding = config.window.map(|_| {
             Ok::<_, Error>(match &bias {

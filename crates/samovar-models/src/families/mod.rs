@@ -38,12 +38,14 @@ impl Parts {
         decoder: &MaskDecoderConfig,
         encoder: impl FnOnce(&Loader, &Tensor) -> Result<Box<dyn ImageEncoder>>,
     ) -> Result<Self> {
-        let prompt_encoder = PromptEncoder::load(loader, prompt)?;
+        // The decoder runs in milliseconds, and its logits are the result.
+        let exact = loader.exact();
+        let prompt_encoder = PromptEncoder::load(&exact, prompt)?;
         let positions = prompt_encoder.image_positions(&loader.device.stage("load"))?;
         Ok(Self {
             preprocessing,
             encoder: encoder(&loader.at("vision_encoder"), &positions)?,
-            mask_decoder: MaskDecoder::load(&loader.at("mask_decoder"), decoder, &positions)?,
+            mask_decoder: MaskDecoder::load(&exact.at("mask_decoder"), decoder, &positions)?,
             prompt_encoder,
         })
     }

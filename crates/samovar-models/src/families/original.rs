@@ -102,6 +102,14 @@ impl<'a> Named<'a> {
         }
     }
 
+    /// What the file itself calls a tensor of the blocks.
+    pub(crate) fn name_in_file(&self, name: String) -> String {
+        match self {
+            Named::Already(_) => name,
+            Named::Original(renamed) => renamed.source_name(&name).to_owned(),
+        }
+    }
+
     /// Epsilon of the norms in the two-way transformer. The two upstreams disagree: the original code has PyTorch's
     /// default, transformers its configuration's.
     fn two_way_epsilon(&self) -> f32 {
