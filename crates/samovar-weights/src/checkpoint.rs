@@ -179,6 +179,10 @@ impl WeightSource for Checkpoint {
         self.contents.metadata.get(key).cloned()
     }
 
+    fn all_metadata(&self) -> BTreeMap<String, String> {
+        self.contents.metadata.clone()
+    }
+
     fn origin(&self) -> String {
         self.origin.clone()
     }

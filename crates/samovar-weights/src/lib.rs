@@ -6,6 +6,8 @@
 //! sam_vit_b.pth ─────┘   (mapped, checked, never run)    └─ ShapeSource (the dry run: any name, no values)
 //! ```
 //!
+//! [`quantise`] goes the other way: it writes a file of weights that are rounded already.
+//!
 //! Files come from anywhere, so everything in them is checked before it is used: a reader of this crate returns a
 //! [`Checkpoint`] or an [`Error`] that says which file, which tensor and what to do; it does not panic, does not run
 //! code from the file and does not allocate more than the file's own size calls for.
@@ -23,6 +25,7 @@
 mod checkpoint;
 mod error;
 mod looks_like;
+mod quantise;
 mod rename;
 mod safetensors_file;
 mod source;
@@ -32,6 +35,7 @@ mod writer;
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
 pub use looks_like::looks_like;
+pub use quantise::{QuantiseReport, quantise, stored_precision};
 pub use rename::{NameMap, Renamed, Rule};
 pub use source::{ShapeSource, WeightSource};
 pub use writer::{WriteTensor, write_safetensors};

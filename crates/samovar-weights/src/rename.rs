@@ -126,6 +126,10 @@ impl WeightSource for Renamed<'_> {
         self.source.metadata(key)
     }
 
+    fn all_metadata(&self) -> BTreeMap<String, String> {
+        self.source.all_metadata()
+    }
+
     fn origin(&self) -> String {
         self.source.origin()
     }

@@ -1,5 +1,7 @@
 //! Where a model takes its weights from: the one trait its loading code sees.
 
+use std::collections::BTreeMap;
+
 use samovar_tensor::{DType, Shape, Tensor};
 
 use crate::{Error, Result};
@@ -21,6 +23,11 @@ pub trait WeightSource {
     /// The value of a key of the file's own metadata (safetensors has such).
     fn metadata(&self, _key: &str) -> Option<String> {
         None
+    }
+
+    /// All of the file's own metadata.
+    fn all_metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
     }
 
     /// What to call this source in messages: the file.

@@ -1,4 +1,4 @@
-//! Writing tensors: safetensors, f32, whole or not at all.
+//! Writing tensors: safetensors, whole or not at all.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -46,18 +46,30 @@ pub fn write_safetensors(
             return Err(Error::malformed(&origin, format!("two tensors `{}`", tensor.name)));
         }
     }
+    let views = tensors.iter().map(|tensor| (tensor.name.clone(), Values(tensor))).collect();
+    write_views(path, views, metadata, || Ok(()))
+}
+
+/// Writes views one after the other; `check` may still refuse the file when all of them have been read.
+pub(crate) fn write_views<V: View>(
+    path: &Path,
+    views: Vec<(String, V)>,
+    metadata: &BTreeMap<String, String>,
+    check: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let origin = path.display().to_string();
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let file_name = file_name.ok_or_else(|| Error::malformed(&origin, "not the name of a file"))?;
     // The process id keeps two writers of the same file apart.
     let partial = path.with_file_name(format!(".{file_name}.{}.partial", std::process::id()));
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
     let metadata = (!metadata.is_empty()).then_some(metadata);
-    let views = tensors.iter().map(|tensor| (tensor.name.as_str(), Values(tensor)));
     let written = serialize_to_file(views, metadata, &partial)
         .map_err(|error| match error {
             safetensors::SafeTensorError::IoError(error) => Error::io(&origin, error),
             other => Error::malformed(&origin, other.to_string()),
         })
+        .and_then(|()| check())
         .and_then(|()| fs::rename(&partial, path).map_err(|error| Error::io(&origin, error)));
     if written.is_err() {
         // Nothing is left behind; that the partial file may never have existed is no second error.
