@@ -34,10 +34,14 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
 /// The whole chain of an error on one line. Causes that a message already quotes are left out.
 pub fn describe(error: &anyhow::Error) -> String {
     let mut line = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        if !line.contains(&cause) {
-            line = format!("{line}: {cause}");
+    for (index, cause) in error.chain().enumerate() {
+        let words = cause.to_string();
+        if index > 0 && !line.contains(&words) {
+            line = format!("{line}: {words}");
+        }
+        // samovar's own errors say everything; what is below them was quoted or is noise.
+        if cause.is::<samovar::Error>() || cause.is::<samovar::media::MediaError>() {
+            break;
         }
     }
     line

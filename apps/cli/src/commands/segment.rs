@@ -88,11 +88,13 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let prompts = args.prompt.read()?;
     let inputs = inputs::list(&args.images, args.recursive)?;
-    let format = Format::choose(args.format, args.out.as_deref(), inputs.is_single)?;
-    if inputs.is_single {
-        one(args, &prompts, &inputs.images[0], format)
-    } else {
-        many(args, &prompts, &inputs.images, format)
+    let into_folder =
+        |out: &PathBuf| out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator);
+    let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
+    let format = Format::choose(args.format, args.out.as_deref(), is_single)?;
+    match &inputs.images[..] {
+        [input] if is_single => one(args, &prompts, input, format),
+        images => many(args, &prompts, images, format),
     }
 }
 

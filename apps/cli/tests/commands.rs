@@ -1,0 +1,127 @@
+//! The commands around `segment`: forward, plan, bench, profile, models.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::Bench;
+use serde_json::Value;
+
+fn golden(name: &str) -> String {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens").join(name);
+    path.display().to_string()
+}
+
+fn document(bench: &Bench, arguments: &[&str]) -> Value {
+    serde_json::from_str(&bench.done(arguments).stdout).expect("one JSON document and nothing else")
+}
+
+/// The requirements on nano are stated in what `plan` prints.
+#[test]
+fn plan_knows_before_any_work() {
+    let bench = Bench::new();
+    let nano = document(&bench, &["plan", "--json"]);
+    assert!(nano["encode"]["gflop"].as_f64().unwrap() <= 15.0);
+    assert!(nano["decode"]["gflop"].as_f64().unwrap() <= 0.6);
+    // No weights are needed for models of the catalogue.
+    let base = document(&bench, &["plan", "--model", "facebook/sam-vit-base", "--json"]);
+    assert!((900.0..1000.0).contains(&base["encode"]["gflop"].as_f64().unwrap()), "{base}");
+    assert!(base["weight_bytes"].as_f64().unwrap() > 370e6);
+    assert_eq!(base["fits"], true);
+    let tight = document(&bench, &["plan", "--model", "facebook/sam-vit-huge", "--memory", "1GB", "--json"]);
+    assert_eq!(tight["fits"], false);
+    assert!(bench.done(&["plan"]).stdout.contains("GFLOP"));
+}
+
+/// A memory budget of the plan's own peak is enough: the plan does not promise too little.
+#[test]
+fn plan_is_kept() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 200, 120, &[(90.0, 70.0, 30.0)]);
+    let plan = document(&bench, &["plan", "--json"]);
+    let peak = plan["peak_bytes"].as_u64().unwrap().to_string();
+    bench.done(&["segment", "photo.png", "--point", "90,70", "--memory", &peak, "--out", "x.png"]);
+}
+
+#[test]
+fn bench_and_profile_measure() {
+    let bench = Bench::new();
+    for what in ["encode", "decode"] {
+        let times = document(&bench, &["bench", what, "--repeat", "2", "--threads", "1", "--json"]);
+        for key in ["median_s", "min_s", "max_s", "load_s", "peak_rss_bytes"] {
+            assert!(times[key].as_f64().unwrap() > 0.0, "{key}: {times}");
+        }
+        assert_eq!((times["dtype"].as_str(), times["threads"].as_u64()), (Some("f32"), Some(1)));
+    }
+    let profile = document(&bench, &["profile", "--repeat", "1", "--json"]);
+    assert!(profile["peak_gflop_per_s"].as_f64().unwrap() > 0.1);
+    assert!(profile["operators"].as_array().unwrap().iter().any(|row| row["operator"] == "linear"));
+    assert!(bench.done(&["profile", "--repeat", "1"]).stdout.contains("encoder"));
+}
+
+#[test]
+fn forward_takes_tensors() {
+    let bench = Bench::new();
+    let out = bench.path("out.safetensors");
+    let inputs = golden("sam1/forward_in.safetensors");
+    for model in ["sam1", "sam1/model.safetensors"] {
+        bench.done(&[
+            "forward",
+            "--model",
+            &golden(model),
+            "--inputs",
+            &inputs,
+            "--outputs",
+            out.to_str().unwrap(),
+        ]);
+        assert!(std::fs::metadata(&out).unwrap().len() > 1000);
+        std::fs::remove_file(&out).unwrap();
+    }
+    bench.refused(2, "pixel_values", &["forward", "--inputs", &inputs, "--outputs", "x.safetensors"]);
+    bench.refused(1, "No such file", &["forward", "--inputs", "none.safetensors", "--outputs", "x.safetensors"]);
+}
+
+#[test]
+fn wrong_and_hostile_checkpoints() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 60, 40, &[(30.0, 20.0, 9.0)]);
+    let whole = std::fs::read(golden("sam1/original.pth")).unwrap();
+    std::fs::write(bench.path("short.pth"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(bench.path("noise.safetensors"), b"\xff\xff\xff\xff\xff\xff\xff\x7f{}").unwrap();
+    let overlapping = br#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#;
+    let mut bytes = (overlapping.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(overlapping);
+    bytes.extend_from_slice(&[0; 12]);
+    std::fs::write(bench.path("overlapping.safetensors"), bytes).unwrap();
+    std::fs::write(bench.path("empty.pth"), b"").unwrap();
+    for model in ["short.pth", "noise.safetensors", "overlapping.safetensors", "empty.pth", "photo.png"] {
+        bench.refused(
+            1,
+            model,
+            &["segment", "photo.png", "--point", "9,9", "--model", model, "--out", "x.png"],
+        );
+    }
+}
+
+#[test]
+fn models_are_listed() {
+    let bench = Bench::new();
+    let listed = bench.done(&["models"]).stdout;
+    assert!(listed.contains("nano") && listed.contains("facebook/sam-vit-huge"));
+    let models = document(&bench, &["models", "list", "--json"]);
+    assert_eq!(models["models"][0]["state"], "embedded");
+    bench.done(&["models", "pull", "nano"]);
+    bench.refused(2, "mobile_sam.pt", &["models", "pull", "mobile_sam"]);
+    bench.refused(2, "owner/name", &["models", "pull", "whatever"]);
+}
+
+#[test]
+fn help_has_examples() {
+    let bench = Bench::new();
+    for command in ["segment", "forward", "plan", "bench", "profile", "models"] {
+        let help = bench.done(&[command, "--help"]).stdout;
+        assert!(help.contains("Example"), "{command}: {help}");
+    }
+    assert_eq!(bench.run(&[]).code, 2);
+    assert!(bench.done(&["--version"]).stdout.starts_with("samovar "));
+}

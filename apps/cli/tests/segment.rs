@@ -1,0 +1,206 @@
+//! `samovar segment` as a user has it: the real binary, real files.
+
+mod common;
+
+use common::{Bench, iou};
+use serde_json::Value;
+
+const DISC: (f64, f64, f64) = (90.0, 70.0, 30.0);
+const OTHER: (f64, f64, f64) = (250.0, 110.0, 40.0);
+
+#[test]
+fn one_command_writes_a_cut_out() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 200, 120, &[DISC]);
+    let run = bench.done(&["segment", "photo.png", "--point", "90,70", "--out", "cutout.png"]);
+    assert!(run.stdout.is_empty() && run.stderr.contains("cutout.png"), "{run:?}");
+    let cut = bench.rgba("cutout.png");
+    assert_eq!(cut.dimensions(), (200, 120));
+    assert!(iou(&cut, &[DISC], |pixel| pixel[3] > 127) > 0.95);
+    assert_eq!(cut.get_pixel(90, 70).0, [210, 40, 30, 255]);
+    assert_eq!(cut.get_pixel(199, 119).0, [0; 4], "nothing of the background stays in the file");
+    bench.done(&["segment", "photo.png", "--point", "90,70"]);
+    assert!(bench.path("photo.cutout.png").is_file(), "without --out the name says what it is");
+}
+
+#[test]
+fn every_format_holds_the_same_mask() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 200, 120, &[DISC]);
+    let box_of_disc = ["segment", "photo.png", "--box", "60,40,120,100"];
+    let with = |more: &[&'static str]| [&box_of_disc[..], more].concat();
+    bench.done(&with(&["--format", "png", "--out", "mask.png"]));
+    let mask = bench.rgba("mask.png");
+    assert!(mask.pixels().all(|pixel| pixel[0] == 0 || pixel[0] == 255), "a binary mask");
+    assert!(iou(&mask, &[DISC], |pixel| pixel[0] > 127) > 0.95);
+    let area = mask.pixels().filter(|pixel| pixel[0] > 0).count() as f64;
+
+    bench.done(&with(&["--format", "overlay", "--out", "overlay.png"]));
+    assert_eq!(bench.rgba("overlay.png").dimensions(), (200, 120));
+
+    bench.done(&with(&["--format", "rle", "--out", "rle.json"]));
+    let rle = bench.json("rle.json");
+    assert_eq!(rle["size"], serde_json::json!([120, 200]), "height first, as COCO has it");
+
+    bench.done(&with(&["--out", "coco.json"]));
+    let coco = bench.json("coco.json");
+    let annotation = &coco["annotations"][0];
+    assert_eq!(annotation["area"].as_f64().unwrap(), area);
+    assert_eq!(annotation["segmentation"], rle);
+    assert_eq!(coco["images"][0]["file_name"], "photo.png");
+
+    bench.done(&with(&["--format", "polygon", "--tolerance", "0", "--out", "outline.json"]));
+    let outline = bench.json("outline.json");
+    let ring: Vec<[f64; 2]> = serde_json::from_value(outline["polygons"][0]["outer"].clone()).unwrap();
+    let twice: f64 = (0..ring.len())
+        .map(|i| (ring[i], ring[(i + 1) % ring.len()]))
+        .map(|(a, b)| a[0] * b[1] - b[0] * a[1])
+        .sum();
+    assert_eq!(twice.abs() / 2.0, area, "the exact outline encloses the mask's pixels");
+    let run = bench.done(&with(&["--json"]));
+    let document: Value = serde_json::from_str(&run.stdout).expect("one JSON document and nothing else");
+    assert_eq!(document["masks"][0]["segmentation"], rle);
+    assert_eq!(document["masks"][0]["area"].as_f64().unwrap(), area);
+    assert!(document["masks"][0]["iou_score"].as_f64().unwrap() > 0.5);
+}
+
+#[test]
+fn several_boxes_are_several_objects() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 320, 200, &[DISC, OTHER]);
+    let boxes = ["--box", "60,40,120,100", "--box", "210,70,290,150", "--point", "250,110"];
+    let with = |more: &[&'static str]| [&["segment", "photo.png"][..], &boxes[..], more].concat();
+    bench.done(&with(&["--format", "png", "--out", "both.png"]));
+    assert!(iou(&bench.rgba("both.png"), &[DISC, OTHER], |pixel| pixel[0] > 127) > 0.94);
+    bench.done(&with(&["--format", "png", "--out", "each.png", "--separate"]));
+    assert!(iou(&bench.rgba("each-1.png"), &[DISC], |pixel| pixel[0] > 127) > 0.94);
+    assert!(iou(&bench.rgba("each-2.png"), &[OTHER], |pixel| pixel[0] > 127) > 0.94);
+    assert!(!bench.path("each.png").exists());
+    bench.done(&with(&["--out", "coco.json"]));
+    assert_eq!(bench.json("coco.json")["annotations"].as_array().unwrap().len(), 2);
+    bench.refused(2, "none of the boxes", &[&with(&[])[..], &["--point", "5,5"]].concat());
+}
+
+#[test]
+fn masks_are_refined_and_ambiguity_is_shown() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 320, 200, &[DISC, OTHER]);
+    bench.done(&["segment", "photo.png", "--box", "60,40,120,100", "--format", "png", "--out", "rough.png"]);
+    bench.done(&["segment", "photo.png", "--mask", "rough.png", "--point", "90,70", "--out", "refined.png"]);
+    assert!(iou(&bench.rgba("refined.png"), &[DISC], |pixel| pixel[3] > 127) > 0.9);
+    let run =
+        bench.done(&["segment", "photo.png", "--point", "90,70", "--multimask", "--json", "--out", "m.png"]);
+    let document: Value = serde_json::from_str(&run.stdout).unwrap();
+    let scores: Vec<f64> = document["masks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mask| mask["iou_score"].as_f64().unwrap())
+        .collect();
+    assert_eq!(scores.len(), 3);
+    assert!(scores.windows(2).all(|pair| pair[0] >= pair[1]), "the likeliest first: {scores:?}");
+    assert_eq!(document["files"].as_array().unwrap().len(), 3);
+    assert!(bench.path("m-3.png").is_file());
+    bench.refused(
+        2,
+        "same size",
+        &["segment", "photo.png", "--mask", "photo2.png", "--out", "x.png"].map(|arg| {
+            if arg == "photo2.png" {
+                bench.picture("photo2.png", 10, 10, &[(5.0, 5.0, 9.0)]);
+            }
+            arg
+        }),
+    );
+}
+
+#[test]
+fn folders_go_on_where_they_stopped() {
+    let bench = Bench::new();
+    for name in ["in/a.png", "in/b.png", "in/deep/c.png"] {
+        bench.picture(name, 160, 120, &[(80.0, 60.0, 30.0)]);
+    }
+    std::fs::write(bench.path("in/broken.jpg"), b"\xff\xd8\xff\xe0 not a picture").unwrap();
+    std::fs::write(bench.path("in/notes.txt"), b"not an image").unwrap();
+    let command = ["segment", "in", "--point", "80,60", "--format", "png", "--out", "out"];
+    let run = bench.run(&command);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("broken.jpg") && run.stderr.contains("1 of 3 images failed"), "{run:?}");
+    assert!(bench.path("out/a.png").is_file() && bench.path("out/b.png").is_file());
+    std::fs::remove_file(bench.path("in/broken.jpg")).unwrap();
+
+    let first = std::fs::metadata(bench.path("out/a.png")).unwrap().modified().unwrap();
+    std::fs::remove_file(bench.path("out/b.png")).unwrap();
+    bench.done(&[&command[..], &["--recursive"]].concat());
+    assert!(bench.path("out/b.png").is_file() && bench.path("out/deep/c.png").is_file());
+    let second = std::fs::metadata(bench.path("out/a.png")).unwrap().modified().unwrap();
+    assert_eq!(first, second, "what was done is not done again");
+
+    let other = ["segment", "in", "--point", "81,60", "--format", "png", "--out", "out"];
+    bench.refused(2, "other parameters", &other);
+    bench.done(&[&other[..], &["--overwrite"]].concat());
+    bench.refused(2, "--out DIR", &["segment", "in", "--point", "80,60"]);
+}
+
+#[test]
+fn prompts_come_from_a_file() {
+    let bench = Bench::new();
+    bench.picture("in/a.png", 160, 120, &[(80.0, 60.0, 30.0)]);
+    bench.picture("in/b.png", 200, 120, &[DISC]);
+    std::fs::write(
+        bench.path("prompts.json"),
+        r#"{"prompts": [{"image": "a.png", "points": [[80, 60, 1], [5, 5, 0]]}, {"image": "b.png", "box": [60, 40, 120, 100]}]}"#,
+    )
+    .unwrap();
+    bench.done(&["segment", "in", "--prompts", "prompts.json", "--format", "png", "--out", "out"]);
+    assert!(iou(&bench.rgba("out/b.png"), &[DISC], |pixel| pixel[0] > 127) > 0.95);
+    for (text, words) in [
+        ("{", "expected"),
+        (r#"{"prompts": []}"#, "no prompts"),
+        (r#"{"prompts": [{"point": [1, 2]}]}"#, "unknown field"),
+        (r#"{"prompts": [{"image": "z.png", "points": [[1, 2, 1]]}]}"#, "no prompt is for"),
+    ] {
+        std::fs::write(bench.path("bad.json"), text).unwrap();
+        bench.refused(2, words, &["segment", "in/a.png", "--prompts", "bad.json", "--out", "x.png"]);
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_apart_from_failure() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 200, 120, &[DISC]);
+    let photo = ["segment", "photo.png"];
+    let with = |more: &[&'static str]| [&photo[..], more].concat();
+    bench.refused(2, "nothing to look for", &photo);
+    bench.refused(2, "outside the image of 200x120", &with(&["--point", "200.5,3"]));
+    bench.refused(2, "outside", &with(&["--point", "-1,3"]));
+    bench.refused(2, "no area", &with(&["--box", "300,3,400,5"]));
+    bench.refused(2, "expected numbers", &with(&["--point", "a,b"]));
+    bench.refused(2, "1 (the object) or 0", &with(&["--point", "1,2,7"]));
+    bench.refused(2, "SAM 3", &with(&["--text", "a disc"]));
+    bench.refused(2, "no model is called", &with(&["--point", "1,2", "--model", "sam9"]));
+    bench.refused(2, "models pull", &with(&["--point", "1,2", "--model", "facebook/sam-vit-base"]));
+    bench.refused(2, ".png or .json", &with(&["--point", "1,2", "--out", "cut"]));
+    bench.refused(2, "written as .png", &with(&["--point", "1,2", "--format", "png", "--out", "cut.jpg"]));
+    bench.refused(1, "no folder", &with(&["--point", "1,2", "--out", "no/such/cut.png"]));
+    bench.refused(1, "no such file", &["segment", "nothing.jpg", "--point", "1,2"]);
+    bench.refused(1, "memory budget", &with(&["--point", "1,2", "--memory", "5MB"]));
+    bench.refused(2, "--memory", &with(&["--point", "1,2", "--memory", "much"]));
+    bench.refused(2, "unexpected argument", &with(&["--pint", "1,2"]));
+}
+
+/// Odd pictures: one pixel, greyscale, 16 bits, alpha.
+#[test]
+fn odd_pictures() {
+    let bench = Bench::new();
+    bench.picture("pixel.png", 1, 1, &[]);
+    bench.done(&["segment", "pixel.png", "--point", "0.5,0.5", "--out", "cut.png"]);
+    assert_eq!(bench.rgba("cut.png").dimensions(), (1, 1));
+    let bytes = bench.path("grey.png");
+    image::ImageBuffer::from_fn(50, 40, |x, y| image::LumaA([(x * 1000) as u16, (y * 900) as u16]))
+        .save(&bytes)
+        .unwrap();
+    bench.done(&["segment", "grey.png", "--box", "3,3,40,30", "--out", "grey-cut.png"]);
+    let whole = std::fs::read(bench.picture("photo.png", 300, 200, &[DISC])).unwrap();
+    std::fs::write(bench.path("cut-short.png"), &whole[..whole.len() / 2]).unwrap();
+    bench.refused(1, "cut-short.png", &["segment", "cut-short.png", "--point", "9,9", "--out", "x.png"]);
+}
