@@ -11,7 +11,9 @@
 //! The decomposed relative position costs two small products per strip, `q R_rowᵀ` and `q R_colᵀ`, done once: with
 //! the tables stored backwards, the terms of a query are a contiguous piece of them.
 
+mod bias;
 mod few_keys;
+pub(crate) mod folded;
 mod tokens;
 
 use std::f32::consts::LOG2_E;
@@ -96,6 +98,8 @@ enum Bias<'a> {
         queries: usize,
         keys: usize,
     },
+    /// A row per key, with all heads side by side.
+    KeyPositions(Columns<'a>),
 }
 
 impl<'a> Head<'a> {
@@ -118,6 +122,9 @@ impl<'a> Head<'a> {
                 AttentionBias::Table(table) => {
                     let [_, queries, keys] = table.shape().fixed("attention")?;
                     Bias::Table { values: table.f32()?, queries, keys }
+                }
+                AttentionBias::KeyPositions(positions) => {
+                    Bias::KeyPositions(columns(&samovar_tensor::Rows::whole(positions))?)
                 }
             },
             padding: match a.layout {
@@ -192,6 +199,10 @@ impl Sizes {
         {
             sizes.queries = sizes.queries.div_ceil(2);
         }
+        // A single long line of keys is worth packing twice.
+        while sizes.queries > 2 * S::ROWS && tasks * tokens.most_queries.div_ceil(sizes.queries) < threads {
+            sizes.queries = sizes.queries.div_ceil(2);
+        }
         if sizes.queries > S::ROWS {
             let blocks = tokens.most_queries.div_ceil(sizes.queries);
             let even = tokens.most_queries.div_ceil(blocks).next_multiple_of(S::ROWS);
@@ -206,7 +217,11 @@ impl Sizes {
             self.keys * head.channels,
             self.keys * head.value_channels.next_multiple_of(width),
             STRIP_ROWS * self.score_stride,
-            (self.tables[0] + self.tables[1]) * head.channels,
+            match head.bias {
+                // A panel of keys with their positions.
+                Bias::KeyPositions(_) => width * self.q_stride,
+                _ => (self.tables[0] + self.tables[1]) * head.channels,
+            },
             STRIP_ROWS * (self.tables[0] + self.tables[1]),
         ]
     }
@@ -320,49 +335,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// What the relative position adds to the scores of each query, for every line and column of the grid.
-    ///
-    /// A strip of queries is multiplied with all entries of both tables. Packed backwards, entry `2 side − 2 − j` is at
-    /// `j`; so what a query of line `y` adds for key line `k` is at `side − 1 − y + k`, and its terms lie side by side.
-    #[inline(always)]
-    fn relative_terms<S: Simd>(&mut self, s: S, rows: &[f32], columns: &[f32]) {
-        let width = panel_columns::<S>();
-        let channels = self.head.channels;
-        let [lines, line_len] = self.sizes.grid;
-        let mut first = 0;
-        for (table, len) in [(rows, self.sizes.tables[0]), (columns, self.sizes.tables[1])] {
-            let entries = table.len() / channels;
-            for start in (0..len).step_by(width) {
-                let packed = &mut self.tables[(first + start) * channels..][..width * channels];
-                let entry = |j| table[(entries - 1 - start - j) * channels..][..channels].as_ptr();
-                // SAFETY: entries have as many channels; the piece has a panel's size.
-                unsafe { pack_panel(s, width.min(entries - start), channels, entry, packed.as_mut_ptr()) };
-            }
-            first += len;
-        }
-        for strip in (0..self.count).step_by(S::ROWS) {
-            let rows = S::ROWS.min(self.count - strip);
-            let q = self.q[strip * self.sizes.q_stride..].as_ptr();
-            for start in (0..first).step_by(width) {
-                let packed = self.tables[start * channels..].as_ptr();
-                let to = self.products[start..].as_mut_ptr();
-                // SAFETY: strips of queries and products lie inside their pieces.
-                unsafe {
-                    let kernel = micro::<S>(rows, 2);
-                    kernel(s, channels, q, self.sizes.q_stride, packed, width, to, first, &Ending::NONE);
-                }
-            }
-            for (r, products) in self.products.chunks_exact(first).take(rows).enumerate() {
-                let position = self.group.queries.position(self.first + strip + r);
-                let terms = &mut self.terms[(strip + r) * (lines + line_len)..][..lines + line_len];
-                let (by_line, by_column) = terms.split_at_mut(lines);
-                by_line.copy_from_slice(&products[lines - 1 - position / line_len..][..lines]);
-                let products = &products[self.sizes.tables[0] + line_len - 1 - position % line_len..];
-                by_column.copy_from_slice(&products[..line_len]);
-            }
-        }
-    }
-
     #[inline(always)]
     fn scale_queries<S: Simd>(&mut self, s: S) {
         let scale = s.splat(self.head.scale);
@@ -387,9 +359,29 @@ impl<'a> Work<'a> {
         };
         for start in (0..count).step_by(width) {
             let to = self.keys[start * head.channels..][..width * head.channels].as_mut_ptr();
+            let columns = width.min(count - start);
             let key = |j| row(head.k, head.channels, first + start + j);
-            // SAFETY: rows of as many channels, into a panel's size.
-            unsafe { pack_panel(s, width.min(count - start), head.channels, key, to) };
+            let Bias::KeyPositions(positions) = head.bias else {
+                // SAFETY: rows of as many channels, into a panel's size.
+                unsafe { pack_panel(s, columns, head.channels, key, to) };
+                continue;
+            };
+            let placed = self.tables.as_mut_ptr();
+            let stride = self.sizes.q_stride;
+            for j in 0..columns {
+                let position = (first + start + j) * positions.stride + self.index * head.channels;
+                let position = positions.values[position..][..head.channels].as_ptr();
+                for c in (0..head.channels).step_by(S::LANES) {
+                    let n = S::LANES.min(head.channels - c);
+                    // SAFETY: `n` numbers are left of both rows, and the piece has a panel of rows.
+                    unsafe {
+                        let sum = s.add(take(s, key(j).add(c), n), take(s, position.add(c), n));
+                        put(s, placed.add(j * stride + c), sum, n);
+                    }
+                }
+            }
+            // SAFETY: as above.
+            unsafe { pack_panel(s, columns, head.channels, |j| placed.add(j * stride), to) };
         }
         let channels = if self.sizes.values_in_place { 0 } else { head.value_channels };
         for channel in (0..channels).step_by(width) {
@@ -483,60 +475,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Adds the bias to a row of scores and returns the largest of them.
-    #[inline(always)]
-    fn add_bias<S: Simd>(&mut self, s: S, r: usize, query: usize, first_key: usize, count: usize) -> f32 {
-        let whole = count.next_multiple_of(S::LANES);
-        let scores = &mut self.scores[r * self.sizes.score_stride..][..whole];
-        match self.head.bias {
-            Bias::None => {}
-            Bias::Table { values, queries, keys } => {
-                let position = self.group.queries.position(self.first + query);
-                let row = &values[(self.index * queries + position) * keys + first_key..][..count];
-                add_row(s, &mut scores[..count], 0.0, row, LOG2_E);
-            }
-            Bias::Relative { grid: [height, width], .. }
-                if width.is_multiple_of(S::LANES)
-                    && first_key.is_multiple_of(width)
-                    && count.is_multiple_of(width) =>
-            {
-                // Whole lines in whole vectors: the common case of global attention, in one pass.
-                let terms = &self.terms[query * (height + width)..][..height + width];
-                let (by_line, by_column) = terms.split_at(height);
-                let mut largest = s.splat(f32::NEG_INFINITY);
-                for (line, scores) in scores.chunks_exact_mut(width).enumerate() {
-                    let number = s.splat(by_line[first_key / width + line]);
-                    for i in (0..width).step_by(S::LANES) {
-                        // SAFETY: whole vectors of the line and of the terms.
-                        unsafe {
-                            let sum = s.add(s.load(scores.as_ptr().add(i)), number);
-                            let sum = s.add(sum, s.load(by_column.as_ptr().add(i)));
-                            s.store(scores.as_mut_ptr().add(i), sum);
-                            largest = s.max(largest, sum);
-                        }
-                    }
-                }
-                return s.largest(largest);
-            }
-            Bias::Relative { grid: [height, width], .. } => {
-                let terms = &self.terms[query * (height + width)..][..height + width];
-                let (by_line, by_column) = terms.split_at(height);
-                let (mut key, mut line, mut column) = (0, first_key / width, first_key % width);
-                while key < count {
-                    let len = (width - column).min(count - key);
-                    add_row(s, &mut scores[key..][..len], by_line[line], &by_column[column..][..len], 1.0);
-                    (key, line, column) = (key + len, line + 1, 0);
-                }
-            }
-        }
-        let mut largest = s.splat(f32::NEG_INFINITY);
-        for i in (0..whole).step_by(S::LANES) {
-            // SAFETY: whole vectors of the row.
-            largest = s.max(largest, unsafe { s.load(scores.as_ptr().add(i)) });
-        }
-        s.largest(largest)
-    }
-
     /// `out += weights · values` for a strip of queries.
     #[inline(always)]
     fn accumulate<S: Simd>(&mut self, s: S, strip: usize, rows: usize, first_key: usize, count: usize) {
@@ -580,21 +518,6 @@ impl<'a> Work<'a> {
                     put(s, out.at(row, self.index * channels + c), value, n);
                 }
             }
-        }
-    }
-}
-
-/// `to += number + row · factor`
-#[inline(always)]
-fn add_row<S: Simd>(s: S, to: &mut [f32], number: f32, row: &[f32], factor: f32) {
-    let (number, factor, row) = (s.splat(number), s.splat(factor), &row[..to.len()]);
-    for i in (0..to.len()).step_by(S::LANES) {
-        let n = S::LANES.min(to.len() - i);
-        // SAFETY: `n` numbers are left of both.
-        unsafe {
-            let sum = s.add(take(s, to.as_ptr().add(i), n), number);
-            let sum = s.fma(take(s, row.as_ptr().add(i), n), factor, sum);
-            put(s, to.as_mut_ptr().add(i), sum, n);
         }
     }
 }

@@ -17,6 +17,7 @@ mod gemm;
 mod layout;
 mod level;
 mod linear;
+mod mask_head;
 mod math;
 mod norm;
 mod peak;
@@ -31,8 +32,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use samovar_tensor::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Kernels, LayerNorm, Linear, Packed,
-    Pool, ResizeMode, Result, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Kernels, LayerNorm,
+    Linear, MaskHead, Packed, Pool, ResizeMode, Result, Tensor,
 };
 
 pub use level::{CpuError, Int8Level, SimdLevel};
@@ -198,6 +199,18 @@ impl Kernels for CpuKernels {
 
     fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()> {
         with_simd!(self.level, s => attention::attention(&self.threads, s, attention, out))
+    }
+
+    fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => attention::folded::folded_attention(&self.threads, s, attention, out))
+    }
+
+    fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed> {
+        with_simd!(self.level, s => mask_head::pack(s, pool, first, second))
+    }
+
+    fn mask_logits(&self, x: &Tensor, head: &MaskHead, vectors: &Tensor, out: &mut Tensor) -> Result<()> {
+        with_simd!(self.level, s => mask_head::mask_logits(&self.threads, s, x, head, vectors, out))
     }
 
     fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()> {

@@ -33,8 +33,9 @@ pub(crate) fn layer_norm<S: Simd>(
                 for row in rows {
                     let x = &values[row * channels..][..channels];
                     // SAFETY: tasks have disjoint rows.
-                    let y = unsafe { std::slice::from_raw_parts_mut(out.at(row, 0), channels) };
-                    normalise(s, x, gamma, beta, norm.epsilon, activation, y);
+                    unsafe {
+                        normalise(s, x.as_ptr(), gamma, beta, norm.epsilon, activation, out.at(row, 0))
+                    };
                 }
             },
         );
@@ -44,40 +45,46 @@ pub(crate) fn layer_norm<S: Simd>(
 
 /// One row. The variance is taken about the mean, in a second pass: the row is in L1 by then, and the short formula
 /// loses everything when the mean is large.
+///
+/// # Safety
+/// As many numbers as there are in `gamma` must be readable at `x` and writable at `y`, which may be the same.
 #[inline(always)]
-fn normalise<S: Simd>(
+pub(crate) unsafe fn normalise<S: Simd>(
     s: S,
-    x: &[f32],
+    x: *const f32,
     gamma: &[f32],
     beta: &[f32],
     epsilon: f32,
     activation: Activation,
-    y: &mut [f32],
+    y: *mut f32,
 ) {
-    let channels = x.len();
-    let (gamma, beta, y) = (&gamma[..channels], &beta[..channels], &mut y[..channels]);
+    let channels = gamma.len();
+    let beta = &beta[..channels];
     let whole = channels / S::LANES * S::LANES;
+    let rest = channels - whole;
     let mut sum = s.splat(0.0);
     for c in (0..whole).step_by(S::LANES) {
         // SAFETY (this block and the others): `whole` and the rest stay below `channels`.
-        sum = s.add(sum, unsafe { s.load(x.as_ptr().add(c)) });
+        sum = s.add(sum, unsafe { s.load(x.add(c)) });
     }
-    let mean = (s.sum(sum) + x[whole..].iter().sum::<f32>()) / channels as f32;
+    // SAFETY: as above.
+    let ends = || (whole..whole + rest).map(|c| unsafe { *x.add(c) });
+    let mean = (s.sum(sum) + ends().sum::<f32>()) / channels as f32;
     let means = s.splat(mean);
     let mut squares = s.splat(0.0);
     for c in (0..whole).step_by(S::LANES) {
-        let distance = s.sub(unsafe { s.load(x.as_ptr().add(c)) }, means);
+        let distance = s.sub(unsafe { s.load(x.add(c)) }, means);
         squares = s.fma(distance, distance, squares);
     }
-    let variance = s.sum(squares) + x[whole..].iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
+    let variance = s.sum(squares) + ends().map(|x| (x - mean) * (x - mean)).sum::<f32>();
     let scale = s.splat(1.0 / (variance / channels as f32 + epsilon).sqrt());
     for c in (0..channels).step_by(S::LANES) {
         let n = S::LANES.min(channels - c);
         unsafe {
-            let distance = s.sub(take(s, x.as_ptr().add(c), n), means);
+            let distance = s.sub(take(s, x.add(c), n), means);
             let (gamma, beta) = (take(s, gamma.as_ptr().add(c), n), take(s, beta.as_ptr().add(c), n));
             let value = activate(s, activation, s.fma(s.mul(distance, scale), gamma, beta));
-            put(s, y.as_mut_ptr().add(c), value, n);
+            put(s, y.add(c), value, n);
         }
     }
 }

@@ -42,8 +42,8 @@
 //!         Ok::<(), samovar_models::Error>(())
 //!     },
 //! )?;
-//! assert_eq!(plan.weight_bytes / 1_000_000, 391);
-//! assert_eq!(plan.cost().operations / 1_000_000_000, 946);
+//! assert_eq!(plan.weight_bytes / 1_000_000, 400);
+//! assert_eq!(plan.cost().operations / 1_000_000_000, 944);
 //! # Ok::<(), samovar_models::Error>(())
 //! ```
 //!

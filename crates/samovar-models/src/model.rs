@@ -197,6 +197,23 @@ impl Model {
         self.parts.mask_decoder.draw(&device.stage("decoder"), features, scored)
     }
 
+    /// Some masks, as (prompt, mask), of prompts that were scored on the same image: `[masks, side, side]`.
+    ///
+    /// Masks of one prompt cost little more than one of them, when they follow each other.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for none or one that does not exist; as [`Model::decode`].
+    pub fn draw_chosen(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        scored: &ScoredPrompts,
+        chosen: &[(usize, usize)],
+    ) -> Result<Tensor> {
+        self.check_features(features)?;
+        self.parts.mask_decoder.draw_chosen(&device.stage("decoder"), features, scored, chosen)
+    }
+
     fn decode_masks(
         &self,
         device: &Device,

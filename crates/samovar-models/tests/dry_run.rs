@@ -69,11 +69,20 @@ fn padding_skipped(windowed_blocks: f64, channels: f64, window: f64) -> f64 {
     2e-9 * windowed_blocks * padded_tokens * (projections + scores)
 }
 
+/// Upstream projects all image tokens ten times between 256 and 128 channels. For 7 tokens of 8 heads their projections
+/// are folded into the tokens instead, in GFLOP.
+fn projections_saved() -> f64 {
+    let (image_tokens, tokens) = (4096.0, 7.0);
+    let projected = image_tokens * 10.0 * (256.0 * 128.0 + tokens * 128.0);
+    let folded = image_tokens * 10.0 * 8.0 * tokens * 256.0 + tokens * 10.0 * 256.0 * (2048.0 - 128.0);
+    2e-9 * (projected - folded)
+}
+
 #[test]
 fn sam_vit_base() {
     let (encode, decode) = report("facebook/sam-vit-base");
     assert_near(encode, 972.0 - padding_skipped(8.0, 768.0, 14.0), 0.01);
-    assert_near(decode, 3.62, 0.01);
+    assert_near(decode, 3.62 - projections_saved(), 0.03);
 }
 
 #[test]
@@ -90,13 +99,13 @@ fn mobile_sam() {
     // The stage at 128 x 128 pads by one column and row of windows in 19; it is small enough to leave out.
     let skipped = padding_skipped(6.0, 160.0, 14.0) + padding_skipped(2.0, 320.0, 7.0);
     assert_near(encode, 77.6 - skipped, 0.01);
-    assert_near(decode, 3.62, 0.01);
+    assert_near(decode, 3.62 - projections_saved(), 0.03);
 }
 
 #[test]
 fn nano() {
     let (encode, decode) = report("nano");
     assert_near(encode, 4.01, 0.01);
-    // The trainer counts ten clicks and a box, and all four masks.
-    assert_near(decode, 0.31, 0.05);
+    // The trainer counts 0.31: ten clicks and a box, all four masks, and all projections of image tokens.
+    assert_near(decode, 0.24, 0.05);
 }

@@ -1,5 +1,7 @@
 //! The one door: every operator call checks shapes, takes its output from the pool, runs, and is reported.
 
+mod decoder;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -566,6 +568,11 @@ fn check_attention(a: &Attention) -> Result<(usize, usize)> {
         AttentionBias::Table(table) => {
             if table.dims() != [a.heads, softmax_queries, keys_per_query] {
                 return Err(Error::shape(OP, format!("bias table {}", table.shape())));
+            }
+        }
+        AttentionBias::KeyPositions(positions) => {
+            if positions.dims() != [keys_per_query, a.heads * a.head_channels] {
+                return Err(Error::shape(OP, format!("positions {} of the keys", positions.shape())));
             }
         }
         AttentionBias::RelativePosition { rows, columns, grid: [height, width] } => {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, LayerNorm, Linear, Packed, Pool,
-    ResizeMode, Result, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, LayerNorm, Linear,
+    MaskHead, Packed, Pool, ResizeMode, Result, Tensor,
 };
 
 /// The operators, coarse and fused.
@@ -49,6 +49,15 @@ pub trait Kernels: Send + Sync {
 
     /// Multi-head attention; the result has `heads · value_channels` columns.
     fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()>;
+
+    /// See [`FoldedAttention`].
+    fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()>;
+
+    /// Orders the two matrices of a [`MaskHead`]. Memory comes from `pool`.
+    fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed>;
+
+    /// See [`MaskHead`].
+    fn mask_logits(&self, x: &Tensor, head: &MaskHead, vectors: &Tensor, out: &mut Tensor) -> Result<()>;
 
     /// `out[b] = a[b] c[b]ᵀ` for `a: [batch, m, k]` and `c: [batch or 1, n, k]`.
     fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()>;

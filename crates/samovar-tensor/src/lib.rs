@@ -19,6 +19,7 @@
 //!   work ([`Plan`]).
 
 mod cost;
+mod decoder_ops;
 mod device;
 mod dtype;
 mod error;
@@ -34,6 +35,7 @@ mod tensor;
 mod weight;
 
 pub use cost::Cost;
+pub use decoder_ops::{FoldedAttention, MaskHead};
 pub use device::Device;
 pub use dtype::DType;
 pub use error::{Error, Result};

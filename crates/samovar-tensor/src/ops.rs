@@ -291,6 +291,9 @@ pub enum AttentionBias<'a> {
     },
     /// `[heads, queries, keys]`, the same for every batch entry or window.
     Table(&'a Tensor),
+    /// `[keys, heads · head_channels]`: positions of the keys, added to them: `scale · q · position`. The same for every
+    /// batch entry or window.
+    KeyPositions(&'a Tensor),
 }
 
 /// Multi-head attention: `softmax(scale · q kᵀ + bias) v`, heads side by side in the columns.

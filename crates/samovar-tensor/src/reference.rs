@@ -2,6 +2,7 @@
 
 mod attention;
 mod convolution;
+mod decoder;
 mod elementwise;
 mod layout;
 mod linear;
@@ -10,8 +11,8 @@ mod resize;
 use std::sync::Arc;
 
 use crate::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Kernels, LayerNorm, Linear, Packed,
-    Pool, ResizeMode, Result, RowScale, Shape, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Kernels, LayerNorm,
+    Linear, MaskHead, Packed, Pool, ResizeMode, Result, RowScale, Shape, Tensor,
 };
 
 /// The scalar reference backend.
@@ -60,6 +61,18 @@ impl Kernels for Reference {
 
     fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()> {
         attention::attention(attention, out)
+    }
+
+    fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
+        decoder::folded_attention(attention, out)
+    }
+
+    fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed> {
+        decoder::pack_mask_head(pool, first, second)
+    }
+
+    fn mask_logits(&self, x: &Tensor, head: &MaskHead, vectors: &Tensor, out: &mut Tensor) -> Result<()> {
+        decoder::mask_logits(x, head, vectors, out)
     }
 
     fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()> {

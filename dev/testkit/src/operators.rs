@@ -2,6 +2,7 @@
 
 mod attention;
 mod convolution;
+mod decoder;
 mod elementwise;
 mod linear;
 mod movement;
@@ -42,6 +43,7 @@ impl Suite {
         linear::add(&mut cases);
         convolution::add(&mut cases);
         attention::add(&mut cases);
+        decoder::add(&mut cases);
         elementwise::add(&mut cases);
         movement::add(&mut cases);
         precision::add(&mut cases);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use samovar_tensor::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Kernels, LayerNorm, Linear, Packed,
-    Pool, ResizeMode, Result, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Kernels, LayerNorm,
+    Linear, MaskHead, Packed, Pool, ResizeMode, Result, Tensor,
 };
 
 pub(crate) struct Poisoned(pub(crate) Arc<dyn Kernels>);
@@ -49,6 +49,18 @@ impl Kernels for Poisoned {
 
     fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()> {
         self.0.attention(attention, spoil(out)?)
+    }
+
+    fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
+        self.0.folded_attention(attention, spoil(out)?)
+    }
+
+    fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed> {
+        self.0.pack_mask_head(pool, first, second)
+    }
+
+    fn mask_logits(&self, x: &Tensor, head: &MaskHead, vectors: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.0.mask_logits(x, head, vectors, spoil(out)?)
     }
 
     fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()> {

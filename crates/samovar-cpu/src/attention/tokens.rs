@@ -50,7 +50,8 @@ impl Tokens {
         Ok(match a.layout {
             TokenLayout::Sequence { batch, key_batch, queries, keys } => {
                 // Without a bias that depends on the position, queries of all entries are alike to shared keys.
-                let shared = key_batch == 1 && matches!(a.bias, AttentionBias::None);
+                let apart = matches!(a.bias, AttentionBias::None | AttentionBias::KeyPositions(_));
+                let shared = key_batch == 1 && apart;
                 let (batch, queries) = if shared { (1, batch * queries) } else { (batch, queries) };
                 Self {
                     layout: Layout::Sequence { key_batch, queries, keys },

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use samovar_tensor::{
-    Activation, Conv2d, Conv2dGeometry, ConvTranspose2d, Device, Epilogue, LayerNorm, Linear, Tensor,
+    Activation, Conv2d, Conv2dGeometry, ConvTranspose2d, Device, Epilogue, LayerNorm, Linear, MaskHead,
+    Tensor,
 };
 
 use super::loader::Loader;
@@ -81,13 +82,25 @@ pub(crate) struct MaskDecoder {
     /// IoU token and mask tokens, `[1, 1 + masks, C]`.
     output_tokens: Tensor,
     transformer: TwoWayTransformer,
-    upscale_conv1: ConvTranspose2d,
-    upscale_layer_norm: LayerNorm,
-    upscale_conv2: ConvTranspose2d,
+    upscaling: Upscaling,
     hypernetworks: Vec<Head>,
     iou_head: Head,
+}
+
+/// From image tokens to pixels.
+enum Upscaling {
+    /// In one go with the product that makes masks.
+    Plain(Box<MaskHead>),
+    /// Step by step, with finer maps.
+    Detailed(Box<Detailed>),
+}
+
+struct Detailed {
+    conv1: ConvTranspose2d,
+    layer_norm: LayerNorm,
+    conv2: ConvTranspose2d,
     /// For the first and the second doubling.
-    details: Option<[Detail; 2]>,
+    details: [Detail; 2],
 }
 
 /// Layers of the heads that make mask vectors, in both upstreams and all published models.
@@ -98,14 +111,14 @@ impl MaskDecoder {
     pub(crate) fn load(loader: &Loader, config: &MaskDecoderConfig, positions: &Tensor) -> Result<Self> {
         let channels = config.transformer.channels;
         let masks = config.multimask_outputs + 1;
-        let [first, second] = config.upscale_channels;
         let tokens = [
             loader.tensor("iou_token.weight", &[1, channels])?,
             loader.tensor("mask_tokens.weight", &[masks, channels])?,
         ];
         let output_tokens = loader.device.stage("load").concat(&[&tokens[0], &tokens[1]], 0)?;
         let hypernetwork = |i: usize| {
-            let (inputs, hidden, outputs, depth) = (channels, channels, second, HYPERNETWORK_DEPTH);
+            let outputs = config.upscale_channels[1];
+            let (inputs, hidden, depth) = (channels, channels, HYPERNETWORK_DEPTH);
             let config = HeadConfig { inputs, hidden, outputs, depth, last: Activation::Identity };
             Head::load(&loader.at(format!("output_hypernetworks_mlps.{i}")), config)
         };
@@ -116,26 +129,13 @@ impl MaskDecoder {
             depth: config.iou_depth,
             last: config.iou_activation,
         };
-        let details = config.detail.as_ref().map(|detail| {
-            let coarse = Conv2dGeometry::same(3).stride(2);
-            let fine = Conv2dGeometry::same(3);
-            let [blocks_8, blocks_4] = detail.refine_blocks;
-            let kernel = detail.refine_kernel;
-            Ok::<_, Error>([
-                Detail::load(loader, ["dense_conv8", "refine_8"], first, coarse, blocks_8, kernel)?,
-                Detail::load(loader, ["dense_conv4", "refine_4"], second, fine, blocks_4, kernel)?,
-            ])
-        });
         Ok(Self {
             config: config.clone(),
             output_tokens: output_tokens.reshape([1, 1 + masks, channels])?,
             transformer: TwoWayTransformer::load(&loader.at("transformer"), &config.transformer, positions)?,
-            upscale_conv1: loader.conv_transpose2d("upscale_conv1", channels, first, 2)?,
-            upscale_layer_norm: loader.layer_norm("upscale_layer_norm", first, config.upscale_epsilon)?,
-            upscale_conv2: loader.conv_transpose2d("upscale_conv2", first, second, 2)?,
+            upscaling: Upscaling::load(loader, config)?,
             hypernetworks: (0..masks).map(hypernetwork).collect::<Result<_>>()?,
             iou_head: Head::load(&loader.at("iou_prediction_head"), iou)?,
-            details: details.transpose()?,
         })
     }
 
@@ -166,8 +166,42 @@ impl MaskDecoder {
         scored: ScoredPrompts,
     ) -> Result<Tensor> {
         let ScoredPrompts { tokens, image, map, masks, .. } = scored;
-        let pixels = self.upscale(device, features, image, map.as_ref())?;
-        self.product(device, &tokens, &pixels, masks)
+        let vectors = self.mask_vectors(device, &tokens, masks)?;
+        self.logits(device, features, image, map.as_ref(), &vectors)
+    }
+
+    /// Some masks of prompts that have been scored, as (prompt, mask), `[masks, side, side]`.
+    pub(crate) fn draw_chosen(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        scored: &ScoredPrompts,
+        chosen: &[(usize, usize)],
+    ) -> Result<Tensor> {
+        let [prompts, masks] = scored.iou_scores.shape().fixed("mask decoder")?;
+        if chosen.is_empty() || chosen.iter().any(|&(prompt, mask)| prompt >= prompts || mask >= masks) {
+            let what = format!("{chosen:?} of {prompts} prompts with {masks} masks");
+            return Err(Error::Input(format!("masks to draw: {what}")));
+        }
+        let vectors = self.mask_vectors(device, &scored.tokens, scored.masks.clone())?;
+        let mut drawn = Vec::new();
+        // Neighbours of one prompt together: making its pixels is nearly all of the work.
+        for of_prompt in chosen.chunk_by(|a, b| a.0 == b.0) {
+            let prompt = of_prompt[0].0;
+            let vectors = vectors.narrow(prompt, 1)?;
+            let rows = of_prompt.iter().map(|&(_, mask)| Ok(device.slice(&vectors, 1, mask, 1)?));
+            let rows = rows.collect::<Result<Vec<_>>>()?;
+            let vectors = device.concat(&rows.iter().collect::<Vec<_>>(), 1)?;
+            let map = scored.map.as_ref().map(|map| map.narrow(prompt, 1)).transpose()?;
+            let image = scored.image.narrow(prompt, 1)?;
+            let logits = self.logits(device, features, image, map.as_ref(), &vectors)?;
+            let [_, count, height, width] = logits.shape().fixed("mask decoder")?;
+            drawn.push(logits.reshape([count, height, width])?);
+        }
+        if drawn.len() == 1 {
+            return Ok(drawn.remove(0));
+        }
+        Ok(device.concat(&drawn.iter().collect::<Vec<_>>(), 0)?)
     }
 
     /// Which of the mask tokens are asked for.
@@ -189,63 +223,81 @@ impl MaskDecoder {
         Ok(scores.reshape([prompts, masks.len()])?)
     }
 
-    /// Image tokens `[P, h·w, C]` to a map at four times the side, `[P, 4h, 4w, channels]`.
-    fn upscale(
-        &self,
-        device: &Device,
-        features: &ImageFeatures,
-        image: Tensor,
-        map: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let [_, height, width, channels] = features.embedding.shape().fixed("mask decoder")?;
-        let mut x = image.reshape([image.dims()[0], height, width, channels])?;
-        drop(image);
-        let details = match (&self.details, map) {
-            (Some([coarse, fine]), Some(map)) => Some(([coarse, fine], map)),
-            _ => None,
-        };
-        let Some((details, map)) = details else {
-            x = device.conv_transpose2d(&x, &self.upscale_conv1, &Epilogue::NONE)?;
-            x = device.layer_norm(&x, &self.upscale_layer_norm, Activation::Gelu)?;
-            let activation = Epilogue::act(self.config.upscale_activation);
-            return Ok(device.conv_transpose2d(&x, &self.upscale_conv2, &activation)?);
-        };
-        let [Some(high_res_8), Some(high_res_4)] = [features.high_res.first(), features.high_res.get(1)]
-        else {
-            return Err(Error::Input("features without their finer maps; of another model?".into()));
-        };
-        let [coarse, fine] = details;
-        let mut detail = device.conv2d(map, &coarse.dense, &Epilogue::add(high_res_8))?;
-        x = device.conv_transpose2d(&x, &self.upscale_conv1, &Epilogue::add(&detail))?;
-        x = device.layer_norm(&x, &self.upscale_layer_norm, Activation::Gelu)?;
-        x = coarse.refine(device, x)?;
-        detail = device.conv2d(map, &fine.dense, &Epilogue::add(high_res_4))?;
-        let activation = Epilogue::add_then_act(&detail, self.config.upscale_activation);
-        x = device.conv_transpose2d(&x, &self.upscale_conv2, &activation)?;
-        drop(detail);
-        fine.refine(device, x)
-    }
-
-    /// Mask logits `[P, M, side, side]`: each mask token's vector against every pixel's.
-    fn product(
-        &self,
-        device: &Device,
-        tokens: &Tensor,
-        pixels: &Tensor,
-        masks: Range<usize>,
-    ) -> Result<Tensor> {
-        let count = masks.len();
+    /// Vectors of some mask tokens, `[P, M, channels]`.
+    fn mask_vectors(&self, device: &Device, tokens: &Tensor, masks: Range<usize>) -> Result<Tensor> {
         let vectors = masks.map(|mask| {
             // The IoU token comes before the mask tokens.
             let token = device.slice(tokens, 1, 1 + mask, 1)?;
             self.hypernetworks[mask].forward(device, &token)
         });
         let vectors = vectors.collect::<Result<Vec<_>>>()?;
-        let vectors = device.concat(&vectors.iter().collect::<Vec<_>>(), 1)?;
-        let [prompts, height, width, channels] = pixels.shape().fixed("mask decoder")?;
-        let pixels = pixels.reshape([prompts, height * width, channels])?;
-        let logits = device.matmul_transposed(&vectors, &pixels)?;
-        Ok(logits.reshape([prompts, count, height, width])?)
+        Ok(device.concat(&vectors.iter().collect::<Vec<_>>(), 1)?)
+    }
+
+    /// Mask logits `[P, M, side, side]`: each vector against every pixel that image tokens `[P, h·w, C]` become.
+    fn logits(
+        &self,
+        device: &Device,
+        features: &ImageFeatures,
+        image: Tensor,
+        map: Option<&Tensor>,
+        vectors: &Tensor,
+    ) -> Result<Tensor> {
+        let [_, height, width, channels] = features.embedding.shape().fixed("mask decoder")?;
+        let mut x = image.reshape([image.dims()[0], height, width, channels])?;
+        drop(image);
+        let Detailed { conv1, layer_norm, conv2, details: [coarse, fine] } = match &self.upscaling {
+            Upscaling::Plain(head) => return Ok(device.mask_logits(&x, head, vectors)?),
+            Upscaling::Detailed(detailed) => &**detailed,
+        };
+        let (Some(map), [high_res_8, high_res_4]) = (map, &features.high_res[..]) else {
+            return Err(Error::Input("features without their finer maps; of another model?".into()));
+        };
+        let mut detail = device.conv2d(map, &coarse.dense, &Epilogue::add(high_res_8))?;
+        x = device.conv_transpose2d(&x, conv1, &Epilogue::add(&detail))?;
+        x = device.layer_norm(&x, layer_norm, Activation::Gelu)?;
+        x = coarse.refine(device, x)?;
+        detail = device.conv2d(map, &fine.dense, &Epilogue::add(high_res_4))?;
+        let activation = Epilogue::add_then_act(&detail, self.config.upscale_activation);
+        x = device.conv_transpose2d(&x, conv2, &activation)?;
+        drop(detail);
+        x = fine.refine(device, x)?;
+        let [prompts, height, width, channels] = x.shape().fixed("mask decoder")?;
+        let pixels = x.reshape([prompts, height * width, channels])?;
+        let logits = device.matmul_transposed(vectors, &pixels)?;
+        Ok(logits.reshape([prompts, vectors.dims()[1], height, width])?)
+    }
+}
+
+impl Upscaling {
+    fn load(loader: &Loader, config: &MaskDecoderConfig) -> Result<Self> {
+        let channels = config.transformer.channels;
+        let [first, second] = config.upscale_channels;
+        let layer_norm = loader.layer_norm("upscale_layer_norm", first, config.upscale_epsilon)?;
+        let Some(detail) = &config.detail else {
+            let layer = |name: &str, inputs: usize, outputs: usize| -> Result<(Tensor, Tensor)> {
+                let layer = loader.at(name);
+                Ok((layer.raw("weight", &[inputs, outputs, 2, 2])?, layer.raw("bias", &[outputs])?))
+            };
+            let conv1 = layer("upscale_conv1", channels, first)?;
+            let conv2 = layer("upscale_conv2", first, second)?;
+            let layers = [(&conv1.0, &conv1.1), (&conv2.0, &conv2.1)];
+            let head = loader.device.load_mask_head(layers, layer_norm, config.upscale_activation)?;
+            return Ok(Self::Plain(Box::new(head)));
+        };
+        let coarse = Conv2dGeometry::same(3).stride(2);
+        let fine = Conv2dGeometry::same(3);
+        let [blocks_8, blocks_4] = detail.refine_blocks;
+        let kernel = detail.refine_kernel;
+        Ok(Self::Detailed(Box::new(Detailed {
+            conv1: loader.conv_transpose2d("upscale_conv1", channels, first, 2)?,
+            layer_norm,
+            conv2: loader.conv_transpose2d("upscale_conv2", first, second, 2)?,
+            details: [
+                Detail::load(loader, ["dense_conv8", "refine_8"], first, coarse, blocks_8, kernel)?,
+                Detail::load(loader, ["dense_conv4", "refine_4"], second, fine, blocks_4, kernel)?,
+            ],
+        })))
     }
 }
 

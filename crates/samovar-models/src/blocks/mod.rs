@@ -1,5 +1,6 @@
 //! Building blocks shared by the families: each takes its dimensions as a config, its weights by name, and a device.
 
+mod cross_attention;
 pub(crate) mod loader;
 pub(crate) mod mask_decoder;
 pub(crate) mod mlp;

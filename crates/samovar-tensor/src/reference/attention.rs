@@ -86,6 +86,7 @@ enum Bias<'a> {
     None,
     Relative { rows: &'a [f32], columns: &'a [f32], grid: [usize; 2] },
     Table { values: &'a [f32], queries: usize, keys: usize },
+    KeyPositions { values: &'a [f32], stride: usize, scale: f32 },
 }
 
 impl<'a> Bias<'a> {
@@ -99,6 +100,11 @@ impl<'a> Bias<'a> {
                 let [_, queries, keys] = table.shape().fixed("attention")?;
                 Bias::Table { values: table.f32()?, queries, keys }
             }
+            AttentionBias::KeyPositions(positions) => Bias::KeyPositions {
+                values: positions.f32()?,
+                stride: positions.shape().channels(),
+                scale: a.scale,
+            },
         })
     }
 
@@ -106,6 +112,9 @@ impl<'a> Bias<'a> {
         match *self {
             Bias::None => 0.0,
             Bias::Table { values, queries, keys } => values[(head * queries + query) * keys + key],
+            Bias::KeyPositions { values, stride, scale } => {
+                scale * dot(q, &values[key * stride + head * q.len()..][..q.len()])
+            }
             Bias::Relative { rows, columns, grid: [height, width] } => {
                 let row = query / width + height - 1 - key / width;
                 let column = query % width + width - 1 - key % width;

@@ -19,6 +19,7 @@ enum Kind {
     None,
     Relative,
     Table,
+    KeyPositions,
 }
 
 pub(super) fn add(cases: &mut Cases) {
@@ -60,6 +61,16 @@ pub(super) fn add(cases: &mut Cases) {
         let tokens = grid[0] * grid[1];
         sequence(cases, 2, 2, tokens, tokens, Some(grid), sizes);
     }
+    let placed =
+        |heads, channels| Sizes { heads, channels, value_channels: channels, bias: Kind::KeyPositions };
+    for (batch, key_batch, queries, keys, sizes) in [
+        (1, 1, 56, 300, placed(1, 256)),
+        (3, 1, 14, 270, placed(1, 64)),
+        (2, 2, 9, 33, placed(3, 20)),
+        (2, 2, 70, 7, placed(2, 16)),
+    ] {
+        sequence(cases, batch, key_batch, queries, keys, None, sizes);
+    }
     for (batch, grid, window) in [
         (1, [14, 14], 14),
         (2, [16, 16], 14),
@@ -77,7 +88,7 @@ pub(super) fn add(cases: &mut Cases) {
 }
 
 /// Tables of a bias, owned.
-struct Tables(Option<(Tensor, Tensor)>, Option<Tensor>, [usize; 2]);
+struct Tables(Option<(Tensor, Tensor)>, Option<Tensor>, Option<Tensor>, [usize; 2]);
 
 impl Tables {
     fn new(random: &mut Random, sizes: Sizes, queries: usize, keys: usize, grid: Option<[usize; 2]>) -> Self {
@@ -87,15 +98,18 @@ impl Tables {
             (table(grid[0]), table(grid[1]))
         });
         let table = (sizes.bias == Kind::Table).then(|| random.tensor([sizes.heads, queries, keys], 1.0));
-        Self(relative, table, grid)
+        let placed = (sizes.bias == Kind::KeyPositions)
+            .then(|| random.tensor([keys, sizes.heads * sizes.channels], 1.0));
+        Self(relative, table, placed, grid)
     }
 
     fn bias(&self) -> AttentionBias<'_> {
         match self {
-            Self(Some((rows, columns)), _, grid) => {
+            Self(Some((rows, columns)), _, _, grid) => {
                 AttentionBias::RelativePosition { rows, columns, grid: *grid }
             }
-            Self(_, Some(table), _) => AttentionBias::Table(table),
+            Self(_, Some(table), ..) => AttentionBias::Table(table),
+            Self(_, _, Some(positions), _) => AttentionBias::KeyPositions(positions),
             _ => AttentionBias::None,
         }
     }
