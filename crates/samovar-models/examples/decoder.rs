@@ -1,5 +1,5 @@
 //! SAM's mask decoder with random weights on a warm embedding: time per prompt by number of prompts at a time, and by
-//! operator. Operators are given by their best of all runs, since machines are shared; the whole by processor time too.
+//! operator. Machines are shared, so operators are given by their processor time, the best of all runs.
 //!
 //! `cargo run --release -p samovar-models --example decoder [-- threads [seconds [prompts ...]]]`
 
@@ -54,8 +54,9 @@ fn random(shape: &[usize], scale: f32, shift: f32) -> Tensor {
     Tensor::from_values(shape, &values)
 }
 
+/// The table, and the processor time at the last call.
 #[derive(Default)]
-struct Totals(Mutex<Table>);
+struct Totals(Mutex<(Table, f64)>);
 
 /// Processor time of all threads so far, in seconds.
 fn processor_time() -> f64 {
@@ -71,8 +72,11 @@ type Table = BTreeMap<(&'static str, String), (u32, u64, Duration)>;
 impl Instrument for Totals {
     fn record(&self, span: &Span) {
         let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let total = totals.entry((span.op, span.output.to_string())).or_default();
-        *total = (total.0 + 1, total.1 + span.cost.operations, total.2 + span.duration);
+        let now = processor_time();
+        let time = Duration::from_secs_f64(now - totals.1);
+        totals.1 = now;
+        let total = totals.0.entry((span.op, span.output.to_string())).or_default();
+        *total = (total.0 + 1, total.1 + span.cost.operations, total.2 + time);
     }
 }
 
@@ -105,18 +109,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::load(&plain, &config, &RandomWeights)?;
     let embedding = random(&[1, 64, 64, 256], 1.0, 0.0);
     let features = ImageFeatures { embedding, high_res: Vec::new() };
-    let peak = kernels.measure_peak(Duration::from_millis(50));
-    println!("{}, peak {:.1} GFLOP/s", plain.name(), peak / 1e9);
+    let threads = kernels.threads() as f64;
+    // Of one thread, as are the operators below.
+    let peak = kernels.measure_peak_by(Duration::from_millis(50), || processor_time() / threads) / threads;
+    println!("{}, peak {:.1} GFLOP/s per thread", plain.name(), peak / 1e9);
     for count in counts {
         let prompts = grid_of_points(count);
         model.decode(&plain, &features, &prompts)?;
         plain.pool().reset_peak();
         let (mut score, mut all, mut processor) = (Vec::new(), Vec::new(), Vec::new());
         let mut best = Table::new();
-        let take = || std::mem::take(&mut *totals.0.lock().unwrap_or_else(PoisonError::into_inner));
-        take();
+        let take = || {
+            let next = (Table::new(), processor_time());
+            std::mem::replace(&mut *totals.0.lock().unwrap_or_else(PoisonError::into_inner), next).0
+        };
         let start = Instant::now();
         while start.elapsed().as_secs_f64() < seconds || all.len() < 3 {
+            take();
             let (start, start_processor) = (Instant::now(), processor_time());
             let scored = model.score(&device, &features, &prompts)?;
             score.push(start.elapsed());
