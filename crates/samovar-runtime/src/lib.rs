@@ -16,12 +16,14 @@
 //! | [`model`] | [`Model`] and [`Embedding`]: encode once, prompt often |
 //! | [`prompt`] | [`Prompt`]: points, box, mask, in pixels of the image |
 //! | [`segmentation`] | [`Segmentation`], [`PredictedMask`]: logits and what becomes of them |
+//! | [`automatic`] | masks for everything in an image, without a prompt |
 //! | [`forward`] | tensors in, tensors out, named as in transformers |
 //! | [`planning`] | bytes and operations before any work |
 //! | [`profile`] | time, operations and bytes per operator |
 //! | [`memory`] | what this process and this machine have |
 //! | [`hub`] | the Hugging Face hub and its cache |
 
+pub mod automatic;
 pub mod engine;
 pub mod error;
 pub mod forward;

@@ -28,10 +28,12 @@
 //!   pixel at 0.5.
 //! - [`Segmentation`] holds low-resolution logits; [`PredictedMask::mask`] and [`PredictedMask::alpha`] make pixels of
 //!   them. [`media`] has everything that is done with masks: run lengths, outlines, COCO, PNG.
+//! - [`automatic::generate`] finds everything in an image without a prompt.
 //! - [`planning`] knows bytes and operations before any work is done; [`profile`] where the time went.
 
 pub use samovar_runtime::geometry::{Box2, Image, Point, Size};
 pub use samovar_runtime::media::{AlphaMask, BitMask, DecodeLimits, LazyImage, RgbImage, Rle};
+pub use samovar_runtime::automatic::{self, AutomaticMask, AutomaticOptions};
 pub use samovar_runtime::{
     CATALOGUE, CatalogueEntry, Embedding, Engine, Error, ErrorKind, Family, MaskPrompt, Model, ModelConfig,
     Options, PredictedMask, Prompt, PromptPoint, Result, Segmentation, SimdLevel,

@@ -66,6 +66,18 @@ pub struct CocoAnnotation {
     /// How sure the model is, where it said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
+    /// Of masks found without a prompt: the model's estimate of the mask's IoU with the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_iou: Option<f64>,
+    /// Of masks found without a prompt: IoU of the masks at a higher and a lower threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability_score: Option<f64>,
+    /// Of masks found without a prompt: the points that were asked, `[x, y]` in pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_coords: Option<Vec<[f64; 2]>>,
+    /// Of masks found without a prompt: the part of the picture that was looked at, `[x, y, width, height]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_box: Option<[f64; 4]>,
 }
 
 /// A mask in one of COCO's three forms.
@@ -93,7 +105,12 @@ pub enum CocoSegmentation {
 impl CocoSegmentation {
     /// Compressed run lengths, exact.
     pub fn compressed(mask: &BitMask) -> Self {
-        Self::Compressed { size: size_of(mask), counts: Rle::from_mask(mask).to_coco_string() }
+        Self::compressed_rle(&Rle::from_mask(mask))
+    }
+
+    /// Compressed run lengths of a mask that is run lengths already.
+    pub fn compressed_rle(rle: &Rle) -> Self {
+        Self::Compressed { size: [rle.size().height, rle.size().width], counts: rle.to_coco_string() }
     }
 
     /// A list of run lengths, exact.
@@ -154,6 +171,10 @@ impl CocoAnnotation {
             bbox: [x0, y0, x1 - x0, y1 - y0],
             iscrowd: 0,
             score: None,
+            predicted_iou: None,
+            stability_score: None,
+            point_coords: None,
+            crop_box: None,
         }
     }
 }

@@ -1,0 +1,266 @@
+//! One crop: encode, score all points, draw what the scores let through, measure, and suppress repetitions.
+
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use samovar_geometry::{Box2, Image, Point};
+use samovar_media::{RgbImage, Rle, Upscaler};
+use samovar_models::{ImageFeatures, PromptBatch, ScoredPrompts};
+use samovar_tensor::Tensor;
+
+use super::suppress::best_of_overlapping;
+use super::{AutomaticMask, AutomaticOptions, Crop, Stages};
+use crate::error::{Error, Result};
+use crate::memory::bytes;
+use crate::model::{Embedding, Model};
+use crate::segmentation::MASK_THRESHOLD;
+
+/// A mask that may stay. Frame: the crop while the crop is under way, then the image.
+pub(super) struct Candidate {
+    pub(super) rle: Rle,
+    /// As upstream's boxes: ends at the last pixel; zeros for an empty mask.
+    pub(super) bounds: Box2<Image>,
+    pub(super) predicted_iou: f32,
+    pub(super) stability_score: f32,
+    pub(super) point: Point<Image>,
+    pub(super) crop: Crop,
+}
+
+impl Candidate {
+    /// Bytes it holds.
+    pub(super) fn size_bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(self.rle.counts())
+    }
+
+    pub(super) fn into_mask(self) -> AutomaticMask {
+        AutomaticMask {
+            area: self.rle.area(),
+            mask: self.rle,
+            bbox: self.bounds,
+            predicted_iou: self.predicted_iou,
+            point_coords: self.point,
+            stability_score: self.stability_score,
+            crop_box: self.crop.bounds(),
+        }
+    }
+
+    /// From the crop's frame to the image's.
+    fn placed(self, image: &RgbImage) -> Self {
+        let crop = self.crop;
+        if crop.layer == 0 {
+            return self;
+        }
+        Self {
+            rle: Rle::from_mask(&self.rle.to_mask().placed(image.size(), crop.x0, crop.y0)),
+            bounds: crop.box_in_image(self.bounds),
+            point: crop.point_in_image(self.point),
+            ..self
+        }
+    }
+}
+
+/// All that a crop's work needs.
+pub(super) struct CropRun<'a> {
+    pub(super) model: &'a Model,
+    pub(super) image: &'a RgbImage,
+    pub(super) options: &'a AutomaticOptions,
+    pub(super) crop: Crop,
+    /// Bytes of the masks of crops before.
+    pub(super) held_bytes: usize,
+}
+
+/// A mask whose predicted IoU suffices, and its logits.
+struct Drawn {
+    logits: Tensor,
+    predicted_iou: f32,
+    point: Point<Image>,
+}
+
+/// What became of a [`Drawn`].
+enum Measured {
+    Unstable,
+    CutOff,
+    Kept(Candidate),
+}
+
+impl CropRun<'_> {
+    /// `points` are shares of the crop's sides. `report` is told about points done and adds to `stages`.
+    pub(super) fn run(
+        &self,
+        points: &[[f64; 2]],
+        mut stages: Stages,
+        report: &mut dyn FnMut(usize, Stages) -> Result<()>,
+    ) -> Result<Vec<Candidate>> {
+        report(0, stages)?;
+        let Crop { x0, y0, size, .. } = self.crop;
+        let embedding = match self.crop.layer {
+            0 => self.model.embed_pixels(self.image)?,
+            _ => self.model.embed_pixels(&self.image.crop(x0, y0, x0 + size.width, y0 + size.height)?)?,
+        };
+        let mut found = Vec::new();
+        let mut held_bytes = self.held_bytes;
+        for (index, batch) in points.chunks(self.options.points_per_batch).enumerate() {
+            let in_crop =
+                |&[x, y]: &[f64; 2]| Point::new(x * f64::from(size.width), y * f64::from(size.height));
+            let batch: Vec<Point<Image>> = batch.iter().map(in_crop).collect();
+            let drawn = self.draw(&embedding, &batch, &mut stages)?;
+            for measured in self.measure(embedding.upscaler(), &drawn)? {
+                stages.stability += usize::from(!matches!(measured, Measured::Unstable));
+                if let Measured::Kept(candidate) = measured {
+                    stages.crop_edge += 1;
+                    held_bytes += candidate.size_bytes();
+                    found.push(candidate);
+                }
+            }
+            self.admit(held_bytes)?;
+            report(index * self.options.points_per_batch + batch.len(), stages)?;
+        }
+        drop(embedding);
+        let found = best_of_overlapping(found, |mask| mask.predicted_iou, self.options.box_nms_thresh);
+        stages.suppression += found.len();
+        report(points.len(), stages)?;
+        Ok(found.into_iter().map(|candidate| candidate.placed(self.image)).collect())
+    }
+
+    /// Scores points and draws the masks that pass.
+    fn draw(
+        &self,
+        embedding: &Embedding,
+        points: &[Point<Image>],
+        stages: &mut Stages,
+    ) -> Result<Vec<Drawn>> {
+        let (network, device) = (self.model.network(), self.model.device());
+        let features = embedding.features();
+        let scored = network.score(device, features, &self.prompts(points))?;
+        let scores = scored.iou_scores.f32()?.to_vec();
+        let masks_per_point = scores.len() / points.len();
+        let threshold = self.options.pred_iou_thresh;
+        let passes = |score: f32| threshold <= 0.0 || score > threshold;
+        stages.candidates += scores.len();
+        stages.predicted_iou += scores.iter().filter(|&&score| passes(score)).count();
+
+        let wanted: Vec<bool> = scores
+            .chunks(masks_per_point)
+            .map(|of_point| of_point.iter().any(|&score| passes(score)))
+            .collect();
+        let mut drawn = Vec::new();
+        let mut start = 0;
+        for run in wanted.chunk_by(|a, b| a == b) {
+            if run[0] {
+                let logits = self.draw_run(features, &scored, start, run.len())?;
+                for (index, &predicted_iou) in scores[start * masks_per_point..].iter().enumerate() {
+                    if index == run.len() * masks_per_point {
+                        break;
+                    }
+                    if passes(predicted_iou) {
+                        let point = points[start + index / masks_per_point];
+                        drawn.push(Drawn { logits: logits.narrow(index, 1)?, predicted_iou, point });
+                    }
+                }
+            }
+            start += run.len();
+        }
+        Ok(drawn)
+    }
+
+    /// Logits of `len` points from `start` on, `[masks, side, side]`.
+    fn draw_run(
+        &self,
+        features: &ImageFeatures,
+        scored: &ScoredPrompts,
+        start: usize,
+        len: usize,
+    ) -> Result<Tensor> {
+        let scored = scored.narrow(start, len)?;
+        let logits = self.model.network().draw(self.model.device(), features, scored)?;
+        let [points, masks, height, width] = logits.shape().fixed("mask logits")?;
+        Ok(logits.reshape([points * masks, height, width])?)
+    }
+
+    fn prompts(&self, points: &[Point<Image>]) -> PromptBatch {
+        let input_from_crop = self.model.resize_rule().input_from_image(self.crop.size);
+        let in_input = |&point: &Point<Image>| {
+            let point = input_from_crop * point;
+            [point.x as f32, point.y as f32]
+        };
+        PromptBatch {
+            prompts: points.len(),
+            points: points.iter().map(in_input).collect(),
+            labels: vec![1; points.len()],
+            multimask: true,
+            ..PromptBatch::default()
+        }
+    }
+
+    /// Measures masks, several at a time: one mask is too little work for all threads.
+    fn measure(&self, upscaler: &Upscaler, drawn: &[Drawn]) -> Result<Vec<Measured>> {
+        let threads = self.model.engine().threads().min(drawn.len());
+        if threads <= 1 {
+            return drawn.iter().map(|drawn| self.measure_one(upscaler, drawn)).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                match drawn.get(index) {
+                    Some(mask) => done.push((index, self.measure_one(upscaler, mask))),
+                    None => return done,
+                }
+            }
+        };
+        let mut all = thread::scope(|scope| {
+            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut all = work();
+            for worker in workers {
+                all.extend(worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            all
+        });
+        all.sort_by_key(|(index, _)| *index);
+        all.into_iter().map(|(_, measured)| measured).collect()
+    }
+
+    fn measure_one(&self, upscaler: &Upscaler, drawn: &Drawn) -> Result<Measured> {
+        let options = self.options;
+        let measured =
+            upscaler.measured_mask(drawn.logits.f32()?, MASK_THRESHOLD, options.stability_score_offset, 1)?;
+        let stability_score = measured.stability_score();
+        let is_stable = stability_score >= options.stability_score_thresh; // never if NaN
+        if options.stability_score_thresh > 0.0 && !is_stable {
+            return Ok(Measured::Unstable);
+        }
+        let bounds = measured.tight_box.unwrap_or_default();
+        if self.crop.cuts(self.crop.box_in_image(bounds), self.image.size()) {
+            return Ok(Measured::CutOff);
+        }
+        Ok(Measured::Kept(Candidate {
+            rle: Rle::from_mask(&measured.mask),
+            bounds,
+            predicted_iou: drawn.predicted_iou,
+            stability_score,
+            point: drawn.point,
+            crop: self.crop,
+        }))
+    }
+
+    /// Masks are not tensors, but they count towards the same budget.
+    fn admit(&self, mask_bytes: usize) -> Result<()> {
+        let pool = self.model.device().pool().stats();
+        let needed_bytes = pool.in_use_bytes.saturating_add(mask_bytes);
+        if needed_bytes <= pool.budget_bytes {
+            return Ok(());
+        }
+        Err(Error::DoesNotFit {
+            what: "finding everything in this image".into(),
+            needed_bytes,
+            budget_bytes: pool.budget_bytes,
+            breakdown: format!(
+                "{} of masks so far, {} of tensors",
+                bytes(mask_bytes),
+                bytes(pool.in_use_bytes)
+            ),
+        })
+    }
+}
