@@ -78,7 +78,11 @@ fn forward_takes_tensors() {
         std::fs::remove_file(&out).unwrap();
     }
     bench.refused(2, "pixel_values", &["forward", "--inputs", &inputs, "--outputs", "x.safetensors"]);
-    bench.refused(1, "No such file", &["forward", "--inputs", "none.safetensors", "--outputs", "x.safetensors"]);
+    bench.refused(
+        1,
+        "No such file",
+        &["forward", "--inputs", "none.safetensors", "--outputs", "x.safetensors"],
+    );
 }
 
 #[test]
