@@ -5,7 +5,8 @@
 One mask per picture: of all labelled masks of at least 0.1 % of the picture, in order of layer and label, number
 crc32(id) mod count. The box is the mask's own; the click is the point farthest from the mask's border (the picture's
 edge counts as border), the first in row order among equals. IoU is averaged per source, then over sources. These are the
-reference figures beside the models' in `samovar eval`.
+reference figures beside the models' in `samovar eval`: its table is what `--json` writes on a whole pack, kept as
+`crates/samovar-runtime/src/evaluate/reference.json`.
 
 SEGPACK1 (little endian): 8 bytes `SEGPACK1`, then records of u32 length + JSON header, u32 length + JPEG, u8 number of
 label layers, and for each u32 length + PNG label map (0 unlabelled, 1..n masks).
@@ -39,6 +40,14 @@ def records(path):
             layers = file.read(1)[0]
             maps = [cv2.imdecode(np.frombuffer(block(), np.uint8), cv2.IMREAD_UNCHANGED) for _ in range(layers)]
             yield header, picture, maps
+
+
+def fingerprint(names):
+    """FNV-1a of the pictures' names, as `samovar eval` takes it to know the pack again."""
+    state = 0xCBF29CE484222325
+    for byte in "".join(f"{name}\n" for name in names).encode():
+        state = ((state ^ byte) * 0x100000001B3) % 2**64
+    return f"{state:016x}"
 
 
 def pick_mask(header, maps, least=0.001):
@@ -105,9 +114,11 @@ def main():
     cv2.setNumThreads(arguments.threads)
 
     scores, seconds = defaultdict(lambda: defaultdict(list)), defaultdict(float)
+    names = []
     for index, (header, picture, maps) in enumerate(records(arguments.pack)):
         if arguments.limit and index >= arguments.limit:
             break
+        names.append(f"{header['src']}/{header['id']}")
         mask = pick_mask(header, maps)
         if mask is None:
             continue
@@ -123,16 +134,17 @@ def main():
 
     results = {}
     for name, sources in scores.items():
-        means = {source: float(np.mean(values)) for source, values in sorted(sources.items())}
+        means = {source: round(float(np.mean(values)), 4) for source, values in sorted(sources.items())}
         count = sum(len(values) for values in sources.values())
         results[name] = {
             "mean_over_sources": float(np.mean(list(means.values()))), "masks": count, "sources": means,
-            "seconds_per_mask": seconds[name] / count}
+            "seconds_per_mask": round(seconds[name] / count, 4)}
         print(f"{name:28} IoU {results[name]['mean_over_sources']:.4f}  ({count} masks, {len(means)} sources, "
               f"{1000 * seconds[name] / count:.1f} ms each)")
         print("  " + "  ".join(f"{source} {mean:.3f}" for source, mean in means.items()))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"opencv": cv2.__version__, "results": results}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(
+            {"opencv": cv2.__version__, "pack_fingerprint": fingerprint(names), "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

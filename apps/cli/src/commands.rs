@@ -1,8 +1,11 @@
 //! One file per command.
 
 pub mod bench;
+pub mod doctor;
+pub mod everything;
 pub mod forward;
 pub mod models;
 pub mod plan;
 pub mod profile;
+pub mod quantize;
 pub mod segment;

@@ -45,22 +45,28 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.";
 #[derive(Subcommand)]
 enum Command {
     Segment(commands::segment::Args),
+    Everything(commands::everything::Args),
     Forward(commands::forward::Args),
     Plan(commands::plan::Args),
     Bench(commands::bench::Args),
     Profile(commands::profile::Args),
     Models(commands::models::Args),
+    Quantize(commands::quantize::Args),
+    Doctor(commands::doctor::Args),
 }
 
 fn main() -> ExitCode {
     let start = Instant::now();
     let result = match Cli::parse().command {
         Command::Segment(args) => commands::segment::run(&args),
+        Command::Everything(args) => commands::everything::run(&args),
         Command::Forward(args) => commands::forward::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Bench(args) => commands::bench::run(&args, start),
         Command::Profile(args) => commands::profile::run(&args),
         Command::Models(args) => commands::models::run(&args),
+        Command::Quantize(args) => commands::quantize::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
     };
     failure::exit_code(result)
 }

@@ -1,8 +1,13 @@
 //! Arguments that choose model and engine, shared by all commands that run one.
 
+use anyhow::Result;
 use clap::Args;
+use samovar::certificate::Store;
 use samovar::memory::parse_bytes;
-use samovar::{Engine, Model, Options};
+use samovar::source::ModelSource;
+use samovar::{Engine, Model, Options, Precision};
+
+use crate::failure::usage;
 
 /// Model and engine.
 #[derive(Args, Debug, Clone)]
@@ -10,6 +15,12 @@ pub struct ModelArgs {
     /// `nano` (embedded), an id of `samovar models`, a Hugging Face folder, or an original .pth/.pt/.safetensors file
     #[arg(long, short, value_name = "MODEL", default_value = "nano")]
     pub model: String,
+    /// Precision of the large weights: f32, f16, bf16 or int8 [default: f32, or the file's own]
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<Precision>,
+    /// Use a dtype that `samovar doctor` found slower or worse than its bounds on this machine
+    #[arg(long, requires = "dtype")]
+    pub force_dtype: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
 }
@@ -43,12 +54,37 @@ impl EngineArgs {
 
 impl ModelArgs {
     /// The engine.
-    pub fn engine(&self) -> samovar::Result<Engine> {
-        Engine::new(self.engine.options()?)
+    pub fn engine(&self) -> Result<Engine> {
+        let options = Options { precision: self.dtype, ..self.engine.options()? };
+        Ok(Engine::new(options)?)
     }
 
     /// The model, loaded.
-    pub fn load(&self) -> samovar::Result<Model> {
-        self.engine()?.load(&self.model)
+    pub fn load(&self) -> Result<Model> {
+        self.load_on(&self.engine()?)
+    }
+
+    /// The model, loaded on an engine of [`ModelArgs::engine`].
+    pub fn load_on(&self, engine: &Engine) -> Result<Model> {
+        let source = ModelSource::resolve(&self.model)?;
+        self.check_certificate(&source, engine)?;
+        Ok(engine.load_from(&source)?)
+    }
+
+    /// Refuses a precision that was measured on this machine and fell short, unless forced.
+    fn check_certificate(&self, source: &ModelSource, engine: &Engine) -> Result<()> {
+        let Some(precision) = self.dtype.filter(|&precision| precision != Precision::F32) else { return Ok(()) };
+        let certificates = Store::of(source, engine).map(|store| store.read()).unwrap_or_default();
+        let certificate = certificates.into_iter().find(|one| one.dtype == precision.to_string());
+        match certificate {
+            Some(one) if !one.refused.is_empty() && !self.force_dtype => Err(usage(format!(
+                "{precision} is refused for {} on this machine: {}; measure again with `samovar doctor --model {}`, or \
+                 use --force-dtype",
+                source.name(),
+                one.refused.join(", "),
+                self.model
+            ))),
+            _ => Ok(()),
+        }
     }
 }

@@ -85,20 +85,12 @@ pub struct Progress {
     pub crop: usize,
     /// Number of crops, the whole image included.
     pub crops: usize,
-    /// Points of this crop that have been asked; 0 while it is encoded.
+    /// Points that have been asked, in all crops.
     pub points_done: usize,
-    /// Points of this crop.
+    /// Points of all crops.
     pub points: usize,
     /// Masks so far.
     pub stages: Stages,
-}
-
-impl Progress {
-    /// The work that is done, 0 to 1; encoding a crop counts nothing.
-    pub fn share(&self) -> f64 {
-        let in_crop = if self.points == 0 { 0.0 } else { self.points_done as f64 / self.points as f64 };
-        (self.crop as f64 + in_crop) / self.crops.max(1) as f64
-    }
 }
 
 /// Finds the masks of everything in an image, in upstream's order: the best predicted IoU first (with crops: those of
@@ -118,20 +110,20 @@ pub fn generate(
 ) -> Result<Vec<AutomaticMask>> {
     options.check()?;
     let crops = grid::crops(image.size(), options.crop_n_layers, options.crop_overlap_ratio);
-    let mut found: Vec<Candidate> = Vec::new();
+    let grids: Vec<_> = (0..=options.crop_n_layers).map(|layer| grid::points(options, layer)).collect();
+    let points = crops.iter().map(|crop| grids[crop.layer].len()).sum();
     let mut state =
-        Progress { crop: 0, crops: crops.len(), points_done: 0, points: 0, stages: Stages::default() };
+        Progress { crop: 0, crops: crops.len(), points_done: 0, points, stages: Stages::default() };
+    let mut found: Vec<Candidate> = Vec::new();
     for (index, crop) in crops.iter().enumerate() {
-        let points = grid::points(options, crop.layer);
-        state = Progress { crop: index, points_done: 0, points: points.len(), ..state };
-        let stages_before = state.stages;
+        let before = Progress { crop: index, ..state };
         let mut report = |points_done: usize, stages: Stages| {
-            state = Progress { points_done, stages, ..state };
+            state = Progress { points_done: before.points_done + points_done, stages, ..before };
             if progress(&state).is_break() { Err(Error::Stopped) } else { Ok(()) }
         };
         let held_bytes = found.iter().map(Candidate::size_bytes).sum();
         let run = CropRun { model, image, options, crop: *crop, held_bytes };
-        found.extend(run.run(&points, stages_before, &mut report)?);
+        found.extend(run.run(&grids[crop.layer], before.stages, &mut report)?);
     }
     if crops.len() > 1 {
         found = suppress::across_crops(found, options.crop_nms_thresh);
@@ -140,7 +132,7 @@ pub fn generate(
         let threshold = options.box_nms_thresh.max(options.crop_nms_thresh);
         found = suppress::without_small_regions(found, options.min_mask_region_area, threshold);
     }
-    state = Progress { crop: crops.len(), points_done: 0, points: 0, ..state };
+    state.crop = crops.len();
     // There is nothing left to stop.
     let _ = progress(&state);
     Ok(found.into_iter().map(Candidate::into_mask).collect())

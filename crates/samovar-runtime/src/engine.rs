@@ -5,7 +5,7 @@ use std::sync::Arc;
 use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
 use samovar_media::DecodeLimits;
 use samovar_models::Model as Network;
-use samovar_tensor::{Device, Instrument, Pool};
+use samovar_tensor::{Device, Instrument, Pool, Precision};
 
 use crate::error::{Error, Result};
 use crate::memory::{Memory, parse_bytes};
@@ -17,7 +17,7 @@ use crate::source::ModelSource;
 const LEFT_TO_OTHERS: f64 = 0.1;
 
 /// How to make an [`Engine`]. The defaults use the whole machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Threads; 0 for one per processor.
     pub threads: usize,
@@ -26,14 +26,10 @@ pub struct Options {
     pub memory_budget_bytes: Option<usize>,
     /// Instructions to use; `None` for the best the processor has.
     pub simd: Option<SimdLevel>,
+    /// In which precision weights are held; `None` for f32, or what a file of rounded weights says.
+    pub precision: Option<Precision>,
     /// Largest images that are decoded.
     pub decode_limits: DecodeLimits,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { threads: 0, memory_budget_bytes: None, simd: None, decode_limits: DecodeLimits::default() }
-    }
 }
 
 impl Options {
@@ -68,6 +64,7 @@ pub struct Engine {
     device: Device,
     kernels: Arc<CpuKernels>,
     budget_bytes: usize,
+    precision: Option<Precision>,
     decode_limits: DecodeLimits,
 }
 
@@ -85,12 +82,26 @@ impl Engine {
             if free > 0.0 { (free * (1.0 - LEFT_TO_OTHERS)) as usize } else { usize::MAX }
         });
         let device = Device::new(Arc::clone(&kernels) as _, Pool::new(budget_bytes));
-        Ok(Self { device, kernels, budget_bytes, decode_limits: options.decode_limits })
+        let Options { precision, decode_limits, .. } = options;
+        Ok(Self { device, kernels, budget_bytes, precision, decode_limits })
     }
 
     /// The same engine, reporting every operator call to `instrument`.
     pub fn with_instrument(&self, instrument: Arc<dyn Instrument>) -> Self {
         Self { device: self.device.with_instrument(instrument), ..self.clone() }
+    }
+
+    /// One thread of its own on the same memory and with the same instructions, to run loaded models on: work that is
+    /// cut up by images shares nothing else. Reports to no instrument.
+    pub(crate) fn worker(&self) -> Result<Self> {
+        let kernels = Arc::new(CpuKernels::new(CpuOptions { threads: 1, level: Some(self.simd()) })?);
+        let device = Device::new(Arc::clone(&kernels) as _, Arc::clone(self.device.pool()));
+        Ok(Self { device, kernels, ..self.clone() })
+    }
+
+    /// The same engine for models whose weights are held in this precision.
+    pub fn with_precision(&self, precision: Precision) -> Self {
+        Self { precision: Some(precision), ..self.clone() }
     }
 
     /// Loads a model by name (see [`ModelSource::resolve`]).
@@ -108,10 +119,15 @@ impl Engine {
     /// As [`Engine::load`].
     pub fn load_from(&self, source: &ModelSource) -> Result<Model> {
         let opened = source.open()?;
-        let plan = ModelPlan::of(&opened.config, self.device.scratch_bytes())?;
+        let precision = match self.precision {
+            Some(precision) => precision,
+            None => opened.stored_precision()?,
+        };
+        let plan = ModelPlan::in_precision(&opened.config, precision, self.device.scratch_bytes())?;
         plan.admit(source.name(), self.budget_bytes)?;
-        let network = Network::load(&self.device.stage("load"), &opened.config, &opened.weights)?;
-        Ok(Model::new(self.clone(), network, source.name()))
+        let device = self.device.stage("load").with_weight_precision(precision);
+        let network = Network::load(&device, &opened.config, &opened.weights)?;
+        Ok(Model::new(self.clone(), network, source.name(), precision))
     }
 
     /// Threads that operators use.

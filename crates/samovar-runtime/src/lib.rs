@@ -18,14 +18,19 @@
 //! | [`segmentation`] | [`Segmentation`], [`PredictedMask`]: logits and what becomes of them |
 //! | [`automatic`] | masks for everything in an image, without a prompt |
 //! | [`forward`] | tensors in, tensors out, named as in transformers |
+//! | [`evaluate`] | masks found against masks known: the table of `samovar eval` |
 //! | [`planning`] | bytes and operations before any work |
 //! | [`profile`] | time, operations and bytes per operator |
+//! | [`rounding`] | files of weights in f16, bf16 and int8 |
+//! | [`certificate`] | what a precision costs and saves on this machine |
 //! | [`memory`] | what this process and this machine have |
 //! | [`hub`] | the Hugging Face hub and its cache |
 
 pub mod automatic;
+pub mod certificate;
 pub mod engine;
 pub mod error;
+pub mod evaluate;
 pub mod forward;
 pub mod hub;
 pub mod memory;
@@ -33,6 +38,7 @@ pub mod model;
 pub mod planning;
 pub mod profile;
 pub mod prompt;
+pub mod rounding;
 pub mod segmentation;
 pub mod source;
 

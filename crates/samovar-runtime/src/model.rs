@@ -5,7 +5,7 @@ use std::sync::Arc;
 use samovar_geometry::{Grid, Image, Input, ResizeRule, Size};
 use samovar_media::{LazyImage, Normalisation, RgbImage, Upscaler, resize_normalise};
 use samovar_models::{Family, ImageFeatures, MaskChoice, MaskPrediction, Model as Network, PromptBatch};
-use samovar_tensor::{Device, Tensor};
+use samovar_tensor::{Device, Precision, Tensor};
 
 use crate::engine::{Engine, Options};
 use crate::error::Result;
@@ -21,11 +21,12 @@ pub struct Model {
     engine: Engine,
     network: Network,
     name: Arc<str>,
+    precision: Precision,
 }
 
 impl Model {
-    pub(crate) fn new(engine: Engine, network: Network, name: String) -> Self {
-        Self { engine, network, name: name.into() }
+    pub(crate) fn new(engine: Engine, network: Network, name: String, precision: Precision) -> Self {
+        Self { engine, network, name: name.into(), precision }
     }
 
     /// Loads a model by name onto an engine of its own that uses the whole machine (or what the environment says, see
@@ -103,6 +104,11 @@ impl Model {
     /// What the model was loaded as.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// In which precision its weights are held.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The engine the model runs on.

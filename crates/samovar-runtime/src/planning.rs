@@ -1,7 +1,7 @@
 //! What work takes, known before any of it is done: the dry run of a whole model.
 
 use samovar_models::{Model as Network, ModelConfig, PromptBatch};
-use samovar_tensor::{Device, Plan};
+use samovar_tensor::{Device, Plan, Precision};
 use samovar_weights::ShapeSource;
 
 use crate::error::{Error, Result};
@@ -21,12 +21,21 @@ pub struct ModelPlan {
 }
 
 impl ModelPlan {
-    /// Runs the model on shapes alone; takes milliseconds and no memory to speak of.
+    /// Runs the model with f32 weights on shapes alone; takes milliseconds and no memory to speak of.
     ///
     /// # Errors
     /// [`Error::Model`] when the configuration is not one of a model.
     pub fn of(config: &ModelConfig, scratch_bytes: usize) -> Result<Self> {
-        let load = |device: &Device| Network::load(device, config, &ShapeSource);
+        Self::in_precision(config, Precision::F32, scratch_bytes)
+    }
+
+    /// The same with weights of another precision.
+    ///
+    /// # Errors
+    /// As [`ModelPlan::of`].
+    pub fn in_precision(config: &ModelConfig, precision: Precision, scratch_bytes: usize) -> Result<Self> {
+        let load =
+            |device: &Device| Network::load(&device.with_weight_precision(precision), config, &ShapeSource);
         let mut embedding_bytes = 0;
         let mut input_side = 0;
         let encode = Device::plan(scratch_bytes, load, |device, network| {

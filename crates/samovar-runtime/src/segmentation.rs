@@ -31,6 +31,11 @@ impl Segmentation {
         &self.masks[self.best]
     }
 
+    /// Which of [`Segmentation::masks`] that is.
+    pub(crate) fn best_index(&self) -> usize {
+        self.best
+    }
+
     /// All masks, in the model's order.
     pub fn masks(&self) -> &[PredictedMask] {
         &self.masks

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use samovar_models::{CATALOGUE, CatalogueEntry, ModelConfig};
-use samovar_weights::Checkpoint;
+use samovar_tensor::Precision;
+use samovar_weights::{Checkpoint, stored_precision};
 
 use crate::error::{Error, Result};
 use crate::hub::{Hub, HubOptions};
@@ -44,8 +45,20 @@ pub enum ModelSource {
 pub struct OpenedModel {
     /// Its dimensions.
     pub config: ModelConfig,
+    /// The text they were read from, where that is a file of its own.
+    pub config_json: Option<String>,
     /// Its weights.
     pub weights: Checkpoint,
+}
+
+impl OpenedModel {
+    /// The precision in which the file says its large weights are.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when it says something that is none.
+    pub fn stored_precision(&self) -> Result<Precision> {
+        Ok(stored_precision(&self.weights)?)
+    }
 }
 
 impl ModelSource {
@@ -110,7 +123,7 @@ impl ModelSource {
         match self {
             Self::Embedded { id } => {
                 let weights = Checkpoint::from_static(id, NANO)?;
-                Ok(OpenedModel { config: ModelConfig::infer(&weights)?, weights })
+                Ok(OpenedModel { config: ModelConfig::infer(&weights)?, config_json: None, weights })
             }
             Self::Folder { path, .. } => {
                 let config = path.join("config.json");
@@ -118,33 +131,29 @@ impl ModelSource {
                     let what = "no model in this folder; expected config.json and model.safetensors";
                     return Err(Error::file(path, what));
                 }
-                let weights = Checkpoint::open(path)?;
-                let config = match config.is_file() {
-                    true => ModelConfig::from_hf_json(&read_config(&config)?)
-                        .map_err(|error| Error::file(&config, error.to_string()))?,
-                    false => ModelConfig::infer(&weights)?,
-                };
-                Ok(OpenedModel { config, weights })
+                opened(Checkpoint::open(path)?, Some(config).filter(|config| config.is_file()))
             }
-            Self::File { path } => {
-                let weights = Checkpoint::open(path)?;
-                let config = match beside(path) {
-                    Some(json) => ModelConfig::from_hf_json(&read_config(&json)?)
-                        .map_err(|error| Error::file(&json, error.to_string()))?,
-                    None => ModelConfig::infer(&weights)?,
-                };
-                Ok(OpenedModel { config, weights })
-            }
+            Self::File { path } => opened(Checkpoint::open(path)?, beside(path)),
         }
     }
 
-    /// Bytes on disk (in the program for embedded models).
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub fn config(&self) -> Result<ModelConfig> {
-        Ok(self.open()?.config)
+    /// The file or folder, if it is not in the program.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Folder { path, .. } | Self::File { path } => Some(path),
+        }
     }
+}
+
+/// Weights with the configuration of a file beside them, or the one their tensors tell.
+fn opened(weights: Checkpoint, config_file: Option<PathBuf>) -> Result<OpenedModel> {
+    let Some(file) = config_file else {
+        return Ok(OpenedModel { config: ModelConfig::infer(&weights)?, config_json: None, weights });
+    };
+    let json = read_config(&file)?;
+    let config = ModelConfig::from_hf_json(&json).map_err(|error| Error::file(&file, error.to_string()))?;
+    Ok(OpenedModel { config, config_json: Some(json), weights })
 }
 
 /// Whether a model of the catalogue is part of the program.

@@ -58,7 +58,7 @@ fn picture(side: u32) -> RgbImage {
 pub fn run(args: &Args, process_start: Instant) -> Result<()> {
     let engine = args.model.engine()?;
     let source = ModelSource::resolve(&args.model.model)?;
-    let model = engine.load_from(&source)?;
+    let model = args.model.load_on(&engine)?;
     let load_s = process_start.elapsed().as_secs_f64();
     let image = picture(model.input_size().width);
     let pixels = model.preprocess(&image)?;
@@ -103,7 +103,7 @@ pub fn run(args: &Args, process_start: Instant) -> Result<()> {
             "max_s": times[times.len() - 1],
             "load_s": load_s,
             "peak_rss_bytes": peak,
-            "dtype": "f32",
+            "dtype": model.precision().to_string(),
             "threads": engine.threads(),
             "simd": engine.simd().to_string(),
             "repeat": args.repeat,
@@ -113,7 +113,7 @@ pub fn run(args: &Args, process_start: Instant) -> Result<()> {
     }
     let mut out = std::io::stdout().lock();
     let what = if args.what == What::Encode { "encode one image" } else { "decode one prompt" };
-    writeln!(out, "{}: {what}, f32, {} threads, {}", model.name(), engine.threads(), engine.simd())?;
+    writeln!(out, "{}: {what}, {}, {} threads, {}", model.name(), model.precision(), engine.threads(), engine.simd())?;
     writeln!(
         out,
         "median {:.4} s  (min {:.4}, max {:.4}, of {})   {:.1} GFLOP/s",

@@ -5,7 +5,7 @@ use samovar::memory::bytes;
 use samovar::planning::ModelPlan;
 use samovar::source::ModelSource;
 use samovar::tensor::Plan;
-use samovar::{CatalogueEntry, Engine, ModelConfig};
+use samovar::{CatalogueEntry, Engine, ModelConfig, Precision};
 use serde_json::{Value, json};
 
 use super::segment::print;
@@ -33,17 +33,25 @@ The model runs on shapes alone: nothing is computed, and no weights are read. On
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let engine = args.model.engine()?;
-    let (name, config) = config(&args.model.model)?;
-    let plan = ModelPlan::of(&config, engine.device().scratch_bytes())?;
-    if args.json { print(&document(&name, &plan, &engine)) } else { table(&name, &plan, &engine) }
+    let (name, config, stored) = config(&args.model.model)?;
+    let precision = args.model.dtype.unwrap_or(stored);
+    let plan = ModelPlan::in_precision(&config, precision, engine.device().scratch_bytes())?;
+    match args.json {
+        true => print(&document(&name, precision, &plan, &engine)),
+        false => table(&name, precision, &plan, &engine),
+    }
 }
 
 /// A model's dimensions; of models of the catalogue also when their weights are elsewhere.
-fn config(model: &str) -> Result<(String, ModelConfig)> {
+fn config(model: &str) -> Result<(String, ModelConfig, Precision)> {
     match ModelSource::resolve(model) {
-        Ok(source) => Ok((source.name(), source.open()?.config)),
+        Ok(source) => {
+            let opened = source.open()?;
+            let stored = opened.stored_precision()?;
+            Ok((source.name(), opened.config, stored))
+        }
         Err(error) => match CatalogueEntry::find(model)
-            .and_then(|entry| Some((entry.id.to_owned(), ModelConfig::from_catalogue(entry.id)?)))
+            .and_then(|entry| Some((entry.id.to_owned(), ModelConfig::from_catalogue(entry.id)?, Precision::F32)))
         {
             Some(known) => Ok(known),
             None => Err(error.into()),
@@ -51,9 +59,10 @@ fn config(model: &str) -> Result<(String, ModelConfig)> {
     }
 }
 
-fn document(name: &str, plan: &ModelPlan, engine: &Engine) -> Value {
+fn document(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine) -> Value {
     json!({
         "model": name,
+        "dtype": precision.to_string(),
         "input_size": plan.input_side,
         "weight_bytes": plan.encode.weight_bytes,
         "embedding_bytes": plan.embedding_bytes,
@@ -86,10 +95,10 @@ fn work(plan: &Plan) -> Value {
     })
 }
 
-fn table(name: &str, plan: &ModelPlan, engine: &Engine) -> Result<()> {
+fn table(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine) -> Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{name}, input {0} x {0}\n", plan.input_side)?;
+    writeln!(out, "{name}, {precision}, input {0} x {0}\n", plan.input_side)?;
     for (what, work) in [("encode one image", &plan.encode), ("decode one prompt", &plan.decode)] {
         writeln!(
             out,

@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some(path) => LazyImage::open_within(path, *engine.decode_limits()).pixels()?,
         None => RgbImage::from_fn(Size::new(1024, 768), |x, y| [x as u8, y as u8, (x ^ y) as u8]).into(),
     };
-    let model = engine.load(&args.model.model)?;
+    let model = args.model.load_on(&engine)?;
     let peak = engine.kernels().measure_peak(PEAK_TIME);
     let profiler = Profiler::new();
     let watched = model.on(&engine.with_instrument(profiler.clone()));
@@ -96,15 +96,16 @@ pub fn run(args: &Args) -> Result<()> {
         let stages: Vec<Value> =
             stages.iter().map(|(stage, seconds)| json!({ "stage": stage, "seconds": seconds })).collect();
         return print(&json!({
-            "model": model.name(), "threads": engine.threads(), "simd": engine.simd().to_string(),
+            "model": model.name(), "dtype": model.precision().to_string(), "threads": engine.threads(), "simd": engine.simd().to_string(),
             "peak_gflop_per_s": peak / 1e9, "seconds": whole, "stages": stages, "operators": rows,
         }));
     }
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{}, {} threads, {}, peak {:.0} GFLOP/s\n",
+        "{}, {}, {} threads, {}, peak in f32 {:.0} GFLOP/s\n",
         model.name(),
+        model.precision(),
         engine.threads(),
         engine.simd(),
         peak / 1e9

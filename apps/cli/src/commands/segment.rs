@@ -3,7 +3,7 @@
 mod objects;
 mod output;
 
-pub use output::check_place;
+pub use output::{check_place, style_for};
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -113,7 +113,7 @@ fn one(args: &Args, prompts: &objects::Prompts, input: &InputImage, format: Form
         output::check_place(out)?;
     }
     let wait = progress::spinner("encoding the image");
-    let model = engine.load(&args.model.model)?;
+    let model = args.model.load_on(&engine)?;
     let found = segment(&model, &pixels, &objects, args.multimask)?;
     wait.finish_and_clear();
     let mut files = Vec::new();

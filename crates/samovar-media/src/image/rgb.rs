@@ -71,6 +71,12 @@ impl RgbImage {
         &self.pixels[y as usize * stride..][..stride]
     }
 
+    /// The bytes of row `y`, which must exist, to write to.
+    pub(crate) fn row_mut(&mut self, y: u32) -> &mut [u8] {
+        let stride = self.size.width as usize * 3;
+        &mut self.pixels[y as usize * stride..][..stride]
+    }
+
     /// The pixel in column `x` of row `y`, which must exist.
     pub fn pixel(&self, x: u32, y: u32) -> [u8; 3] {
         let row = self.row(y);

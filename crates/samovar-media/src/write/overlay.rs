@@ -36,18 +36,37 @@ pub fn palette_colour(index: usize) -> [u8; 3] {
 
 /// The picture with the masks drawn over it in order, mask `i` in [`palette_colour`]`(i)`.
 pub fn draw_overlay(image: &RgbImage, masks: &[&BitMask], style: &OverlayStyle) -> Result<RgbImage> {
-    let size = image.size();
-    let mut pixels = image.pixels().to_vec();
-    let stride = size.width as usize * 3;
-    let share = (style.tint.clamp(0.0, 1.0) * 256.0) as u32;
-    for (index, mask) in masks.iter().enumerate() {
+    let mut overlay = Overlay::new(image, *style);
+    masks.iter().try_for_each(|mask| overlay.add(mask))?;
+    Ok(overlay.finish())
+}
+
+/// A picture that masks are drawn over one by one, so that they need not be in memory together.
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    picture: RgbImage,
+    style: OverlayStyle,
+    masks: usize,
+}
+
+impl Overlay {
+    /// The picture without masks.
+    pub fn new(image: &RgbImage, style: OverlayStyle) -> Self {
+        Self { picture: image.clone(), style, masks: 0 }
+    }
+
+    /// Draws the next mask, the `i`th in [`palette_colour`]`(i)`; refuses one of another size.
+    pub fn add(&mut self, mask: &BitMask) -> Result<()> {
+        let size = self.picture.size();
         if mask.size() != size {
+            let index = self.masks;
             return Err(MediaError::mismatch(format!("the image is {size}, mask {index} {}", mask.size())));
         }
-        let colour = palette_colour(index);
-        let line = edge(mask, style.line_width);
+        let share = (self.style.tint.clamp(0.0, 1.0) * 256.0) as u32;
+        let colour = palette_colour(self.masks);
+        let line = edge(mask, self.style.line_width);
         for y in 0..size.height {
-            let row = &mut pixels[y as usize * stride..][..stride];
+            let row = self.picture.row_mut(y);
             for (x0, x1) in mask.runs(y) {
                 for pixel in row[x0 as usize * 3..x1 as usize * 3].chunks_exact_mut(3) {
                     for channel in 0..3 {
@@ -63,8 +82,14 @@ pub fn draw_overlay(image: &RgbImage, masks: &[&BitMask], style: &OverlayStyle) 
                 }
             }
         }
+        self.masks += 1;
+        Ok(())
     }
-    RgbImage::from_raw(size, pixels)
+
+    /// The picture with all masks.
+    pub fn finish(self) -> RgbImage {
+        self.picture
+    }
 }
 
 /// The pixels of the mask within `width` of a pixel outside it; the picture's border counts as inside.

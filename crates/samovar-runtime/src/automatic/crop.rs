@@ -6,7 +6,7 @@ use std::thread;
 
 use samovar_geometry::{Box2, Image, Point};
 use samovar_media::{RgbImage, Rle, Upscaler};
-use samovar_models::{ImageFeatures, PromptBatch, ScoredPrompts};
+use samovar_models::PromptBatch;
 use samovar_tensor::Tensor;
 
 use super::suppress::best_of_overlapping;
@@ -138,44 +138,21 @@ impl CropRun<'_> {
         let threshold = self.options.pred_iou_thresh;
         let passes = |score: f32| threshold <= 0.0 || score > threshold;
         stages.candidates += scores.len();
-        stages.predicted_iou += scores.iter().filter(|&&score| passes(score)).count();
 
-        let wanted: Vec<bool> = scores
-            .chunks(masks_per_point)
-            .map(|of_point| of_point.iter().any(|&score| passes(score)))
+        let chosen: Vec<(usize, usize)> = (0..scores.len())
+            .filter(|&index| passes(scores[index]))
+            .map(|index| (index / masks_per_point, index % masks_per_point))
             .collect();
-        let mut drawn = Vec::new();
-        let mut start = 0;
-        for run in wanted.chunk_by(|a, b| a == b) {
-            if run[0] {
-                let logits = self.draw_run(features, &scored, start, run.len())?;
-                for (index, &predicted_iou) in scores[start * masks_per_point..].iter().enumerate() {
-                    if index == run.len() * masks_per_point {
-                        break;
-                    }
-                    if passes(predicted_iou) {
-                        let point = points[start + index / masks_per_point];
-                        drawn.push(Drawn { logits: logits.narrow(index, 1)?, predicted_iou, point });
-                    }
-                }
-            }
-            start += run.len();
+        stages.predicted_iou += chosen.len();
+        if chosen.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(drawn)
-    }
-
-    /// Logits of `len` points from `start` on, `[masks, side, side]`.
-    fn draw_run(
-        &self,
-        features: &ImageFeatures,
-        scored: &ScoredPrompts,
-        start: usize,
-        len: usize,
-    ) -> Result<Tensor> {
-        let scored = scored.narrow(start, len)?;
-        let logits = self.model.network().draw(self.model.device(), features, scored)?;
-        let [points, masks, height, width] = logits.shape().fixed("mask logits")?;
-        Ok(logits.reshape([points * masks, height, width])?)
+        let logits = network.draw_chosen(device, features, &scored, &chosen)?;
+        let drawn = chosen.iter().enumerate().map(|(index, &(point, mask))| {
+            let predicted_iou = scores[point * masks_per_point + mask];
+            Ok(Drawn { logits: logits.narrow(index, 1)?, predicted_iou, point: points[point] })
+        });
+        drawn.collect()
     }
 
     fn prompts(&self, points: &[Point<Image>]) -> PromptBatch {

@@ -78,8 +78,10 @@ impl AutomaticPlan {
                     ..PromptBatch::default()
                 };
                 let scored = network.score(device, features, &batch)?;
-                let parts = scored.narrow(0, at_once)?;
-                network.draw(device, features, parts).map(|_| ())
+                let all: Vec<_> = (0..at_once)
+                    .flat_map(|point| (0..MASKS_PER_POINT).map(move |mask| (point, mask)))
+                    .collect();
+                network.draw_chosen(device, features, &scored, &all).map(|_| ())
             },
         )?;
 

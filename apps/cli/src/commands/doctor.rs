@@ -1,0 +1,197 @@
+//! `samovar doctor`: what this machine can do, and what each precision costs and saves on it.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use samovar::certificate::{Bounds, Case, Certificate, Store, certify, processor};
+use samovar::media::mask::deepest_point;
+use samovar::media::segpack::{SegpackLimits, SegpackReader};
+use samovar::memory::{Memory, bytes};
+use samovar::source::ModelSource;
+use samovar::{Box2, DecodeLimits, LazyImage, Precision};
+use serde_json::json;
+
+use super::segment::print;
+use crate::failure::usage;
+use crate::model_args::EngineArgs;
+use crate::{inputs, interrupt, progress};
+
+/// Check this machine, and measure what each dtype costs and saves on it
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// `nano`, an id of `samovar models`, a Hugging Face folder, or a checkpoint file
+    #[arg(long, short, value_name = "MODEL", default_value = "nano")]
+    model: String,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Pictures to compare masks on: images, folders or .segpack files; made ones if not given
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    images: Vec<PathBuf>,
+    /// At most so many pictures, spread over all that are given
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Only these, as int8,f16 [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    dtype: Vec<Precision>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  samovar doctor
+  samovar doctor --model facebook/sam-vit-base --images photos/
+  samovar doctor --images dev.segpack --limit 100 --dtype int8
+
+Every dtype takes its turn on every picture: time of encoding and of one prompt, memory, the cosine of the mask logits
+with those of f32, and the IoU of the masks. A dtype that is slower than f32 or beyond the bounds is refused by --dtype
+from then on, on this machine and for this model, unless --force-dtype. With a .segpack the prompts are clicks into and
+boxes around its objects; with images, two clicks and a box around the middle.";
+
+/// How long the processor's peak is measured.
+const PEAK_TIME: Duration = Duration::from_millis(200);
+
+/// Objects of one picture of a pack that are asked for.
+const OBJECTS_PER_PICTURE: usize = 3;
+
+/// Smallest side of an object that is asked for, in pixels.
+const LEAST_SIDE: f64 = 12.0;
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let engine = samovar::Engine::new(args.engine.options()?)?;
+    let source = ModelSource::resolve(&args.model)?;
+    let peak = engine.kernels().measure_peak(PEAK_TIME);
+    let memory = Memory::now();
+    let precisions = if args.dtype.is_empty() { Precision::ALL.to_vec() } else { args.dtype.clone() };
+    let limit = args.limit as usize;
+    let cases = cases(&args.images, limit, engine.decode_limits())?;
+    let (count, mut cases) = cases;
+    interrupt::catch();
+    let bar = progress::items(count as u64, "pictures");
+    let bounds = Bounds::default();
+    let certificates = certify(&engine, &source, &precisions, &mut cases, count, &bounds, &mut |progress| {
+        bar.set_position(progress.done as u64);
+        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    bar.finish_and_clear();
+    // Half a comparison is no certificate.
+    let store = Store::of(&source, &engine).filter(|_| !interrupt::asked());
+    if let Some(store) = &store {
+        keep(store, &certificates)?;
+    }
+    if args.json {
+        return print(&json!({
+            "processor": processor(), "simd": engine.simd().to_string(), "threads": engine.threads(),
+            "peak_gflop_per_s": peak / 1e9, "memory_total_bytes": memory.total_bytes,
+            "memory_available_bytes": memory.available_bytes, "memory_budget_bytes": engine.budget_bytes(),
+            "model": source.name(), "pictures": count, "bounds": bounds, "certificates": certificates,
+            "kept_in": store.map(|store| store.file().display().to_string()),
+        }));
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "processor   {}", processor())?;
+    writeln!(
+        out,
+        "            {} threads, {}, peak in f32 {:.0} GFLOP/s",
+        engine.threads(),
+        engine.simd(),
+        peak / 1e9
+    )?;
+    writeln!(
+        out,
+        "memory      {} of {} free, budget {}",
+        bytes(memory.available_bytes),
+        bytes(memory.total_bytes),
+        bytes(engine.budget_bytes())
+    )?;
+    writeln!(out, "model       {}, {count} pictures, {} masks\n", source.name(), certificates[0].masks)?;
+    writeln!(
+        out,
+        "{:6} {:>11} {:>6} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}  verdict",
+        "dtype", "encode ms", "x f32", "decode ms", "weights", "peak", "cosine", "mean IoU", "worst IoU"
+    )?;
+    for one in &certificates {
+        writeln!(
+            out,
+            "{:6} {:>11.2} {:>6.2} {:>10.2} {:>9} {:>9} {:>9.5} {:>9.4} {:>9.4}  {}",
+            one.dtype,
+            one.encode_s * 1e3,
+            one.encode_s / certificates[0].encode_s,
+            one.decode_s * 1e3,
+            bytes(one.weight_bytes).to_string(),
+            bytes(one.peak_bytes).to_string(),
+            one.logits_cosine,
+            one.mean_iou,
+            one.worst_iou,
+            if one.refused.is_empty() { "good".to_owned() } else { format!("refused: {}", one.refused.join("; ")) }
+        )?;
+    }
+    Ok(())
+}
+
+/// Puts new certificates in the place of old ones of the same dtype.
+fn keep(store: &Store, certificates: &[Certificate]) -> Result<()> {
+    let mut all = store.read();
+    all.retain(|old| certificates.iter().all(|new| new.dtype != old.dtype));
+    all.extend_from_slice(certificates);
+    Ok(store.write(&all)?)
+}
+
+type Cases = Box<dyn Iterator<Item = samovar::Result<Case>>>;
+
+/// Every so-manieth of the pictures named, `limit` at most.
+fn cases(paths: &[PathBuf], limit: usize, limits: &DecodeLimits) -> Result<(usize, Cases)> {
+    let is_pack = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "segpack");
+    let limits = *limits;
+    match paths {
+        [] => Ok((limit, Box::new((0..limit as u32).map(|number| Ok(Case::made(number)))))),
+        [pack] if is_pack(pack) => of_pack(pack, limit, limits),
+        paths if paths.iter().any(is_pack) => Err(usage("--images takes one .segpack, or images and folders")),
+        paths => {
+            let images = inputs::list(paths, true)?.images;
+            let step = images.len().div_ceil(limit);
+            let chosen: Vec<_> = images.into_iter().step_by(step).collect();
+            let count = chosen.len();
+            let cases = chosen.into_iter().map(move |input| {
+                let pixels = LazyImage::open_within(&input.path, limits).pixels()?;
+                Ok(Case::central(pixels.as_ref().clone()))
+            });
+            Ok((count, Box::new(cases)))
+        }
+    }
+}
+
+fn of_pack(pack: &Path, limit: usize, limits: DecodeLimits) -> Result<(usize, Cases)> {
+    let open = || SegpackReader::open(pack, SegpackLimits::default());
+    let mut all = 0;
+    for record in open()? {
+        record.with_context(|| format!("\"{}\"", pack.display()))?;
+        all += 1;
+    }
+    let step = usize::max(all, 1).div_ceil(limit);
+    let cases = open()?.step_by(step).map(move |record| {
+        let record = record?;
+        let image = record.image(&limits)?;
+        let mut objects: Vec<_> = Vec::new();
+        for layer in 0..record.header.layers.len() {
+            for (_, mask) in record.labels(layer, &limits)?.masks() {
+                let known = deepest_point(&mask).zip(mask.pixel_bounds());
+                let Some(((inside, _), bounds)) = known else { continue };
+                let [x0, y0, x1, y1] = bounds.map(f64::from);
+                objects.push((mask.area(), (inside, Box2::new(x0, y0, x1, y1))));
+            }
+        }
+        // The largest ones; of specks a pixel more or less decides the IoU.
+        objects.sort_by_key(|(area, _)| std::cmp::Reverse(*area));
+        let large = objects.into_iter().map(|(_, object)| object);
+        let large = large.filter(|(_, bounds)| bounds.width().min(bounds.height()) >= LEAST_SIDE);
+        Ok(Case::of_objects(image, &large.take(OBJECTS_PER_PICTURE).collect::<Vec<_>>()))
+    });
+    Ok((all.div_ceil(step), Box::new(cases)))
+}

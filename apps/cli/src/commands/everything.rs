@@ -1,0 +1,231 @@
+//! `samovar everything`: masks for all that is in an image, without a prompt.
+
+mod output;
+mod parameters;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
+use samovar::{LazyImage, Model, RgbImage};
+use serde_json::json;
+
+use super::segment::{check_place, print};
+use crate::batch::{ResultFolder, for_each_image};
+use crate::failure::usage;
+use crate::inputs::{self, InputImage};
+use crate::model_args::ModelArgs;
+use crate::progress;
+use output::{MERGED, Report};
+use parameters::Parameters;
+
+/// Find the masks of everything in images, without prompts, as COCO JSON
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Images, or folders of images
+    #[arg(required = true, value_name = "IMAGE|DIR")]
+    images: Vec<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// File to write (`photo.json` in the current folder if not given); a folder for several images
+    #[arg(long, short, value_name = "FILE.json|DIR")]
+    out: Option<PathBuf>,
+    /// Also write the image with its masks in colours, as `photo.overlay.png` beside the JSON
+    #[arg(long)]
+    overlay: bool,
+    /// Print the COCO document on stdout; files only with --out or --overlay
+    #[arg(long)]
+    json: bool,
+    /// Folders: also images in the folders within
+    #[arg(long, short)]
+    recursive: bool,
+    /// Write over files of another kind, and over the results of another run
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten, next_help_heading = "Parameters, named as in segment-anything")]
+    parameters: Parameters,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  samovar everything photo.jpg                          photo.json
+  samovar everything photo.jpg --overlay                photo.json and photo.overlay.png
+  samovar everything photo.jpg --model facebook/sam-vit-base --crop-n-layers 1 --out masks.json
+  samovar everything frames/ --out masks/               one JSON per image, then masks/annotations.json
+  samovar everything photo.jpg --json | jq '.annotations | length'
+
+Each annotation has COCO's fields (run lengths, area, bbox) and predicted_iou, stability_score, point_coords, crop_box.
+Masks of best predicted IoU come first.
+
+A folder's run goes on where it was stopped: images whose JSON is there are not done again. Ctrl-C finishes the image at
+hand.";
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let inputs = inputs::list(&args.images, args.recursive)?;
+    let into_folder =
+        |out: &PathBuf| out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator);
+    let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
+    match &inputs.images[..] {
+        [input] if is_single => one(args, input),
+        images => many(args, images),
+    }
+}
+
+fn one(args: &Args, input: &InputImage) -> Result<()> {
+    let engine = args.model.engine()?;
+    let image = LazyImage::open_within(&input.path, *engine.decode_limits());
+    // What is wrong with picture, places or parameters should show before the model is loaded.
+    let pixels = image.pixels()?;
+    let out = match (&args.out, args.json) {
+        (Some(out), _) => Some(out.clone()),
+        (None, true) => None,
+        (None, false) => Some(PathBuf::from(format!("{}.json", input.result_name))),
+    };
+    if let Some(out) = &out {
+        check_place(out)?;
+        output::check_file(out, args.overwrite)?;
+    }
+    let loading = progress::spinner("loading the model");
+    let model = engine.load(&args.model.model)?;
+    loading.finish_and_clear();
+    let options = args.parameters.options(&model)?;
+    let masks = generate_with_bar(&model, &pixels, &options)?;
+    let report = Report { model: &model, options: &options, masks: &masks, image: &pixels };
+    let document = report.document(&output::file_name(input));
+    let overlay = args.overlay.then(|| {
+        let beside = out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.json", input.result_name)));
+        output::overlay_of(&beside)
+    });
+    if let Some(overlay) = &overlay {
+        report.write_overlay(overlay)?;
+    }
+    if let Some(out) = &out {
+        output::write_document(out, &document)?;
+    }
+    if args.json {
+        return print(&document);
+    }
+    for file in out.iter().chain(&overlay) {
+        eprintln!("{}  {}", file.display(), described(masks.len()));
+    }
+    Ok(())
+}
+
+fn many(args: &Args, images: &[InputImage]) -> Result<()> {
+    let folder = match (&args.out, args.json) {
+        (Some(out), _) => {
+            if let Some(image) = images.iter().find(|image| is_merged_name(&image.result_name)) {
+                return Err(usage(format!(
+                    "\"{}\": its result would be {MERGED}, which is for all images together; rename it",
+                    image.path.display()
+                )));
+            }
+            let parameters = json!({ "model": args.model.model, "parameters": args.parameters.to_json() });
+            Some((ResultFolder::open(out, "everything", parameters, args.overwrite)?, out))
+        }
+        (None, true) if !args.overlay => None,
+        _ => return Err(usage("several images need a folder for their results; give --out DIR")),
+    };
+    let model = args.model.load()?;
+    let options = args.parameters.options(&model)?;
+    let place = |input: &InputImage| match &folder {
+        Some((folder, _)) => folder.place(&format!("{}.json", input.result_name)).map(Some),
+        None => Ok(None),
+    };
+    let is_there = |out: &Path| out.is_file() && (!args.overlay || output::overlay_of(out).is_file());
+    let is_done = |input: &InputImage| {
+        !args.overwrite && place(input).is_ok_and(|out| out.is_some_and(|out| is_there(&out)))
+    };
+    let mut documents = Vec::new();
+    let mut total = 0;
+    let summary = for_each_image(images, model.engine().decode_limits(), is_done, |input, _, pixels| {
+        let masks = generate(&model, &pixels, &options)?;
+        let report = Report { model: &model, options: &options, masks: &masks, image: &pixels };
+        match place(input)? {
+            Some(out) => {
+                if args.overlay {
+                    report.write_overlay(&output::overlay_of(&out))?;
+                }
+                // Last, because it tells a later run that this image is done.
+                output::write_document(&out, &report.document(&output::file_name(input)))?;
+            }
+            None => documents.push(report.document(&output::name_in_folder(input))),
+        }
+        total += masks.len();
+        Ok(format!("{}, {total} in all", described(masks.len())))
+    });
+    let mut merged = None;
+    if let Some((folder, _)) = &folder {
+        let results: Vec<_> = images
+            .iter()
+            .filter_map(|input| Some((input, place(input).ok()??)))
+            .filter(|(_, result)| result.is_file())
+            .collect();
+        if !results.is_empty() {
+            let path = folder.place(MERGED)?;
+            output::merge(&path, &results)?;
+            merged = Some(path);
+        }
+    }
+    if args.json {
+        let mut document = json!({
+            "masks": total, "done": summary.done, "skipped": summary.skipped, "failed": summary.failed,
+            "left": summary.left, "annotations": merged,
+        });
+        if folder.is_none() {
+            document["images"] = documents.into();
+        }
+        print(&document)?;
+    } else {
+        let into = merged.map(|path| format!("; all together in {}", path.display())).unwrap_or_default();
+        eprintln!(
+            "{} done with {}, {} done before, {} failed{into}",
+            summary.done,
+            described(total),
+            summary.skipped,
+            summary.failed.len()
+        );
+    }
+    summary.into_result()
+}
+
+fn is_merged_name(result_name: &str) -> bool {
+    format!("{result_name}.json").eq_ignore_ascii_case(MERGED)
+}
+
+fn described(masks: usize) -> String {
+    if masks == 1 { "1 mask".to_owned() } else { format!("{masks} masks") }
+}
+
+fn generate(model: &Model, pixels: &RgbImage, options: &AutomaticOptions) -> Result<Vec<AutomaticMask>> {
+    Ok(automatic::generate(model, pixels, options, &mut |_| ControlFlow::Continue(()))?)
+}
+
+fn generate_with_bar(
+    model: &Model,
+    pixels: &Arc<RgbImage>,
+    options: &AutomaticOptions,
+) -> Result<Vec<AutomaticMask>> {
+    let bar = progress::items(0, "points");
+    let masks = automatic::generate(model, pixels, options, &mut |progress: &Progress| {
+        bar.set_length(progress.points as u64);
+        bar.set_position(progress.points_done as u64);
+        bar.set_message(match progress.crops {
+            1 => described(progress.stages.crop_edge),
+            crops => {
+                format!(
+                    "crop {} of {crops}, {}",
+                    (progress.crop + 1).min(crops),
+                    described(progress.stages.crop_edge)
+                )
+            }
+        });
+        ControlFlow::Continue(())
+    })?;
+    bar.finish_and_clear();
+    Ok(masks)
+}

@@ -1,0 +1,132 @@
+//! What `everything` writes: COCO documents, overlays, and one document for a whole folder.
+
+use std::cmp::Reverse;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use samovar::automatic::{self, AutomaticMask, AutomaticOptions};
+use samovar::media::write::{AtomicFile, CocoDataset, Overlay, write_json, write_rgb_png};
+use samovar::{Model, RgbImage};
+use serde_json::{Value, json};
+
+use super::super::segment::style_for;
+use crate::failure::usage;
+use crate::inputs::InputImage;
+
+/// The file of a folder's results that has all of them.
+pub const MERGED: &str = "annotations.json";
+
+/// The masks of one image, and what made them.
+pub struct Report<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The parameters.
+    pub options: &'a AutomaticOptions,
+    /// The masks.
+    pub masks: &'a [AutomaticMask],
+    /// The image.
+    pub image: &'a RgbImage,
+}
+
+impl Report<'_> {
+    /// COCO, with model and parameters under `info`.
+    pub fn document(&self, file_name: &str) -> Value {
+        let mut document = json!(automatic::coco(self.masks, file_name, self.image.size()));
+        document["info"] = json!({
+            "description": "automatic masks by samovar",
+            "model": self.model.name(),
+            "parameters": self.options,
+        });
+        document
+    }
+
+    /// The image with its masks, large ones first so that small ones show.
+    pub fn write_overlay(&self, path: &Path) -> Result<()> {
+        let mut masks: Vec<&AutomaticMask> = self.masks.iter().collect();
+        masks.sort_by_key(|mask| Reverse(mask.area));
+        let mut overlay = Overlay::new(self.image, style_for(self.image));
+        for mask in masks {
+            overlay.add(&mask.mask.to_mask())?;
+        }
+        Ok(write_rgb_png(path, &overlay.finish())?)
+    }
+}
+
+/// `masks/photo.json` has its overlay in `masks/photo.overlay.png`.
+pub fn overlay_of(document: &Path) -> PathBuf {
+    document.with_extension("overlay.png")
+}
+
+/// Refuses to write over a file that is no earlier result: a `photo.json` beside a photo may be somebody's work.
+pub fn check_file(out: &Path, overwrite: bool) -> Result<()> {
+    let ending = out.extension().and_then(|ending| ending.to_str()).unwrap_or("").to_ascii_lowercase();
+    if ["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "gif"].contains(&ending.as_str()) {
+        return Err(usage(format!(
+            "\"{}\": --out takes a .json file, or a folder; --overlay writes a picture beside it",
+            out.display()
+        )));
+    }
+    if overwrite || !out.exists() {
+        return Ok(());
+    }
+    let read = std::fs::read(out).with_context(|| format!("\"{}\"", out.display()))?;
+    if serde_json::from_slice::<CocoDataset>(&read).is_ok() {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "\"{}\" is there and no COCO document; give another --out, or --overwrite",
+        out.display()
+    )))
+}
+
+/// Name of an image in its own document.
+pub fn file_name(input: &InputImage) -> String {
+    input.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Name of an image among others: with the way to it from the folder that was named.
+pub fn name_in_folder(input: &InputImage) -> String {
+    let name = Path::new(&input.result_name).with_file_name(input.path.file_name().unwrap_or_default());
+    name.to_string_lossy().replace('\\', "/")
+}
+
+/// One document, whole or not at all.
+pub fn write_document(out: &Path, document: &Value) -> Result<()> {
+    Ok(write_json(out, document)?)
+}
+
+/// All results in one document, images and annotations numbered anew. Holds one result at a time.
+pub fn merge(out: &Path, results: &[(&InputImage, PathBuf)]) -> Result<()> {
+    let read = |path: &Path| -> Result<CocoDataset> {
+        let named = || format!("\"{}\"; remove it and run again", path.display());
+        serde_json::from_slice(&std::fs::read(path).with_context(named)?).with_context(named)
+    };
+    let mut images = Vec::with_capacity(results.len());
+    let mut categories = Vec::new();
+    for (id, (input, path)) in (1u64..).zip(results) {
+        let dataset = read(path)?;
+        let image = dataset.images.into_iter().next();
+        images.extend(image.map(|image| {
+            json!({
+                "id": id, "file_name": name_in_folder(input), "width": image.width, "height": image.height,
+            })
+        }));
+        categories = dataset.categories;
+    }
+    let mut file = AtomicFile::create(out)?;
+    let unwritten = || format!("\"{}\": writing failed; check that there is free space", out.display());
+    write!(file, "{{\"images\":{},\"categories\":{},\"annotations\":[", json!(images), json!(categories))
+        .with_context(unwritten)?;
+    let mut annotation_id = 0u64;
+    for (image_id, (_, path)) in (1u64..).zip(results) {
+        for mut annotation in read(path)?.annotations {
+            let comma = if annotation_id > 0 { "," } else { "" };
+            annotation_id += 1;
+            (annotation.id, annotation.image_id) = (annotation_id, image_id);
+            write!(file, "{comma}{}", json!(annotation)).with_context(unwritten)?;
+        }
+    }
+    writeln!(file, "]}}").with_context(unwritten)?;
+    Ok(file.commit()?)
+}

@@ -1,0 +1,115 @@
+//! The generator's parameters as arguments, made from the library's own table.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
+use samovar::automatic::{AutomaticOptions, PARAMETERS};
+use samovar::{Family, Model};
+use serde_json::{Map, Value};
+
+use crate::failure::usage;
+
+/// Largest file of points that is read.
+const MAX_GRIDS_BYTES: u64 = 64 << 20;
+
+/// Name of the one parameter that is no number.
+const POINT_GRIDS: &str = "point_grids";
+
+/// What the command line said; everything else is the model's default.
+#[derive(Debug, Clone)]
+pub struct Parameters {
+    given: Vec<(&'static str, String)>,
+    point_grids: Option<PathBuf>,
+}
+
+impl clap::Args for Parameters {
+    fn augment_args(command: Command) -> Command {
+        let (upstream, nano) = (AutomaticOptions::default(), AutomaticOptions::for_family(Family::Nano));
+        let command = PARAMETERS.iter().fold(command, |command, parameter| {
+            let (default, nanos) = ((parameter.get)(&upstream), (parameter.get)(&nano));
+            let own = if nanos == default { String::new() } else { format!("; nano: {nanos}") };
+            let help = parameter.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+            let help = help.trim_end_matches('.');
+            let parse = move |text: &str| -> samovar::Result<String> {
+                AutomaticOptions::default().set(parameter.name, text)?;
+                Ok(text.to_owned())
+            };
+            let argument = Arg::new(parameter.name)
+                .long(flag(parameter.name))
+                .value_name("N")
+                .allow_hyphen_values(true)
+                .help(format!("{help}; {} [default: {default}{own}]", parameter.range))
+                .value_parser(parse);
+            command.arg(argument)
+        });
+        let grids = Arg::new(POINT_GRIDS)
+            .long(flag(POINT_GRIDS))
+            .value_name("FILE.json")
+            .help("Points to ask instead of a grid: one list of [x, y] in 0..1 for the image, then one per layer of crops")
+            .conflicts_with("points_per_side")
+            .value_parser(value_parser!(PathBuf));
+        command.arg(grids)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// `points_per_side` as `points-per-side`. Lives as long as the program, as clap's names do.
+fn flag(name: &str) -> &'static str {
+    name.replace('_', "-").leak()
+}
+
+impl FromArgMatches for Parameters {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |name: &'static str| Some((name, matches.get_one::<String>(name)?.clone()));
+        Ok(Self {
+            given: PARAMETERS.iter().filter_map(|parameter| given(parameter.name)).collect(),
+            point_grids: matches.get_one::<PathBuf>(POINT_GRIDS).cloned(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Parameters {
+    /// The model's defaults with what was given.
+    pub fn options(&self, model: &Model) -> Result<AutomaticOptions> {
+        let mut options = AutomaticOptions::for_model(model);
+        for (name, text) in &self.given {
+            options.set(name, text)?;
+        }
+        if let Some(path) = &self.point_grids {
+            let named = || format!("\"{}\"", path.display());
+            let size = std::fs::metadata(path).with_context(named)?.len();
+            if size > MAX_GRIDS_BYTES {
+                return Err(usage(format!("{}: {size} bytes are too many for lists of points", named())));
+            }
+            let text = std::fs::read_to_string(path).with_context(named)?;
+            let grids = serde_json::from_str(&text).map_err(|error| {
+                usage(format!(
+                    "{}: {error}; expected lists of points, as [[[0.5, 0.5], [0.1, 0.9]]]",
+                    named()
+                ))
+            })?;
+            options.point_grids = Some(grids);
+        }
+        options.check()?;
+        Ok(options)
+    }
+
+    /// What was given, for the record of what made a folder of results.
+    pub fn to_json(&self) -> Value {
+        let mut given: Map<String, Value> =
+            self.given.iter().map(|(name, text)| ((*name).to_owned(), text.trim().into())).collect();
+        if let Some(path) = &self.point_grids {
+            given.insert(POINT_GRIDS.to_owned(), path.display().to_string().into());
+        }
+        given.into()
+    }
+}

@@ -1,0 +1,335 @@
+//! What a precision costs and saves on this machine: time, memory, and how far masks move. Measured, not promised.
+
+mod store;
+
+use std::time::Instant;
+
+pub use store::{Store, cache_folder, processor};
+
+use samovar_geometry::{Box2, Image, Size};
+use samovar_media::RgbImage;
+use samovar_tensor::{Precision, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::model::{Embedding, Model};
+use crate::planning::ModelPlan;
+use crate::prompt::Prompt;
+use crate::source::ModelSource;
+
+/// Bounds beyond which a precision is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Least mean IoU of masks with those of f32.
+    pub mean_iou: f64,
+    /// Least IoU of any mask.
+    pub worst_iou: f64,
+    /// Least cosine between mask logits and those of f32, all together.
+    pub logits_cosine: f64,
+    /// Most encoding time, over that of f32. A little over one: a tie that the clock decides is no reason.
+    pub time_ratio: f64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { mean_iou: 0.99, worst_iou: 0.97, logits_cosine: 0.999, time_ratio: 1.05 }
+    }
+}
+
+/// Masks with fewer pixels than this say little: a few pixels decide their IoU. They count among the logits only.
+pub const LEAST_AREA: u64 = 64;
+
+/// An image to compare on, with its prompts.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The image.
+    pub image: RgbImage,
+    /// What is asked of it, each answered with one mask.
+    pub prompts: Vec<Prompt>,
+}
+
+impl Case {
+    /// An image with prompts of a user who means something in the middle: a click there, one off it, a box.
+    pub fn central(image: RgbImage) -> Self {
+        let size = image.size();
+        let (width, height) = (f64::from(size.width), f64::from(size.height));
+        let prompts = vec![
+            Prompt::default().point(0.5 * width, 0.5 * height),
+            Prompt::default().point(0.35 * width, 0.6 * height),
+            Prompt::default().within(0.25 * width, 0.2 * height, 0.75 * width, 0.85 * height),
+        ];
+        Self { image, prompts }
+    }
+
+    /// An image with a click into and a box around each known object.
+    pub fn of_objects(image: RgbImage, objects: &[(samovar_geometry::Point<Image>, Box2<Image>)]) -> Self {
+        let prompts = objects.iter().flat_map(|(inside, bounds)| {
+            [
+                Prompt::default().point(inside.x, inside.y),
+                Prompt::default().within(bounds.x0, bounds.y0, bounds.x1, bounds.y1),
+            ]
+        });
+        Self { prompts: prompts.collect(), image }
+    }
+
+    /// A made picture: discs and stripes of clear colours on a shaded ground. For machines without pictures at hand.
+    pub fn made(number: u32) -> Self {
+        let side = 320 + 64 * (number % 5);
+        let size: Size<Image> = Size::new(side, 288);
+        let mut state = 0x9E37_79B9u32.wrapping_mul(number + 1);
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            f64::from(state) / f64::from(u32::MAX)
+        };
+        let objects: Vec<[f64; 6]> = (0..3)
+            .map(|i| {
+                let radius = 28.0 + 30.0 * next();
+                let x = (0.2 + 0.3 * f64::from(i) + 0.05 * next()) * f64::from(side);
+                [x, (0.3 + 0.4 * next()) * 288.0, radius, 255.0 * next(), 255.0 * next(), 255.0 * next()]
+            })
+            .collect();
+        let image = RgbImage::from_fn(size, |x, y| {
+            let (fx, fy) = (f64::from(x) + 0.5, f64::from(y) + 0.5);
+            let inside = objects.iter().find(|[cx, cy, radius, ..]| (fx - cx).hypot(fy - cy) < *radius);
+            let shade = 60.0 + 0.2 * fx + 0.15 * fy;
+            match inside {
+                Some([.., r, g, b]) => [*r, *g, *b].map(|colour| (0.85 * colour + 0.1 * shade) as u8),
+                None => [shade as u8, (shade * 0.8) as u8, (255.0 - shade) as u8],
+            }
+        });
+        let known: Vec<_> = objects
+            .iter()
+            .map(|&[x, y, radius, ..]| {
+                let bounds = Box2::new(x - radius, y - radius, x + radius, y + radius).clamped(size);
+                (samovar_geometry::Point::new(x, y), bounds)
+            })
+            .collect();
+        Self::of_objects(image, &known)
+    }
+}
+
+/// What one precision does to one model on one machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// `f32`, `f16`, `bf16` or `int8`.
+    pub dtype: String,
+    /// Median seconds to encode an image.
+    pub encode_s: f64,
+    /// Median seconds to answer a prompt.
+    pub decode_s: f64,
+    /// Bytes of the weights in memory.
+    pub weight_bytes: usize,
+    /// Bytes at the worst moment of encoding, by the plan.
+    pub peak_bytes: usize,
+    /// Cosine of all image embeddings with those of f32.
+    pub embedding_cosine: f64,
+    /// Cosine of all mask logits with those of f32.
+    pub logits_cosine: f64,
+    /// Mean IoU of masks with those of f32.
+    pub mean_iou: f64,
+    /// The worst of them.
+    pub worst_iou: f64,
+    /// Number of masks compared.
+    pub masks: usize,
+    /// What is wrong with it; nothing if it may be used.
+    pub refused: Vec<String>,
+}
+
+/// How far the comparison is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Images done.
+    pub done: usize,
+    /// All images.
+    pub all: usize,
+}
+
+/// Compares precisions of one model on some cases, all of them taking turns image by image. The first certificate is
+/// that of f32 itself.
+///
+/// # Errors
+/// As [`Engine::load`]; [`crate::Error::Usage`] without cases.
+pub fn certify(
+    engine: &Engine,
+    source: &ModelSource,
+    precisions: &[Precision],
+    cases: &mut dyn Iterator<Item = Result<Case>>,
+    count: usize,
+    bounds: &Bounds,
+    progress: &mut dyn FnMut(Progress) -> std::ops::ControlFlow<()>,
+) -> Result<Vec<Certificate>> {
+    let exact = engine.with_precision(Precision::F32).load_from(source)?;
+    let others = precisions.iter().filter(|&&precision| precision != Precision::F32);
+    let others: Vec<Model> =
+        others.map(|&precision| engine.with_precision(precision).load_from(source)).collect::<Result<_>>()?;
+    let mut exact_times = Times::default();
+    let mut compared: Vec<Comparison> = others.iter().map(|_| Comparison::default()).collect();
+    let mut done = 0;
+    for case in cases {
+        let case = case?;
+        let expected = answer(&exact, &case, &mut exact_times)?;
+        for (model, comparison) in others.iter().zip(&mut compared) {
+            let found = answer(model, &case, &mut comparison.times)?;
+            comparison.add(&expected, &found)?;
+        }
+        done += 1;
+        if progress(Progress { done, all: count }).is_break() {
+            break;
+        }
+    }
+    if done == 0 {
+        return Err(crate::Error::usage("no images to compare on"));
+    }
+    let config = source.open()?.config;
+    let scratch = engine.device().scratch_bytes();
+    let plan = |precision| ModelPlan::in_precision(&config, precision, scratch);
+    let exact_plan = plan(Precision::F32)?;
+    let mut certificates = vec![Certificate {
+        dtype: Precision::F32.to_string(),
+        encode_s: median(&mut exact_times.encode),
+        decode_s: median(&mut exact_times.decode),
+        weight_bytes: exact_plan.encode.weight_bytes,
+        peak_bytes: exact_plan.encode.peak_bytes(),
+        embedding_cosine: 1.0,
+        logits_cosine: 1.0,
+        mean_iou: 1.0,
+        worst_iou: 1.0,
+        masks: compared.first().map_or(0, |comparison| comparison.ious.len()),
+        refused: Vec::new(),
+    }];
+    for (model, mut comparison) in others.iter().zip(compared) {
+        let plan = plan(model.precision())?;
+        let ious = &comparison.ious;
+        let mut certificate = Certificate {
+            dtype: model.precision().to_string(),
+            encode_s: median(&mut comparison.times.encode),
+            decode_s: median(&mut comparison.times.decode),
+            weight_bytes: plan.encode.weight_bytes,
+            peak_bytes: plan.encode.peak_bytes(),
+            embedding_cosine: comparison.embedding.value(),
+            logits_cosine: comparison.logits.value(),
+            mean_iou: if ious.is_empty() { 1.0 } else { ious.iter().sum::<f64>() / ious.len() as f64 },
+            worst_iou: ious.iter().copied().fold(1.0, f64::min),
+            masks: ious.len(),
+            refused: Vec::new(),
+        };
+        certificate.refused = verdict(&certificate, &certificates[0], bounds);
+        certificates.push(certificate);
+    }
+    Ok(certificates)
+}
+
+/// Reasons not to use a precision.
+fn verdict(found: &Certificate, exact: &Certificate, bounds: &Bounds) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let mut at_least = |what: &str, value: f64, bound: f64| {
+        // NaN is below every bound.
+        if !(value >= bound) {
+            reasons.push(format!("{what} {value:.4} is below {bound}"));
+        }
+    };
+    at_least("mean mask IoU", found.mean_iou, bounds.mean_iou);
+    at_least("worst mask IoU", found.worst_iou, bounds.worst_iou);
+    at_least("cosine of the logits", found.logits_cosine, bounds.logits_cosine);
+    let ratio = found.encode_s / exact.encode_s;
+    // Half the memory is worth as much time as f32 takes; more than that is not.
+    if !(ratio <= bounds.time_ratio) {
+        reasons.push(format!("encoding takes {ratio:.2}x the time of f32"));
+    }
+    reasons
+}
+
+#[derive(Default)]
+struct Times {
+    encode: Vec<f64>,
+    decode: Vec<f64>,
+}
+
+#[derive(Default)]
+struct Comparison {
+    times: Times,
+    embedding: Cosine,
+    logits: Cosine,
+    ious: Vec<f64>,
+}
+
+/// An image's embedding and its answers.
+struct Answers {
+    embedding: Embedding,
+    masks: Vec<crate::Segmentation>,
+}
+
+fn answer(model: &Model, case: &Case, times: &mut Times) -> Result<Answers> {
+    let pixels = model.preprocess(&case.image)?;
+    let start = Instant::now();
+    let embedding = model.embed_preprocessed(&pixels, case.image.size())?;
+    times.encode.push(start.elapsed().as_secs_f64());
+    let mut masks = Vec::new();
+    for prompt in &case.prompts {
+        let start = Instant::now();
+        // All masks, so that a choice between near equals is not taken for a loss.
+        masks.push(embedding.segment(&Prompt { multimask: prompt.is_one_click(), ..prompt.clone() })?);
+        times.decode.push(start.elapsed().as_secs_f64());
+    }
+    Ok(Answers { embedding, masks })
+}
+
+impl Comparison {
+    fn add(&mut self, expected: &Answers, found: &Answers) -> Result<()> {
+        let (a, b) = (expected.embedding.features(), found.embedding.features());
+        self.embedding.add_tensors(&a.embedding, &b.embedding)?;
+        for (a, b) in a.high_res.iter().zip(&b.high_res) {
+            self.embedding.add_tensors(a, b)?;
+        }
+        for (expected, found) in expected.masks.iter().zip(&found.masks) {
+            for (a, b) in expected.masks().iter().zip(found.masks()) {
+                self.logits.add(a.logits()?, b.logits()?);
+            }
+            let best = expected.best_index();
+            let (a, b) = (expected.masks()[best].mask()?, found.masks()[best].mask()?);
+            if a.area() >= LEAST_AREA {
+                self.ious.push(a.iou(&b)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cosine of two long vectors that come in pieces.
+#[derive(Default)]
+struct Cosine {
+    product: f64,
+    first: f64,
+    second: f64,
+}
+
+impl Cosine {
+    fn add_tensors(&mut self, a: &Tensor, b: &Tensor) -> Result<()> {
+        self.add(a.f32()?, b.f32()?);
+        Ok(())
+    }
+
+    fn add(&mut self, a: &[f32], b: &[f32]) {
+        for (&a, &b) in a.iter().zip(b) {
+            let (a, b) = (f64::from(a), f64::from(b));
+            self.product += a * b;
+            self.first += a * a;
+            self.second += b * b;
+        }
+    }
+
+    fn value(&self) -> f64 {
+        self.product / (self.first * self.second).sqrt()
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        len => (values[(len - 1) / 2] + values[len / 2]) / 2.0,
+    }
+}

@@ -1,0 +1,99 @@
+//! Certificates on disk, by model and machine: what was measured once need not be measured at every run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use samovar_media::write::write_json;
+use sha2::{Digest, Sha256};
+
+use super::Certificate;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::source::ModelSource;
+
+/// Largest file of certificates that is read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The folder in which samovar keeps what can be made again: `SAMOVAR_CACHE`, or `samovar` in the user's cache folder.
+/// `None` where there is neither.
+pub fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("SAMOVAR_CACHE").or_else(|| {
+        let caches = set("XDG_CACHE_HOME")
+            .or_else(|| set("HOME").map(|home| home.join(".cache")))
+            .or_else(|| set("LOCALAPPDATA"))?;
+        Some(caches.join("samovar"))
+    })
+}
+
+/// Certificates of one model on one machine.
+#[derive(Debug, Clone)]
+pub struct Store {
+    file: PathBuf,
+}
+
+impl Store {
+    /// Where the certificates of a model are kept, for this machine's processor and an engine's threads and instructions.
+    /// `None` where nothing can be kept.
+    pub fn of(source: &ModelSource, engine: &Engine) -> Option<Self> {
+        let mut hash = Sha256::new();
+        for part in identity(source) {
+            hash.update(part.as_bytes());
+            hash.update([0]);
+        }
+        hash.update(format!("{}\0{}\0{}", processor(), engine.simd(), engine.threads()));
+        let name: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(Self { file: cache_folder()?.join("certificates").join(format!("{name}.json")) })
+    }
+
+    /// What was measured before; nothing if that cannot be read.
+    pub fn read(&self) -> Vec<Certificate> {
+        let small = fs::metadata(&self.file).is_ok_and(|data| data.len() <= MAX_BYTES);
+        let text = if small { fs::read(&self.file).unwrap_or_default() } else { Vec::new() };
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Keeps what was measured now.
+    ///
+    /// # Errors
+    /// [`Error::File`] or [`Error::Media`] when it cannot be written.
+    pub fn write(&self, certificates: &[Certificate]) -> Result<()> {
+        if let Some(folder) = self.file.parent() {
+            fs::create_dir_all(folder).map_err(|error| Error::io(folder, "the folder cannot be made", error))?;
+        }
+        Ok(write_json(&self.file, &certificates)?)
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+}
+
+/// What changes when a model's weights do: names, sizes and times of its files, or this program's version.
+fn identity(source: &ModelSource) -> Vec<String> {
+    let file = |path: &Path| {
+        let data = fs::metadata(path).ok();
+        let time = data.as_ref().and_then(|data| data.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+        let whole = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        format!("{} {} {time:?}", whole.display(), data.map_or(0, |data| data.len()))
+    };
+    match source.path() {
+        None => vec![source.name(), env!("CARGO_PKG_VERSION").to_owned()],
+        Some(folder) if folder.is_dir() => {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let mut files: Vec<String> = entries.map(|entry| file(&entry.path())).collect();
+            files.sort();
+            files
+        }
+        Some(path) => vec![file(path)],
+    }
+}
+
+/// The processor's name, as far as the system tells.
+pub fn processor() -> String {
+    let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = information.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}
