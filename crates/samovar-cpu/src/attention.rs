@@ -8,8 +8,7 @@
 //! strip of q ─ q kᵀ ─ + bias ─ new maximum m' ─ p = exp(s − m') ─ o = o · exp(m − m') + p v     (o / Σp at the end)
 //! ```
 //!
-//! The decomposed relative position costs two small products per strip, `q R_rowᵀ` and `q R_colᵀ`, done once: with
-//! the tables stored backwards, the terms of a query are a contiguous piece of them.
+//! The decomposed relative position costs two small products with pieces of its tables, done once; see [`bias`].
 
 mod bias;
 mod few_keys;
@@ -23,7 +22,7 @@ use samovar_tensor::{Attention, AttentionBias, Error, Result, Tensor};
 use crate::attention::tokens::{Group, Tokens};
 use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
 use crate::gemm::pack::{copy_panel, pack_panel};
-use crate::gemm::{Output, odd_lines};
+use crate::gemm::{Output, balanced, odd_lines};
 use crate::math::exp2_of_negative;
 use crate::scratch::{SCRATCH_LEN, Scratch, padded};
 use crate::simd::{Simd, put, take};
@@ -48,22 +47,36 @@ pub(crate) fn attention<S: Simd>(threads: &Threads, s: S, a: &Attention, out: &m
     let out = Output::new(out.f32_mut()?, stride);
     let vectors = tokens.groups * a.heads * tokens.most_queries * tokens.keys.div_ceil(S::LANES);
     let cycles = (vectors * (a.head_channels + a.value_channels + 16)) as u64;
-    threads.run(tokens.groups * a.heads * blocks, cycles, |task, scratch| {
+    // Heads of a small group follow each other in a task, so that the next one's rows are asked for in time.
+    let mut heads = if blocks == 1 { a.heads } else { 1 };
+    while heads > 1 && tokens.groups * a.heads.div_ceil(heads) < TASKS_PER_THREAD * threads.count() {
+        heads = heads.div_ceil(2);
+    }
+    let shares = a.heads.div_ceil(heads);
+    threads.run(tokens.groups * shares * blocks, cycles, |task, scratch| {
         // Blocks of a head follow each other, so that its keys are still in L3.
         let (group, block) = (task / blocks, task % blocks);
-        let (group, index) = (tokens.group(group / a.heads), group % a.heads);
+        let (group, share) = (tokens.group(group / shares), group % shares);
         let first = block * sizes.queries;
         let count = sizes.queries.min(group.queries.count().saturating_sub(first));
-        if count > 0 {
+        let end = ((share + 1) * heads).min(a.heads);
+        for index in share * heads..end {
+            if count == 0 {
+                break;
+            }
             let mut work = Work::new::<S>(&head, &sizes, index, group, first, count, scratch);
+            let is_first = index == share * heads;
             s.vectorize(
                 #[inline(always)]
-                || work.run(s, out),
+                || work.run(s, out, is_first, index + 1 < end),
             );
         }
     });
     Ok(())
 }
+
+/// With several threads, tasks for each of them at least, if heads can be divided.
+const TASKS_PER_THREAD: usize = 16;
 
 /// What all tasks have in common.
 struct Head<'a> {
@@ -141,13 +154,20 @@ struct Sizes {
     queries: usize,
     /// Keys of a block.
     keys: usize,
+    /// Columns of scores they take: lines of a grid begin with a vector, so that the terms of its columns stay in
+    /// registers. The rest of a line is no key.
+    columns: usize,
+    /// Keys of a line and the columns it takes; one key where there is no grid.
+    line: [usize; 2],
     /// Row strides. Odd numbers of cache lines, so that the rows of a strip do not share L1 sets.
     q_stride: usize,
     score_stride: usize,
     /// Whole vectors, as the kernels write them.
     out_stride: usize,
-    /// Entries of the two tables of relative positions, in whole panels.
+    /// Row strides of the two tables of relative positions, transposed.
     tables: [usize; 2],
+    /// Terms of relative positions of a query, by line and by column, in whole vectors.
+    terms: [usize; 2],
     /// Values are read where they are: packing them does not pay for a few queries.
     values_in_place: bool,
     /// Lines and columns of the grid a query has terms for.
@@ -157,24 +177,33 @@ struct Sizes {
 impl Sizes {
     fn new<S: Simd>(threads: usize, head: &Head, tokens: &Tokens) -> Result<Self> {
         let width = panel_columns::<S>();
-        let (grid, tables) = match head.bias {
-            Bias::Relative { grid, .. } => (grid, grid.map(|side| (2 * side - 1).next_multiple_of(width))),
+        let (grid, terms) = match head.bias {
+            Bias::Relative { grid, .. } => (grid, grid.map(|side| side.next_multiple_of(S::LANES))),
             _ => ([0, 0], [0, 0]),
         };
+        let line = if terms[1] > 0 { [grid[1], terms[1]] } else { [1, 1] };
+        // Lines of a block: all of a window's, if that does not take much more than usual.
+        let all = tokens.keys.div_ceil(line[0]);
+        let mut lines = balanced(all, (BLOCK_KEYS / line[1]).max(1));
         let mut sizes = Self {
             queries: 0,
-            keys: BLOCK_KEYS.min(tokens.keys.next_multiple_of(width)),
+            keys: 0,
+            columns: 0,
+            line,
             q_stride: odd_lines(head.channels),
             score_stride: 0,
             out_stride: head.value_channels.next_multiple_of(S::LANES),
-            tables,
+            tables: [0, 1].map(|i| bias::table_stride::<S>(grid[i])),
+            terms,
             values_in_place: tokens.is_sequence()
                 && tokens.most_queries <= 2 * S::ROWS
                 && head.value_channels.is_multiple_of(S::LANES),
             grid,
         };
         loop {
-            sizes.score_stride = odd_lines(sizes.keys);
+            sizes.keys = lines * line[0];
+            sizes.columns = (lines * line[1]).next_multiple_of(width);
+            sizes.score_stride = odd_lines(sizes.columns);
             let fixed: usize = sizes.fixed_pieces(head, width).map(padded).iter().sum();
             let per_query: usize = sizes.pieces_of_a_query().iter().sum();
             // Each piece may round up by a cache line.
@@ -183,13 +212,13 @@ impl Sizes {
                 sizes.queries = queries.min(BLOCK_QUERIES).min(tokens.most_queries.max(1));
                 break;
             }
-            if sizes.keys <= width {
+            if lines == 1 || sizes.columns <= width {
                 return Err(Error::Shape {
                     op: "attention",
                     what: format!("{} channels in one head are more than fit", head.channels),
                 });
             }
-            sizes.keys = (sizes.keys / 2).next_multiple_of(width);
+            lines = lines.div_ceil(2);
         }
         // Enough tasks for all threads, and whole strips.
         let tasks = tokens.groups * tokens.heads;
@@ -211,10 +240,10 @@ impl Sizes {
         Ok(sizes)
     }
 
-    /// Packed keys, packed values, a strip of scores, packed tables, a strip of products with them.
-    fn fixed_pieces(&self, head: &Head, width: usize) -> [usize; 5] {
+    /// Packed keys, packed values, a strip of scores, transposed tables.
+    fn fixed_pieces(&self, head: &Head, width: usize) -> [usize; 4] {
         [
-            self.keys * head.channels,
+            self.columns * head.channels,
             self.keys * head.value_channels.next_multiple_of(width),
             STRIP_ROWS * self.score_stride,
             match head.bias {
@@ -222,13 +251,12 @@ impl Sizes {
                 Bias::KeyPositions(_) => width * self.q_stride,
                 _ => (self.tables[0] + self.tables[1]) * head.channels,
             },
-            STRIP_ROWS * (self.tables[0] + self.tables[1]),
         ]
     }
 
     /// Query, result, terms of relative positions, maximum, sum.
     fn pieces_of_a_query(&self) -> [usize; 5] {
-        [self.q_stride, self.out_stride, self.grid[0] + self.grid[1], 1, 1]
+        [self.q_stride, self.out_stride, self.terms[0] + self.terms[1], 1, 1]
     }
 }
 
@@ -246,7 +274,6 @@ struct Work<'a> {
     values: &'a mut [f32],
     scores: &'a mut [f32],
     tables: &'a mut [f32],
-    products: &'a mut [f32],
     q: &'a mut [f32],
     out: &'a mut [f32],
     terms: &'a mut [f32],
@@ -264,10 +291,10 @@ impl<'a> Work<'a> {
         count: usize,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let [a, b, c, d, t] = sizes.fixed_pieces(head, panel_columns::<S>());
+        let [a, b, c, d] = sizes.fixed_pieces(head, panel_columns::<S>());
         let [e, f, g, h, i] = sizes.pieces_of_a_query().map(|len| len * sizes.queries);
-        let [keys, values, scores, tables, products, q, out, terms, largest, sums] =
-            scratch.split([a, b, c, d, t, e, f, g, h, i]);
+        let [keys, values, scores, tables, q, out, terms, largest, sums] =
+            scratch.split([a, b, c, d, e, f, g, h, i]);
         Self {
             head,
             sizes,
@@ -279,7 +306,6 @@ impl<'a> Work<'a> {
             values,
             scores,
             tables,
-            products,
             q,
             out,
             terms,
@@ -288,11 +314,15 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// `is_first` of the task: what heads have in common is not there yet. `goes_on` with the next one.
     #[inline(always)]
-    fn run<S: Simd>(&mut self, s: S, out: Output) {
+    fn run<S: Simd>(&mut self, s: S, out: Output, is_first: bool, goes_on: bool) {
         self.take_queries(s);
         if let Bias::Relative { rows, columns, .. } = self.head.bias {
-            self.relative_terms(s, rows, columns);
+            if is_first {
+                self.pack_tables(s, rows, columns);
+            }
+            self.relative_terms(s);
         }
         self.scale_queries(s);
         self.largest.fill(f32::NEG_INFINITY);
@@ -308,6 +338,9 @@ impl<'a> Work<'a> {
             }
             for strip in (0..self.count).step_by(S::ROWS) {
                 let rows = S::ROWS.min(self.count - strip);
+                if goes_on {
+                    self.prefetch_next_head(s, strip, keys);
+                }
                 self.score(s, strip, rows, count);
                 self.soften(s, strip, rows, first_key, count);
                 self.accumulate(s, strip, rows, first_key, count);
@@ -357,10 +390,19 @@ impl<'a> Work<'a> {
             };
             row[columns.first + self.index * channels..][..channels].as_ptr()
         };
-        for start in (0..count).step_by(width) {
+        let [line_keys, line_columns] = self.sizes.line;
+        let all_columns = self.columns_of(count);
+        for start in (0..all_columns).step_by(width) {
             let to = self.keys[start * head.channels..][..width * head.channels].as_mut_ptr();
-            let columns = width.min(count - start);
-            let key = |j| row(head.k, head.channels, first + start + j);
+            let columns = width.min(all_columns - start);
+            let key = |j: usize| {
+                // Columns behind a line's keys repeat the last one; their scores do not count.
+                let key = match line_columns {
+                    1 => start + j,
+                    n => (start + j) / n * line_keys + ((start + j) % n).min(line_keys - 1),
+                };
+                row(head.k, head.channels, first + key)
+            };
             let Bias::KeyPositions(positions) = head.bias else {
                 // SAFETY: rows of as many channels, into a panel's size.
                 unsafe { pack_panel(s, columns, head.channels, key, to) };
@@ -407,9 +449,45 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// A strip's share of the next head's rows: all of them are asked for while this head is worked on.
+    #[inline(always)]
+    fn prefetch_next_head<S: Simd>(&self, s: S, strip: usize, keys: usize) {
+        let head = self.head;
+        let of_strip = |all: usize| {
+            let share = all.div_ceil(self.count.div_ceil(S::ROWS));
+            let first = (strip / S::ROWS * share).min(all);
+            first..(first + share).min(all)
+        };
+        let ask = |row: usize, columns: Columns<'a>, channels: usize| {
+            let start = row * columns.stride + columns.first + (self.index + 1) * channels;
+            for i in (0..channels).step_by(16) {
+                s.prefetch_to_read(columns.values.as_ptr().wrapping_add(start + i));
+            }
+        };
+        for i in of_strip(self.count) {
+            ask(self.group.queries.row(self.first + i), head.q, head.channels);
+        }
+        for key in of_strip(keys) {
+            if let Some(row) = self.group.keys.row_or_padding(key) {
+                ask(row, head.k, head.channels);
+                ask(row, head.v, head.value_channels);
+            }
+        }
+    }
+
+    /// Columns of scores that so many keys take.
+    #[inline(always)]
+    fn columns_of(&self, keys: usize) -> usize {
+        match self.sizes.line {
+            [_, 1] => keys,
+            [line_keys, line_columns] => keys / line_keys * line_columns,
+        }
+    }
+
     /// `scores = q kᵀ` for a strip of queries.
     #[inline(always)]
     fn score<S: Simd>(&mut self, s: S, strip: usize, rows: usize, count: usize) {
+        let count = self.columns_of(count);
         let width = panel_columns::<S>();
         let q = self.q[strip * self.sizes.q_stride..].as_ptr();
         for start in (0..count).step_by(width) {
@@ -436,23 +514,34 @@ impl<'a> Work<'a> {
     /// Adds the bias, then turns scores into weights relative to the largest score so far.
     #[inline(always)]
     fn soften<S: Simd>(&mut self, s: S, strip: usize, rows: usize, first_key: usize, count: usize) {
-        let whole = count.next_multiple_of(S::LANES);
+        let columns = self.columns_of(count);
+        let whole = columns.next_multiple_of(S::LANES);
+        // Weights lie close together, without the columns that are no keys.
+        let [line_keys, line_columns] = match self.sizes.line {
+            [_, 1] => [whole, whole],
+            line => line,
+        };
         for r in 0..rows {
             let query = strip + r;
             let row = r * self.sizes.score_stride;
-            self.scores[row + count..row + whole].fill(f32::NEG_INFINITY);
+            self.scores[row + columns..row + whole].fill(f32::NEG_INFINITY);
             let largest = self.add_bias(s, r, query, first_key, count);
             let scores = &mut self.scores[row..][..whole];
             let before = self.largest[query];
             let now = before.max(largest);
             let (shift, mut sum) = (s.splat(now), s.splat(0.0));
-            for i in (0..whole).step_by(S::LANES) {
-                // SAFETY: whole vectors of the row.
-                unsafe {
-                    let weight = exp2_of_negative(s, s.sub(s.load(scores.as_ptr().add(i)), shift));
-                    sum = s.add(sum, weight);
-                    s.store(scores.as_mut_ptr().add(i), weight);
+            let (mut from, mut to) = (scores.as_ptr(), scores.as_mut_ptr());
+            for _ in 0..whole / line_columns {
+                for i in (0..line_columns).step_by(S::LANES) {
+                    // SAFETY: whole vectors of the row; results go no further than what has been read. What lies behind
+                    // a line's weights is written over by the next.
+                    unsafe {
+                        let weight = exp2_of_negative(s, s.sub(s.load(from.add(i)), shift));
+                        sum = s.add(sum, weight);
+                        s.store(to.add(i), weight);
+                    }
                 }
+                (from, to) = (from.wrapping_add(line_columns), to.wrapping_add(line_keys));
             }
             let mut total = s.sum(sum);
             if now != before {

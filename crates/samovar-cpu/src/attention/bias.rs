@@ -1,50 +1,112 @@
 //! What is added to the scores.
+//!
+//! The decomposed relative position of a query of line `y` and column `x` of a grid is `q R_rowᵀ` for the key's line
+//! and `q R_colᵀ` for its column. Transposed and backwards, a table has what a query of line `y` adds for key line `k`
+//! in column `side − 1 − y + k`: for all queries of one line, one piece of the table. So queries of a line are multiplied
+//! with that piece alone, then queries of a column with one of the other table, and the terms lie where they are read.
 
 use super::{Bias, LOG2_E, Work};
 use crate::gemm::micro::{Ending, micro, panel_columns};
-use crate::gemm::pack::pack_panel;
+use crate::gemm::odd_lines;
 use crate::simd::{Simd, put, take};
 
-impl Work<'_> {
-    /// What the relative position adds to the scores of each query, for every line and column of the grid.
-    ///
-    /// A strip of queries is multiplied with all entries of both tables. Packed backwards, entry `2 side − 2 − j` is at
-    /// `j`; so what a query of line `y` adds for key line `k` is at `side − 1 − y + k`, and its terms lie side by side.
-    #[inline(always)]
-    pub(super) fn relative_terms<S: Simd>(&mut self, s: S, rows: &[f32], columns: &[f32]) {
-        let width = panel_columns::<S>();
-        let channels = self.head.channels;
-        let [lines, line_len] = self.sizes.grid;
-        let mut first = 0;
-        for (table, len) in [(rows, self.sizes.tables[0]), (columns, self.sizes.tables[1])] {
-            let entries = table.len() / channels;
-            for start in (0..len).step_by(width) {
-                let packed = &mut self.tables[(first + start) * channels..][..width * channels];
-                let entry = |j| table[(entries - 1 - start - j) * channels..][..channels].as_ptr();
-                // SAFETY: entries have as many channels; the piece has a panel's size.
-                unsafe { pack_panel(s, width.min(entries - start), channels, entry, packed.as_mut_ptr()) };
-            }
-            first += len;
+/// Row stride of a transposed table: room for whole tiles, and for whole vectors from any piece's start on.
+pub(super) fn table_stride<S: Simd>(side: usize) -> usize {
+    match side {
+        0 => 0,
+        _ => {
+            let tiles = (2 * side - 1).next_multiple_of(S::LANES);
+            odd_lines(tiles.max(side - 1 + side.next_multiple_of(S::LANES)))
         }
-        for strip in (0..self.count).step_by(S::ROWS) {
-            let rows = S::ROWS.min(self.count - strip);
-            let q = self.q[strip * self.sizes.q_stride..].as_ptr();
-            for start in (0..first).step_by(width) {
-                let packed = self.tables[start * channels..].as_ptr();
-                let to = self.products[start..].as_mut_ptr();
-                // SAFETY: strips of queries and products lie inside their pieces.
-                unsafe {
-                    let kernel = micro::<S>(rows, 2);
-                    kernel(s, channels, q, self.sizes.q_stride, packed, width, to, first, &Ending::NONE);
+    }
+}
+
+/// Queries on one line or column of the grid.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The first of them in the task, from one to the next, and how many.
+    first: usize,
+    step: usize,
+    count: usize,
+}
+
+impl Work<'_> {
+    /// Transposes both tables, backwards.
+    #[inline(always)]
+    pub(super) fn pack_tables<S: Simd>(&mut self, s: S, rows: &[f32], columns: &[f32]) {
+        let channels = self.head.channels;
+        let whole = channels / S::LANES * S::LANES;
+        let (first, second) = self.tables.split_at_mut(self.sizes.tables[0] * channels);
+        for ((table, stride), to) in [rows, columns].into_iter().zip(self.sizes.tables).zip([first, second]) {
+            let entries = table.len() / channels;
+            let mut tile = [std::ptr::null(); 16];
+            for start in (0..entries).step_by(S::LANES) {
+                // Columns behind the last entry repeat it.
+                let entry =
+                    |j: usize| &table[(entries - 1).saturating_sub(start + j) * channels..][..channels];
+                for c in (0..whole).step_by(S::LANES) {
+                    for (j, row) in tile[..S::LANES].iter_mut().enumerate() {
+                        *row = entry(j)[c..].as_ptr();
+                    }
+                    // SAFETY: the stride has room for whole tiles.
+                    unsafe { s.transpose(&tile, to[c * stride + start..].as_mut_ptr(), stride) };
+                }
+                for c in whole..channels {
+                    for j in 0..S::LANES {
+                        to[c * stride + start + j] = entry(j)[c];
+                    }
                 }
             }
-            for (r, products) in self.products.chunks_exact(first).take(rows).enumerate() {
-                let position = self.group.queries.position(self.first + strip + r);
-                let terms = &mut self.terms[(strip + r) * (lines + line_len)..][..lines + line_len];
-                let (by_line, by_column) = terms.split_at_mut(lines);
-                by_line.copy_from_slice(&products[lines - 1 - position / line_len..][..lines]);
-                let products = &products[self.sizes.tables[0] + line_len - 1 - position % line_len..];
-                by_column.copy_from_slice(&products[..line_len]);
+        }
+    }
+
+    /// What the relative position adds to the scores of each query, for every line and column of the grid.
+    #[inline(always)]
+    pub(super) fn relative_terms<S: Simd>(&mut self, s: S) {
+        let [lines, line_len] = self.sizes.grid;
+        let [by_line, by_column] = self.sizes.terms;
+        // Queries are a rectangle of the grid: `across` of them on a line.
+        let across = self.group.queries.across(line_len);
+        let (first, end) = (self.first, self.first + self.count);
+        let mut query = first;
+        while query < end {
+            let line = query / across;
+            let count = ((line + 1) * across).min(end) - query;
+            let run = Run { first: query - first, step: 1, count };
+            self.terms_of(s, run, lines - 1 - line, 0);
+            query += count;
+        }
+        for start in first..end.min(first + across) {
+            let run = Run { first: start - first, step: across, count: (end - start).div_ceil(across) };
+            self.terms_of(s, run, line_len - 1 - start % across, 1);
+        }
+        if by_column > line_len {
+            // Columns that are no keys get no weight.
+            for terms in self.terms.chunks_exact_mut(by_line + by_column).take(self.count) {
+                terms[by_line + line_len..].fill(f32::NEG_INFINITY);
+            }
+        }
+    }
+
+    /// The terms of some queries from one of the tables, which begin with its column `piece`.
+    #[inline(always)]
+    fn terms_of<S: Simd>(&mut self, s: S, run: Run, piece: usize, which: usize) {
+        let channels = self.head.channels;
+        let terms = self.sizes.terms;
+        let stride = terms[0] + terms[1];
+        let table = &self.tables[[0, self.sizes.tables[0] * channels][which] + piece..];
+        let (q_stride, table_stride) = (self.sizes.q_stride, self.sizes.tables[which]);
+        for start in (0..terms[which]).step_by(panel_columns::<S>()) {
+            let vectors = (terms[which] - start).min(panel_columns::<S>()) / S::LANES;
+            for strip in (0..run.count).step_by(S::ROWS) {
+                let query = run.first + strip * run.step;
+                let kernel = micro::<S>(S::ROWS.min(run.count - strip), vectors);
+                let q = self.q[query * q_stride..].as_ptr();
+                let to = self.terms[query * stride + [0, terms[0]][which] + start..].as_mut_ptr();
+                let (q_stride, stride) = (run.step * q_stride, run.step * stride);
+                let table = table[start..].as_ptr();
+                // SAFETY: queries and terms lie inside their pieces, and so does the piece of the table.
+                unsafe { kernel(s, channels, q, q_stride, table, table_stride, to, stride, &Ending::NONE) };
             }
         }
     }
@@ -59,7 +121,7 @@ impl Work<'_> {
         first_key: usize,
         count: usize,
     ) -> f32 {
-        let whole = count.next_multiple_of(S::LANES);
+        let whole = self.columns_of(count).next_multiple_of(S::LANES);
         let scores = &mut self.scores[r * self.sizes.score_stride..][..whole];
         match self.head.bias {
             Bias::None | Bias::KeyPositions(_) => {}
@@ -68,18 +130,15 @@ impl Work<'_> {
                 let row = &values[(self.index * queries + position) * keys + first_key..][..count];
                 add_row(s, &mut scores[..count], 0.0, row, LOG2_E);
             }
-            Bias::Relative { grid: [height, width], .. }
-                if width.is_multiple_of(S::LANES)
-                    && first_key.is_multiple_of(width)
-                    && count.is_multiple_of(width) =>
-            {
-                // Whole lines in whole vectors: the common case of global attention, in one pass.
-                let terms = &self.terms[query * (height + width)..][..height + width];
-                let (by_line, by_column) = terms.split_at(height);
+            Bias::Relative { .. } => {
+                let [by_line, line_columns] = self.sizes.terms;
+                let terms = &self.terms[query * (by_line + line_columns)..][..by_line + line_columns];
+                let (by_line, by_column) = terms.split_at(by_line);
+                let first_line = first_key / self.sizes.line[0];
                 let mut largest = s.splat(f32::NEG_INFINITY);
-                for (line, scores) in scores.chunks_exact_mut(width).enumerate() {
-                    let number = s.splat(by_line[first_key / width + line]);
-                    for i in (0..width).step_by(S::LANES) {
+                for (line, scores) in scores.chunks_exact_mut(line_columns).enumerate() {
+                    let number = s.splat(by_line[first_line + line]);
+                    for i in (0..line_columns).step_by(S::LANES) {
                         // SAFETY: whole vectors of the line and of the terms.
                         unsafe {
                             let sum = s.add(s.load(scores.as_ptr().add(i)), number);
@@ -90,16 +149,6 @@ impl Work<'_> {
                     }
                 }
                 return s.largest(largest);
-            }
-            Bias::Relative { grid: [height, width], .. } => {
-                let terms = &self.terms[query * (height + width)..][..height + width];
-                let (by_line, by_column) = terms.split_at(height);
-                let (mut key, mut line, mut column) = (0, first_key / width, first_key % width);
-                while key < count {
-                    let len = (width - column).min(count - key);
-                    add_row(s, &mut scores[key..][..len], by_line[line], &by_column[column..][..len], 1.0);
-                    (key, line, column) = (key + len, line + 1, 0);
-                }
             }
         }
         let mut largest = s.splat(f32::NEG_INFINITY);

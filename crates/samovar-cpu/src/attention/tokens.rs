@@ -126,6 +126,12 @@ impl Rectangle {
         self.first_row + i / self.line_len * self.row_stride + i % self.line_len
     }
 
+    /// Tokens on a line of the group's grid, which has `width` of them where the tokens are a sequence.
+    #[inline(always)]
+    pub(crate) fn across(&self, width: usize) -> usize {
+        if self.position_stride == 0 { width } else { self.line_len }
+    }
+
     /// Position in the group of the `i`-th token.
     #[inline(always)]
     pub(crate) fn position(&self, i: usize) -> usize {

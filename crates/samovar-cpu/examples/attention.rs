@@ -1,0 +1,86 @@
+//! Attention at the shapes of the models, one thread: share of peak by processor time, the best of several runs.
+//!
+//! `cargo run --release -p samovar-cpu --example attention`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
+use samovar_tensor::{Attention, AttentionBias, Device, Pool, Result, Rows, Tensor, TokenLayout};
+
+/// Processor time of this thread so far, in seconds.
+fn processor_time() -> f64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
+    now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
+}
+
+fn random(shape: &[usize], scale: f32) -> Tensor {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale
+    };
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
+    Tensor::from_values(shape, &values)
+}
+
+fn main() -> Result<()> {
+    let level = SimdLevel::from_environment().expect("a SIMD level");
+    let kernels = Arc::new(CpuKernels::new(CpuOptions { threads: 1, level }).expect("a CPU backend"));
+    let device = Device::new(kernels.clone(), Pool::new(usize::MAX));
+    println!("{}", device.name());
+    // Side of the map, of the windows (0: global), heads, channels of a head, whether positions are relative.
+    for (name, side, window, heads, channels, relative) in [
+        ("ViT-B windows", 64, 14, 12, 64, true),
+        ("ViT-H windows", 64, 14, 16, 80, true),
+        ("ViT-B windows, no bias", 64, 14, 12, 64, false),
+        ("ViT-B global", 64, 0, 12, 64, true),
+        ("ViT-B global, no bias", 64, 0, 12, 64, false),
+        ("MobileSAM windows of 7", 128, 7, 4, 32, false),
+        ("MobileSAM windows of 14", 64, 14, 5, 32, false),
+        ("nano global", 24, 0, 4, 32, false),
+    ] {
+        let columns = heads * channels;
+        let qkv = random(&[1, side, side, 3 * columns], 1.0);
+        let padding = random(&[1, 3 * columns], 1.0);
+        let grid = if window == 0 { side } else { window };
+        let table = random(&[2 * grid - 1, channels], 0.1);
+        let bias_table = random(&[heads, grid * grid, grid * grid], 1.0);
+        let layout = match window {
+            0 => TokenLayout::Sequence { batch: 1, key_batch: 1, queries: side * side, keys: side * side },
+            _ => TokenLayout::Windows { batch: 1, grid: [side, side], window, padding: Some(&padding) },
+        };
+        let attention = Attention {
+            q: Rows::columns(&qkv, 0),
+            k: Rows::columns(&qkv, columns),
+            v: Rows::columns(&qkv, 2 * columns),
+            heads,
+            head_channels: channels,
+            value_channels: channels,
+            scale: 1.0 / (channels as f32).sqrt(),
+            layout,
+            bias: match (relative, name.starts_with("MobileSAM")) {
+                (true, _) => {
+                    AttentionBias::RelativePosition { rows: &table, columns: &table, grid: [grid, grid] }
+                }
+                (_, true) => AttentionBias::Table(&bias_table),
+                _ => AttentionBias::None,
+            },
+        };
+        let keys = grid * grid;
+        let positions = if relative { 2 * grid * channels } else { 0 };
+        let operations = side * side * heads * (keys * (4 * channels + 5) + 2 * positions);
+        let (mut best, mut peak) = (f64::MAX, 0.0f64);
+        for _ in 0..if window == 0 { 4 } else { 12 } {
+            peak = peak.max(kernels.measure_peak_by(Duration::from_millis(20), processor_time));
+            let start = processor_time();
+            device.attention(&attention)?;
+            best = best.min(processor_time() - start);
+        }
+        let share = operations as f64 / best / peak * 100.0;
+        println!("{name:24} {:8.2} ms {share:5.1} % of {:.1} GFLOP/s", best * 1e3, peak / 1e9);
+    }
+    Ok(())
+}
