@@ -1,6 +1,6 @@
 //! Attention at the shapes of the models, one thread: share of peak by processor time, the best of several runs.
 //!
-//! `cargo run --release -p samovar-cpu --example attention`
+//! `cargo run --release -p samovar-cpu --example attention [-- part-of-a-name]`
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,7 @@ fn main() -> Result<()> {
     let kernels = Arc::new(CpuKernels::new(CpuOptions { threads: 1, level }).expect("a CPU backend"));
     let device = Device::new(kernels.clone(), Pool::new(usize::MAX));
     println!("{}", device.name());
+    let wanted = std::env::args().nth(1).unwrap_or_default();
     // Side of the map, of the windows (0: global), heads, channels of a head, whether positions are relative.
     for (name, side, window, heads, channels, relative) in [
         ("ViT-B windows", 64, 14, 12, 64, true),
@@ -42,6 +43,9 @@ fn main() -> Result<()> {
         ("MobileSAM windows of 14", 64, 14, 5, 32, false),
         ("nano global", 24, 0, 4, 32, false),
     ] {
+        if !name.contains(&wanted) {
+            continue;
+        }
         let columns = heads * channels;
         let qkv = random(&[1, side, side, 3 * columns], 1.0);
         let padding = random(&[1, 3 * columns], 1.0);
