@@ -122,6 +122,7 @@ impl Device {
     /// [`Error::OutOfMemory`].
     pub fn load(&self, weight: &Tensor) -> Result<Tensor> {
         let values = if self.is_shape_only() { Vec::new() } else { weight.to_f32_vec()? };
+        weight.release();
         self.tensor(*weight.shape(), |out| out.copy_from_slice(&values))
     }
 
@@ -131,11 +132,12 @@ impl Device {
     /// [`Error::Shape`], [`Error::OutOfMemory`].
     pub fn load_linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Linear> {
         let [outputs, inputs] = weight.shape().fixed("linear weight")?;
-        let weight = match &self.kernels {
+        let packed = match &self.kernels {
             Some(kernels) => kernels.pack_linear(&self.pool, &self.round_weight(weight)?)?,
             None => self.pack_shape(weight)?,
         };
-        Ok(Linear { inputs, outputs, weight, bias: self.load_bias(bias, outputs)? })
+        weight.release();
+        Ok(Linear { inputs, outputs, weight: packed, bias: self.load_bias(bias, outputs)? })
     }
 
     /// Prepares a convolution from `weight: [outputs, inputs / groups, kernel, kernel]` and `bias: [outputs]`.
@@ -156,7 +158,7 @@ impl Device {
             let what = format!("weight {} does not fit {geometry:?}", weight.shape());
             return Err(Error::shape("conv2d weight", what));
         }
-        let weight = match &self.kernels {
+        let packed = match &self.kernels {
             Some(kernels) if depthwise => {
                 kernels.pack_conv2d(&self.pool, &weight.to_precision(Precision::F32)?, &geometry)?
             }
@@ -164,7 +166,8 @@ impl Device {
             None if depthwise => self.count(weight.shape().len() * DType::F32.size_bytes())?,
             None => self.pack_shape(weight)?,
         };
-        Ok(Conv2d { inputs, outputs, geometry, weight, bias: self.load_bias(bias, outputs)? })
+        weight.release();
+        Ok(Conv2d { inputs, outputs, geometry, weight: packed, bias: self.load_bias(bias, outputs)? })
     }
 
     /// Prepares a transposed convolution from `weight: [inputs, outputs, factor, factor]` and `bias: [outputs]`, with

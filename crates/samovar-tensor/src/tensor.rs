@@ -1,6 +1,7 @@
 //! Tensors: contiguous, immutable once made, cheap to clone.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use half::{bf16, f16};
@@ -12,6 +13,10 @@ use crate::{DType, Error, Result, Shape};
 pub trait WeightBytes: Send + Sync {
     /// All bytes. Must return the same slice at every call.
     fn bytes(&self) -> &[u8];
+
+    /// These bytes have been read and will hardly be read again: a map may give up the memory they take. Reading them
+    /// stays possible.
+    fn release(&self, _range: Range<usize>) {}
 }
 
 impl WeightBytes for Vec<u8> {
@@ -89,6 +94,13 @@ impl Tensor {
         let mut tensor = Self::allocate(&pool, shape, DType::F32).expect("a small tensor fits");
         tensor.f32_mut().expect("fresh f32").copy_from_slice(values);
         tensor
+    }
+
+    /// Tells a weight file that this tensor has been read and will hardly be read again (see [`WeightBytes::release`]).
+    pub fn release(&self) {
+        if let Storage::Weights(file) = &self.storage {
+            file.release(self.offset_bytes..self.offset_bytes + self.size_bytes());
+        }
     }
 
     /// Shape, outermost dimension first.

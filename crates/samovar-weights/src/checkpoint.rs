@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+#[cfg(unix)]
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use samovar_tensor::{DType, Shape, Tensor, WeightBytes};
 
 use crate::{Error, Result, WeightSource, looks_like, safetensors_file, torch_file};
@@ -216,12 +220,28 @@ impl Stored {
     }
 }
 
+/// Unit in which a map gives up memory: a multiple of every page size in use.
+#[cfg(unix)]
+const RELEASED_BYTES: usize = 1 << 16;
+
 /// A memory map as bytes for tensors.
 struct Mapped(Mmap);
 
 impl WeightBytes for Mapped {
     fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Without this the whole file counts among the process's memory, beside the same weights in another order.
+    #[cfg(unix)]
+    fn release(&self, range: Range<usize>) {
+        let start = range.start / RELEASED_BYTES * RELEASED_BYTES;
+        let end = range.end.min(self.0.len()) / RELEASED_BYTES * RELEASED_BYTES;
+        if start < end {
+            // SAFETY: the map is shared and read only, so its pages hold what the file holds, now and when they are read
+            // again. Advice that the system refuses changes nothing.
+            let _ = unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        }
     }
 }
 

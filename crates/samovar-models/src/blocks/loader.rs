@@ -78,7 +78,11 @@ impl<'a> Loader<'a> {
         if self.device.is_shape_only() {
             return Ok(Tensor::shape_only(*weight.shape(), precision.dtype()));
         }
-        Ok(self.device.round_weight(&weight)?)
+        let rounded = self.device.round_weight(&weight)?;
+        if rounded.dtype() != weight.dtype() {
+            weight.release();
+        }
+        Ok(rounded)
     }
 
     /// The weight of a convolution; depthwise ones are never rounded.
@@ -115,7 +119,9 @@ impl<'a> Loader<'a> {
     pub(crate) fn stacked_linear(&self, names: &[&str], inputs: usize, outputs: usize) -> Result<Linear> {
         let layers: Vec<Loader> = names.iter().map(|name| self.at(name)).collect();
         let weights = layers.iter().map(|layer| layer.weight("weight", &[outputs, inputs]));
-        let weight = Tensor::stack_rows(&weights.collect::<Result<Vec<_>>>()?)?;
+        let weights = weights.collect::<Result<Vec<_>>>()?;
+        let weight = Tensor::stack_rows(&weights)?;
+        weights.iter().for_each(Tensor::release);
         let biases = layers.iter().map(|layer| layer.raw("bias", &[outputs]));
         let biases = biases.collect::<Result<Vec<_>>>()?;
         let bias = self.derived(&[names.len() * outputs], || {
