@@ -96,6 +96,21 @@ fn prompts_in_one_batch_do_not_touch_each_other() {
     let last = model.draw(&device, &features, scored.narrow(2, 1).unwrap()).unwrap();
     assert_eq!(last.to_f32_vec().unwrap(), all.logits.narrow(2, 1).unwrap().to_f32_vec().unwrap());
     assert!(scored.narrow(2, 2).is_err());
+    // Or just some of the masks.
+    let chosen = [(2, 1), (0, 0), (0, 2)];
+    let drawn = model.draw_chosen(&device, &features, &scored, &chosen).unwrap();
+    assert_eq!(drawn.dims(), [3, all.logits.dims()[2], all.logits.dims()[3]]);
+    for (i, (prompt, mask)) in chosen.into_iter().enumerate() {
+        let expected = device.slice(&all.logits.narrow(prompt, 1).unwrap(), 1, mask, 1).unwrap();
+        assert_eq!(
+            drawn.narrow(i, 1).unwrap().to_f32_vec().unwrap(),
+            expected.to_f32_vec().unwrap(),
+            "{chosen:?}"
+        );
+    }
+    for wrong in [&[][..], &[(3, 0)], &[(0, 3)]] {
+        assert!(model.draw_chosen(&device, &features, &scored, wrong).is_err());
+    }
     // One mask for all prompts is the same as that mask for each of them.
     let shared = prompts(&cases, "mask_and_prompts", 0, true);
     let each = PromptBatch { masks: shared.masks.clone().map(|mask| mask.repeat(2)), ..shared.clone() };

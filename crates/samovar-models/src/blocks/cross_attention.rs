@@ -82,19 +82,46 @@ impl TokensToImage {
         image: &Tensor,
         positions: &Tensor,
     ) -> Result<Tensor> {
-        let Dimensions { channels, cross, heads } = self.dimensions;
+        let [batch, tokens, _] = queries.shape().fixed("attention")?;
+        let projected = self.dimensions.projected_work(2 * image.dims()[0], batch, tokens);
+        if self.dimensions.folded_work(batch, tokens) > projected {
+            self.projected(device, queries, residual, image, positions)
+        } else {
+            self.folded(device, queries, residual, image, positions)
+        }
+    }
+
+    fn projected(
+        &self,
+        device: &Device,
+        queries: &Tensor,
+        residual: &Tensor,
+        image: &Tensor,
+        positions: &Tensor,
+    ) -> Result<Tensor> {
+        let Dimensions { cross, heads, .. } = self.dimensions;
         let [batch, tokens, _] = queries.shape().fixed("attention")?;
         let [key_batch, keys, _] = image.shape().fixed("attention")?;
-        let projected = self.dimensions.projected_work(2 * key_batch, batch, tokens);
-        if self.dimensions.folded_work(batch, tokens) > projected {
-            let query = device.linear(queries, &self.query, &Epilogue::NONE)?;
-            let key = device.linear(&device.add(image, positions)?, &self.key, &Epilogue::NONE)?;
-            let value = device.linear(image, &self.value, &Epilogue::NONE)?;
-            let layout = TokenLayout::Sequence { batch, key_batch, queries: tokens, keys };
-            let (q, k, v) = (Rows::whole(&query), Rows::whole(&key), Rows::whole(&value));
-            let attended = attention(device, heads, cross, q, k, v, layout)?;
-            return Ok(device.linear(&attended, &self.out, &Epilogue::add(residual))?);
-        }
+        let query = device.linear(queries, &self.query, &Epilogue::NONE)?;
+        let key = device.linear(&device.add(image, positions)?, &self.key, &Epilogue::NONE)?;
+        let value = device.linear(image, &self.value, &Epilogue::NONE)?;
+        let layout = TokenLayout::Sequence { batch, key_batch, queries: tokens, keys };
+        let (q, k, v) = (Rows::whole(&query), Rows::whole(&key), Rows::whole(&value));
+        let attended = attention(device, heads, cross, q, k, v, layout)?;
+        Ok(device.linear(&attended, &self.out, &Epilogue::add(residual))?)
+    }
+
+    fn folded(
+        &self,
+        device: &Device,
+        queries: &Tensor,
+        residual: &Tensor,
+        image: &Tensor,
+        positions: &Tensor,
+    ) -> Result<Tensor> {
+        let Dimensions { channels, heads, .. } = self.dimensions;
+        let [batch, tokens, _] = queries.shape().fixed("attention")?;
+        let [key_batch, keys, _] = image.shape().fixed("attention")?;
         // Every head of every token is a query of its own.
         let query = device.linear(queries, &self.folded_query, &Epilogue::NONE)?;
         let query = query.reshape([batch, tokens * heads, channels])?;
@@ -152,20 +179,44 @@ impl ImageToTokens {
         image: Tensor,
         positions: &Tensor,
     ) -> Result<Tensor> {
+        let [batch, tokens, _] = keys.shape().fixed("attention")?;
+        let projected = self.dimensions.projected_work(image.dims()[0] + batch, batch, tokens);
+        if self.dimensions.folded_work(batch, tokens) > projected {
+            self.projected(device, keys, values, image, positions)
+        } else {
+            self.folded(device, keys, values, &image, positions)
+        }
+    }
+
+    fn folded(
+        &self,
+        device: &Device,
+        keys: &Tensor,
+        values: &Tensor,
+        image: &Tensor,
+        positions: &Tensor,
+    ) -> Result<Tensor> {
+        Ok(device.folded_attention(&FoldedAttention {
+            x: image,
+            positions,
+            keys: &device.linear(keys, &self.folded_key, &Epilogue::NONE)?,
+            values: &device.linear(values, &self.folded_value, &Epilogue::NONE)?,
+            heads: self.dimensions.heads,
+            norm: &self.norm,
+        })?)
+    }
+
+    fn projected(
+        &self,
+        device: &Device,
+        keys: &Tensor,
+        values: &Tensor,
+        image: Tensor,
+        positions: &Tensor,
+    ) -> Result<Tensor> {
         let Dimensions { cross, heads, .. } = self.dimensions;
         let [batch, tokens, _] = keys.shape().fixed("attention")?;
         let [image_batch, image_tokens, _] = image.shape().fixed("attention")?;
-        let projected = self.dimensions.projected_work(image_batch + batch, batch, tokens);
-        if self.dimensions.folded_work(batch, tokens) <= projected {
-            return Ok(device.folded_attention(&FoldedAttention {
-                x: &image,
-                positions,
-                keys: &device.linear(keys, &self.folded_key, &Epilogue::NONE)?,
-                values: &device.linear(values, &self.folded_value, &Epilogue::NONE)?,
-                heads,
-                norm: &self.norm,
-            })?);
-        }
         let mut query = device.linear(&device.add(&image, positions)?, &self.query, &Epilogue::NONE)?;
         if image_batch < batch {
             // One image for all prompts, but every prompt gets its own answer.
@@ -303,3 +354,7 @@ impl Folded {
         Ok(loader.device.load_linear(&weight, Some(&bias))?)
     }
 }
+
+#[cfg(test)]
+#[path = "cross_attention_tests.rs"]
+mod tests;
