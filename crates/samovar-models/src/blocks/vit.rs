@@ -80,10 +80,11 @@ impl Vit {
         let blocks =
             (0..config.depth).map(|i| Block::load(&loader.at(format!("layers.{i}")), config.block(i)));
         Ok(Self {
-            patch_embed: loader.conv2d("patch_embed.projection", 3, channels, geometry, true)?,
+            // Patches and neck are a fiftieth of the arithmetic, and every token goes through them.
+            patch_embed: loader.exact().conv2d("patch_embed.projection", 3, channels, geometry, true)?,
             positions: positions.transpose()?,
             blocks: blocks.collect::<Result<_>>()?,
-            neck: Neck::load(&loader.at("neck"), channels, config.output_channels)?,
+            neck: Neck::load(&loader.at("neck").exact(), channels, config.output_channels)?,
         })
     }
 

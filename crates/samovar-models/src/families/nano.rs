@@ -63,7 +63,9 @@ impl Encoder {
         };
         let layer = |i| Block::load(&loader.at(format!("layers.{i}")), block);
         Ok(Self {
-            trunk: MobileNet::load(&loader.at("trunk"), &trunk)?,
+            // Inverted residuals are narrow where they are added and uneven where they are wide: in int8 they make nearly
+            // all of the error, and shallow as they are they gain little.
+            trunk: MobileNet::load(&loader.at("trunk").exact(), &trunk)?,
             neck_proj: loader.pointwise("neck_proj", tapped[3], channels, true)?,
             neck_norm: loader.layer_norm("neck_norm", channels, epsilon)?,
             positions: positions.clone(),
