@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod doctor;
+pub mod eval;
 pub mod everything;
 pub mod forward;
 pub mod models;

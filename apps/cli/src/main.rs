@@ -53,6 +53,7 @@ enum Command {
     Models(commands::models::Args),
     Quantize(commands::quantize::Args),
     Doctor(commands::doctor::Args),
+    Eval(commands::eval::Args),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         Command::Models(args) => commands::models::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
     };
     failure::exit_code(result)
 }
