@@ -82,7 +82,8 @@ fn steps(model: &str, image: &str, threads: usize) -> Result<(), Box<dyn Error>>
         println!("  {batch:3} at once {score:8.3} {draw:8.3} {measure:8.3}");
     }
     for points_per_batch in [4, 8, 16, 32] {
-        let options = AutomaticOptions { points_per_batch, ..AutomaticOptions::for_model(&model) };
+        let options =
+            AutomaticOptions { points_per_side: 16, points_per_batch, ..AutomaticOptions::for_model(&model) };
         let (mut stages, mut encoded) = (Default::default(), None);
         let start = Instant::now();
         let masks = generate(&model, &image, &options, &mut |progress| {

@@ -67,7 +67,7 @@ macro_rules! parameters {
 parameters! {
     /// Points along each side of the image; their square is asked.
     points_per_side: usize = 32, "1 to 1024", |points| (1..=MAX_POINTS_PER_SIDE).contains(&points);
-    /// Points that are decoded together; memory grows with it, masks do not depend on it.
+    /// Points that are decoded together; memory grows with it, neither masks nor time depend on it.
     points_per_batch: usize = 8, "1 to 1024", |points| (1..=1024).contains(&points);
     /// Masks of a lower predicted IoU are dropped; 0 keeps all.
     pred_iou_thresh: f32 = 0.88, "0 to 1", |threshold| (0.0..=1.0).contains(&threshold);
