@@ -32,7 +32,7 @@ pub struct Args {
     /// Clicks per mask
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
     clicks: u8,
-    /// Write overlays of the worst masks there: found blue, missed green, too much red, the prompt white
+    /// Write overlays of the worst masks there: found blue, missed yellow, too much magenta, the prompt white
     #[arg(long, value_name = "DIR")]
     errors: Option<PathBuf>,
     /// Overlays for each source and kind of prompt

@@ -75,7 +75,7 @@ pub(super) fn keep(all: &mut Vec<WorstMask>, most: usize) {
 }
 
 impl WorstMask {
-    /// The picture with what was found (blue), what was missed (green) and what is too much (red), and the prompt in
+    /// The picture with what was found (blue), what was missed (yellow) and what is too much (magenta), and the prompt in
     /// white.
     ///
     /// # Errors
