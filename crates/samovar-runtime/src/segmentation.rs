@@ -89,7 +89,7 @@ impl PredictedMask {
         Ok(self.upscaler.measured_mask(self.logits()?, MASK_THRESHOLD, stability_offset, self.threads)?)
     }
 
-    /// The mask with soft edges: the sigmoid of the logits.
+    /// The mask with soft edges, two pixels wide; over 127 where [`PredictedMask::mask`] is set.
     ///
     /// # Errors
     /// None with a mask from [`crate::Embedding::segment`].

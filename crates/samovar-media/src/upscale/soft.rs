@@ -50,37 +50,63 @@ impl std::fmt::Debug for AlphaMask {
     }
 }
 
-/// Beyond this logit the sigmoid rounds to 0 or 255.
-const SATURATED: f32 = 6.3;
+/// Width of a soft edge in pixels of the image, from alpha 0 to 255.
+const EDGE_PIXELS: f32 = 2.0;
+
+/// Logits beyond this are far from any edge: no model changes its mind so fast from one pixel to the next.
+const FAR: f32 = 10.0;
+
+/// Alpha of a pixel whose logit changes by `slope` per pixel: how much of the pixel's surroundings lies inside, taking
+/// the logits for a plane. Over 127 exactly where the logit is positive.
+///
+/// The sigmoid of the logits would say how sure the model is, which fades over many pixels where its grid is coarse and
+/// leaves a haze of background around the object.
+fn alpha_of(logit: f32, slope: f32) -> u8 {
+    let distance_pixels = logit / slope.max(f32::MIN_POSITIVE);
+    let inside = (0.5 + distance_pixels / EDGE_PIXELS).clamp(0.0, 1.0);
+    match (logit > 0.0, (inside * 255.0 + 0.5) as u8) {
+        (true, alpha) => alpha.max(128),
+        (false, alpha) => alpha.min(127),
+    }
+}
 
 impl PreparedLogits<'_> {
-    /// Sigmoid of every enlarged logit, as alpha.
+    /// The mask as alpha, its edge two pixels wide.
     pub fn alpha(&self) -> AlphaMask {
         let upscaler = self.upscaler;
         let (size, grid_width) = (upscaler.image, upscaler.grid.width as usize);
+        let height = size.height as usize;
         let mut values = vec![0u8; size.area() as usize];
-        let thresholds = Thresholds { middle: 0.0, high: SATURATED, low: -SATURATED };
+        let thresholds = Thresholds { middle: 0.0, high: FAR, low: -FAR };
         let mut verdicts = vec![Verdict::Mixed; upscaler.word_columns.len()];
         let mut judged_rows = 0..0;
         let mut grid_row = vec![0.0; grid_width + super::TAPS];
-        let mut logits = [0.0f32; 64];
+        // The pixels at hand and those of the next row (of the last one before, at the end).
+        let (mut here, mut beside) = ([0.0f32; 64], [0.0f32; 64]);
         for (y, row) in values.chunks_exact_mut(size.width as usize).enumerate() {
             let grid_rows = upscaler.down.sources(y..y + 1);
             if grid_rows != judged_rows {
                 self.judge(&grid_rows, &thresholds, &mut verdicts);
                 judged_rows = grid_rows;
             }
+            let neighbour = if y + 1 < height { y + 1 } else { y.saturating_sub(1) };
             for (index, pixels) in row.chunks_mut(64).enumerate() {
                 match verdicts[index] {
                     Verdict::Below => {}
                     Verdict::Above => pixels.fill(255),
                     Verdict::Mixed => {
                         let columns = upscaler.word_columns[index].clone();
-                        self.lerp_down(y, columns.clone(), &mut grid_row);
-                        let logits = &mut logits[..pixels.len()];
-                        upscaler.across.interpolate(&grid_row, columns.start, index * 64, logits);
-                        for (pixel, &logit) in pixels.iter_mut().zip(&*logits) {
-                            *pixel = (255.0 / (1.0 + (-logit).exp()) + 0.5) as u8;
+                        for (y, logits) in [(y, &mut here), (neighbour, &mut beside)] {
+                            self.lerp_down(y, columns.clone(), &mut grid_row);
+                            let logits = &mut logits[..pixels.len()];
+                            upscaler.across.interpolate(&grid_row, columns.start, index * 64, logits);
+                        }
+                        let last = pixels.len() - 1;
+                        for (x, pixel) in pixels.iter_mut().enumerate() {
+                            let (left, right) = (x.saturating_sub(1), (x + 1).min(last));
+                            let across = (here[right] - here[left]) / (right - left).max(1) as f32;
+                            let down = beside[x] - here[x];
+                            *pixel = alpha_of(here[x], across.hypot(down));
                         }
                     }
                 }
