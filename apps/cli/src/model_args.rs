@@ -73,7 +73,9 @@ impl ModelArgs {
 
     /// Refuses a precision that was measured on this machine and fell short, unless forced.
     fn check_certificate(&self, source: &ModelSource, engine: &Engine) -> Result<()> {
-        let Some(precision) = self.dtype.filter(|&precision| precision != Precision::F32) else { return Ok(()) };
+        let Some(precision) = self.dtype.filter(|&precision| precision != Precision::F32) else {
+            return Ok(());
+        };
         let certificates = Store::of(source, engine).map(|store| store.read()).unwrap_or_default();
         let certificate = certificates.into_iter().find(|one| one.dtype == precision.to_string());
         match certificate {

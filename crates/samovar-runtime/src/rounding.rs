@@ -71,7 +71,8 @@ mod tests {
     fn files_of_rounded_weights_are_the_model_rounded_while_loading() {
         let folder = tempfile::tempdir().unwrap();
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dev/goldens/sam1");
-        let image = RgbImage::from_fn(Size::new(90, 60), |x, y| [(3 * x) as u8, (4 * y) as u8, (x * y) as u8]);
+        let image =
+            RgbImage::from_fn(Size::new(90, 60), |x, y| [(3 * x) as u8, (4 * y) as u8, (x * y) as u8]);
         for model in ["nano", golden] {
             let source = ModelSource::resolve(model).unwrap();
             for precision in [Precision::F16, Precision::Bf16, Precision::Int8] {
@@ -83,7 +84,8 @@ mod tests {
                 assert_eq!(from_file.precision(), precision);
                 let while_loading = engine.with_precision(precision).load_from(&source).unwrap();
                 let logits = |model: &crate::Model| {
-                    let answer = model.embed_pixels(&image).unwrap().segment(&Prompt::default().point(40.0, 30.0));
+                    let answer =
+                        model.embed_pixels(&image).unwrap().segment(&Prompt::default().point(40.0, 30.0));
                     answer.unwrap().best().logits().unwrap().to_vec()
                 };
                 assert_eq!(logits(&from_file), logits(&while_loading), "{model} in {precision}");

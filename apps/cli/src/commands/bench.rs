@@ -113,7 +113,14 @@ pub fn run(args: &Args, process_start: Instant) -> Result<()> {
     }
     let mut out = std::io::stdout().lock();
     let what = if args.what == What::Encode { "encode one image" } else { "decode one prompt" };
-    writeln!(out, "{}: {what}, {}, {} threads, {}", model.name(), model.precision(), engine.threads(), engine.simd())?;
+    writeln!(
+        out,
+        "{}: {what}, {}, {} threads, {}",
+        model.name(),
+        model.precision(),
+        engine.threads(),
+        engine.simd()
+    )?;
     writeln!(
         out,
         "median {:.4} s  (min {:.4}, max {:.4}, of {})   {:.1} GFLOP/s",

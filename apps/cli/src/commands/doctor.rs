@@ -129,7 +129,11 @@ pub fn run(args: &Args) -> Result<()> {
             one.logits_cosine,
             one.mean_iou,
             one.worst_iou,
-            if one.refused.is_empty() { "good".to_owned() } else { format!("refused: {}", one.refused.join("; ")) }
+            if one.refused.is_empty() {
+                "good".to_owned()
+            } else {
+                format!("refused: {}", one.refused.join("; "))
+            }
         )?;
     }
     Ok(())
@@ -152,7 +156,9 @@ fn cases(paths: &[PathBuf], limit: usize, limits: &DecodeLimits) -> Result<(usiz
     match paths {
         [] => Ok((limit, Box::new((0..limit as u32).map(|number| Ok(Case::made(number)))))),
         [pack] if is_pack(pack) => of_pack(pack, limit, limits),
-        paths if paths.iter().any(is_pack) => Err(usage("--images takes one .segpack, or images and folders")),
+        paths if paths.iter().any(is_pack) => {
+            Err(usage("--images takes one .segpack, or images and folders"))
+        }
         paths => {
             let images = inputs::list(paths, true)?.images;
             let step = images.len().div_ceil(limit);

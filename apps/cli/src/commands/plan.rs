@@ -50,9 +50,9 @@ fn config(model: &str) -> Result<(String, ModelConfig, Precision)> {
             let stored = opened.stored_precision()?;
             Ok((source.name(), opened.config, stored))
         }
-        Err(error) => match CatalogueEntry::find(model)
-            .and_then(|entry| Some((entry.id.to_owned(), ModelConfig::from_catalogue(entry.id)?, Precision::F32)))
-        {
+        Err(error) => match CatalogueEntry::find(model).and_then(|entry| {
+            Some((entry.id.to_owned(), ModelConfig::from_catalogue(entry.id)?, Precision::F32))
+        }) {
             Some(known) => Ok(known),
             None => Err(error.into()),
         },

@@ -60,7 +60,8 @@ impl Store {
     /// [`Error::File`] or [`Error::Media`] when it cannot be written.
     pub fn write(&self, certificates: &[Certificate]) -> Result<()> {
         if let Some(folder) = self.file.parent() {
-            fs::create_dir_all(folder).map_err(|error| Error::io(folder, "the folder cannot be made", error))?;
+            fs::create_dir_all(folder)
+                .map_err(|error| Error::io(folder, "the folder cannot be made", error))?;
         }
         Ok(write_json(&self.file, &certificates)?)
     }
