@@ -8,6 +8,7 @@ fn precisions_are_known_by_their_names() {
     assert!("int4".parse::<Precision>().unwrap_err().to_string().contains("int8"));
     assert_eq!(Precision::Int8.exact(), Precision::F32);
     assert_eq!(Precision::F16.exact(), Precision::F16);
+    assert_eq!(Precision::Bf16.exact(), Precision::F16);
 }
 
 #[test]
@@ -69,6 +70,9 @@ fn weights_come_back_from_every_precision_as_near_as_it_allows() {
 fn int8_needs_finite_weights_and_fitting_scales() {
     let bad = Tensor::from_values([2, 2], &[1.0, 2.0, f32::NAN, 0.0]);
     assert!(bad.to_precision(Precision::Int8).unwrap_err().to_string().contains("output 1"));
+    let large = Tensor::from_values([2, 2], &[1.0, 2.0, 7e4, 0.0]);
+    assert!(large.to_precision(Precision::F16).unwrap_err().to_string().contains("beyond half"));
+    assert!(large.to_precision(Precision::Bf16).is_ok());
     let weight = Tensor::from_values([2, 2], &[1.0, 2.0, 3.0, 0.0]).to_precision(Precision::Int8).unwrap();
     assert!(weight.with_scales(vec![1.0]).is_err());
     assert!(weight.with_scales(vec![1.0, f32::INFINITY]).is_err());

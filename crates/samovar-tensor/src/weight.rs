@@ -47,7 +47,7 @@ impl Tensor {
     /// changes.
     ///
     /// # Errors
-    /// [`Error::Shape`] for [`Precision::Int8`] when a weight is not finite.
+    /// [`Error::Shape`] for [`Precision::Int8`] when a weight is not finite, for [`Precision::F16`] when one is too large.
     pub fn to_precision(&self, precision: Precision) -> Result<Self> {
         let dtype = precision.dtype();
         if !self.has_values() {
@@ -59,7 +59,13 @@ impl Tensor {
         let values = self.to_f32_vec()?;
         let bytes = match precision {
             Precision::F32 => return Ok(Tensor::from_values(*self.shape(), &values)),
-            Precision::F16 => values.iter().flat_map(|&w| f16::from_f32(w).to_le_bytes()).collect(),
+            Precision::F16 => {
+                if let Some(w) = values.iter().find(|w| w.is_finite() && !f16::from_f32(**w).is_finite()) {
+                    let what = format!("{w} is beyond half precision; use f32 or int8");
+                    return Err(Error::shape("f16 weights", what));
+                }
+                values.iter().flat_map(|&w| f16::from_f32(w).to_le_bytes()).collect()
+            }
             Precision::Bf16 => values.iter().flat_map(|&w| bf16::from_f32(w).to_le_bytes()).collect(),
             Precision::Int8 => return self.quantised(&values),
         };

@@ -38,8 +38,8 @@ impl<'a> Loader<'a> {
         Self { record: Some(record), ..self }
     }
 
-    /// The same weights for layers whose errors reach the result at once, or where int8 gains nothing: they never become
-    /// int8.
+    /// The same weights for layers whose errors reach the result at once, or where int8 gains nothing; see
+    /// [`Precision::exact`].
     pub(crate) fn exact(&self) -> Self {
         Self { device: self.exact_device, ..self.clone() }
     }
