@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `level`, `simd` | which instructions, and the small trait that every algorithm is written against |
 //! | `threads`, `scratch` | the team of one [`CpuKernels`], and its bounded scratch memory |
+//! | `rehearsal` | the tasks of operators with their times, for a simulation of more threads |
 //! | `gemm` | matrix products: packed weights in f32, 16 and 8 bits, micro-kernels, epilogues |
 //! | `linear`, `convolution`, `depthwise`, `attention`, `norm`, `elementwise`, `layout`, `resize` | the operators |
 //! | `peak` | the machine's limit, measured |
@@ -21,6 +22,7 @@ mod mask_head;
 mod math;
 mod norm;
 mod peak;
+mod rehearsal;
 mod resize;
 mod scratch;
 mod simd;
@@ -37,6 +39,8 @@ use samovar_tensor::{
 };
 
 pub use level::{CpuError, Int8Level, SimdLevel};
+#[doc(hidden)]
+pub use rehearsal::Rehearsed;
 
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::pack_int8::PackedInt8;
@@ -114,6 +118,25 @@ impl CpuKernels {
     /// The same by another clock, in seconds: that of a thread's own time, on a machine that is shared.
     pub fn measure_peak_by(&self, limit: Duration, clock: impl Fn() -> f64) -> f64 {
         with_simd!(self.level, s => peak::peak(&self.threads, s, limit, clock))
+    }
+
+    /// Runs all tasks on the calling thread from now on, cut as for all threads, and keeps the time of each.
+    #[doc(hidden)]
+    pub fn rehearsing(mut self, clock: fn() -> f64) -> Self {
+        self.threads.rehearsal = Some(rehearsal::Rehearsal::new(clock));
+        self
+    }
+
+    /// The operators since the last call, while rehearsing.
+    #[doc(hidden)]
+    pub fn take_rehearsed(&self) -> Vec<Rehearsed> {
+        self.threads.rehearsal.as_ref().map_or_else(Vec::new, rehearsal::Rehearsal::take)
+    }
+
+    /// Hands nothing over to all threads, to see how long that takes.
+    #[doc(hidden)]
+    pub fn hand_over(&self) {
+        self.threads.run(self.threads(), u64::MAX, |_, _| {});
     }
 
     /// Threads an operator uses.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
 use crate::CpuError;
+use crate::rehearsal::Rehearsal;
 use crate::scratch::Scratch;
 
 /// Work below this many cycles (roughly) stays on the calling thread: handing it over would take as long.
@@ -28,6 +29,8 @@ pub(crate) struct Threads {
     scratch: Vec<Mutex<Scratch>>,
     /// Held by the caller whose operator the workers run.
     turn: Mutex<()>,
+    /// Instead of sharing work.
+    pub(crate) rehearsal: Option<Rehearsal>,
 }
 
 struct Worker {
@@ -55,7 +58,7 @@ struct Job<'a> {
 impl Threads {
     pub(crate) fn new(threads: usize) -> Result<Self, CpuError> {
         let scratch = (0..threads).map(|_| Mutex::new(Scratch::new())).collect();
-        let mut pool = Self { workers: Vec::new(), scratch, turn: Mutex::new(()) };
+        let mut pool = Self { workers: Vec::new(), scratch, turn: Mutex::new(()), rehearsal: None };
         for index in 1..threads {
             let mailbox = Arc::new(Mailbox { job: AtomicPtr::new(null_mut()), stop: AtomicBool::new(false) });
             let theirs = Arc::clone(&mailbox);
@@ -75,6 +78,10 @@ impl Threads {
     ///
     /// `cycles` is about what all tasks together take on one thread; little work is not shared.
     pub(crate) fn run(&self, tasks: usize, cycles: u64, task: impl Fn(usize, &mut Scratch) + Sync) {
+        if let Some(rehearsal) = &self.rehearsal {
+            let mut scratch = lock(&self.scratch[0]);
+            return rehearsal.run(tasks, cycles >= WORTH_SHARING_CYCLES, |index| task(index, &mut scratch));
+        }
         let next = AtomicUsize::new(0);
         let on_thread = |thread: usize| {
             let mut scratch = lock(&self.scratch[thread]);
