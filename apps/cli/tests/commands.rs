@@ -122,7 +122,18 @@ fn models_are_listed() {
 #[test]
 fn help_has_examples() {
     let bench = Bench::new();
-    for command in ["segment", "forward", "plan", "bench", "profile", "models"] {
+    for command in [
+        "segment",
+        "everything",
+        "forward",
+        "plan",
+        "bench",
+        "profile",
+        "eval",
+        "models",
+        "quantize",
+        "doctor",
+    ] {
         let help = bench.done(&[command, "--help"]).stdout;
         assert!(help.contains("Example"), "{command}: {help}");
     }

@@ -36,7 +36,7 @@ impl Bench {
         for name in ["SAMOVAR_THREADS", "SAMOVAR_MEMORY", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE"] {
             command.env_remove(name);
         }
-        command.env("HF_HOME", self.path("hf"));
+        command.env("HF_HOME", self.path("hf")).env("SAMOVAR_CACHE", self.path("cache"));
         command
     }
 
