@@ -118,6 +118,8 @@ pub struct Certificate {
     pub dtype: String,
     /// Median seconds to encode an image.
     pub encode_s: f64,
+    /// The least of them, over the least of f32: what the machine takes when nobody disturbs it.
+    pub time_ratio: f64,
     /// Median seconds to answer a prompt.
     pub decode_s: f64,
     /// Bytes of the weights in memory.
@@ -170,8 +172,17 @@ pub fn certify(
     let mut done = 0;
     for case in cases {
         let case = case?;
+        // Whoever is first finds other caches than whoever comes next; let that be another one every time.
+        let first = done % (others.len() + 1);
+        let mut before = Vec::new();
+        for (model, comparison) in others.iter().zip(&mut compared).take(first) {
+            before.push(answer(model, &case, &mut comparison.times)?);
+        }
         let expected = answer(&exact, &case, &mut exact_times)?;
-        for (model, comparison) in others.iter().zip(&mut compared) {
+        for (comparison, found) in compared.iter_mut().zip(&before) {
+            comparison.add(&expected, found)?;
+        }
+        for (model, comparison) in others.iter().zip(&mut compared).skip(first) {
             let found = answer(model, &case, &mut comparison.times)?;
             comparison.add(&expected, &found)?;
         }
@@ -190,6 +201,7 @@ pub fn certify(
     let mut certificates = vec![Certificate {
         dtype: Precision::F32.to_string(),
         encode_s: median(&mut exact_times.encode),
+        time_ratio: 1.0,
         decode_s: median(&mut exact_times.decode),
         weight_bytes: exact_plan.encode.weight_bytes,
         peak_bytes: exact_plan.encode.peak_bytes(),
@@ -206,6 +218,7 @@ pub fn certify(
         let mut certificate = Certificate {
             dtype: model.precision().to_string(),
             encode_s: median(&mut comparison.times.encode),
+            time_ratio: least(&comparison.times.encode) / least(&exact_times.encode),
             decode_s: median(&mut comparison.times.decode),
             weight_bytes: plan.encode.weight_bytes,
             peak_bytes: plan.encode.peak_bytes(),
@@ -216,14 +229,14 @@ pub fn certify(
             masks: ious.len(),
             refused: Vec::new(),
         };
-        certificate.refused = verdict(&certificate, &certificates[0], bounds);
+        certificate.refused = verdict(&certificate, bounds);
         certificates.push(certificate);
     }
     Ok(certificates)
 }
 
 /// Reasons not to use a precision.
-fn verdict(found: &Certificate, exact: &Certificate, bounds: &Bounds) -> Vec<String> {
+fn verdict(found: &Certificate, bounds: &Bounds) -> Vec<String> {
     let mut reasons = Vec::new();
     let mut at_least = |what: &str, value: f64, bound: f64| {
         if value.is_nan() || value < bound {
@@ -233,7 +246,7 @@ fn verdict(found: &Certificate, exact: &Certificate, bounds: &Bounds) -> Vec<Str
     at_least("mean mask IoU", found.mean_iou, bounds.mean_iou);
     at_least("worst mask IoU", found.worst_iou, bounds.worst_iou);
     at_least("cosine of the logits", found.logits_cosine, bounds.logits_cosine);
-    let ratio = found.encode_s / exact.encode_s;
+    let ratio = found.time_ratio;
     // Less memory is worth as much time as f32 takes; more than that is not.
     if ratio.is_nan() || ratio > bounds.time_ratio {
         reasons.push(format!("encoding takes {ratio:.2}x the time of f32"));
@@ -288,7 +301,7 @@ impl Comparison {
                 self.logits.add(a.logits()?, b.logits()?);
             }
             let best = expected.best_index();
-            let (a, b) = (expected.masks()[best].mask()?, found.masks()[best].mask()?);
+            let (a, b) = (expected.masks()[best].raw_mask()?, found.masks()[best].raw_mask()?);
             if a.area() >= LEAST_AREA {
                 self.ious.push(a.iou(&b)?);
             }
@@ -323,6 +336,10 @@ impl Cosine {
     fn value(&self) -> f64 {
         self.product / (self.first * self.second).sqrt()
     }
+}
+
+fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, f64::min)
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -28,6 +28,7 @@
 
 pub mod automatic;
 pub mod certificate;
+mod cleanup;
 pub mod engine;
 pub mod error;
 pub mod evaluate;

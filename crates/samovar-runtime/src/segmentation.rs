@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use samovar_media::{AlphaMask, BitMask, MeasuredMask, Upscaler};
+use samovar_media::{AlphaMask, BitMask, Upscaler};
 use samovar_tensor::Tensor;
 
+use crate::cleanup::Cleanup;
 use crate::error::Result;
 
 /// Logits above this are in the mask.
@@ -57,11 +58,17 @@ pub struct PredictedMask {
     logits: Tensor,
     upscaler: Arc<Upscaler>,
     threads: usize,
+    /// What to take out of the mask; nothing for models whose masks are taken as they are.
+    cleanup: Option<Arc<Cleanup>>,
 }
 
 impl PredictedMask {
     pub(crate) fn new(iou_score: f32, logits: Tensor, upscaler: Arc<Upscaler>, threads: usize) -> Self {
-        Self { iou_score, logits, upscaler, threads }
+        Self { iou_score, logits, upscaler, threads, cleanup: None }
+    }
+
+    pub(crate) fn cleaned(self, cleanup: Option<Arc<Cleanup>>) -> Self {
+        Self { cleanup, ..self }
     }
 
     /// Low-resolution logits, row by row, over the model's whole input square, padding included; the object is where
@@ -73,20 +80,25 @@ impl PredictedMask {
         Ok(self.logits.f32()?)
     }
 
-    /// The mask at the image's size.
+    /// The mask at the image's size: where the logits are positive, and for models that clean up (see
+    /// [`crate::Model::with_cleanup`]) without stray parts and pinholes.
     ///
     /// # Errors
     /// None with a mask from [`crate::Embedding::segment`].
     pub fn mask(&self) -> Result<BitMask> {
-        Ok(self.upscaler.mask(self.logits()?, MASK_THRESHOLD, self.threads)?)
+        let mask = self.raw_mask()?;
+        Ok(match &self.cleanup {
+            None => mask,
+            Some(cleanup) => cleanup.apply(&mask),
+        })
     }
 
-    /// The mask with its area, box and stability, from one pass; `stability_offset` is in logits (upstream: 1.0).
+    /// The mask as the model drew it.
     ///
     /// # Errors
     /// None with a mask from [`crate::Embedding::segment`].
-    pub fn measured_mask(&self, stability_offset: f32) -> Result<MeasuredMask> {
-        Ok(self.upscaler.measured_mask(self.logits()?, MASK_THRESHOLD, stability_offset, self.threads)?)
+    pub fn raw_mask(&self) -> Result<BitMask> {
+        Ok(self.upscaler.mask(self.logits()?, MASK_THRESHOLD, self.threads)?)
     }
 
     /// The mask with soft edges, two pixels wide; over 127 where [`PredictedMask::mask`] is set.
@@ -94,7 +106,12 @@ impl PredictedMask {
     /// # Errors
     /// None with a mask from [`crate::Embedding::segment`].
     pub fn alpha(&self) -> Result<AlphaMask> {
-        Ok(self.upscaler.prepare(self.logits()?)?.alpha())
+        let prepared = self.upscaler.prepare(self.logits()?)?;
+        let alpha = prepared.alpha();
+        Ok(match &self.cleanup {
+            None => alpha,
+            Some(cleanup) => cleanup.apply_to_alpha(alpha, &prepared.mask(MASK_THRESHOLD, self.threads)),
+        })
     }
 }
 

@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
             "{:6} {:>11.2} {:>6.2} {:>10.2} {:>9} {:>9} {:>9.5} {:>9.4} {:>9.4}  {}",
             one.dtype,
             one.encode_s * 1e3,
-            one.encode_s / certificates[0].encode_s,
+            one.time_ratio,
             one.decode_s * 1e3,
             bytes(one.weight_bytes).to_string(),
             bytes(one.peak_bytes).to_string(),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use samovar::{LazyImage, Model, RgbImage};
+use samovar::{Engine, LazyImage, Model, RgbImage};
 use serde_json::{Value, json};
 
 use crate::batch::{ResultFolder, for_each_image};
@@ -44,6 +44,10 @@ pub struct Args {
     /// One file per object where there are several, numbered, instead of all in one
     #[arg(long)]
     separate: bool,
+    /// Take stray parts and pinholes out of the masks: `auto` means nano, whose masks have many; the others are then
+    /// upstream's to the pixel
+    #[arg(long, value_enum, default_value_t = CleanUp::Auto)]
+    clean_up: CleanUp,
     /// How far outlines may stray from the mask's edge, in pixels (polygon and coco outlines); 0 is exact
     #[arg(long, value_name = "PIXELS", default_value_t = 0.5)]
     tolerance: f64,
@@ -59,6 +63,24 @@ pub struct Args {
     /// Folders: write over the results of another run
     #[arg(long)]
     overwrite: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum CleanUp {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Args {
+    fn load(&self, engine: &Engine) -> Result<Model> {
+        let model = self.model.load_on(engine)?;
+        Ok(match self.clean_up {
+            CleanUp::Auto => model,
+            CleanUp::Always => model.with_cleanup(true),
+            CleanUp::Never => model.with_cleanup(false),
+        })
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -113,7 +135,7 @@ fn one(args: &Args, prompts: &objects::Prompts, input: &InputImage, format: Form
         output::check_place(out)?;
     }
     let wait = progress::spinner("encoding the image");
-    let model = args.model.load_on(&engine)?;
+    let model = args.load(&engine)?;
     let found = segment(&model, &pixels, &objects, args.multimask)?;
     wait.finish_and_clear();
     let mut files = Vec::new();
@@ -142,13 +164,14 @@ fn many(args: &Args, prompts: &objects::Prompts, images: &[InputImage], format: 
                 "model": args.model.model, "prompts": prompts.to_json(), "multimask": args.multimask,
                 "format": format.name(), "separate": args.separate, "tolerance": args.tolerance,
                 "outlines": args.outlines,
+                "clean_up": format!("{:?}", args.clean_up), "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
             });
             Some(ResultFolder::open(out, "segment", parameters, args.overwrite)?)
         }
         (None, true) => None,
         (None, false) => return Err(usage("several images need a folder for their results; give --out DIR")),
     };
-    let model = args.model.load()?;
+    let model = args.load(&args.model.engine()?)?;
     let writer = Writer {
         format,
         separate: args.separate || args.multimask,
