@@ -1,9 +1,11 @@
 """What run.py measured, as one markdown table: time, memory and load of every tool, samovar's ratio to it, the loss."""
 
+import statistics
+
 TITLES = {
     "encode-vit_b": "encode, SAM ViT-B, 1024²",
     "encode-mobile_sam": "encode, MobileSAM, 1024²",
-    "decode-vit_b": "decode, one click",
+    "decode-vit_b": "decode, one click, SAM ViT-B",
     "everything-vit_b": "everything, SAM ViT-B",
     "startup": "start of a process",
 }
@@ -22,10 +24,12 @@ def seconds(value):
     return f"{value * 1e3:.1f} ms" if value < 1 else f"{value:.2f} s"
 
 
-def scaled_everything(settings, result, encode_s):
+def scaled_everything(settings, result):
     """A peer's time for samovar's number of points: encoding once, and the rest as often as there are points more."""
     points, measured = settings["points_per_side"] ** 2, settings["peer_points_per_side"] ** 2
-    return encode_s + (result["median_s"] - encode_s) * points / measured
+    return statistics.median(
+        encode + (whole - encode) * points / measured
+        for one in result["rounds"] for whole, encode in zip(one["times_s"], one["encode_s"], strict=True))
 
 
 def rows(documents):
@@ -37,10 +41,7 @@ def rows(documents):
             if work == "everything-vit_b":
                 title += f", {settings['points_per_side']}² points"
                 if ours and settings["points_per_side"] != settings["peer_points_per_side"]:
-                    encode = documents.get("encode-vit_b", {}).get("results", {}).get(name)
-                    if encode is None:
-                        continue
-                    time, note = scaled_everything(settings, result, encode["median_s"]), " (scaled)"
+                    time, note = scaled_everything(settings, result), " (scaled)"
             lost = result.get("loss")
             yield [
                 title, name, seconds(time) + note, f"{ours['median_s'] / time:.2f}" if ours else "",
