@@ -27,6 +27,23 @@ fn what_is_written_is_read_back_or_nothing_is_there() {
     let twice = write_safetensors(&other, &[tensor("a", &[6]), tensor("a", &[6])], &metadata).unwrap_err();
     assert!(twice.to_string().contains("two tensors `a`"));
     assert!(write_safetensors(folder.join("missing/out.safetensors"), &[], &metadata).is_err());
+    #[cfg(unix)]
+    {
+        let link = folder.join("link.safetensors");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert!(write_safetensors(&link, &[tensor("a", &[6])], &metadata).is_err());
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("out.safetensors", &link).unwrap();
+        write_safetensors(&link, &[tensor("b", &[6])], &metadata).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(Checkpoint::open(&path).unwrap().names(), ["b"]);
+        fs::remove_file(&link).unwrap();
+        let socket = folder.join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(write_safetensors(&socket, &[tensor("a", &[6])], &metadata).is_err());
+        assert!(!fs::symlink_metadata(&socket).unwrap().is_file());
+        fs::remove_file(&socket).unwrap();
+    }
     let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["out.safetensors"], "failed writes leave nothing behind");
     fs::remove_dir_all(&folder).unwrap();

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{MediaError, Result};
+use crate::error::{MediaError, MediaErrorKind, Result};
 
 /// A file being written. Nothing is seen at its path until [`AtomicFile::commit`]; dropped without, it is gone, and
 /// what was at the path before is still there.
@@ -19,9 +19,10 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts the file that will be at `path`. Its folder must exist and be writable.
+    /// Starts the file that will be at `path`. Its folder must exist and be writable. Where a link is, the file it leads
+    /// to is replaced, not the link; what is no file, as a device or a pipe, is refused.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
+        let path = final_path(path.into())?;
         let Some(name) = path.file_name() else {
             let error = MediaError::write(io::ErrorKind::InvalidFilename.into());
             return Err(error.at(path).advise("name a file, not a folder"));
@@ -87,6 +88,23 @@ impl Drop for AtomicFile {
         if self.writer.take().is_some() {
             let _ = std::fs::remove_file(&self.temporary_path);
         }
+    }
+}
+
+/// Where links lead. A rename would put a file in the place of a device as readily as in that of a file, and root may
+/// do so: `/dev/null` would be gone for everyone.
+fn final_path(path: PathBuf) -> Result<PathBuf> {
+    let refuse = |what: &str, path: PathBuf| {
+        Err(MediaError::new(MediaErrorKind::Write, what).at(path).advise("name a file to write or to replace"))
+    };
+    let Ok(found) = std::fs::symlink_metadata(&path) else { return Ok(path) };
+    let is_link = found.is_symlink();
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_dir() => refuse("this is a folder", path),
+        Ok(found) if !found.is_file() => refuse("this is a device or a pipe, not a file", path),
+        Ok(_) if is_link => std::fs::canonicalize(&path).map_err(|error| MediaError::write(error).at(path)),
+        Ok(_) => Ok(path),
+        Err(_) => refuse("this is a link that leads nowhere", path),
     }
 }
 

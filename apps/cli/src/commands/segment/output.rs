@@ -111,6 +111,12 @@ pub fn check_place(out: &Path) -> Result<()> {
     if out.is_dir() {
         return Err(usage(format!("\"{}\" is a folder; --out takes a file for one image", out.display())));
     }
+    if std::fs::metadata(out).is_ok_and(|found| !found.is_file()) {
+        return Err(usage(format!(
+            "\"{}\" is a device or a pipe; files are written whole and then put in place: name a file",
+            out.display()
+        )));
+    }
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
         return Err(anyhow!(

@@ -73,11 +73,44 @@ fn places_that_cannot_be_written_are_named() {
         "{error}"
     );
     assert!(AtomicFile::create("/").is_err());
-    // A folder where the file should go: known only at the rename, and still nothing is left behind.
+    // A folder where the file should go.
     let folder = folder("taken");
     std::fs::create_dir(folder.join("mask.png")).unwrap();
     std::fs::write(folder.join("mask.png/x"), "").unwrap();
     assert!(write_atomically(&folder.join("mask.png"), |_| Ok(())).is_err());
     assert_eq!(listing(&folder), ["mask.png"]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_replaced_and_a_link_stays_one() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    use std::os::unix::net::UnixListener;
+
+    let folder = folder("special");
+    let socket = folder.join("socket.png");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    symlink(&socket, folder.join("to-socket.png")).unwrap();
+    symlink(folder.join("nowhere.png"), folder.join("dangling.png")).unwrap();
+    std::fs::write(folder.join("mask.png"), "old").unwrap();
+    symlink("mask.png", folder.join("link.png")).unwrap();
+    let before = listing(&folder);
+    for (name, what) in [
+        ("socket.png", "this is a device or a pipe, not a file"),
+        ("to-socket.png", "this is a device or a pipe, not a file"),
+        ("dangling.png", "this is a link that leads nowhere"),
+    ] {
+        let error = write_atomically(&folder.join(name), |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains(what), "{name}: {error}");
+    }
+    assert!(std::fs::metadata(&socket).unwrap().file_type().is_socket());
+    write_atomically(&folder.join("link.png"), |file| {
+        file.write_all(b"new").map_err(MediaError::write)
+    })
+    .unwrap();
+    assert!(std::fs::symlink_metadata(folder.join("link.png")).unwrap().is_symlink());
+    assert_eq!(std::fs::read(folder.join("mask.png")).unwrap(), b"new");
+    assert_eq!(listing(&folder), before);
     std::fs::remove_dir_all(folder).unwrap();
 }
