@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p samovar-cpu --example scaling [-- f32|int8 [repeats [GB/s]]]`. Every operator is cut into
 //! tasks as it is for so many threads, and its tasks run one after another, each timed by the thread's own time. Then
-//! simulated threads take these tasks by the rule of `threads.rs`: the caller fills one mailbox after another, wakes
-//! who sleeps, and everybody takes the next task from one counter until none is left. Handing over, waking and the time
+//! simulated threads take these tasks by the rule of `threads.rs`: the caller wakes two, each of
+//! the woken two more, and everybody takes the next task from one counter until none is left. Handing over, waking and the time
 //! an operator spends outside its tasks are measured and counted in. An operator never takes less than its bytes need
 //! at the given memory bandwidth. What this leaves out: clocks that drop when many cores work, and shares of caches.
 
@@ -323,7 +323,7 @@ struct Team {
 
 impl Team {
     fn new(threads: usize, costs: Costs, bandwidth: f64) -> Self {
-        Self { costs, relay: false, bandwidth, now: 0.0, idle_since: vec![0.0; threads - 1] }
+        Self { costs, relay: true, bandwidth, now: 0.0, idle_since: vec![0.0; threads - 1] }
     }
 
     /// One operator; how long it took.
@@ -466,11 +466,11 @@ fn main() -> Result<()> {
         total(&alone) / total(&run) / THREADS[last] as f64 * 100.0
     };
     println!("{} threads,", THREADS[last]);
-    println!("  handing over five times as slow   {:5.1} %", efficiency(costs.times(5.0), false, bandwidth));
-    println!("  handing over at no cost           {:5.1} %", efficiency(costs.times(0.0), false, bandwidth));
-    println!("  the woken wake two more           {:5.1} %", efficiency(costs, true, bandwidth));
-    println!("  the same, five times as slow      {:5.1} %", efficiency(costs.times(5.0), true, bandwidth));
-    println!("  half the memory bandwidth         {:5.1} %", efficiency(costs, false, bandwidth / 2.0));
+    println!("  handing over five times as slow   {:5.1} %", efficiency(costs.times(5.0), true, bandwidth));
+    println!("  handing over at no cost           {:5.1} %", efficiency(costs.times(0.0), true, bandwidth));
+    println!("  the caller alone wakes the others {:5.1} %", efficiency(costs, false, bandwidth));
+    println!("  the same, five times as slow      {:5.1} %", efficiency(costs.times(5.0), false, bandwidth));
+    println!("  half the memory bandwidth         {:5.1} %", efficiency(costs, true, bandwidth / 2.0));
     Ok(())
 }
 

@@ -49,6 +49,8 @@ struct Mailbox {
 /// One operator, on the stack of the thread that called it.
 struct Job<'a> {
     run: &'a (dyn Fn(usize) + Sync),
+    /// Who takes part besides the caller.
+    helpers: &'a [Worker],
     /// Workers that have not finished.
     pending: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -104,15 +106,12 @@ impl Threads {
         let turn = lock(&self.turn);
         let job = Job {
             run,
+            helpers: &self.workers[..helpers],
             pending: AtomicUsize::new(helpers),
             panic: Mutex::new(None),
             caller: thread::current(),
         };
-        let address = (&raw const job).cast_mut().cast::<Job<'static>>();
-        for worker in &self.workers[..helpers] {
-            worker.mailbox.job.store(address, Ordering::Release);
-            worker.thread.as_ref().expect("workers live as long as the pool").thread().unpark();
-        }
+        job.pass_on(0);
         // Workers hold a pointer into this stack frame: whatever happens here, wait for them.
         let own = catch_unwind(AssertUnwindSafe(|| run(0)));
         let mut spins = 0;
@@ -128,6 +127,18 @@ impl Threads {
         let theirs = lock(&job.panic).take();
         if let Some(panic) = own.err().or(theirs) {
             resume_unwind(panic);
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Hands the job to two more threads. Waking a sleeper takes longer than a small task, so the woken wake the others.
+    fn pass_on(&self, thread: usize) {
+        let address = std::ptr::from_ref(self).cast_mut().cast::<Job<'static>>();
+        // The caller is thread 0, and worker `i` is thread `i + 1`.
+        for worker in self.helpers.iter().skip(2 * thread).take(2) {
+            worker.mailbox.job.store(address, Ordering::Release);
+            worker.thread.as_ref().expect("workers live as long as the pool").thread().unpark();
         }
     }
 }
@@ -165,6 +176,7 @@ fn work(mailbox: &Mailbox, index: usize) {
         spins = 0;
         // SAFETY: the sender waits until `pending` is 0, and this thread counts down last of all.
         let job = unsafe { &*job };
+        job.pass_on(index);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.run)(index))) {
             *lock(&job.panic) = Some(panic);
         }
