@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
-use samovar_tensor::{Attention, AttentionBias, Device, Pool, Result, Rows, Tensor, TokenLayout};
+use samovar_tensor::{Attention, AttentionBias, Device, Pool, Precision, Result, Rows, Tensor, TokenLayout};
 
 /// Processor time of this thread so far, in seconds.
 fn processor_time() -> f64 {
@@ -72,19 +72,30 @@ fn main() -> Result<()> {
                 (_, true) => AttentionBias::Table(&bias_table),
                 _ => AttentionBias::None,
             },
+            precision: Precision::F32,
         };
+        let reduced = Attention { precision: Precision::Int8, ..attention };
         let keys = grid * grid;
         let positions = if relative { 2 * grid * channels } else { 0 };
         let operations = side * side * heads * (keys * (4 * channels + 5) + 2 * positions);
-        let (mut best, mut peak) = (f64::MAX, 0.0f64);
+        let (mut best, mut peak) = ([f64::MAX; 2], 0.0f64);
         for _ in 0..if window == 0 { 4 } else { 12 } {
             peak = peak.max(kernels.measure_peak_by(Duration::from_millis(20), processor_time));
-            let start = processor_time();
-            device.attention(&attention)?;
-            best = best.min(processor_time() - start);
+            for (attention, best) in [&attention, &reduced].into_iter().zip(&mut best) {
+                let start = processor_time();
+                device.attention(attention)?;
+                *best = best.min(processor_time() - start);
+            }
         }
-        let share = operations as f64 / best / peak * 100.0;
-        println!("{name:24} {:8.2} ms {share:5.1} % of {:.1} GFLOP/s", best * 1e3, peak / 1e9);
+        let [exact, reduced] = best;
+        let share = operations as f64 / exact / peak * 100.0;
+        println!(
+            "{name:24} {:8.2} ms {share:5.1} % of {:.1} GFLOP/s; reduced {:8.2} ms, {:.2} of it",
+            exact * 1e3,
+            peak / 1e9,
+            reduced * 1e3,
+            reduced / exact
+        );
     }
     Ok(())
 }

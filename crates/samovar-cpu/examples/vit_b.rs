@@ -134,6 +134,7 @@ impl Encoder {
                         columns: &block.columns,
                         grid: [grid, grid],
                     },
+                    precision: device.weight_precision(),
                 })?;
             drop(qkv);
             x = device.stage("projection").linear(&attended, &block.projection, &Epilogue::add(&x))?;

@@ -13,6 +13,8 @@
 mod bias;
 mod few_keys;
 pub(crate) mod folded;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod in_lanes;
 mod sizes;
 mod tokens;
 

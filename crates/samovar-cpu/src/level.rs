@@ -48,6 +48,15 @@ impl SimdLevel {
         }
     }
 
+    /// Whether this machine multiplies bfloat16 numbers beside the instructions of this level.
+    pub(crate) fn has_bf16(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            SimdLevel::Avx512 => self.is_available() && is_x86_feature_detected!("avx512bf16"),
+            _ => false,
+        }
+    }
+
     /// The best level of this machine.
     pub fn detect() -> Self {
         Self::ALL.into_iter().find(|level| level.is_available()).unwrap_or(SimdLevel::Scalar)

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use samovar_tensor::{
     Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Kernels, LayerNorm,
-    Linear, MaskHead, Packed, Pool, ResizeMode, Result, Tensor,
+    Linear, MaskHead, Packed, Pool, Precision, ResizeMode, Result, Tensor,
 };
 
 pub use level::{CpuError, Int8Level, SimdLevel};
@@ -46,6 +46,8 @@ use crate::gemm::pack::PackedMatrix;
 use crate::gemm::pack_int8::PackedInt8;
 use crate::scratch::SCRATCH_LEN;
 use crate::simd::dot::with_dot;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::product::avx512_bf16::Avx512Bf16;
 use crate::simd::with_simd;
 use crate::threads::Threads;
 
@@ -65,6 +67,8 @@ pub struct CpuOptions {
 pub struct CpuKernels {
     level: SimdLevel,
     int8: Int8Level,
+    /// Whether it multiplies bfloat16 numbers beside its level.
+    has_bf16: bool,
     threads: Threads,
 }
 
@@ -83,7 +87,12 @@ impl CpuKernels {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             threads => threads,
         };
-        Ok(Self { level, int8: Int8Level::detect(level), threads: Threads::new(threads)? })
+        Ok(Self {
+            level,
+            int8: Int8Level::detect(level),
+            has_bf16: level.has_bf16(),
+            threads: Threads::new(threads)?,
+        })
     }
 
     /// The instructions in use.
@@ -221,6 +230,14 @@ impl Kernels for CpuKernels {
     }
 
     fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()> {
+        #[cfg(target_arch = "x86_64")]
+        if self.has_bf16 && attention.precision == Precision::Int8 {
+            // SAFETY: the machine has the instructions, it was asked.
+            let p = unsafe { Avx512Bf16::assume_available() };
+            if attention::in_lanes::attention(&self.threads, p, attention, out)? {
+                return Ok(());
+            }
+        }
         with_simd!(self.level, s => attention::attention(&self.threads, s, attention, out))
     }
 

@@ -15,6 +15,7 @@ pub(crate) mod avx512;
 pub(crate) mod dot;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+pub(crate) mod product;
 pub(crate) mod scalar;
 
 /// Instructions on vectors of [`Simd::LANES`] f32.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Error, Result, Shape, Tensor};
+use crate::{Error, Precision, Result, Shape, Tensor};
 
 /// Function applied to every element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -317,6 +317,9 @@ pub struct Attention<'a> {
     pub layout: TokenLayout<'a>,
     /// Added to the logits.
     pub bias: AttentionBias<'a>,
+    /// That of the layer. With [`Precision::Int8`] a backend may round operands and weights to 8 significant bits on the
+    /// way into its products (bfloat16); with all others it computes in f32.
+    pub precision: Precision,
 }
 
 /// How values between grid points are found.

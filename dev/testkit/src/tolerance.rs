@@ -31,6 +31,12 @@ pub enum Tolerance {
         /// Products per logit.
         terms: usize,
     },
+    /// The same where queries, keys, values and weights are rounded to 8 significant bits: by 2⁻⁹ each at most, which in
+    /// a logit of so many products of order 1 grows with their root.
+    ReducedSoftmax {
+        /// Products per logit.
+        terms: usize,
+    },
 }
 
 impl Tolerance {
@@ -45,6 +51,7 @@ impl Tolerance {
             Tolerance::Dequantised { terms } => (8.0 + (terms as f32).sqrt()) * f32::EPSILON * scale,
             Tolerance::Normalised { channels } => (32.0 + channels as f32 / 4.0) * f32::EPSILON * scale,
             Tolerance::Softmax { terms } => (32.0 + terms as f32) * f32::EPSILON * scale,
+            Tolerance::ReducedSoftmax { terms } => (2.0 + (terms as f32).sqrt()) / 512.0 * scale,
         }
     }
 

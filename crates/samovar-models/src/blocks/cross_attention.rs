@@ -8,8 +8,8 @@
 //! Which way is less work depends on the number of tokens, and on how many prompts share the image.
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, Device, Epilogue, FoldedAttention, LayerNorm, Linear, Rows, Tensor,
-    TokenLayout,
+    Activation, Attention, AttentionBias, Device, Epilogue, FoldedAttention, LayerNorm, Linear, Precision,
+    Rows, Tensor, TokenLayout,
 };
 
 use super::loader::Loader;
@@ -135,6 +135,7 @@ impl TokensToImage {
             scale: self.dimensions.scale(),
             layout: TokenLayout::Sequence { batch, key_batch, queries: tokens * heads, keys },
             bias: AttentionBias::KeyPositions(&positions.reshape([keys, channels])?),
+            precision: Precision::F32,
         })?;
         let attended = attended.reshape([batch, tokens, heads * channels])?;
         Ok(device.linear(&attended, &self.folded_out, &Epilogue::add(residual))?)

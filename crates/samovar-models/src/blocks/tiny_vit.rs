@@ -2,8 +2,8 @@
 //! their convolutions when the model is loaded.
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear, Rows,
-    Tensor, TokenLayout,
+    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear,
+    Precision, Rows, Tensor, TokenLayout,
 };
 
 use super::loader::Loader;
@@ -190,6 +190,8 @@ struct AttentionBlock {
     mlp_norm: LayerNorm,
     mlp: Mlp,
     stage: Stage,
+    /// Of the attention: that of the layers around it.
+    precision: Precision,
 }
 
 impl AttentionBlock {
@@ -213,6 +215,7 @@ impl AttentionBlock {
             mlp_norm: mlp.layer_norm("norm", channels, epsilon)?,
             mlp: Mlp::load(&mlp, ["fc1", "fc2"], channels, hidden, Activation::Gelu)?,
             stage,
+            precision: loader.device.weight_precision(),
         })
     }
 
@@ -238,6 +241,7 @@ impl AttentionBlock {
                 padding: Some(&self.padding),
             },
             bias: AttentionBias::Table(&self.bias),
+            precision: self.precision,
         })?;
         drop(qkv);
         x = device.linear(&attended, &self.proj, &Epilogue::add(&x))?;

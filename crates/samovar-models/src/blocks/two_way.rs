@@ -1,7 +1,8 @@
 //! The two-way transformer: prompt tokens and image tokens attend to each other.
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, Device, Epilogue, LayerNorm, Linear, Rows, Tensor, TokenLayout,
+    Activation, Attention, AttentionBias, Device, Epilogue, LayerNorm, Linear, Precision, Rows, Tensor,
+    TokenLayout,
 };
 
 use super::cross_attention::{ImageToTokens, TokensToImage};
@@ -159,5 +160,6 @@ pub(super) fn attention(
         scale: 1.0 / (head_channels as f32).sqrt(),
         layout,
         bias: AttentionBias::None,
+        precision: Precision::F32,
     })?)
 }

@@ -1,8 +1,8 @@
 //! ViTDet's plain vision transformer: windowed and global attention with decomposed relative positions.
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear, Rows,
-    Tensor, TokenLayout,
+    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear,
+    Precision, Rows, Tensor, TokenLayout,
 };
 
 use super::loader::Loader;
@@ -110,6 +110,8 @@ pub(crate) struct Block {
     layer_norm2: LayerNorm,
     mlp: Mlp,
     config: BlockConfig,
+    /// Of the attention: that of the layers around it.
+    precision: Precision,
 }
 
 impl Block {
@@ -137,6 +139,7 @@ impl Block {
             layer_norm2: loader.layer_norm("layer_norm2", channels, epsilon)?,
             mlp: Mlp::load(&loader.at("mlp"), ["lin1", "lin2"], channels, mlp_channels, Activation::Gelu)?,
             config,
+            precision: loader.device.weight_precision(),
         })
     }
 
@@ -183,6 +186,7 @@ impl Block {
             scale: 1.0 / (head_channels as f32).sqrt(),
             layout,
             bias,
+            precision: self.precision,
         })?)
     }
 }

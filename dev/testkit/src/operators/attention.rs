@@ -1,6 +1,6 @@
 //! Cases of attention: sequences, shared keys, windows with padding, all biases.
 
-use samovar_tensor::{Attention, AttentionBias, Result, Rows, Tensor, TokenLayout};
+use samovar_tensor::{Attention, AttentionBias, Precision, Result, Rows, Tensor, TokenLayout};
 
 use super::Cases;
 use crate::{Random, Tolerance};
@@ -12,6 +12,7 @@ struct Sizes {
     channels: usize,
     value_channels: usize,
     bias: Kind,
+    precision: Precision,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +24,13 @@ enum Kind {
 }
 
 pub(super) fn add(cases: &mut Cases) {
-    let sizes = |heads, channels, value_channels| Sizes { heads, channels, value_channels, bias: Kind::None };
+    let sizes = |heads, channels, value_channels| Sizes {
+        heads,
+        channels,
+        value_channels,
+        bias: Kind::None,
+        precision: Precision::F32,
+    };
     let sequences = [
         (1, 1, 1, 1, sizes(1, 1, 1)),
         (1, 1, 7, 300, sizes(2, 16, 16)),
@@ -45,11 +52,11 @@ pub(super) fn add(cases: &mut Cases) {
     for (batch, key_batch, queries, keys, sizes) in sequences {
         sequence(cases, batch, key_batch, queries, keys, None, sizes);
     }
-    let table = |heads, channels| Sizes { heads, channels, value_channels: channels, bias: Kind::Table };
+    let biased = |heads, channels, bias| Sizes { bias, ..sizes(heads, channels, channels) };
+    let table = |heads, channels| biased(heads, channels, Kind::Table);
     sequence(cases, 2, 2, 12, 12, None, table(2, 8));
     sequence(cases, 2, 1, 19, 270, None, table(3, 16));
-    let relative =
-        |heads, channels| Sizes { heads, channels, value_channels: channels, bias: Kind::Relative };
+    let relative = |heads, channels| biased(heads, channels, Kind::Relative);
     for (grid, sizes) in [
         ([3, 4], relative(2, 8)),
         ([16, 16], relative(1, 16)),
@@ -61,8 +68,7 @@ pub(super) fn add(cases: &mut Cases) {
         let tokens = grid[0] * grid[1];
         sequence(cases, 2, 2, tokens, tokens, Some(grid), sizes);
     }
-    let placed =
-        |heads, channels| Sizes { heads, channels, value_channels: channels, bias: Kind::KeyPositions };
+    let placed = |heads, channels| biased(heads, channels, Kind::KeyPositions);
     for (batch, key_batch, queries, keys, sizes) in [
         (1, 1, 56, 300, placed(1, 256)),
         (3, 1, 14, 270, placed(1, 64)),
@@ -81,9 +87,78 @@ pub(super) fn add(cases: &mut Cases) {
         (1, [20, 21], 19),
     ] {
         for bias in [Kind::None, Kind::Relative, Kind::Table] {
-            windows(cases, batch, grid, window, Sizes { heads: 2, channels: 8, value_channels: 8, bias });
-            windows(cases, batch, grid, window, Sizes { heads: 1, channels: 20, value_channels: 36, bias });
+            windows(cases, batch, grid, window, biased(2, 8, bias));
+            windows(cases, batch, grid, window, Sizes { bias, ..sizes(1, 20, 36) });
         }
+    }
+    reduced(cases);
+}
+
+/// The same at reduced precision, which backends may ignore.
+fn reduced(cases: &mut Cases) {
+    let sizes = |heads, channels, value_channels, bias| Sizes {
+        heads,
+        channels,
+        value_channels,
+        bias,
+        precision: Precision::Int8,
+    };
+    for (batch, key_batch, queries, keys, sizes) in [
+        (1, 1, 1, 1, sizes(1, 1, 1, Kind::None)),
+        (1, 1, 7, 300, sizes(2, 16, 16, Kind::None)),
+        (1, 1, 300, 7, sizes(2, 16, 16, Kind::None)),
+        (1, 1, 250, 513, sizes(1, 64, 64, Kind::None)),
+        (3, 1, 40, 70, sizes(2, 16, 8, Kind::None)),
+        (2, 2, 600, 33, sizes(3, 80, 80, Kind::None)),
+        (2, 2, 33, 65, sizes(1, 5, 3, Kind::None)),
+        (1, 1, 40, 300, sizes(1, 256, 64, Kind::None)),
+        (1, 1, 100, 47, sizes(1, 33, 47, Kind::None)),
+        (2, 1, 45, 270, sizes(3, 16, 16, Kind::Table)),
+        (1, 1, 56, 300, sizes(1, 256, 64, Kind::KeyPositions)),
+    ] {
+        sequence(cases, batch, key_batch, queries, keys, None, sizes);
+    }
+    for (grid, heads, channels) in
+        [([16, 16], 1, 16), ([5, 33], 2, 64), ([20, 20], 2, 32), ([2, 300], 1, 16), ([40, 1], 1, 20)]
+    {
+        let tokens = grid[0] * grid[1];
+        sequence(cases, 2, 2, tokens, tokens, Some(grid), sizes(heads, channels, channels, Kind::Relative));
+    }
+    for (batch, grid, window) in
+        [(1, [14, 14], 14), (2, [16, 16], 14), (1, [19, 9], 7), (1, [20, 21], 19), (3, [8, 30], 6)]
+    {
+        for bias in [Kind::None, Kind::Relative, Kind::Table] {
+            windows(cases, batch, grid, window, sizes(2, 8, 8, bias));
+            windows(cases, batch, grid, window, sizes(1, 20, 36, bias));
+            windows(cases, batch, grid, window, sizes(3, 32, 32, bias));
+        }
+    }
+    // Logits up to several hundred: a softmax that is nearly a choice, far from the exponents of f32.
+    for (queries, keys, powers) in [(64, 300, 64.0), (40, 1000, 256.0)] {
+        let name = format!("attention at reduced precision, {queries} over {keys}, powers of {powers}");
+        cases.add(name, Tolerance::ReducedSoftmax { terms: 16 }, move |device, random| {
+            let q = random.tensor([queries, 16], 1.0);
+            let mut k = random.tensor([keys, 16], 1.0);
+            let v = random.tensor([keys, 16], 1.0);
+            // Numbers that need no rounding: only their products are large.
+            let exact = |tensor: &Tensor| -> Result<Tensor> {
+                let values: Vec<f32> = tensor.f32()?.iter().map(|x| (x * 8.0).round() / 8.0).collect();
+                Ok(Tensor::from_values(tensor.dims(), &values))
+            };
+            k = exact(&k)?;
+            device.attention(&Attention {
+                q: Rows::whole(&exact(&q)?),
+                k: Rows::whole(&k),
+                v: Rows::whole(&v),
+                heads: 1,
+                head_channels: 16,
+                value_channels: 16,
+                scale: powers * std::f32::consts::LN_2,
+                layout: TokenLayout::Sequence { batch: 1, key_batch: 1, queries, keys },
+                bias: AttentionBias::None,
+                precision: Precision::Int8,
+            })
+        });
     }
 }
 
@@ -116,6 +191,9 @@ impl Tables {
 }
 
 fn tolerance(sizes: Sizes) -> Tolerance {
+    if sizes.precision == Precision::Int8 {
+        return Tolerance::ReducedSoftmax { terms: sizes.channels };
+    }
     Tolerance::Softmax { terms: 3 * sizes.channels }
 }
 
@@ -146,6 +224,7 @@ fn sequence(
             scale: 1.0 / (sizes.channels as f32).sqrt(),
             layout: TokenLayout::Sequence { batch, key_batch, queries, keys },
             bias: tables.bias(),
+            precision: sizes.precision,
         })
     });
 }
@@ -169,6 +248,7 @@ fn windows(cases: &mut Cases, batch: usize, grid: [usize; 2], window: usize, siz
             scale: 0.7,
             layout: TokenLayout::Windows { batch, grid, window, padding: Some(&padding) },
             bias: tables.bias(),
+            precision: sizes.precision,
         })
     });
 }

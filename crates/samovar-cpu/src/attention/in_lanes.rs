@@ -1,0 +1,451 @@
+//! Attention at reduced precision, with queries in the lanes of vectors.
+//!
+//! Scores stand upside down: a row per key, a query per lane. So keys are packed as they are, the bias is what a score
+//! starts from, the softmax never looks across lanes, and its weights leave the registers as the second product reads
+//! them, without a score ever being stored:
+//!
+//! ```text
+//! strip of keys ─ start + k q ─ w = 2^s ─ o = o + v w          (the last channel of v is 1: o / Σw at the end)
+//! ```
+//!
+//! Exponents are shifted only where they would leave the range of f32 otherwise: what a shift is good for is the range,
+//! and no digit is lost without one.
+
+mod kernels;
+mod sizes;
+
+use samovar_tensor::{Attention, Result, Tensor};
+
+use self::kernels::{Kernels, Start, strip, tile};
+use self::sizes::Sizes;
+use super::tokens::{Group, Tokens};
+use super::{Bias, Head, TASKS_PER_THREAD, Work};
+use crate::gemm::micro::STRIP_ROWS;
+use crate::gemm::{Output, balanced};
+use crate::math::exp2_of_negative;
+use crate::scratch::Scratch;
+use crate::simd::product::Product;
+use crate::simd::{Simd, put, take};
+use crate::threads::Threads;
+
+/// The largest exponent of each query is kept between this and its negative: sums of thousands of such weights are far from
+/// the largest number, and weights that count are far from the smallest.
+const MOST: f32 = 100.0;
+
+/// Whether it was done; some shapes are better off, or only possible, with queries in rows.
+pub(crate) fn attention<P: Product>(
+    threads: &Threads,
+    p: P,
+    a: &Attention,
+    out: &mut Tensor,
+) -> Result<bool> {
+    let tokens = Tokens::new(a)?;
+    let head = Head::new(a)?;
+    let Some(sizes) = Sizes::new::<P>(threads.count(), &head, &tokens)? else { return Ok(false) };
+    let blocks = tokens.most_queries.div_ceil(sizes.queries);
+    let out = Output::new(out.f32_mut()?, a.heads * a.value_channels);
+    let vectors = tokens.groups * a.heads * tokens.most_queries * tokens.keys.div_ceil(P::S::LANES);
+    let cycles = (vectors * (sizes.depth + a.value_channels.div_ceil(P::GROUP) + 12)) as u64;
+    // What heads have in common is packed once per task, their tables too: as many groups as leave enough tasks.
+    let mut run = if sizes.table > 0 { tokens.groups } else { 1 };
+    while run > 1 && tokens.groups.div_ceil(run) < TASKS_PER_THREAD * threads.count() {
+        run = run.div_ceil(2);
+    }
+    let mut heads = if blocks == 1 { a.heads } else { 1 };
+    while heads > 1
+        && tokens.groups.div_ceil(run) * a.heads.div_ceil(heads) < TASKS_PER_THREAD * threads.count()
+    {
+        heads = heads.div_ceil(2);
+    }
+    let shares = a.heads.div_ceil(heads);
+    threads.run(tokens.groups.div_ceil(run) * shares * blocks, cycles, |task, scratch| {
+        let (share, block) = (task / blocks, task % blocks);
+        let (groups, share) = (share / shares * run, share % shares);
+        let range = share * heads..((share + 1) * heads).min(a.heads);
+        let mut task = Task::new(p, &head, &sizes, &tokens, scratch);
+        p.vectorize(
+            #[inline(always)]
+            || {
+                for group in groups..(groups + run).min(tokens.groups) {
+                    let group = tokens.group(group);
+                    let first = block * sizes.queries;
+                    let count = sizes.queries.min(group.queries.count().saturating_sub(first));
+                    if count > 0 {
+                        task.group(group, first, count);
+                        for index in range.clone() {
+                            task.head(index, out, index + 1 < range.end);
+                        }
+                    }
+                }
+            },
+        );
+    });
+    Ok(true)
+}
+
+/// Over the keys of a block: where the numbers stand that their scores start from, a line's and a column's.
+struct Walk {
+    line: *const f32,
+    column: *const f32,
+    /// Columns before this one on the line, and columns of a line.
+    across: usize,
+    line_len: usize,
+    /// From a column to the next: a tile, or nothing where they are all the same.
+    step: usize,
+}
+
+impl Walk {
+    #[inline(always)]
+    fn next<S: Simd>(&mut self) -> Start {
+        let start = [self.line, self.column];
+        self.across += 1;
+        self.column = self.column.wrapping_add(self.step);
+        if self.across == self.line_len {
+            self.across = 0;
+            self.column = self.column.wrapping_sub(self.line_len * self.step);
+            self.line = self.line.wrapping_add(tile::<S>());
+        }
+        start
+    }
+}
+
+struct Task<'a, P: Product> {
+    p: P,
+    sizes: &'a Sizes,
+    /// Queries in rows and the terms of relative positions.
+    work: Work<'a>,
+    /// Whether what heads have in common is there.
+    is_packed: bool,
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+    weights: &'a mut [f32],
+    lines: &'a mut [f32],
+    stage: &'a mut [f32],
+    q: &'a mut [f32],
+    out: &'a mut [f32],
+    terms: &'a mut [f32],
+    shift: &'a mut [f32],
+    largest: &'a mut [f32],
+}
+
+impl<'a, P: Product> Task<'a, P> {
+    fn new(p: P, head: &'a Head<'a>, sizes: &'a Sizes, tokens: &Tokens, scratch: &'a mut Scratch) -> Self {
+        let [a, b, c, d, e, _, g] = sizes.fixed_pieces::<P>(head, tokens);
+        let [h, i, j, k, l, m, n] = sizes.pieces_of_a_query(head).map(|len| len * sizes.queries);
+        let [keys, values, weights, tables, lines, stage, q_rows, q, out, row_terms, terms, shift, largest] =
+            scratch.split([a, b, c, d, e, g, h, i, j, k, l, m, n]);
+        let work = Work {
+            head,
+            sizes: &sizes.rows,
+            index: 0,
+            group: tokens.group(0),
+            first: 0,
+            count: 0,
+            keys: &mut [],
+            values: &mut [],
+            scores: &mut [],
+            tables,
+            q: q_rows,
+            out: &mut [],
+            terms: row_terms,
+            largest: &mut [],
+            sums: &mut [],
+        };
+        Self {
+            p,
+            sizes,
+            work,
+            is_packed: false,
+            keys,
+            values,
+            weights,
+            lines,
+            stage,
+            q,
+            out,
+            terms,
+            shift,
+            largest,
+        }
+    }
+
+    #[inline(always)]
+    fn group(&mut self, group: Group, first: usize, count: usize) {
+        (self.work.group, self.work.first, self.work.count) = (group, first, count);
+    }
+
+    #[inline(always)]
+    fn head(&mut self, index: usize, out: Output, goes_on: bool) {
+        let s = self.p.simd();
+        self.work.index = index;
+        self.work.take_queries(s);
+        if let Bias::Relative { rows, columns, .. } = self.work.head.bias {
+            if !self.is_packed {
+                self.work.pack_tables(s, rows, columns);
+            }
+            self.work.relative_terms(s);
+            self.turn_terms();
+        }
+        self.is_packed = true;
+        self.work.scale_queries(s);
+        self.turn_queries();
+        self.shift.fill(0.0);
+        self.largest.fill(f32::NEG_INFINITY);
+        let keys = self.work.group.keys.count();
+        for first_key in (0..keys).step_by(self.sizes.keys) {
+            let count = self.sizes.keys.min(keys - first_key);
+            self.pack_keys(first_key, count);
+            // The next block's rows arrive while this one is worked on, if that takes a while.
+            let next = first_key + count;
+            if self.work.count > tile::<P::S>() {
+                self.work.prefetch_keys(s, next, self.sizes.keys.min(keys - next));
+            }
+            for query in (0..self.work.count).step_by(tile::<P::S>()) {
+                if goes_on {
+                    for strip in (query.next_multiple_of(P::S::ROWS)
+                        ..self.work.count.min(query + tile::<P::S>()))
+                        .step_by(P::S::ROWS)
+                    {
+                        self.work.prefetch_next_head(s, strip, keys);
+                    }
+                }
+                self.score(query, first_key, count);
+                if self.leaves_the_range(query) {
+                    self.shift(query, first_key > 0);
+                    self.score(query, first_key, count);
+                }
+                self.accumulate(query, first_key, count);
+            }
+        }
+        self.store(out);
+    }
+
+    /// Terms of relative positions: from a row per query to a lane per query.
+    #[inline(always)]
+    fn turn_terms(&mut self) {
+        let (s, tile) = (self.p.simd(), tile::<P::S>());
+        let all = self.sizes.rows.terms[0] + self.sizes.rows.terms[1];
+        let mut rows = [std::ptr::null(); 16];
+        for query in (0..self.work.count).step_by(P::S::LANES) {
+            let to = &mut self.terms[query / tile * tile * all + query % tile..];
+            for term in (0..all).step_by(P::S::LANES) {
+                for (i, row) in rows[..P::S::LANES].iter_mut().enumerate() {
+                    // Lanes behind the last query repeat it.
+                    *row = self.work.terms[(query + i).min(self.work.count - 1) * all + term..].as_ptr();
+                }
+                // SAFETY: whole tiles of both pieces.
+                unsafe { s.transpose(&rows, to[term * tile..].as_mut_ptr(), tile) };
+            }
+        }
+    }
+
+    /// Queries: from rows to lanes, group by group.
+    #[inline(always)]
+    fn turn_queries(&mut self) {
+        let (s, tile, stride) = (self.p.simd(), tile::<P::S>(), self.sizes.stride);
+        let channels = self.work.head.channels;
+        let mut rows = [std::ptr::null(); 16];
+        for query in (0..self.work.count).step_by(P::S::LANES) {
+            for i in 0..P::S::LANES {
+                let row = (query + i).min(self.work.count - 1);
+                let from = self.work.q[row * self.sizes.rows.q_stride..][..channels].as_ptr();
+                let to = self.stage[i * stride..][..stride].as_mut_ptr();
+                // SAFETY: a row of as many channels, to a row of whole vectors.
+                unsafe { self.p.pack_row(from, channels, to) };
+            }
+            let to = &mut self.q[query / tile * tile * stride + query % tile..];
+            for lane in (0..stride).step_by(P::S::LANES) {
+                for (i, row) in rows[..P::S::LANES].iter_mut().enumerate() {
+                    *row = self.stage[i * stride + lane..].as_ptr();
+                }
+                // SAFETY: whole tiles of both pieces.
+                unsafe { s.transpose(&rows, to[lane * tile..].as_mut_ptr(), tile) };
+            }
+        }
+    }
+
+    /// Packs a block of keys as they are, and of values group by group.
+    #[inline(always)]
+    fn pack_keys(&mut self, first: usize, count: usize) {
+        let (p, s, head, index) = (self.p, self.p.simd(), self.work.head, self.work.index);
+        let group = self.work.group;
+        let row = |columns: super::Columns<'a>, channels: usize, key: usize| -> *const f32 {
+            let row = match group.keys.row_or_padding(key) {
+                Some(row) => &columns.values[row * columns.stride..][..columns.stride],
+                None => head.padding.expect("checked: windows over the edge come with a padding row"),
+            };
+            row[columns.first + index * channels..][..channels].as_ptr()
+        };
+        for (i, to) in self.keys.chunks_exact_mut(self.sizes.stride).take(count).enumerate() {
+            // SAFETY: a row of as many channels, to a row of whole vectors.
+            unsafe { p.pack_row(row(head.k, head.channels, first + i), head.channels, to.as_mut_ptr()) };
+        }
+        let channels = head.value_channels;
+        let nothing = s.splat(0.0);
+        for (i, to) in (0..count).step_by(P::GROUP).zip(self.values.chunks_exact_mut(self.sizes.value_stride))
+        {
+            let even = row(head.v, channels, first + i);
+            let odd = (P::GROUP > 1 && i + 1 < count).then(|| row(head.v, channels, first + i + 1));
+            // SAFETY: `n` numbers are left of the rows, and the result has whole vectors and one number more.
+            unsafe {
+                let one = p.join([s.splat(1.0), if odd.is_some() { s.splat(1.0) } else { nothing }]);
+                s.store(to[channels / P::S::LANES * P::S::LANES..].as_mut_ptr(), one);
+                for c in (0..channels).step_by(P::S::LANES) {
+                    let n = P::S::LANES.min(channels - c);
+                    let second = match odd {
+                        Some(odd) => take(s, odd.add(c), n),
+                        None => nothing,
+                    };
+                    put(s, to.as_mut_ptr().add(c), p.join([take(s, even.add(c), n), second]), n);
+                }
+            }
+        }
+    }
+
+    /// Weights of a tile for a block of keys, and the largest exponents so far.
+    #[inline(always)]
+    fn score(&mut self, query: usize, first_key: usize, count: usize) {
+        let mut walk = self.start(query, first_key, count);
+        let mut starts = [[std::ptr::null(); 2]; STRIP_ROWS];
+        let strip = strip::<P>();
+        let tile = tile::<P::S>();
+        let (stride, depth) = (self.sizes.stride, self.sizes.depth);
+        let q = self.q[query * stride..].as_ptr();
+        for key in (0..count).step_by(strip) {
+            let rows = strip.min(count - key);
+            for start in &mut starts[..rows] {
+                *start = walk.next::<P::S>();
+            }
+            let keys = self.keys[key * stride..].as_ptr();
+            let weights = self.weights[key / P::GROUP * tile..].as_mut_ptr();
+            let largest = self.largest[query..].as_mut_ptr();
+            // SAFETY: strips and tiles lie inside their pieces.
+            unsafe { Kernels::<P>::score(rows)(self.p, depth, keys, stride, q, &starts, weights, largest) };
+        }
+    }
+
+    /// What the scores of a tile start from: bias and shift.
+    #[inline(always)]
+    fn start(&mut self, query: usize, first_key: usize, count: usize) -> Walk {
+        let (s, tile) = (self.p.simd(), tile::<P::S>());
+        let shift = &self.shift[query..][..tile];
+        let less_shift = |lines: &[f32], to: &mut [f32]| {
+            for (line, to) in lines.chunks_exact(tile).zip(to.chunks_exact_mut(tile)) {
+                for i in (0..tile).step_by(P::S::LANES) {
+                    // SAFETY: whole vectors of all three.
+                    unsafe {
+                        let line = s.load(line.as_ptr().add(i));
+                        s.store(to.as_mut_ptr().add(i), s.sub(line, s.load(shift.as_ptr().add(i))));
+                    }
+                }
+            }
+        };
+        // The first line is nothing.
+        let (nothing, lines) = self.lines.split_at_mut(tile);
+        nothing.fill(0.0);
+        match self.work.head.bias {
+            Bias::Relative { grid: [_, line_len], .. } => {
+                let [by_line, by_column] = self.sizes.rows.terms;
+                let terms = &self.terms[query * (by_line + by_column)..][..tile * (by_line + by_column)];
+                let (by_line, by_column) = terms.split_at(by_line * tile);
+                let (first, last) = (first_key / line_len, (first_key + count - 1) / line_len);
+                less_shift(&by_line[first * tile..(last + 1) * tile], lines);
+                let across = first_key % line_len;
+                let column = by_column[across * tile..].as_ptr();
+                Walk { line: lines.as_ptr(), column, across, line_len, step: tile }
+            }
+            _ => {
+                less_shift(nothing, lines);
+                Walk {
+                    line: lines.as_ptr(),
+                    column: nothing.as_ptr(),
+                    across: 0,
+                    line_len: usize::MAX,
+                    step: 0,
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn leaves_the_range(&self, query: usize) -> bool {
+        let largest = &self.largest[query..][..tile::<P::S>()];
+        largest.iter().any(|largest| largest.abs() > MOST && largest.is_finite())
+    }
+
+    /// From now on the largest exponents so far are 0, where they are too far from it.
+    #[inline(always)]
+    fn shift(&mut self, query: usize, any_yet: bool) {
+        let (s, tile) = (self.p.simd(), tile::<P::S>());
+        let channels = self.work.head.value_channels + 1;
+        let out = &mut self.out[query * channels..][..tile * channels];
+        let mut less = [0.0; 2 * 16];
+        for (i, less) in less[..tile].iter_mut().enumerate() {
+            let largest = &mut self.largest[query + i];
+            if largest.abs() > MOST && largest.is_finite() {
+                *less = *largest;
+                self.shift[query + i] += *largest;
+                *largest = f32::NEG_INFINITY;
+            }
+        }
+        if any_yet {
+            for row in out.chunks_exact_mut(tile) {
+                for i in (0..tile).step_by(P::S::LANES) {
+                    // SAFETY: whole vectors of both.
+                    unsafe {
+                        let less = s.sub(s.splat(0.0), s.max(s.load(less.as_ptr().add(i)), s.splat(0.0)));
+                        let row = row.as_mut_ptr().add(i);
+                        s.store(row, s.mul(s.load(row), exp2_of_negative(s, less)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// `out += values · weights` for a tile.
+    #[inline(always)]
+    fn accumulate(&mut self, query: usize, first_key: usize, count: usize) {
+        let tile = tile::<P::S>();
+        let channels = self.work.head.value_channels + 1;
+        let strip = balanced(channels, P::S::ROWS);
+        let (depth, stride) = (count.div_ceil(P::GROUP), self.sizes.value_stride);
+        let weights = self.weights.as_ptr();
+        for channel in (0..channels).step_by(strip) {
+            let kernel = Kernels::<P>::accumulate(strip.min(channels - channel));
+            let values = self.values[channel..].as_ptr();
+            let to = self.out[query * channels + channel * tile..].as_mut_ptr();
+            // SAFETY: strips and tiles lie inside their pieces.
+            unsafe { kernel(self.p, depth, values, stride, weights, to, first_key > 0) };
+        }
+    }
+
+    /// Divides by the sums and stores the rows where they belong.
+    #[inline(always)]
+    fn store(&mut self, out: Output) {
+        let (s, tile) = (self.p.simd(), tile::<P::S>());
+        let channels = self.work.head.value_channels;
+        let mut rows = [std::ptr::null(); 16];
+        for query in (0..self.work.count).step_by(P::S::LANES) {
+            let first = query / tile * tile;
+            let from = &self.out[first * (channels + 1)..][..tile * (channels + 1)];
+            let sums = &from[channels * tile + query % tile..];
+            let count = P::S::LANES.min(self.work.count - query);
+            for c in (0..channels).step_by(P::S::LANES) {
+                for (i, row) in rows[..P::S::LANES].iter_mut().enumerate() {
+                    *row = from[(c + i).min(channels) * tile + query % tile..].as_ptr();
+                }
+                let n = P::S::LANES.min(channels - c);
+                // SAFETY: whole tiles of both pieces; tasks have their own rows and heads.
+                unsafe {
+                    s.transpose(&rows, self.stage.as_mut_ptr(), P::S::LANES);
+                    for (i, &sum) in sums[..count].iter().enumerate() {
+                        let row = self.work.group.queries.row(self.work.first + query + i);
+                        let value = s.load(self.stage.as_ptr().add(i * P::S::LANES));
+                        let value = s.mul(value, s.splat(1.0 / sum));
+                        put(s, out.at(row, self.work.index * channels + c), value, n);
+                    }
+                }
+            }
+        }
+    }
+}
