@@ -154,6 +154,7 @@ fn operators(
                 scale: 0.125,
                 layout: if grid == WINDOW { windows } else { all },
                 bias: AttentionBias::RelativePosition { rows: &rows, columns: &columns, grid: [grid, grid] },
+                precision: device.weight_precision(),
             })
         });
     }

@@ -62,7 +62,10 @@ pub(crate) fn write_views<V: View>(
     let followed = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let path = followed.as_path();
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(Error::malformed(&origin, "this is there, but no file; name a file to write or to replace"));
+        return Err(Error::malformed(
+            &origin,
+            "this is there, but no file; name a file to write or to replace",
+        ));
     }
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let file_name = file_name.ok_or_else(|| Error::malformed(&origin, "not the name of a file"))?;

@@ -18,7 +18,7 @@ use samovar_tensor::{Attention, Result, Tensor};
 
 use self::kernels::{Kernels, Start, strip, tile};
 use self::sizes::Sizes;
-use super::tokens::{Group, Tokens};
+use super::tokens::Tokens;
 use super::{Bias, Head, TASKS_PER_THREAD, Work};
 use crate::gemm::micro::STRIP_ROWS;
 use crate::gemm::{Output, balanced};
@@ -46,35 +46,26 @@ pub(crate) fn attention<P: Product>(
     let out = Output::new(out.f32_mut()?, a.heads * a.value_channels);
     let vectors = tokens.groups * a.heads * tokens.most_queries * tokens.keys.div_ceil(P::S::LANES);
     let cycles = (vectors * (sizes.depth + a.value_channels.div_ceil(P::GROUP) + 12)) as u64;
-    // What heads have in common is packed once per task, their tables too: as many groups as leave enough tasks.
-    let mut run = if sizes.table > 0 { tokens.groups } else { 1 };
-    while run > 1 && tokens.groups.div_ceil(run) < TASKS_PER_THREAD * threads.count() {
-        run = run.div_ceil(2);
-    }
+    // What heads have in common is packed once per task.
     let mut heads = if blocks == 1 { a.heads } else { 1 };
-    while heads > 1
-        && tokens.groups.div_ceil(run) * a.heads.div_ceil(heads) < TASKS_PER_THREAD * threads.count()
-    {
+    while heads > 1 && tokens.groups * a.heads.div_ceil(heads) < TASKS_PER_THREAD * threads.count() {
         heads = heads.div_ceil(2);
     }
     let shares = a.heads.div_ceil(heads);
-    threads.run(tokens.groups.div_ceil(run) * shares * blocks, cycles, |task, scratch| {
+    threads.run(tokens.groups * shares * blocks, cycles, |task, scratch| {
         let (share, block) = (task / blocks, task % blocks);
-        let (groups, share) = (share / shares * run, share % shares);
+        let (group, share) = (tokens.group(share / shares), share % shares);
         let range = share * heads..((share + 1) * heads).min(a.heads);
         let mut task = Task::new(p, &head, &sizes, &tokens, scratch);
         p.vectorize(
             #[inline(always)]
             || {
-                for group in groups..(groups + run).min(tokens.groups) {
-                    let group = tokens.group(group);
-                    let first = block * sizes.queries;
-                    let count = sizes.queries.min(group.queries.count().saturating_sub(first));
-                    if count > 0 {
-                        task.group(group, first, count);
-                        for index in range.clone() {
-                            task.head(index, out, index + 1 < range.end);
-                        }
+                let first = block * sizes.queries;
+                let count = sizes.queries.min(group.queries.count().saturating_sub(first));
+                if count > 0 {
+                    (task.work.group, task.work.first, task.work.count) = (group, first, count);
+                    for index in range.clone() {
+                        task.head(index, out, index + 1 < range.end);
                     }
                 }
             },
@@ -130,10 +121,10 @@ struct Task<'a, P: Product> {
 
 impl<'a, P: Product> Task<'a, P> {
     fn new(p: P, head: &'a Head<'a>, sizes: &'a Sizes, tokens: &Tokens, scratch: &'a mut Scratch) -> Self {
-        let [a, b, c, d, e, _, g] = sizes.fixed_pieces::<P>(head, tokens);
-        let [h, i, j, k, l, m, n] = sizes.pieces_of_a_query(head).map(|len| len * sizes.queries);
+        let [a, b, c, d, e, f] = sizes.fixed_pieces::<P>(head);
+        let [g, h, i, j, k, l, m] = sizes.pieces_of_a_query(head).map(|len| len * sizes.queries);
         let [keys, values, weights, tables, lines, stage, q_rows, q, out, row_terms, terms, shift, largest] =
-            scratch.split([a, b, c, d, e, g, h, i, j, k, l, m, n]);
+            scratch.split([a, b, c, d, e, f, g, h, i, j, k, l, m]);
         let work = Work {
             head,
             sizes: &sizes.rows,
@@ -167,11 +158,6 @@ impl<'a, P: Product> Task<'a, P> {
             shift,
             largest,
         }
-    }
-
-    #[inline(always)]
-    fn group(&mut self, group: Group, first: usize, count: usize) {
-        (self.work.group, self.work.first, self.work.count) = (group, first, count);
     }
 
     #[inline(always)]

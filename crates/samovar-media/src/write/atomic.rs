@@ -95,7 +95,9 @@ impl Drop for AtomicFile {
 /// do so: `/dev/null` would be gone for everyone.
 fn final_path(path: PathBuf) -> Result<PathBuf> {
     let refuse = |what: &str, path: PathBuf| {
-        Err(MediaError::new(MediaErrorKind::Write, what).at(path).advise("name a file to write or to replace"))
+        Err(MediaError::new(MediaErrorKind::Write, what)
+            .at(path)
+            .advise("name a file to write or to replace"))
     };
     let Ok(found) = std::fs::symlink_metadata(&path) else { return Ok(path) };
     let is_link = found.is_symlink();

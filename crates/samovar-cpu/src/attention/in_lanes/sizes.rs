@@ -30,8 +30,6 @@ pub(super) struct Sizes {
     pub(super) depth: usize,
     /// Lanes of a group of values: the channels and a 1, whose sum is that of the weights.
     pub(super) value_stride: usize,
-    /// Numbers of a head's bias table, in tiles of queries; 0 without one.
-    pub(super) table: usize,
     /// Lines of a grid that a block of keys touches.
     pub(super) lines: usize,
 }
@@ -40,28 +38,26 @@ impl Sizes {
     /// `None` where this way does not pay or does not fit.
     pub(super) fn new<P: Product>(threads: usize, head: &Head, tokens: &Tokens) -> Result<Option<Self>> {
         let tile = tile::<P::S>();
-        let few = tokens.most_queries < tile || tokens.keys < tile;
-        if few || matches!(head.bias, Bias::KeyPositions(_) | Bias::Table { .. }) {
+        let is_small = tokens.most_queries < tile || tokens.keys < tile;
+        if is_small || matches!(head.bias, Bias::KeyPositions(_) | Bias::Table { .. }) {
             return Ok(None);
         }
         let rows = RowSizes::new::<P::S>(threads, head, tokens)?;
         let depth = head.channels.div_ceil(P::GROUP);
         let all_queries = tokens.most_queries.next_multiple_of(tile);
         let line_len = rows.grid[1];
-        let is_table = matches!(head.bias, Bias::Table { .. });
         let mut sizes = Self {
             queries: 0,
             keys: balanced(tokens.keys, BLOCK_KEYS).next_multiple_of(strip::<P>()),
             stride: depth.next_multiple_of(P::S::LANES),
             depth,
             value_stride: (head.value_channels + 1).next_multiple_of(P::S::LANES),
-            table: if is_table { tokens.keys * all_queries } else { 0 },
             lines: 0,
             rows,
         };
         loop {
-            sizes.lines = if line_len > 0 { (sizes.keys - 1) / line_len + 2 } else { 1 };
-            let fixed: usize = sizes.fixed_pieces::<P>(head, tokens).map(padded).iter().sum();
+            sizes.lines = (sizes.keys - 1).checked_div(line_len).map_or(1, |lines| lines + 2);
+            let fixed: usize = sizes.fixed_pieces::<P>(head).map(padded).iter().sum();
             let per_query: usize = sizes.pieces_of_a_query(head).iter().sum();
             // Each piece may round up by a cache line.
             let queries = SCRATCH_LEN.saturating_sub(fixed + 8 * padded(1)) / per_query / tile * tile;
@@ -74,17 +70,10 @@ impl Sizes {
             }
             sizes.keys = sizes.keys.div_ceil(2).next_multiple_of(strip::<P>());
         }
-        // A table is turned once for all queries.
-        if is_table && sizes.queries < all_queries {
-            return Ok(None);
-        }
         // Enough tasks for all threads, and whole tiles.
         let tasks = tokens.groups * tokens.heads;
         let wanted = if threads > 1 { 4 * threads } else { 1 };
-        while !is_table
-            && sizes.queries > 2 * tile
-            && tasks * tokens.most_queries.div_ceil(sizes.queries) < wanted
-        {
+        while sizes.queries > 2 * tile && tasks * tokens.most_queries.div_ceil(sizes.queries) < wanted {
             sizes.queries = sizes.queries.div_ceil(2).next_multiple_of(tile);
         }
         let blocks = tokens.most_queries.div_ceil(sizes.queries);
@@ -92,9 +81,9 @@ impl Sizes {
         Ok(Some(sizes))
     }
 
-    /// Packed keys, packed values, weights of a tile, transposed tables of relative positions, lines less the shift, tables
-    /// of the heads and one for a group that is smaller, rows on their way to lanes and back.
-    pub(super) fn fixed_pieces<P: Product>(&self, head: &Head, tokens: &Tokens) -> [usize; 7] {
+    /// Packed keys, packed values, weights of a tile, transposed tables of relative positions, lines less the shift,
+    /// rows on their way to lanes and back.
+    pub(super) fn fixed_pieces<P: Product>(&self, head: &Head) -> [usize; 6] {
         let tile = tile::<P::S>();
         let groups = self.keys.div_ceil(P::GROUP);
         [
@@ -103,7 +92,6 @@ impl Sizes {
             groups * tile,
             (self.rows.tables[0] + self.rows.tables[1]) * head.channels,
             (self.lines + 1) * tile,
-            (tokens.heads + 1) * self.table,
             P::S::LANES * self.stride.max(P::S::LANES),
         ]
     }

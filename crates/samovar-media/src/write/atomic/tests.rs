@@ -105,10 +105,8 @@ fn what_is_no_file_is_not_replaced_and_a_link_stays_one() {
         assert!(error.to_string().contains(what), "{name}: {error}");
     }
     assert!(std::fs::metadata(&socket).unwrap().file_type().is_socket());
-    write_atomically(&folder.join("link.png"), |file| {
-        file.write_all(b"new").map_err(MediaError::write)
-    })
-    .unwrap();
+    write_atomically(&folder.join("link.png"), |file| file.write_all(b"new").map_err(MediaError::write))
+        .unwrap();
     assert!(std::fs::symlink_metadata(folder.join("link.png")).unwrap().is_symlink());
     assert_eq!(std::fs::read(folder.join("mask.png")).unwrap(), b"new");
     assert_eq!(listing(&folder), before);
