@@ -81,9 +81,10 @@ class Worker:
 
     def measure(self):
         a = self.arguments
-        text, _, peak = start(worker_command(a, "run") + [
-            "--tool", self.tool, "--repeat", a.repeat, "--image", a.image,
-            "--points-per-side", a.peer_points_per_side], a.threads, a.cpus)
+        command = worker_command(a, "run") + ["--tool", self.tool, "--repeat", a.repeat, "--image", a.image]
+        if a.work == "everything":
+            command += ["--points-per-side", a.peer_points_per_side]
+        text, _, peak = start(command, a.threads, a.cpus)
         return last_json(text) | {"peak_rss_bytes": peak}
 
     def loss(self):
