@@ -159,6 +159,9 @@ def mask_seeds():
 
     write("coco", "compressed.json", dataset({"size": [48, 64], "counts": run_lengths(runs["stripes"])}))
     write("coco", "uncompressed.json", dataset({"size": [48, 64], "counts": runs["stripes"]}))
+    write("prompts", "two.json", json.dumps({"prompts": [
+        {"image": "a.jpg", "points": [[12, 30, 1], [40.5, 8, 0]]},
+        {"box": [9, 8, 1, 2], "mask": "masks/a.png"}]}))
     write("coco", "polygons.json", dataset([[1, 2, 30.5, 2, 30.5, 40, 1, 40], [10, 10, 50, 12, 40, 47]]))
 
 

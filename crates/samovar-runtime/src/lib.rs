@@ -15,6 +15,7 @@
 //! | [`source`] | what a model's name means: embedded, a folder, a file, a repository in the hub's cache |
 //! | [`model`] | [`Model`] and [`Embedding`]: encode once, prompt often |
 //! | [`prompt`] | [`Prompt`]: points, box, mask, in pixels of the image |
+//! | [`prompt_file`] | prompts for many images in a JSON document |
 //! | [`segmentation`] | [`Segmentation`], [`PredictedMask`]: logits and what becomes of them |
 //! | [`automatic`] | masks for everything in an image, without a prompt |
 //! | [`forward`] | tensors in, tensors out, named as in transformers |
@@ -39,6 +40,7 @@ pub mod model;
 pub mod planning;
 pub mod profile;
 pub mod prompt;
+pub mod prompt_file;
 pub mod rounding;
 pub mod segmentation;
 pub mod source;

@@ -8,6 +8,7 @@ use samovar_media::mask::{Rle, decode_labels};
 use samovar_media::segpack::{SegpackLimits, SegpackReader};
 use samovar_media::write::CocoDataset;
 use samovar_models::{Model, ModelConfig};
+use samovar_runtime::prompt_file::PromptFile;
 use samovar_tensor::{DType, Device, Shape, Tensor};
 use samovar_weights::{Checkpoint, ShapeSource, WeightSource};
 use zip::write::SimpleFileOptions;
@@ -47,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rle", run: rle, memory_bytes: 1 << 20, memory_factor: 64 },
     Target { name: "config", run: config, memory_bytes: 64 << 20, memory_factor: 1024 },
     Target { name: "coco", run: coco, memory_bytes: 4 << 20, memory_factor: 256 },
+    Target { name: "prompts", run: prompts, memory_bytes: 1 << 20, memory_factor: 256 },
 ];
 
 /// A weight file: opened, and every tensor looked at.
@@ -154,4 +156,14 @@ fn coco(data: &[u8]) {
             assert_eq!(mask.size(), CANVAS);
         }
     }
+}
+
+/// A file of prompts: what is accepted is checked against an image and can be written again.
+fn prompts(data: &[u8]) {
+    let Ok(file) = PromptFile::parse(data) else { return };
+    for entry in &file.prompts {
+        let _ = entry.prompt(None).check_image(CANVAS);
+    }
+    let again = serde_json::to_vec(&file).map(|text| PromptFile::parse(&text).ok());
+    assert!(matches!(again, Ok(Some(_))), "{again:?}");
 }

@@ -4,14 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use samovar::prompt_file::{MAX_BYTES, PromptEntry, PromptFile};
 use samovar::{BitMask, Box2, DecodeLimits, Image, MaskPrompt, Point, Prompt, PromptPoint, Size, media};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::failure::usage;
-
-/// Largest prompt file that is read.
-const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// What is asked of the image.
 #[derive(clap::Args, Debug, Clone)]
@@ -65,34 +62,20 @@ pub struct Object {
     pub prompt: Prompt,
 }
 
-/// A prompt file.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct PromptFile {
-    prompts: Vec<PromptEntry>,
-}
-
-/// One object of a prompt file.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct PromptEntry {
-    /// File name or path of the image; all images if absent.
-    #[serde(default)]
+/// A prompt, and the images it is for.
+#[derive(Debug)]
+struct Entry {
+    /// File name or path; all images if absent.
     image: Option<String>,
-    /// `[x, y, 1]` or `[x, y, 0]`.
-    #[serde(default)]
-    points: Vec<[f64; 3]>,
-    #[serde(default, rename = "box")]
-    bounds: Option<[f64; 4]>,
-    /// Relative to the prompt file.
-    #[serde(default)]
+    prompt: Prompt,
+    /// A mask that is read when its image is.
     mask: Option<PathBuf>,
 }
 
 /// Prompts as they were given, before an image is known.
 #[derive(Debug)]
 pub struct Prompts {
-    entries: Vec<(Option<String>, Prompt)>,
+    entries: Vec<Entry>,
     /// For the record of what made a folder of results.
     json: Value,
 }
@@ -123,7 +106,8 @@ impl PromptArgs {
         let boxes: Vec<_> = self.bounds.iter().map(|b| json!([b.x0, b.y0, b.x1, b.y1])).collect();
         let json = json!({ "points": points, "boxes": boxes, "mask": self.mask });
         let prompts = by_box(&self.point, &self.bounds, mask)?;
-        Ok(Prompts { entries: prompts.into_iter().map(|prompt| (None, prompt)).collect(), json })
+        let entry = |prompt| Entry { image: None, prompt, mask: None };
+        Ok(Prompts { entries: prompts.into_iter().map(entry).collect(), json })
     }
 }
 
@@ -161,46 +145,24 @@ fn read_mask(path: &Path) -> Result<BitMask> {
 fn read_file(path: &Path) -> Result<Prompts> {
     let named = || format!("\"{}\"", path.display());
     let size = std::fs::metadata(path).with_context(named)?.len();
-    if size > MAX_FILE_BYTES {
+    if size > MAX_BYTES as u64 {
         return Err(usage(format!("{}: {size} bytes are too many for a file of prompts", named())));
     }
-    let text = std::fs::read_to_string(path).with_context(named)?;
-    let file = parse(&text).map_err(|error| {
-        let expected = r#"{"prompts": [{"image": "a.jpg", "points": [[x, y, 1]], "box": [x0, y0, x1, y1]}]}"#;
-        usage(format!("{}: {error}; expected {expected}", named()))
-    })?;
-    if file.prompts.is_empty() {
-        return Err(usage(format!("{}: no prompts in this file", named())));
-    }
+    let bytes = std::fs::read(path).with_context(named)?;
+    let file = PromptFile::parse(&bytes).map_err(|error| usage(format!("{}: {error}", named())))?;
     let json = serde_json::to_value(&file)?;
-    let mut masks: HashMap<PathBuf, BitMask> = HashMap::new();
-    let mut entries = Vec::new();
-    for entry in file.prompts {
-        let mask = match &entry.mask {
-            None => None,
-            Some(name) => {
-                let mask_path = path.parent().unwrap_or(Path::new("")).join(name);
-                let mask = match masks.get(&mask_path) {
-                    Some(mask) => mask.clone(),
-                    None => masks.entry(mask_path.clone()).or_insert(read_mask(&mask_path)?).clone(),
-                };
-                Some(MaskPrompt::Mask(mask))
-            }
-        };
-        let points = entry
-            .points
-            .iter()
-            .map(|&[x, y, label]| PromptPoint { at: Point::new(x, y), positive: label != 0.0 });
-        let bounds =
-            entry.bounds.map(|[x0, y0, x1, y1]| Box2::from_corners(Point::new(x0, y0), Point::new(x1, y1)));
-        let prompt = Prompt { points: points.collect(), bounds, mask, multimask: false };
-        entries.push((entry.image, prompt));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let entry = |entry: PromptEntry| Entry {
+        prompt: entry.prompt(None),
+        mask: entry.mask.map(|mask| folder.join(mask)),
+        image: entry.image,
+    };
+    let entries: Vec<Entry> = file.prompts.into_iter().map(entry).collect();
+    // Read later, but missed before any work is done.
+    if let Some(mask) = entries.iter().filter_map(|entry| entry.mask.as_ref()).find(|mask| !mask.is_file()) {
+        return Err(usage(format!("{}: there is no mask \"{}\"", named(), mask.display())));
     }
     Ok(Prompts { entries, json })
-}
-
-fn parse(text: &str) -> Result<PromptFile, serde_json::Error> {
-    serde_json::from_str(text)
 }
 
 impl Prompts {
@@ -209,12 +171,20 @@ impl Prompts {
         let name = image.file_name().unwrap_or_default().to_string_lossy();
         let is_for =
             |of: &Option<String>| of.as_deref().is_none_or(|of| of == name || Path::new(of) == image);
-        let objects: Vec<Object> = self
-            .entries
-            .iter()
-            .filter(|(of, _)| is_for(of))
-            .map(|(_, prompt)| Object { prompt: prompt.clone() })
-            .collect();
+        // Most entries of an image name the same mask, if any.
+        let mut masks: HashMap<&Path, BitMask> = HashMap::new();
+        let mut objects = Vec::new();
+        for entry in self.entries.iter().filter(|entry| is_for(&entry.image)) {
+            let mut prompt = entry.prompt.clone();
+            if let Some(path) = entry.mask.as_deref() {
+                let mask = match masks.get(path) {
+                    Some(mask) => mask.clone(),
+                    None => masks.entry(path).or_insert(read_mask(path)?).clone(),
+                };
+                prompt.mask = Some(MaskPrompt::Mask(mask));
+            }
+            objects.push(Object { prompt });
+        }
         if objects.is_empty() {
             return Err(usage(format!("no prompt is for \"{}\"", image.display())));
         }
