@@ -174,24 +174,25 @@ impl Kernels for CpuKernels {
         let [outputs, inputs] = weight.shape().fixed("linear weight")?;
         if let Some(scales) = weight.scales() {
             let matrix = weight.i8()?;
-            return with_dot!(self.level, self.int8, d => PackedInt8::pack(d, pool, matrix, scales, inputs));
+            return with_dot!(self.level, self.int8, d => PackedInt8::pack(&self.threads, d, pool, matrix, scales, inputs));
         }
-        let matrix = weight.to_f32_vec()?;
-        with_simd!(self.level, s => PackedMatrix::pack(s, pool, &matrix, weight.dtype(), inputs, outputs))
+        let (matrix, dtype) = (weight.to_f32()?, weight.dtype());
+        with_simd!(self.level, s => PackedMatrix::pack(&self.threads, s, pool, &matrix, dtype, inputs, outputs))
     }
 
     fn pack_conv2d(&self, pool: &Arc<Pool>, weight: &Tensor, geometry: &Conv2dGeometry) -> Result<Packed> {
         let [outputs, inputs, kernel, _] = weight.shape().fixed("conv2d weight")?;
         if geometry.groups > 1 {
-            return depthwise::pack(pool, &weight.to_f32_vec()?, outputs, kernel);
+            return depthwise::pack(pool, &weight.to_f32()?, outputs, kernel);
         }
         let depth = inputs * kernel * kernel;
         if let Some(scales) = weight.scales() {
             let matrix = convolution::by_tap(weight.i8()?, outputs, inputs, kernel);
-            return with_dot!(self.level, self.int8, d => PackedInt8::pack(d, pool, &matrix, scales, depth));
+            return with_dot!(self.level, self.int8, d => PackedInt8::pack(&self.threads, d, pool, &matrix, scales, depth));
         }
-        let matrix = convolution::by_tap(&weight.to_f32_vec()?, outputs, inputs, kernel);
-        with_simd!(self.level, s => PackedMatrix::pack(s, pool, &matrix, weight.dtype(), depth, outputs))
+        let matrix = convolution::by_tap(&weight.to_f32()?, outputs, inputs, kernel);
+        let dtype = weight.dtype();
+        with_simd!(self.level, s => PackedMatrix::pack(&self.threads, s, pool, &matrix, dtype, depth, outputs))
     }
 
     fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {

@@ -102,6 +102,21 @@ impl Threads {
         }
     }
 
+    /// Gives every task an item of its own, as a part of a result.
+    pub(crate) fn run_each<T: Send>(
+        &self,
+        items: impl Iterator<Item = T>,
+        cycles: u64,
+        task: impl Fn(usize, T) + Sync,
+    ) {
+        let items: Vec<Mutex<Option<T>>> = items.map(|item| Mutex::new(Some(item))).collect();
+        self.run(items.len(), cycles, |index, _| {
+            if let Some(item) = lock(&items[index]).take() {
+                task(index, item);
+            }
+        });
+    }
+
     fn share(&self, helpers: usize, run: &(dyn Fn(usize) + Sync)) {
         let turn = lock(&self.turn);
         let job = Job {

@@ -2,6 +2,7 @@
 
 mod decoder;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -121,9 +122,10 @@ impl Device {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn load(&self, weight: &Tensor) -> Result<Tensor> {
-        let values = if self.is_shape_only() { Vec::new() } else { weight.to_f32_vec()? };
+        let values = if self.is_shape_only() { Cow::default() } else { weight.to_f32()? };
+        let loaded = self.tensor(*weight.shape(), |out| out.copy_from_slice(&values))?;
         weight.release();
-        self.tensor(*weight.shape(), |out| out.copy_from_slice(&values))
+        Ok(loaded)
     }
 
     /// Prepares a fully connected layer from `weight: [outputs, inputs]` and `bias: [outputs]`.

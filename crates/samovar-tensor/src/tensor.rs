@@ -1,5 +1,6 @@
 //! Tensors: contiguous, immutable once made, cheap to clone.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -180,6 +181,17 @@ impl Tensor {
             DType::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
             DType::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
         })
+    }
+
+    /// The values as f32: read where they are if that is what they are, converted as by [`Tensor::to_f32_vec`] otherwise.
+    ///
+    /// # Errors
+    /// [`Error::NoValues`] on the shape-only device.
+    pub fn to_f32(&self) -> Result<Cow<'_, [f32]>> {
+        match self.f32() {
+            Ok(values) if cfg!(target_endian = "little") => Ok(Cow::Borrowed(values)),
+            _ => self.to_f32_vec().map(Cow::Owned),
+        }
     }
 
     /// The raw little-endian bytes, or `None` on the shape-only device.

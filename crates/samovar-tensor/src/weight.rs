@@ -56,7 +56,7 @@ impl Tensor {
         if self.dtype() == dtype && (dtype == DType::I8) == self.scales().is_some() {
             return Ok(self.clone());
         }
-        let values = self.to_f32_vec()?;
+        let values = self.to_f32()?;
         let bytes = match precision {
             Precision::F32 => return Ok(Tensor::from_values(*self.shape(), &values)),
             Precision::F16 => {

@@ -7,6 +7,7 @@ use samovar_tensor::{DType, Error, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::micro::panel_columns;
 use crate::simd::Simd;
+use crate::threads::Threads;
 
 /// How the numbers of packed weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,7 @@ impl PackedMatrix {
     /// Packs a matrix stored as `columns` rows of `depth` numbers (`[outputs, inputs]`), in memory of the pool. Its
     /// numbers must be exact in the type they are to be stored in.
     pub(crate) fn pack<S: Simd>(
+        threads: &Threads,
         s: S,
         pool: &Arc<Pool>,
         matrix: &[f32],
@@ -74,12 +76,7 @@ impl PackedMatrix {
         let storage = Storage::of(dtype);
         let shape = Shape::new(&[columns.div_ceil(width), depth, width]);
         let mut values = Tensor::allocate(pool, shape, storage.dtype())?;
-        let pack = |to: &mut [f32]| {
-            s.vectorize(
-                #[inline(always)]
-                || pack_matrix(s, matrix, depth, columns, to),
-            );
-        };
+        let pack = |to: &mut [f32]| pack_matrix(threads, s, matrix, depth, columns, to);
         if storage == Storage::F32 {
             pack(values.f32_mut()?);
         } else {
@@ -196,14 +193,24 @@ pub(crate) unsafe fn copy_panel<S: Simd>(
     }
 }
 
-#[inline(always)]
-fn pack_matrix<S: Simd>(s: S, matrix: &[f32], depth: usize, columns: usize, to: &mut [f32]) {
+fn pack_matrix<S: Simd>(
+    threads: &Threads,
+    s: S,
+    matrix: &[f32],
+    depth: usize,
+    columns: usize,
+    to: &mut [f32],
+) {
     let width = panel_columns::<S>();
     assert_eq!(matrix.len(), depth * columns);
-    for (panel, to) in to.chunks_exact_mut((depth * width).max(1)).enumerate() {
+    let panels = to.chunks_exact_mut((depth * width).max(1));
+    threads.run_each(panels, matrix.len() as u64, |panel, to| {
         let first = panel * width;
         let column = |j| matrix[(first + j) * depth..][..depth].as_ptr();
-        // SAFETY: slices of `depth` numbers, into a chunk of a panel's size.
-        unsafe { pack_panel(s, width.min(columns - first), depth, column, to.as_mut_ptr()) };
-    }
+        s.vectorize(
+            #[inline(always)]
+            // SAFETY: slices of `depth` numbers, into a chunk of a panel's size.
+            || unsafe { pack_panel(s, width.min(columns - first), depth, column, to.as_mut_ptr()) },
+        );
+    });
 }

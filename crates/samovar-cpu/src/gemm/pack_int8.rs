@@ -7,6 +7,7 @@ use samovar_tensor::{DType, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::micro::panel_columns;
 use crate::simd::dot::Dot;
+use crate::threads::Threads;
 
 /// 8-bit weights of a layer, as [`Packed`] holds them.
 pub(crate) struct PackedInt8 {
@@ -22,6 +23,7 @@ pub(crate) struct PackedInt8 {
 impl PackedInt8 {
     /// Packs a matrix stored as `scales.len()` rows of `depth` numbers (`[outputs, inputs]`), in memory of the pool.
     pub(crate) fn pack<D: Dot>(
+        threads: &Threads,
         _: D,
         pool: &Arc<Pool>,
         matrix: &[i8],
@@ -33,21 +35,22 @@ impl PackedInt8 {
         assert_eq!(matrix.len(), depth * columns);
         let mut values = Tensor::allocate(pool, Shape::new(&[panels, groups, width * D::GROUP]), DType::I8)?;
         let mut columns_of = Tensor::allocate(pool, Shape::new(&[panels, 2, width]), DType::F32)?;
-        let to = values.raw_mut()?;
-        to.fill(0);
-        let of = columns_of.f32_mut()?;
-        of.fill(0.0);
-        for (column, (row, &scale)) in matrix.chunks_exact(depth.max(1)).zip(scales).enumerate() {
-            let (panel, j) = (column / width, column % width);
-            let start = panel * groups * width * D::GROUP + j * D::GROUP;
-            for (group, weights) in row.chunks(D::GROUP).enumerate() {
-                let to = &mut to[start + group * width * D::GROUP..][..weights.len()];
-                to.iter_mut().zip(weights).for_each(|(to, &w)| *to = w as u8);
+        let to = values.raw_mut()?.chunks_exact_mut((groups * width * D::GROUP).max(1));
+        let of = columns_of.f32_mut()?.chunks_exact_mut(2 * width);
+        threads.run_each(to.zip(of), matrix.len() as u64, |panel, (to, of)| {
+            to.fill(0);
+            of.fill(0.0);
+            for (j, column) in (panel * width..columns.min((panel + 1) * width)).enumerate() {
+                let row = &matrix[column * depth..][..depth];
+                let groups = to[j * D::GROUP..].chunks_mut(width * D::GROUP);
+                for (to, weights) in groups.zip(row.chunks(D::GROUP)) {
+                    to.iter_mut().zip(weights).for_each(|(to, &w)| *to = w as u8);
+                }
+                let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
+                of[j] = f32::from_bits(sum as u32);
+                of[width + j] = scales[column];
             }
-            let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
-            of[panel * 2 * width + j] = f32::from_bits(sum as u32);
-            of[(panel * 2 + 1) * width + j] = scale;
-        }
+        });
         let size_bytes = values.size_bytes() + columns_of.size_bytes();
         Ok(Packed::new(Self { values, columns_of, depth, columns, width }, size_bytes))
     }
