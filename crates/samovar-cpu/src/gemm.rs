@@ -19,6 +19,7 @@ pub(crate) mod int8;
 pub(crate) mod micro;
 pub(crate) mod pack;
 pub(crate) mod pack_int8;
+mod strassen;
 
 use std::ops::Range;
 
@@ -145,24 +146,50 @@ impl Output {
     }
 }
 
+/// In which order large products are added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Along the depth.
+    Plain,
+    /// With fewer products; see [`strassen`].
+    Strassen,
+}
+
 /// `out[r] = finish(rows[r] · weights)` for `rows` rows.
 pub(crate) fn gemm<S: Simd, A: RowSource>(
     threads: &Threads,
     s: S,
+    order: Order,
     source: &A,
     rows: usize,
     weights: &Panels,
     finish: &Finish,
     out: Output,
 ) {
-    let grid = Grid::new::<S>(threads.count(), rows, weights.columns, weights.depth);
+    let (columns, depth) = (weights.columns, weights.depth);
+    let in_pairs = order == Order::Strassen && strassen::pays(rows, columns, depth);
+    let most_rows = if in_pairs { strassen::most_rows::<S>(depth, weights.storage) } else { BLOCK_ROWS };
+    let grid = Grid::new::<S>(threads.count(), rows, columns, depth, 1 + usize::from(in_pairs), most_rows);
     threads.run(grid.tasks(), grid.cycles::<S>(finish), |task, scratch| {
-        let (row, panel) = grid.task(task);
+        let (rows, panels) = grid.task(task);
+        let pairs_end = if in_pairs { strassen::pairs_end::<S>(&rows, &panels, columns) } else { [0, 0] };
+        let [row, panel] = [pairs_end[0].max(rows.start), pairs_end[1].max(panels.start)];
         s.vectorize(
             #[inline(always)]
             || {
                 // SAFETY: the ranges lie inside the result; tasks do not overlap.
-                unsafe { block(s, source, row, weights, panel, finish, out, scratch) }
+                unsafe {
+                    if rows.start < row && panels.start < panel {
+                        let (rows, panels) = (rows.start..row, panels.start..panel);
+                        strassen::block(s, source, rows, weights, panels, finish, out, scratch);
+                    }
+                    // What is left beside the pairs and below them, or all.
+                    for (rows, panels) in [(rows.start..row, panel..panels.end), (row..rows.end, panels)] {
+                        if !rows.is_empty() && !panels.is_empty() {
+                            block(s, source, rows, weights, panels, finish, out, scratch);
+                        }
+                    }
+                }
             },
         );
     });
@@ -179,12 +206,19 @@ struct Grid {
 }
 
 impl Grid {
-    fn new<S: Simd>(threads: usize, rows: usize, columns: usize, depth: usize) -> Self {
-        let strips = rows.div_ceil(S::ROWS);
-        let panels = columns.div_ceil(panel_columns::<S>());
-        let mut panels_per_task = balanced(panels, BLOCK_COLUMNS / panel_columns::<S>());
-        let most_strips = (BLOCK_ROWS / S::ROWS).max(1);
-        let mut strips_per_task = balanced(strips, most_strips);
+    /// Tasks of at most so many rows; `together` strips and panels are not separated.
+    fn new<S: Simd>(
+        threads: usize,
+        rows: usize,
+        columns: usize,
+        depth: usize,
+        together: usize,
+        most_rows: usize,
+    ) -> Self {
+        let (height, width) = (together * S::ROWS, together * panel_columns::<S>());
+        let (strips, panels) = (rows.div_ceil(height), columns.div_ceil(width));
+        let mut panels_per_task = balanced(panels, BLOCK_COLUMNS / width);
+        let mut strips_per_task = balanced(strips, (most_rows / height).max(1));
         // Enough tasks that threads finish together: first fewer rows, and for a few rows fewer columns.
         let wanted = 4 * threads;
         let tasks = |strips_per_task, panels_per_task| {
@@ -196,7 +230,14 @@ impl Grid {
         while threads > 1 && panels_per_task > 1 && tasks(strips_per_task, panels_per_task) < wanted {
             panels_per_task = panels_per_task.div_ceil(2);
         }
-        Self { rows, columns, depth, panels, rows_per_task: strips_per_task * S::ROWS, panels_per_task }
+        Self {
+            rows,
+            columns,
+            depth,
+            panels: columns.div_ceil(panel_columns::<S>()),
+            rows_per_task: strips_per_task * height,
+            panels_per_task: panels_per_task * together,
+        }
     }
 
     fn tasks(&self) -> usize {
@@ -256,12 +297,42 @@ unsafe fn block<S: Simd, A: RowSource>(
 
 /// Cuts a depth into steps of nearly equal length; at least one, so that a product over nothing is still written.
 pub(crate) fn steps(depth: usize) -> impl Iterator<Item = (Range<usize>, Part)> {
-    let step = depth.div_ceil(depth.div_ceil(DEPTH).max(1)).next_multiple_of(16);
+    cut(depth, DEPTH, 16)
+}
+
+/// The same with steps of at most `most`, all but the last a multiple of `unit`.
+fn cut(depth: usize, most: usize, unit: usize) -> impl Iterator<Item = (Range<usize>, Part)> {
+    let step = depth.div_ceil(depth.div_ceil(most).max(1)).next_multiple_of(unit);
     let count = depth.div_ceil(step.max(1)).max(1);
     (0..count).map(move |i| {
         let part = Part { first: i == 0, last: i + 1 == count };
         (i * step..((i + 1) * step).min(depth), part)
     })
+}
+
+/// Asks for the lines of the result that a tile is stored to, or of those `ahead` rows on, and for its residual's.
+#[inline(always)]
+fn ask_for_tile<S: Simd>(
+    s: S,
+    out: Output,
+    finish: &Finish,
+    part: Part,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    ahead: usize,
+) {
+    for row in rows.clone() {
+        for column in columns.clone().step_by(16) {
+            s.prefetch_to_write(out.at(row + ahead, column));
+        }
+    }
+    if let Some(rest) = finish.residual.as_ref().filter(|_| part.last) {
+        for row in rows {
+            for column in columns.clone().step_by(16) {
+                s.prefetch_to_read(rest.at(row, column));
+            }
+        }
+    }
 }
 
 /// One depth step of a row of panels.
@@ -364,18 +435,7 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
             let tile_columns = column..columns.end.min(column + width);
             // The result's lines arrive while the kernel runs; while the one before runs, if that is short.
             let ahead = if shallow { S::ROWS } else { 0 };
-            for row in strip_rows.clone() {
-                for column in tile_columns.clone().step_by(16) {
-                    s.prefetch_to_write(out.at(row + ahead, column));
-                }
-            }
-            if let Some(rest) = finish.residual.as_ref().filter(|_| part.last) {
-                for row in strip_rows.clone() {
-                    for column in tile_columns.clone().step_by(16) {
-                        s.prefetch_to_read(rest.at(row, column));
-                    }
-                }
-            }
+            ask_for_tile(s, out, finish, part, strip_rows.clone(), tile_columns.clone(), ahead);
             let bias: *const f32 = bias.map_or(std::ptr::null(), |bias| bias[panel * width..].as_ptr());
             let in_kernel = only_limits.filter(|_| tile_columns.len().is_multiple_of(S::LANES));
             // SAFETY: the caller's promise; the tile has room for all rows.
@@ -387,7 +447,7 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
                     _ => widened,
                 };
                 if let Some(clamp) = in_kernel {
-                    let ending = Ending { bias, add: !part.first, clamp };
+                    let ending = Ending { bias, add: !part.first, clamp, ..Ending::NONE };
                     let to = out.at(row, column);
                     kernel(s, depth.len(), strip, strip_stride, panel, width, to, out.stride, &ending);
                 } else {

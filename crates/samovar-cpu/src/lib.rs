@@ -42,6 +42,7 @@ pub use level::{CpuError, Int8Level, SimdLevel};
 #[doc(hidden)]
 pub use rehearsal::Rehearsed;
 
+use crate::gemm::Order;
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::pack_int8::PackedInt8;
 use crate::scratch::SCRATCH_LEN;
@@ -69,6 +70,8 @@ pub struct CpuKernels {
     int8: Int8Level,
     /// Whether it multiplies bfloat16 numbers beside its level.
     has_bf16: bool,
+    /// Of large products.
+    order: Order,
     threads: Threads,
 }
 
@@ -91,6 +94,7 @@ impl CpuKernels {
             level,
             int8: Int8Level::detect(level),
             has_bf16: level.has_bf16(),
+            order: Order::Strassen,
             threads: Threads::new(threads)?,
         })
     }
@@ -115,6 +119,17 @@ impl CpuKernels {
     /// How 8-bit numbers are multiplied.
     pub fn int8_level(&self) -> Int8Level {
         self.int8
+    }
+
+    /// The same backend with large products added up along their depth, without the sums of Strassen's algorithm: an
+    /// eighth more arithmetic, in the order other programs have.
+    pub fn with_plain_products(self) -> Self {
+        Self { order: Order::Plain, ..self }
+    }
+
+    /// Whether that was asked for.
+    pub fn has_plain_products(&self) -> bool {
+        self.order == Order::Plain
     }
 
     /// Multiply-adds (two operations each) in registers that all threads together do per second, measured for about
@@ -201,7 +216,7 @@ impl Kernels for CpuKernels {
             return with_dot!(self.level, self.int8, d =>
                 linear::linear_int8(&self.threads, d, x, layer, &weights, epilogue, out));
         }
-        with_simd!(self.level, s => linear::linear(&self.threads, s, x, layer, epilogue, out))
+        with_simd!(self.level, s => linear::linear(&self.threads, s, self.order, x, layer, epilogue, out))
     }
 
     fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
@@ -212,7 +227,7 @@ impl Kernels for CpuKernels {
             with_dot!(self.level, self.int8, d =>
                 convolution::conv2d_int8(&self.threads, d, x, layer, &weights, epilogue, out))
         } else {
-            with_simd!(self.level, s => convolution::conv2d(&self.threads, s, x, layer, epilogue, out))
+            with_simd!(self.level, s => convolution::conv2d(&self.threads, s, self.order, x, layer, epilogue, out))
         }
     }
 

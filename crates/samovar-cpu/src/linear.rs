@@ -6,7 +6,7 @@ use crate::gemm::finish::Finish;
 use crate::gemm::micro::panel_columns;
 use crate::gemm::pack::{PackedMatrix, Storage, pack_panel};
 use crate::gemm::pack_int8::Int8Panels;
-use crate::gemm::{BLOCK_ROWS, Matrix, Output, Pieces, StepPanels, gemm, int8, run_step, steps};
+use crate::gemm::{BLOCK_ROWS, Matrix, Order, Output, Pieces, StepPanels, gemm, int8, run_step, steps};
 use crate::simd::Simd;
 use crate::simd::dot::Dot;
 use crate::threads::Threads;
@@ -17,6 +17,7 @@ const PRODUCT_COLUMNS: usize = 256;
 pub(crate) fn linear<S: Simd>(
     threads: &Threads,
     s: S,
+    order: Order,
     x: &Tensor,
     layer: &Linear,
     epilogue: &Epilogue,
@@ -27,7 +28,7 @@ pub(crate) fn linear<S: Simd>(
     let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
     let rows = out.shape().rows();
     let out = Output::new(out.f32_mut()?, layer.outputs);
-    gemm(threads, s, &source, rows, &weights.panels()?, &finish, out);
+    gemm(threads, s, order, &source, rows, &weights.panels()?, &finish, out);
     Ok(())
 }
 

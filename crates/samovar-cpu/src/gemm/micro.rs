@@ -21,7 +21,7 @@ pub(crate) const fn panel_columns<S: Simd>() -> usize {
 /// [`panel_columns`] apart) and its row stride, `c` and its row stride, what else to do.
 ///
 /// Safety: `a` must be readable for rows of `depth`, `b` for `depth` rows of whole vectors, `c` writable for whole
-/// vectors.
+/// vectors, the tiles in `Ending` for the rows and vectors of columns.
 pub(crate) type Micro<S> =
     unsafe fn(S, usize, *const f32, usize, *const f32, usize, *mut f32, usize, &Ending);
 
@@ -30,14 +30,26 @@ pub(crate) type Micro<S> =
 pub(crate) struct Ending {
     /// One number per column to start from, for whole vectors; or null for 0.
     pub(crate) bias: *const f32,
+    /// A tile to start from beside that, its rows one after the other; or null for 0.
+    pub(crate) start: *const f32,
+    /// A second result.
+    pub(crate) also: Option<Also>,
     /// Add what `c` holds.
     pub(crate) add: bool,
     /// Smallest and largest result.
     pub(crate) clamp: Option<(f32, f32)>,
 }
 
+/// The sums are added to `tile`, then `plus` is added to the sums. Tiles have their rows one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Also {
+    pub(crate) tile: *mut f32,
+    pub(crate) plus: *const f32,
+}
+
 impl Ending {
-    pub(crate) const NONE: Ending = Ending { bias: std::ptr::null(), add: false, clamp: None };
+    pub(crate) const NONE: Ending =
+        Ending { bias: std::ptr::null(), start: std::ptr::null(), also: None, add: false, clamp: None };
 }
 
 /// The kernel for `rows` rows (1 to `S::ROWS`) and `vectors` vectors of columns.
@@ -114,6 +126,11 @@ unsafe fn kernel<S: Simd, const ROWS: usize, const VECTORS: usize>(
             |v| if ending.bias.is_null() { s.splat(0.0) } else { s.load(ending.bias.add(v * S::LANES)) },
         );
         let mut sums = [start; ROWS];
+        if !ending.start.is_null() {
+            for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+                *sum = s.add(*sum, s.load(ending.start.add(i * S::LANES)));
+            }
+        }
         for i in 0..depth {
             let b = b.add(i * b_stride);
             let columns: [S::V; VECTORS] = std::array::from_fn(
@@ -125,6 +142,15 @@ unsafe fn kernel<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 for v in 0..VECTORS {
                     sums[r][v] = s.fma(x, columns[v], sums[r][v]);
                 }
+            }
+        }
+        if let Some(Also { tile, plus }) = ending.also {
+            for (i, &sum) in sums.as_flattened().iter().enumerate() {
+                let tile = tile.add(i * S::LANES);
+                s.store(tile, s.add(sum, s.load(tile)));
+            }
+            for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+                *sum = s.add(*sum, s.load(plus.add(i * S::LANES)));
             }
         }
         if ending.add {
