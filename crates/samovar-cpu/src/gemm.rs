@@ -168,8 +168,11 @@ pub(crate) fn gemm<S: Simd, A: RowSource>(
 ) {
     let (columns, depth) = (weights.columns, weights.depth);
     let in_pairs = order == Order::Strassen && strassen::pays(rows, columns, depth);
-    let most_rows = if in_pairs { strassen::most_rows::<S>(depth, weights.storage) } else { BLOCK_ROWS };
-    let grid = Grid::new::<S>(threads.count(), rows, columns, depth, 1 + usize::from(in_pairs), most_rows);
+    let (together, most) = match in_pairs {
+        true => (2, [strassen::most_rows::<S>(depth, weights.storage), strassen::BLOCK_COLUMNS]),
+        false => (1, [BLOCK_ROWS, BLOCK_COLUMNS]),
+    };
+    let grid = Grid::new::<S>(threads.count(), rows, columns, depth, together, most);
     threads.run(grid.tasks(), grid.cycles::<S>(finish), |task, scratch| {
         let (rows, panels) = grid.task(task);
         let pairs_end = if in_pairs { strassen::pairs_end::<S>(&rows, &panels, columns) } else { [0, 0] };
@@ -206,18 +209,18 @@ struct Grid {
 }
 
 impl Grid {
-    /// Tasks of at most so many rows; `together` strips and panels are not separated.
+    /// Tasks of at most so many rows and columns; `together` strips and panels are not separated.
     fn new<S: Simd>(
         threads: usize,
         rows: usize,
         columns: usize,
         depth: usize,
         together: usize,
-        most_rows: usize,
+        [most_rows, most_columns]: [usize; 2],
     ) -> Self {
         let (height, width) = (together * S::ROWS, together * panel_columns::<S>());
         let (strips, panels) = (rows.div_ceil(height), columns.div_ceil(width));
-        let mut panels_per_task = balanced(panels, BLOCK_COLUMNS / width);
+        let mut panels_per_task = balanced(panels, most_columns / width);
         let mut strips_per_task = balanced(strips, (most_rows / height).max(1));
         // Enough tasks that threads finish together: first fewer rows, and for a few rows fewer columns.
         let wanted = 4 * threads;
@@ -359,12 +362,12 @@ pub(crate) struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// Numbers that a task of so many rows needs, with [`BLOCK_COLUMNS`] columns at most.
+    /// Numbers that a task of so many rows needs, with [`strassen::BLOCK_COLUMNS`] columns at most.
     pub(crate) const fn lengths<S: Simd>(rows: usize, depth: usize, storage: Storage) -> [usize; 4] {
         let width = panel_columns::<S>();
         let depth = if depth < DEPTH { depth } else { DEPTH };
         let widened = if matches!(storage, Storage::F32) { 0 } else { depth * width };
-        [rows * odd_lines(depth), STRIP_ROWS * width, BLOCK_COLUMNS + width, widened]
+        [rows * odd_lines(depth), STRIP_ROWS * width, strassen::BLOCK_COLUMNS + width, widened]
     }
 
     pub(crate) fn new([strips, tile, bias, widened]: [&'a mut [f32]; 4]) -> Self {

@@ -26,6 +26,9 @@ pub struct Options {
     pub memory_budget_bytes: Option<usize>,
     /// Instructions to use; `None` for the best the processor has.
     pub simd: Option<SimdLevel>,
+    /// Whether large products are added up in plain order, without Strassen's algorithm: slower, and a little nearer to
+    /// the exact result.
+    pub plain_products: bool,
     /// In which precision weights are held; `None` for f32, or what a file of rounded weights says.
     pub precision: Option<Precision>,
     /// Largest images that are decoded.
@@ -34,7 +37,7 @@ pub struct Options {
 
 impl Options {
     /// The defaults, with what the environment says: `SAMOVAR_THREADS`, `SAMOVAR_MEMORY` (as `8GB`), `SAMOVAR_SIMD`
-    /// (`avx512`, `avx2`, `neon`, `scalar`).
+    /// (`avx512`, `avx2`, `neon`, `scalar`), `SAMOVAR_STRASSEN` (`off` for plain products).
     ///
     /// # Errors
     /// [`Error::Usage`] or [`Error::Cpu`] for values that mean nothing.
@@ -44,6 +47,13 @@ impl Options {
             options.threads = text.parse().map_err(|_| {
                 Error::usage(format!("SAMOVAR_THREADS is `{text}`; expected a number of threads"))
             })?;
+        }
+        if let Some(text) = variable("SAMOVAR_STRASSEN") {
+            options.plain_products = match text.as_str() {
+                "on" => false,
+                "off" => true,
+                _ => return Err(Error::usage(format!("SAMOVAR_STRASSEN is `{text}`; expected on or off"))),
+            };
         }
         if let Some(text) = variable("SAMOVAR_MEMORY") {
             let budget = parse_bytes(&text)
@@ -56,6 +66,11 @@ impl Options {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+fn kernels(threads: usize, level: Option<SimdLevel>, plain: bool) -> Result<Arc<CpuKernels>> {
+    let kernels = CpuKernels::new(CpuOptions { threads, level })?;
+    Ok(Arc::new(if plain { kernels.with_plain_products() } else { kernels }))
 }
 
 /// A device with its memory, ready to load models. Cheap to clone; clones share threads and budget.
@@ -74,8 +89,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Cpu`] when the processor lacks the instructions asked for, or a thread cannot be started.
     pub fn new(options: Options) -> Result<Self> {
-        let kernels = CpuKernels::new(CpuOptions { threads: options.threads, level: options.simd })?;
-        let kernels = Arc::new(kernels);
+        let kernels = kernels(options.threads, options.simd, options.plain_products)?;
         let budget_bytes = options.memory_budget_bytes.unwrap_or_else(|| {
             let free = Memory::now().available_bytes as f64;
             // Where the system does not tell, its own limits have to do.
@@ -94,7 +108,7 @@ impl Engine {
     /// One thread of its own on the same memory and with the same instructions, to run loaded models on: work that is
     /// cut up by images shares nothing else. Reports to no instrument.
     pub(crate) fn worker(&self) -> Result<Self> {
-        let kernels = Arc::new(CpuKernels::new(CpuOptions { threads: 1, level: Some(self.simd()) })?);
+        let kernels = kernels(1, Some(self.simd()), self.kernels.has_plain_products())?;
         let device = Device::new(Arc::clone(&kernels) as _, Arc::clone(self.device.pool()));
         Ok(Self { device, kernels, ..self.clone() })
     }

@@ -15,6 +15,13 @@ pub enum Tolerance {
         /// Products per result.
         terms: usize,
     },
+    /// The same in a large product, which may be made of products of sums of operands (Strassen's algorithm): what
+    /// cancels leaves errors of the size of the operands behind. Measured over whole products: 3 epsilons times the root
+    /// of the number of terms on average, ten times that at worst.
+    Recombined {
+        /// Products per result.
+        terms: usize,
+    },
     /// A sum of so many products of 8-bit integers, which is exact, on its way back to f32: a few roundings, relative to
     /// what the sum of that many numbers of order 1 is likely to be.
     Dequantised {
@@ -48,6 +55,9 @@ impl Tolerance {
             Tolerance::Rounded => 4.0 * f32::EPSILON * scale,
             Tolerance::Function => 1e-6 * scale,
             Tolerance::Accumulated { terms } => (8.0 + terms as f32 / 4.0) * f32::EPSILON * scale,
+            Tolerance::Recombined { terms } => {
+                (8.0 + terms as f32 / 4.0 + 64.0 * (terms as f32).sqrt()) * f32::EPSILON * scale
+            }
             Tolerance::Dequantised { terms } => (8.0 + (terms as f32).sqrt()) * f32::EPSILON * scale,
             Tolerance::Normalised { channels } => (32.0 + channels as f32 / 4.0) * f32::EPSILON * scale,
             Tolerance::Softmax { terms } => (32.0 + terms as f32) * f32::EPSILON * scale,

@@ -131,7 +131,12 @@ unsafe fn kernel<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 *sum = s.add(*sum, s.load(ending.start.add(i * S::LANES)));
             }
         }
+        let next = a.wrapping_add(ROWS * a_stride);
         for i in 0..depth {
+            // Rows that are copied strip by strip may have gone to L3; in small kernels the time to ask is missed.
+            if ROWS == S::ROWS && VECTORS == PANEL_VECTORS {
+                s.prefetch_to_read(next.wrapping_add(16 * i));
+            }
             let b = b.add(i * b_stride);
             let columns: [S::V; VECTORS] = std::array::from_fn(
                 #[inline(always)]

@@ -5,6 +5,9 @@ use samovar_tensor::{Conv2dGeometry, Shape};
 use super::{Cases, Ending, PLAIN};
 use crate::{Random, Tolerance};
 
+/// An image of which a product becomes that may be cut into quarters.
+const LARGE: [usize; 4] = [1, 32, 33, 30];
+
 pub(super) fn add(cases: &mut Cases) {
     let same = Conv2dGeometry::same;
     let dense = [
@@ -25,6 +28,7 @@ pub(super) fn add(cases: &mut Cases) {
         ([1, 40, 3, 1], 1, same(3)),
         ([3, 16, 16, 32], 32, same(3)),
         ([1, 4, 4, 70], 9, same(3)),
+        (LARGE, 195, same(3)),
     ];
     for (x, outputs, geometry) in dense {
         conv2d(cases, x, outputs, geometry, PLAIN);
@@ -93,7 +97,9 @@ fn conv2d(cases: &mut Cases, x: [usize; 4], outputs: usize, geometry: Conv2dGeom
     let name = format!("conv2d {x:?} to {outputs}, {geometry:?}, {ending:?}");
     let inputs = x[3] / geometry.groups;
     let terms = inputs * geometry.kernel * geometry.kernel;
-    cases.add(name, Tolerance::Accumulated { terms }, move |device, random| {
+    let tolerance =
+        if x == LARGE { Tolerance::Recombined { terms } } else { Tolerance::Accumulated { terms } };
+    cases.add(name, tolerance, move |device, random| {
         let weight = random.tensor([outputs, inputs, geometry.kernel, geometry.kernel], 1.0);
         let bias = random.tensor([outputs], 1.0);
         let layer = device.load_conv2d(&weight, Some(&bias), geometry)?;

@@ -34,6 +34,15 @@ pub(super) fn add(cases: &mut Cases) {
     for (rows, inputs, outputs) in shapes {
         linear(cases, rows, inputs, outputs, true, PLAIN);
     }
+    // Large enough to be cut into quarters, with odd ends in all directions.
+    for (rows, inputs, outputs, ending) in [
+        (1024, 256, 192, PLAIN),
+        (1045, 259, 231, Ending::act(Activation::Gelu).rest(true, 5)),
+        (1060, 1541, 193, Ending::act(Activation::Relu).rest(false, 1)),
+        (1100, 777, 192, Ending::act(Activation::Relu6)),
+    ] {
+        linear_within(cases, Tolerance::Recombined { terms: inputs }, rows, inputs, outputs, true, ending);
+    }
     for activation in ACTIVATIONS {
         for ending in [
             Ending::act(activation),
@@ -73,8 +82,20 @@ pub(super) fn add(cases: &mut Cases) {
 }
 
 fn linear(cases: &mut Cases, rows: usize, inputs: usize, outputs: usize, bias: bool, ending: Ending) {
+    linear_within(cases, Tolerance::Accumulated { terms: inputs }, rows, inputs, outputs, bias, ending);
+}
+
+fn linear_within(
+    cases: &mut Cases,
+    tolerance: Tolerance,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    bias: bool,
+    ending: Ending,
+) {
     let name = format!("linear {rows}x{inputs} to {outputs}, bias {bias}, {ending:?}");
-    cases.add(name, Tolerance::Accumulated { terms: inputs }, move |device, random| {
+    cases.add(name, tolerance, move |device, random| {
         let weight = random.tensor([outputs, inputs], 1.0);
         let bias = bias.then(|| random.tensor([outputs], 1.0));
         let layer = device.load_linear(&weight, bias.as_ref())?;
