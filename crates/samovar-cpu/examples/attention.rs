@@ -47,7 +47,8 @@ fn main() -> Result<()> {
             continue;
         }
         let columns = heads * channels;
-        let qkv = random(&[1, side, side, 3 * columns], 1.0);
+        // In the pool, as models have it.
+        let qkv = device.load(&random(&[1, side, side, 3 * columns], 1.0))?;
         let padding = random(&[1, 3 * columns], 1.0);
         let grid = if window == 0 { side } else { window };
         let table = random(&[2 * grid - 1, channels], 0.1);

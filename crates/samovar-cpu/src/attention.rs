@@ -15,6 +15,7 @@ mod few_keys;
 pub(crate) mod folded;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod in_lanes;
+mod score;
 mod sizes;
 mod tokens;
 
@@ -22,10 +23,11 @@ use std::f32::consts::LOG2_E;
 
 use samovar_tensor::{Attention, AttentionBias, Result, Tensor};
 
+use crate::attention::score::{MOST_LANES, score};
 use crate::attention::sizes::Sizes;
 use crate::attention::tokens::{Group, Tokens};
 use crate::gemm::Output;
-use crate::gemm::micro::{Ending, micro, panel_columns};
+use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
 use crate::gemm::pack::{copy_panel, pack_panel};
 use crate::math::exp2_of_negative;
 use crate::scratch::Scratch;
@@ -45,36 +47,41 @@ pub(crate) fn attention<S: Simd>(threads: &Threads, s: S, a: &Attention, out: &m
     let out = Output::new(out.f32_mut()?, stride);
     let vectors = tokens.groups * a.heads * tokens.most_queries * tokens.keys.div_ceil(S::LANES);
     let cycles = (vectors * (a.head_channels + a.value_channels + 16)) as u64;
-    // Heads of a small group follow each other in a task, so that the next one's rows are asked for in time.
-    let mut heads = if blocks == 1 { a.heads } else { 1 };
-    while heads > 1 && tokens.groups * a.heads.div_ceil(heads) < TASKS_PER_THREAD * threads.count() {
-        heads = heads.div_ceil(2);
-    }
-    let shares = a.heads.div_ceil(heads);
-    threads.run(tokens.groups * shares * blocks, cycles, |task, scratch| {
+    let heads = tokens.groups * a.heads;
+    // Small groups follow each other in a task, head by head, so that the next one's rows are asked for in time.
+    let run = if blocks == 1 { (heads / (TASKS_PER_THREAD * threads.count())).max(1) } else { 1 };
+    threads.run(heads.div_ceil(run) * blocks, cycles, |task, scratch| {
         // Blocks of a head follow each other, so that its keys are still in L3.
-        let (group, block) = (task / blocks, task % blocks);
-        let (group, share) = (tokens.group(group / shares), group % shares);
-        let first = block * sizes.queries;
-        let count = sizes.queries.min(group.queries.count().saturating_sub(first));
-        let end = ((share + 1) * heads).min(a.heads);
-        for index in share * heads..end {
+        let (first_head, block) = (task / blocks * run, task % blocks);
+        let end = (first_head + run).min(heads);
+        let place = |at: usize| Place { group: tokens.group(at / a.heads), index: at % a.heads };
+        for at in first_head..end {
+            let Place { group, index } = place(at);
+            let first = block * sizes.queries;
+            let count = sizes.queries.min(group.queries.count().saturating_sub(first));
             if count == 0 {
-                break;
+                continue;
             }
             let mut work = Work::new::<S>(&head, &sizes, index, group, first, count, scratch);
-            let is_first = index == share * heads;
+            let next = (at + 1 < end).then(|| place(at + 1));
             s.vectorize(
                 #[inline(always)]
-                || work.run(s, out, is_first, index + 1 < end),
+                || work.run(s, out, at == first_head, next),
             );
         }
     });
     Ok(())
 }
 
-/// With several threads, tasks for each of them at least, if heads can be divided.
+/// With several threads, tasks for each of them at least, if there are as many heads.
 const TASKS_PER_THREAD: usize = 16;
+
+/// A head of a group.
+#[derive(Clone, Copy)]
+struct Place {
+    group: Group,
+    index: usize,
+}
 
 /// What all tasks have in common.
 struct Head<'a> {
@@ -200,9 +207,9 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// `is_first` of the task: what heads have in common is not there yet. `goes_on` with the next one.
+    /// `is_first` of the task: what heads have in common is not there yet.
     #[inline(always)]
-    fn run<S: Simd>(&mut self, s: S, out: Output, is_first: bool, goes_on: bool) {
+    fn run<S: Simd>(&mut self, s: S, out: Output, is_first: bool, next: Option<Place>) {
         self.take_queries(s);
         if let Bias::Relative { rows, columns, .. } = self.head.bias {
             if is_first {
@@ -211,9 +218,8 @@ impl<'a> Work<'a> {
             self.relative_terms(s);
         }
         self.scale_queries(s);
-        self.largest.fill(f32::NEG_INFINITY);
-        self.sums.fill(0.0);
         let keys = self.group.keys.count();
+        let mut tops = [0.0; STRIP_ROWS * MOST_LANES];
         for first_key in (0..keys).step_by(self.sizes.keys) {
             let count = self.sizes.keys.min(keys - first_key);
             self.pack_keys(s, first_key, count);
@@ -224,11 +230,12 @@ impl<'a> Work<'a> {
             }
             for strip in (0..self.count).step_by(S::ROWS) {
                 let rows = S::ROWS.min(self.count - strip);
-                if goes_on {
-                    self.prefetch_next_head(s, strip, keys);
+                let is_last = first_key + count == keys;
+                if is_last {
+                    self.prefetch_result(s, out, strip, rows);
                 }
-                self.score(s, strip, rows, count);
-                self.soften(s, strip, rows, first_key, count);
+                self.score(s, strip, rows, first_key, count, &mut tops);
+                self.soften(s, strip, rows, first_key, count, &tops, next.as_ref().filter(|_| is_last));
                 self.accumulate(s, strip, rows, first_key, count);
             }
         }
@@ -280,11 +287,11 @@ impl<'a> Work<'a> {
         let all_columns = self.columns_of(count);
         for start in (0..all_columns).step_by(width) {
             let to = self.keys[start * head.channels..][..width * head.channels].as_mut_ptr();
-            let columns = width.min(all_columns - start);
+            // Columns behind the keys, or a line's keys, repeat the last one; their scores do not count.
+            let columns = width.min((all_columns - start).next_multiple_of(S::LANES));
             let key = |j: usize| {
-                // Columns behind a line's keys repeat the last one; their scores do not count.
                 let key = match line_columns {
-                    1 => start + j,
+                    1 => (start + j).min(count - 1),
                     n => (start + j) / n * line_keys + ((start + j) % n).min(line_keys - 1),
                 };
                 row(head.k, head.channels, first + key)
@@ -297,7 +304,8 @@ impl<'a> Work<'a> {
             let placed = self.tables.as_mut_ptr();
             let stride = self.sizes.q_stride;
             for j in 0..columns {
-                let position = (first + start + j) * positions.stride + self.index * head.channels;
+                let position =
+                    (first + (start + j).min(count - 1)) * positions.stride + self.index * head.channels;
                 let position = positions.values[position..][..head.channels].as_ptr();
                 for c in (0..head.channels).step_by(S::LANES) {
                     let n = S::LANES.min(head.channels - c);
@@ -335,28 +343,41 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// A strip's share of the next head's rows: all of them are asked for while this head is worked on.
+    /// A query's share of the next head's rows: all of them are asked for while this head is worked on. Few at a time,
+    /// since a core has few requests under way, and more of them do not help.
     #[inline(always)]
-    fn prefetch_next_head<S: Simd>(&self, s: S, strip: usize, keys: usize) {
+    fn prefetch_next<S: Simd>(&self, s: S, query: usize, next: &Place) {
         let head = self.head;
-        let of_strip = |all: usize| {
-            let share = all.div_ceil(self.count.div_ceil(S::ROWS));
-            let first = (strip / S::ROWS * share).min(all);
-            first..(first + share).min(all)
-        };
+        // Its first block of keys; it asks for the others itself.
+        let keys = next.group.keys.count().min(self.sizes.keys);
+        let share = keys.div_ceil(self.count);
+        let of_query = |all: usize| (query * share).min(all)..((query + 1) * share).min(all);
         let ask = |row: usize, columns: Columns<'a>, channels: usize| {
-            let start = row * columns.stride + columns.first + (self.index + 1) * channels;
+            let start = row * columns.stride + columns.first + next.index * channels;
             for i in (0..channels).step_by(16) {
                 s.prefetch_to_read(columns.values.as_ptr().wrapping_add(start + i));
             }
         };
-        for i in of_strip(self.count) {
-            ask(self.group.queries.row(self.first + i), head.q, head.channels);
+        let queries = next.group.queries;
+        for i in of_query(queries.count().min(self.sizes.queries)) {
+            ask(queries.row(self.first + i), head.q, head.channels);
         }
-        for key in of_strip(keys) {
-            if let Some(row) = self.group.keys.row_or_padding(key) {
+        for key in of_query(keys) {
+            if let Some(row) = next.group.keys.row_or_padding(key) {
                 ask(row, head.k, head.channels);
                 ask(row, head.v, head.value_channels);
+            }
+        }
+    }
+
+    /// Where the results of a strip go to.
+    #[inline(always)]
+    fn prefetch_result<S: Simd>(&self, s: S, out: Output, strip: usize, rows: usize) {
+        let channels = self.head.value_channels;
+        for i in strip..strip + rows {
+            let row = self.group.queries.row(self.first + i);
+            for c in (0..channels).step_by(16) {
+                s.prefetch_to_write(out.at(row, self.index * channels + c));
             }
         }
     }
@@ -370,36 +391,49 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// `scores = q kᵀ` for a strip of queries.
+    /// `scores = bias + q kᵀ` for a strip of queries, and a vector for each whose largest number is the largest score.
     #[inline(always)]
-    fn score<S: Simd>(&mut self, s: S, strip: usize, rows: usize, count: usize) {
+    fn score<S: Simd>(
+        &mut self,
+        s: S,
+        strip: usize,
+        rows: usize,
+        first_key: usize,
+        count: usize,
+        tops: &mut [f32],
+    ) {
         let count = self.columns_of(count);
         let width = panel_columns::<S>();
-        let q = self.q[strip * self.sizes.q_stride..].as_ptr();
+        let mut starts = self.starts(strip, rows);
+        tops.fill(f32::NEG_INFINITY);
         for start in (0..count).step_by(width) {
-            let kernel = micro::<S>(rows, (count - start).min(width).div_ceil(S::LANES));
+            starts.start = self.start_of_panel::<S>(first_key, start);
+            starts.keys = count - start;
+            let kernel = score::<S>(rows, starts.keys.min(width).div_ceil(S::LANES));
+            let (stride, score_stride) = (self.sizes.q_stride, self.sizes.score_stride);
+            let q = self.q[strip * stride..].as_ptr();
             let keys = self.keys[start * self.head.channels..].as_ptr();
-            let to = self.scores[start..].as_mut_ptr();
-            // SAFETY: strips and panels lie inside their pieces.
+            let (to, tops) = (self.scores[start..].as_mut_ptr(), tops.as_mut_ptr());
+            // SAFETY: strips and panels lie inside their pieces, as many tops are there, and rows go on for the keys of
+            // the panel or for a line and all of its columns.
             unsafe {
-                kernel(
-                    s,
-                    self.head.channels,
-                    q,
-                    self.sizes.q_stride,
-                    keys,
-                    width,
-                    to,
-                    self.sizes.score_stride,
-                    &Ending::NONE,
-                );
+                kernel(s, self.head.channels, q, stride, keys, &starts, to, score_stride, tops);
             }
         }
     }
 
-    /// Adds the bias, then turns scores into weights relative to the largest score so far.
+    /// Turns scores into weights relative to the largest score so far.
     #[inline(always)]
-    fn soften<S: Simd>(&mut self, s: S, strip: usize, rows: usize, first_key: usize, count: usize) {
+    fn soften<S: Simd>(
+        &mut self,
+        s: S,
+        strip: usize,
+        rows: usize,
+        first_key: usize,
+        count: usize,
+        tops: &[f32],
+        next: Option<&Place>,
+    ) {
         let columns = self.columns_of(count);
         let whole = columns.next_multiple_of(S::LANES);
         // Weights lie close together, without the columns that are no keys.
@@ -407,13 +441,15 @@ impl<'a> Work<'a> {
             [_, 1] => [whole, whole],
             line => line,
         };
-        for r in 0..rows {
+        for (r, top) in tops.chunks_exact(S::LANES).take(rows).enumerate() {
             let query = strip + r;
-            let row = r * self.sizes.score_stride;
-            self.scores[row + columns..row + whole].fill(f32::NEG_INFINITY);
-            let largest = self.add_bias(s, r, query, first_key, count);
-            let scores = &mut self.scores[row..][..whole];
-            let before = self.largest[query];
+            if let Some(next) = next {
+                self.prefetch_next(s, query, next);
+            }
+            let scores = &mut self.scores[r * self.sizes.score_stride..][..whole];
+            // SAFETY: a whole vector.
+            let largest = s.largest(unsafe { s.load(top.as_ptr()) });
+            let before = if first_key > 0 { self.largest[query] } else { f32::NEG_INFINITY };
             let now = before.max(largest);
             let (shift, mut sum) = (s.splat(now), s.splat(0.0));
             let (mut from, mut to) = (scores.as_ptr(), scores.as_mut_ptr());
@@ -430,11 +466,11 @@ impl<'a> Work<'a> {
                 (from, to) = (from.wrapping_add(line_columns), to.wrapping_add(line_keys));
             }
             let mut total = s.sum(sum);
-            if now != before {
-                // The largest score settles after a few blocks, so this is rare.
-                let kept = (before - now).exp2();
-                total += self.sums[query] * kept;
-                if first_key > 0 {
+            if first_key > 0 {
+                if now != before {
+                    // The largest score settles after a few blocks, so this is rare.
+                    let kept = (before - now).exp2();
+                    self.sums[query] *= kept;
                     let kept = s.splat(kept);
                     let stride = self.sizes.out_stride;
                     for chunk in self.out[query * stride..][..stride].chunks_exact_mut(S::LANES) {
@@ -442,11 +478,9 @@ impl<'a> Work<'a> {
                         unsafe { s.store(chunk.as_mut_ptr(), s.mul(s.load(chunk.as_ptr()), kept)) };
                     }
                 }
-                self.largest[query] = now;
-                self.sums[query] = total;
-            } else {
-                self.sums[query] += total;
+                total += self.sums[query];
             }
+            (self.largest[query], self.sums[query]) = (now, total);
         }
     }
 

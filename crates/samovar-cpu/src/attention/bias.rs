@@ -5,10 +5,11 @@
 //! in column `side − 1 − y + k`: for all queries of one line, one piece of the table. So queries of a line are multiplied
 //! with that piece alone, then queries of a column with one of the other table, and the terms lie where they are read.
 
-use super::{Bias, LOG2_E, Work};
-use crate::gemm::micro::{Ending, micro, panel_columns};
+use super::score::{Start, Starts};
+use super::{Bias, Work};
+use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
 use crate::gemm::odd_lines;
-use crate::simd::{Simd, put, take};
+use crate::simd::Simd;
 
 /// Row stride of a transposed table: room for whole tiles, and for whole vectors from any piece's start on.
 pub(super) fn table_stride<S: Simd>(side: usize) -> usize {
@@ -111,66 +112,45 @@ impl Work<'_> {
         }
     }
 
-    /// Adds the bias to a row of scores and returns the largest of them.
+    /// What the scores of a strip start from: the rows of its queries.
     #[inline(always)]
-    pub(super) fn add_bias<S: Simd>(
-        &mut self,
-        s: S,
-        r: usize,
-        query: usize,
-        first_key: usize,
-        count: usize,
-    ) -> f32 {
-        let whole = self.columns_of(count).next_multiple_of(S::LANES);
-        let scores = &mut self.scores[r * self.sizes.score_stride..][..whole];
+    pub(super) fn starts(&self, strip: usize, rows: usize) -> Starts {
+        let mut starts = Starts { start: Start::Nothing, rows: [std::ptr::null(); STRIP_ROWS], keys: 0 };
+        for (r, row) in starts.rows[..rows].iter_mut().enumerate() {
+            let query = strip + r;
+            *row = match self.head.bias {
+                Bias::None | Bias::KeyPositions(_) => break,
+                Bias::Table { values, queries, keys } => {
+                    let position = self.group.queries.position(self.first + query);
+                    values[(self.index * queries + position) * keys..][..keys].as_ptr()
+                }
+                Bias::Relative { .. } => {
+                    let stride = self.sizes.terms[0] + self.sizes.terms[1];
+                    self.terms[query * stride..][..stride].as_ptr()
+                }
+            };
+        }
+        starts
+    }
+
+    /// Where in these rows a panel begins: its first column of a block, and the first key of the block.
+    #[inline(always)]
+    pub(super) fn start_of_panel<S: Simd>(&self, first_key: usize, column: usize) -> Start {
         match self.head.bias {
-            Bias::None | Bias::KeyPositions(_) => {}
-            Bias::Table { values, queries, keys } => {
-                let position = self.group.queries.position(self.first + query);
-                let row = &values[(self.index * queries + position) * keys + first_key..][..count];
-                add_row(s, &mut scores[..count], 0.0, row, LOG2_E);
-            }
+            Bias::None | Bias::KeyPositions(_) => Start::Nothing,
+            Bias::Table { .. } => Start::Row { first: first_key + column },
             Bias::Relative { .. } => {
                 let [by_line, line_columns] = self.sizes.terms;
-                let terms = &self.terms[query * (by_line + line_columns)..][..by_line + line_columns];
-                let (by_line, by_column) = terms.split_at(by_line);
-                let first_line = first_key / self.sizes.line[0];
-                let mut largest = s.splat(f32::NEG_INFINITY);
-                for (line, scores) in scores.chunks_exact_mut(line_columns).enumerate() {
-                    let number = s.splat(by_line[first_line + line]);
-                    for i in (0..line_columns).step_by(S::LANES) {
-                        // SAFETY: whole vectors of the line and of the terms.
-                        unsafe {
-                            let sum = s.add(s.load(scores.as_ptr().add(i)), number);
-                            let sum = s.add(sum, s.load(by_column.as_ptr().add(i)));
-                            s.store(scores.as_mut_ptr().add(i), sum);
-                            largest = s.max(largest, sum);
-                        }
-                    }
+                let vectors = line_columns / S::LANES;
+                let first = first_key / self.sizes.line[0] * vectors + column / S::LANES;
+                let at = [first, first + 1];
+                // A panel's second vector may lie behind the last line, and is not used then.
+                let last = by_line - 1;
+                Start::Sum {
+                    numbers: at.map(|vector| (vector / vectors).min(last)),
+                    columns: at.map(|vector| by_line + vector % vectors * S::LANES),
                 }
-                return s.largest(largest);
             }
-        }
-        let mut largest = s.splat(f32::NEG_INFINITY);
-        for i in (0..whole).step_by(S::LANES) {
-            // SAFETY: whole vectors of the row.
-            largest = s.max(largest, unsafe { s.load(scores.as_ptr().add(i)) });
-        }
-        s.largest(largest)
-    }
-}
-
-/// `to += number + row · factor`
-#[inline(always)]
-fn add_row<S: Simd>(s: S, to: &mut [f32], number: f32, row: &[f32], factor: f32) {
-    let (number, factor, row) = (s.splat(number), s.splat(factor), &row[..to.len()]);
-    for i in (0..to.len()).step_by(S::LANES) {
-        let n = S::LANES.min(to.len() - i);
-        // SAFETY: `n` numbers are left of both.
-        unsafe {
-            let sum = s.add(take(s, to.as_ptr().add(i), n), number);
-            let sum = s.fma(take(s, row.as_ptr().add(i), n), factor, sum);
-            put(s, to.as_mut_ptr().add(i), sum, n);
         }
     }
 }

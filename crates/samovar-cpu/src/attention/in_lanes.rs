@@ -19,7 +19,7 @@ use samovar_tensor::{Attention, Result, Tensor};
 use self::kernels::{Kernels, Start, strip, tile};
 use self::sizes::Sizes;
 use super::tokens::Tokens;
-use super::{Bias, Head, TASKS_PER_THREAD, Work};
+use super::{Bias, Head, Place, TASKS_PER_THREAD, Work};
 use crate::gemm::micro::STRIP_ROWS;
 use crate::gemm::{Output, balanced};
 use crate::math::exp2_of_negative;
@@ -65,7 +65,8 @@ pub(crate) fn attention<P: Product>(
                 if count > 0 {
                     (task.work.group, task.work.first, task.work.count) = (group, first, count);
                     for index in range.clone() {
-                        task.head(index, out, index + 1 < range.end);
+                        let next = (index + 1 < range.end).then(|| Place { group, index: index + 1 });
+                        task.head(index, out, next);
                     }
                 }
             },
@@ -161,7 +162,7 @@ impl<'a, P: Product> Task<'a, P> {
     }
 
     #[inline(always)]
-    fn head(&mut self, index: usize, out: Output, goes_on: bool) {
+    fn head(&mut self, index: usize, out: Output, next: Option<Place>) {
         let s = self.p.simd();
         self.work.index = index;
         self.work.take_queries(s);
@@ -182,17 +183,14 @@ impl<'a, P: Product> Task<'a, P> {
             let count = self.sizes.keys.min(keys - first_key);
             self.pack_keys(first_key, count);
             // The next block's rows arrive while this one is worked on, if that takes a while.
-            let next = first_key + count;
             if self.work.count > tile::<P::S>() {
+                let next = first_key + count;
                 self.work.prefetch_keys(s, next, self.sizes.keys.min(keys - next));
             }
             for query in (0..self.work.count).step_by(tile::<P::S>()) {
-                if goes_on {
-                    for strip in (query.next_multiple_of(P::S::ROWS)
-                        ..self.work.count.min(query + tile::<P::S>()))
-                        .step_by(P::S::ROWS)
-                    {
-                        self.work.prefetch_next_head(s, strip, keys);
+                if let Some(next) = next.as_ref().filter(|_| first_key + count == keys) {
+                    for query in query..self.work.count.min(query + tile::<P::S>()) {
+                        self.work.prefetch_next(s, query, next);
                     }
                 }
                 self.score(query, first_key, count);

@@ -99,7 +99,7 @@ impl Sizes {
         while sizes.queries > 2 * S::ROWS && tasks * tokens.most_queries.div_ceil(sizes.queries) < threads {
             sizes.queries = sizes.queries.div_ceil(2);
         }
-        if sizes.queries > S::ROWS {
+        if (S::ROWS + 1..tokens.most_queries).contains(&sizes.queries) {
             let blocks = tokens.most_queries.div_ceil(sizes.queries);
             let even = tokens.most_queries.div_ceil(blocks).next_multiple_of(S::ROWS);
             sizes.queries = even.min(sizes.queries / S::ROWS * S::ROWS);

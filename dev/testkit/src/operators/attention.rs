@@ -56,6 +56,7 @@ pub(super) fn add(cases: &mut Cases) {
     let table = |heads, channels| biased(heads, channels, Kind::Table);
     sequence(cases, 2, 2, 12, 12, None, table(2, 8));
     sequence(cases, 2, 1, 19, 270, None, table(3, 16));
+    sequence(cases, 1, 1, 33, 515, None, table(1, 20));
     let relative = |heads, channels| biased(heads, channels, Kind::Relative);
     for (grid, sizes) in [
         ([3, 4], relative(2, 8)),
@@ -85,9 +86,12 @@ pub(super) fn add(cases: &mut Cases) {
         (1, [3, 10], 7),
         (1, [2, 2], 5),
         (1, [20, 21], 19),
+        (2, [22, 16], 7),
+        (1, [17, 9], 9),
     ] {
         for bias in [Kind::None, Kind::Relative, Kind::Table] {
             windows(cases, batch, grid, window, biased(2, 8, bias));
+            windows(cases, batch, grid, window, biased(3, 32, bias));
             windows(cases, batch, grid, window, Sizes { bias, ..sizes(1, 20, 36) });
         }
     }
