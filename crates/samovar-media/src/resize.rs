@@ -1,8 +1,9 @@
 //! Resizing and normalising, one pass from the user's pixels to the model's canvas.
 //!
 //! [`resize_bilinear`] gives, to the bit, what Pillow's `Image.resize(size, BILINEAR)` gives, which is what the
-//! original SAM preprocessing calls: an antialiasing triangle filter in 22-bit fixed point, rows first, then columns,
-//! each rounded to 8 bits. [`resize_normalise`] does the same and writes `(value / 255 - mean) / std` straight into
+//! original SAM preprocessing calls: an antialiasing triangle filter in 22-bit fixed point, across first, then down,
+//! each rounded to 8 bits; the other way round where much height goes, as Pillow has it since 13.0 (one level of 255 apart
+//! from earlier versions in a sixth of the values of a tall photograph). [`resize_normalise`] does the same and writes `(value / 255 - mean) / std` straight into
 //! the model's padded canvas.
 //!
 //! The Hugging Face processors resize with torchvision (`antialias=True`, uint8) instead, whose weights have fewer
@@ -112,7 +113,15 @@ fn resampler(image: &RgbImage, width: u32, height: u32) -> Result<Resampler> {
         return Err(MediaError::new(MediaErrorKind::Empty, what));
     }
     let along = |from: u32, to: u32| (from != to).then(|| Coefficients::triangle(from, to));
-    Ok(Resampler::new(along(image.width(), width), along(image.height(), height), width))
+    let is_down_first = is_down_first(image.size(), Size::new(width, height));
+    Ok(Resampler::new(along(image.width(), width), along(image.height(), height), width, is_down_first))
+}
+
+/// Whether Pillow resizes columns before rows: found by trying thousands of sizes with 13.0.
+fn is_down_first(from: Size<Image>, to: Size<Image>) -> bool {
+    let lost = |from: u32, to: u32| i64::from(from) - i64::from(to);
+    let (columns, rows) = (lost(from.width, to.width), lost(from.height, to.height));
+    rows > 0 && rows > 2 * columns
 }
 
 fn checked_bytes(size: Size<Image>) -> Result<u64> {

@@ -1,4 +1,5 @@
-//! The two passes, rows then columns, streamed: output row by output row, with only the rows in flight held.
+//! The two passes, across then down or down then across, streamed: output row by output row, with only the rows in flight
+//! held.
 
 use super::across::{Across, HALF, ROW_SLACK};
 use super::coefficients::{Coefficients, PRECISION_BITS};
@@ -10,6 +11,7 @@ pub(super) struct Resampler {
     horizontal: Option<Across>,
     vertical: Option<Coefficients>,
     output_width: usize,
+    is_down_first: bool,
 }
 
 impl Resampler {
@@ -17,14 +19,17 @@ impl Resampler {
         horizontal: Option<Coefficients>,
         vertical: Option<Coefficients>,
         output_width: u32,
+        is_down_first: bool,
     ) -> Self {
-        Self { horizontal: horizontal.map(Across::new), vertical, output_width: output_width as usize }
+        let output_width = output_width as usize;
+        Self { horizontal: horizontal.map(Across::new), vertical, output_width, is_down_first }
     }
 
     /// The output rows from `first_row` on.
     pub(super) fn rows<'a>(&'a self, image: &'a RgbImage, first_row: usize) -> Rows<'a> {
         let ring_rows = self.vertical.as_ref().map_or(1, Coefficients::max_taps).min(image.height() as usize);
         let stride = self.output_width * 3;
+        let summed = if self.is_down_first { image.width() as usize * 3 } else { stride };
         Rows {
             resampler: self,
             image,
@@ -32,8 +37,8 @@ impl Resampler {
             ring: vec![0; ring_rows * stride],
             ring_rows,
             in_ring: 0..0,
-            last_rows: vec![0; image.width() as usize * 3 + ROW_SLACK],
-            sums: vec![0; stride],
+            row: vec![0; image.width() as usize * 3 + ROW_SLACK],
+            sums: vec![0; summed],
         }
     }
 }
@@ -47,8 +52,8 @@ pub(super) struct Rows<'a> {
     ring: Vec<u8>,
     ring_rows: usize,
     in_ring: std::ops::Range<usize>,
-    /// One of the last input rows and [`ROW_SLACK`] bytes more.
-    last_rows: Vec<u8>,
+    /// A row of the input's width and [`ROW_SLACK`] bytes more: one of the last, or one that is resized down.
+    row: Vec<u8>,
     sums: Vec<i32>,
 }
 
@@ -61,6 +66,17 @@ impl Rows<'_> {
             return self.resize_across(row, output);
         };
         let (start, weights) = vertical.at(row);
+        if self.resampler.is_down_first {
+            self.sums.fill(HALF);
+            for (tap, &weight) in weights.iter().enumerate() {
+                add_weighted(&mut self.sums, self.image.row((start + tap) as u32), weight);
+            }
+            let Some(horizontal) = &self.resampler.horizontal else {
+                return round_sums(&self.sums, output);
+            };
+            round_sums(&self.sums, &mut self.row[..self.sums.len()]);
+            return horizontal.resize(&self.row, output);
+        }
         let end = start + weights.len();
         self.fill_ring(start, end);
         let stride = output.len();
@@ -94,8 +110,8 @@ impl Rows<'_> {
         if from_here.len() >= source.len() + ROW_SLACK {
             return horizontal.resize(from_here, output);
         }
-        self.last_rows[..source.len()].copy_from_slice(source);
-        horizontal.resize(&self.last_rows, output);
+        self.row[..source.len()].copy_from_slice(source);
+        horizontal.resize(&self.row, output);
     }
 }
 
