@@ -404,12 +404,12 @@ impl<'a> Work<'a> {
     ) {
         let count = self.columns_of(count);
         let width = panel_columns::<S>();
-        let mut starts = self.starts(strip, rows);
+        let mut addends = self.addends(strip, rows);
         tops.fill(f32::NEG_INFINITY);
         for start in (0..count).step_by(width) {
-            starts.start = self.start_of_panel::<S>(first_key, start);
-            starts.keys = count - start;
-            let kernel = score::<S>(rows, starts.keys.min(width).div_ceil(S::LANES));
+            addends.kind = self.addend_of_panel::<S>(first_key, start);
+            addends.keys = count - start;
+            let kernel = score::<S>(rows, addends.keys.min(width).div_ceil(S::LANES));
             let (stride, score_stride) = (self.sizes.q_stride, self.sizes.score_stride);
             let q = self.q[strip * stride..].as_ptr();
             let keys = self.keys[start * self.head.channels..].as_ptr();
@@ -417,7 +417,7 @@ impl<'a> Work<'a> {
             // SAFETY: strips and panels lie inside their pieces, as many tops are there, and rows go on for the keys of
             // the panel or for a line and all of its columns.
             unsafe {
-                kernel(s, self.head.channels, q, stride, keys, &starts, to, score_stride, tops);
+                kernel(s, self.head.channels, q, stride, keys, &addends, to, score_stride, tops);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! in column `side − 1 − y + k`: for all queries of one line, one piece of the table. So queries of a line are multiplied
 //! with that piece alone, then queries of a column with one of the other table, and the terms lie where they are read.
 
-use super::score::{Start, Starts};
+use super::score::{Addend, Addends};
 use super::{Bias, Work};
 use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
 use crate::gemm::odd_lines;
@@ -112,11 +112,11 @@ impl Work<'_> {
         }
     }
 
-    /// What the scores of a strip start from: the rows of its queries.
+    /// What is added to the scores of a strip: the rows of its queries.
     #[inline(always)]
-    pub(super) fn starts(&self, strip: usize, rows: usize) -> Starts {
-        let mut starts = Starts { start: Start::Nothing, rows: [std::ptr::null(); STRIP_ROWS], keys: 0 };
-        for (r, row) in starts.rows[..rows].iter_mut().enumerate() {
+    pub(super) fn addends(&self, strip: usize, rows: usize) -> Addends {
+        let mut addends = Addends { kind: Addend::Nothing, rows: [std::ptr::null(); STRIP_ROWS], keys: 0 };
+        for (r, row) in addends.rows[..rows].iter_mut().enumerate() {
             let query = strip + r;
             *row = match self.head.bias {
                 Bias::None | Bias::KeyPositions(_) => break,
@@ -130,15 +130,15 @@ impl Work<'_> {
                 }
             };
         }
-        starts
+        addends
     }
 
     /// Where in these rows a panel begins: its first column of a block, and the first key of the block.
     #[inline(always)]
-    pub(super) fn start_of_panel<S: Simd>(&self, first_key: usize, column: usize) -> Start {
+    pub(super) fn addend_of_panel<S: Simd>(&self, first_key: usize, column: usize) -> Addend {
         match self.head.bias {
-            Bias::None | Bias::KeyPositions(_) => Start::Nothing,
-            Bias::Table { .. } => Start::Row { first: first_key + column },
+            Bias::None | Bias::KeyPositions(_) => Addend::Nothing,
+            Bias::Table { .. } => Addend::Row { first: first_key + column },
             Bias::Relative { .. } => {
                 let [by_line, line_columns] = self.sizes.terms;
                 let vectors = line_columns / S::LANES;
@@ -146,7 +146,7 @@ impl Work<'_> {
                 let at = [first, first + 1];
                 // A panel's second vector may lie behind the last line, and is not used then.
                 let last = by_line - 1;
-                Start::Sum {
+                Addend::Sum {
                     numbers: at.map(|vector| (vector / vectors).min(last)),
                     columns: at.map(|vector| by_line + vector % vectors * S::LANES),
                 }

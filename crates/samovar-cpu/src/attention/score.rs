@@ -1,4 +1,4 @@
-//! The scores of a strip of queries: products and the bias, and the largest of every row on the way out.
+//! The scores of a strip of queries: products, with the bias and the largest of every row on the way out.
 
 use std::marker::PhantomData;
 
@@ -11,7 +11,7 @@ const PANEL_VECTORS: usize = 2;
 
 /// What is added to the products of a panel.
 #[derive(Clone, Copy)]
-pub(super) enum Start {
+pub(super) enum Addend {
     /// 0.
     Nothing,
     /// A number for every key, a natural logarithm; the panel's begin so far behind the start of a row.
@@ -21,9 +21,9 @@ pub(super) enum Start {
     Sum { numbers: [usize; PANEL_VECTORS], columns: [usize; PANEL_VECTORS] },
 }
 
-/// The same, with the rows of all queries of a strip.
-pub(super) struct Starts {
-    pub(super) start: Start,
+/// The same, with where each query's numbers stand.
+pub(super) struct Addends {
+    pub(super) kind: Addend,
     pub(super) rows: [*const f32; STRIP_ROWS],
     /// Columns of the panel that are keys; what is behind them scores −∞, unless the sums say so themselves.
     pub(super) keys: usize,
@@ -32,12 +32,12 @@ pub(super) struct Starts {
 /// `scores[r] = bias[r] + Σ q[r][i] · keys[i]` for the rows and vectors of keys the kernel was chosen for; and one vector
 /// for every row whose largest number is that of the row.
 ///
-/// Arguments: instructions, depth, queries and their row stride, a panel of keys, where to start, scores and their row
-/// stride, largest scores so far.
+/// Arguments: instructions, depth, queries and their row stride, a panel of keys, the bias, scores and their row stride,
+/// largest scores so far.
 ///
 /// Safety: all of this must be readable and, beginning with the scores, writable, in whole vectors.
 pub(super) type Score<S> =
-    unsafe fn(S, usize, *const f32, usize, *const f32, &Starts, *mut f32, usize, *mut f32);
+    unsafe fn(S, usize, *const f32, usize, *const f32, &Addends, *mut f32, usize, *mut f32);
 
 /// The kernel for `rows` rows (1 to `S::ROWS`) and `vectors` vectors of keys.
 #[inline(always)]
@@ -94,7 +94,7 @@ unsafe fn entry<S: Simd, const ROWS: usize, const VECTORS: usize>(
     q: *const f32,
     q_stride: usize,
     keys: *const f32,
-    starts: &Starts,
+    addends: &Addends,
     scores: *mut f32,
     score_stride: usize,
     largest: *mut f32,
@@ -124,41 +124,41 @@ unsafe fn entry<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 }
                 let keys: [usize; VECTORS] = std::array::from_fn(
                     #[inline(always)]
-                    |v| starts.keys.saturating_sub(v * S::LANES).min(S::LANES),
+                    |v| addends.keys.saturating_sub(v * S::LANES).min(S::LANES),
                 );
                 let tails: [S::V; VECTORS] = std::array::from_fn(
                     #[inline(always)]
                     |v| s.load(TAIL.as_ptr().add(MOST_LANES - keys[v])),
                 );
-                match starts.start {
-                    Start::Nothing => {
+                match addends.kind {
+                    Addend::Nothing => {
                         for r in 0..ROWS {
                             for v in 0..VECTORS {
                                 sums[r][v] = s.add(sums[r][v], tails[v]);
                             }
                         }
                     }
-                    Start::Row { first } if starts.keys >= VECTORS * S::LANES => {
+                    Addend::Row { first } if addends.keys >= VECTORS * S::LANES => {
                         for r in 0..ROWS {
                             for v in 0..VECTORS {
-                                let bias = s.load(starts.rows[r].add(first + v * S::LANES));
+                                let bias = s.load(addends.rows[r].add(first + v * S::LANES));
                                 sums[r][v] = s.fma(bias, s.splat(LOG2_E), sums[r][v]);
                             }
                         }
                     }
-                    Start::Row { first } => {
+                    Addend::Row { first } => {
                         for r in 0..ROWS {
                             for v in 0..VECTORS {
-                                let row = starts.rows[r].wrapping_add(first + v * S::LANES);
+                                let row = addends.rows[r].wrapping_add(first + v * S::LANES);
                                 let bias = s.fma(s.load_part(row, keys[v]), s.splat(LOG2_E), tails[v]);
                                 sums[r][v] = s.add(sums[r][v], bias);
                             }
                         }
                     }
-                    Start::Sum { numbers, columns } => {
+                    Addend::Sum { numbers, columns } => {
                         for r in 0..ROWS {
                             for v in 0..VECTORS {
-                                let row = starts.rows[r];
+                                let row = addends.rows[r];
                                 sums[r][v] = s.add(sums[r][v], s.splat(*row.add(numbers[v])));
                                 sums[r][v] = s.add(sums[r][v], s.load(row.add(columns[v])));
                             }
