@@ -6,7 +6,9 @@ mod lazy;
 mod rgb;
 mod webp;
 
-pub use decode::{DecodeLimits, ImageFormat, ImageMetadata, decode_bytes, decode_file, read_metadata};
+pub use decode::{
+    DecodeLimits, ImageFormat, ImageMetadata, decode_bytes, decode_file, decode_mask_file, read_metadata,
+};
 pub use lazy::LazyImage;
 pub use rgb::{Orientation, RgbImage};
 

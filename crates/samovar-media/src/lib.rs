@@ -37,6 +37,7 @@ pub mod write;
 pub use error::{MediaError, MediaErrorKind, Result};
 pub use image::{
     DecodeLimits, ImageFormat, ImageMetadata, LazyImage, Orientation, RgbImage, decode_bytes, decode_file,
+    decode_mask_file,
 };
 pub use mask::{
     BitMask, Connectivity, LabelMap, Rle, SmallRegions, batched_nms, connected_components, nms,

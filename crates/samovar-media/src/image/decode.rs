@@ -13,6 +13,7 @@ use super::jpeg;
 use super::rgb::{Orientation, RgbImage};
 use super::webp;
 use crate::error::{MediaError, MediaErrorKind, Result};
+use crate::mask::BitMask;
 
 /// The largest image that will be decoded. Both limits hold at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,39 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage> {
         // The file may grow while it is read; the limit holds anyway.
         file.take(limits.max_bytes).read_to_end(&mut bytes).map_err(MediaError::read)?;
         decode_bytes(&bytes, limits)
+    };
+    decode().map_err(|error| error.at(path))
+}
+
+/// Reads a mask drawn as a picture: what is white (over 127 in any channel) is set. If the picture has an alpha channel
+/// that is not opaque throughout, as a cut-out has, it is what is opaque (over 127) instead.
+///
+/// # Errors
+/// As [`decode_file`], and for a picture that has other values than 0 but none over 127.
+pub fn decode_mask_file(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
+    let decode = || {
+        let mut bytes = Vec::new();
+        open(path, limits)?.take(limits.max_bytes).read_to_end(&mut bytes).map_err(MediaError::read)?;
+        let (image, orientation) = decode_dynamic(&bytes, limits)?;
+        let size = Size::new(image.width(), image.height());
+        let alpha: Option<Vec<u8>> = image
+            .color()
+            .has_alpha()
+            .then(|| image.to_rgba8().pixels().map(|pixel| pixel[3]).collect())
+            .filter(|alpha: &Vec<u8>| alpha.iter().any(|&value| value < 255));
+        let picture = match alpha {
+            Some(alpha) => RgbImage::from_raw(size, alpha.iter().flat_map(|&value| [value; 3]).collect())?,
+            None => rgb_from(image)?,
+        };
+        let picture = picture.oriented(orientation);
+        let values: Vec<u8> =
+            picture.pixels().chunks_exact(3).map(|pixel| pixel[0].max(pixel[1]).max(pixel[2])).collect();
+        let brightest = values.iter().copied().max().unwrap_or(0);
+        if (1..=127).contains(&brightest) {
+            let what = format!("nothing in this mask is white: its largest value is {brightest}");
+            return Err(MediaError::mismatch(what).advise("draw the object white (over 127) on black"));
+        }
+        BitMask::from_values(picture.size(), &values, |value| value > 127)
     };
     decode().map_err(|error| error.at(path))
 }

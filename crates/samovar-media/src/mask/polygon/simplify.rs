@@ -9,8 +9,12 @@ use samovar_geometry::{Image, Point};
 use super::{Polygon, Ring, signed_area};
 use topology::Topology;
 
-/// Attempts to find tolerances that keep the topology before giving up and returning the outlines as they were.
+/// Attempts to find tolerances that keep the topology before rings that break it are left as they were.
 const MAX_ROUNDS: usize = 32;
+
+/// Attempts to find a tolerance at which a ring encloses something, before it is left as it was. A few do; a ring that
+/// winds like a spiral takes more.
+const MAX_STEPS: usize = 256;
 
 /// The polygons with fewer points, no point of an outline farther than `tolerance` pixels from the new line.
 ///
@@ -26,7 +30,7 @@ pub fn simplify(polygons: &[Polygon], tolerance: f64) -> Vec<Polygon> {
     }
     let pinned = pinned_points(&originals);
     let topology = Topology::new(&originals, &pinned);
-    let mut tolerances = vec![tolerance; originals.len()];
+    let mut tolerances: Vec<f64> = originals.iter().map(|ring| tolerance.min(extent(ring))).collect();
     let mut kept: Vec<Vec<usize>> = (0..originals.len())
         .map(|ring| kept_points(originals[ring], &pinned[ring], tolerances[ring]))
         .collect();
@@ -37,14 +41,15 @@ pub fn simplify(polygons: &[Polygon], tolerance: f64) -> Vec<Polygon> {
         if guilty.is_empty() {
             break;
         }
-        if round == MAX_ROUNDS {
+        if round == 2 * MAX_ROUNDS {
             return polygons.to_vec();
         }
         guilty.sort_unstable();
         guilty.dedup();
         for ring in guilty {
             // Below half a pixel only points on straight lines could go, and there are none.
-            tolerances[ring] = if tolerances[ring] > 0.5 { tolerances[ring] / 2.0 } else { 0.0 };
+            let can_shrink = tolerances[ring] > 0.5 && round < MAX_ROUNDS;
+            tolerances[ring] = if can_shrink { tolerances[ring] / 2.0 } else { 0.0 };
             kept[ring] = kept_points(originals[ring], &pinned[ring], tolerances[ring]);
         }
     }
@@ -74,6 +79,11 @@ fn pinned_points(rings: &[&Ring]) -> Vec<Vec<bool>> {
     rings.iter().map(pins_of).collect()
 }
 
+/// No point of a ring is farther than this from any line between two of its points.
+fn extent(ring: &Ring) -> f64 {
+    2.0 * ring.iter().map(|&point| ring[0].distance(point)).fold(0.0, f64::max)
+}
+
 /// Which points of a ring stay; the first always does.
 fn kept_points(ring: &Ring, pinned: &[bool], tolerance: f64) -> Vec<usize> {
     let all = || (0..ring.len()).collect();
@@ -88,34 +98,52 @@ fn kept_points(ring: &Ring, pinned: &[bool], tolerance: f64) -> Vec<usize> {
     keep[0] = true;
     keep[farthest] = true;
     let anchors: Vec<usize> = (0..ring.len()).filter(|&index| keep[index]).collect();
-    for (position, &start) in anchors.iter().enumerate() {
-        let end = anchors.get(position + 1).copied().unwrap_or(ring.len());
-        keep_far_points(ring, start, end, tolerance, &mut keep);
+    let mut tolerance = tolerance;
+    for _ in 0..MAX_STEPS {
+        let mut keep = keep.clone();
+        let mut dropped = 0f64;
+        for (position, &start) in anchors.iter().enumerate() {
+            let end = anchors.get(position + 1).copied().unwrap_or(ring.len());
+            dropped = dropped.max(keep_far_points(ring, start, end, tolerance, &mut keep));
+        }
+        let kept: Vec<usize> = (0..ring.len()).filter(|&index| keep[index]).collect();
+        // Small rings at large tolerances can collapse or turn inside out.
+        let simple: Ring = kept.iter().map(|&index| ring[index]).collect();
+        if kept.len() >= 3 && signed_area(&simple) * signed_area(ring) > 0.0 {
+            return kept;
+        }
+        // The next smaller tolerance that keeps more. Larger tolerances pass the same ones on their way down, so they
+        // never keep more points than this one.
+        tolerance = dropped.next_down();
+        if tolerance <= 0.0 {
+            break;
+        }
     }
-    let kept: Vec<usize> = (0..ring.len()).filter(|&index| keep[index]).collect();
-    // Small rings at large tolerances can collapse or turn inside out.
-    let simple: Ring = kept.iter().map(|&index| ring[index]).collect();
-    let is_sound = kept.len() >= 3 && signed_area(&simple) * signed_area(ring) > 0.0;
-    if is_sound { kept } else { all() }
+    all()
 }
 
-/// Douglas-Peucker between two kept points; `end` may be the ring's length, meaning its first point.
-fn keep_far_points(ring: &Ring, start: usize, end: usize, tolerance: f64, keep: &mut [bool]) {
+/// Douglas-Peucker between two kept points; `end` may be the ring's length, meaning its first point. Tells how far the
+/// farthest point is that was not kept though it might have been the next.
+fn keep_far_points(ring: &Ring, start: usize, end: usize, tolerance: f64, keep: &mut [bool]) -> f64 {
+    let mut dropped = 0f64;
     let mut open = vec![(start, end)];
     while let Some((start, end)) = open.pop() {
         let (a, b) = (ring[start], ring[end % ring.len()]);
-        let mut farthest = (start, tolerance);
+        let mut farthest = (start, 0.0);
         for index in start + 1..end {
             let distance = distance_to_segment(ring[index], a, b);
             if distance > farthest.1 {
                 farthest = (index, distance);
             }
         }
-        if farthest.0 != start {
+        if farthest.1 > tolerance {
             keep[farthest.0] = true;
             open.extend([(start, farthest.0), (farthest.0, end)]);
+        } else {
+            dropped = dropped.max(farthest.1);
         }
     }
+    dropped
 }
 
 fn distance_to_segment(p: Point<Image>, a: Point<Image>, b: Point<Image>) -> f64 {

@@ -145,6 +145,30 @@ fn a_smooth_outline_loses_most_of_its_points() {
 }
 
 #[test]
+fn a_larger_tolerance_never_keeps_more_points() {
+    let disc = BitMask::from_fn(Size::new(400, 400), |x, y| {
+        let (dx, dy) = (f64::from(x) - 199.5, f64::from(y) - 199.5);
+        dx * dx + dy * dy < 180.0 * 180.0
+    });
+    let crescent = BitMask::from_fn(Size::new(400, 400), |x, y| {
+        let (dx, dy) = (f64::from(x) - 260.5, f64::from(y) - 160.5);
+        disc.get(x, y) && dx * dx + dy * dy > 150.0 * 150.0
+    });
+    for mask in [disc, crescent] {
+        let polygons = trace(&mask);
+        let points = |tolerance: f64| -> usize {
+            simplify(&polygons, tolerance).iter().flat_map(Polygon::rings).map(Vec::len).sum()
+        };
+        let counts = [0.5, 1.0, 3.0, 5.0, 20.0, 100.0, 250.0, 1000.0, 1e30, f64::INFINITY].map(points);
+        assert!(counts.is_sorted_by(|a, b| a >= b), "{counts:?}");
+        assert!((3..=4).contains(&counts[9]), "{counts:?}");
+        for tolerance in [20.0, 1000.0] {
+            check_simplified(&mask, tolerance);
+        }
+    }
+}
+
+#[test]
 fn a_thin_wall_is_not_crossed() {
     // Battlements with a hole of the same shape one pixel inside: the plain algorithm would cut through the wall.
     let top = |x: u32| if x % 10 < 5 { 2 } else { 8 };
