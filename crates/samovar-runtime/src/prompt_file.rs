@@ -46,19 +46,21 @@ impl PromptFile {
     /// Reads a document.
     ///
     /// # Errors
-    /// [`Error::Usage`] for what is no such document, is empty or longer than [`MAX_BYTES`], and for an entry without a
-    /// prompt, with too many points or with a third number that is neither 0 nor 1.
+    /// [`Error::Usage`] for what is no such document, is empty or longer than [`MAX_BYTES`], and, with its number from 1,
+    /// for an entry without a prompt, with too many points or with a third number that is neither 0 nor 1.
     pub fn parse(json: &[u8]) -> Result<Self> {
         if json.len() > MAX_BYTES {
             return Err(Error::usage(format!("{} bytes are too many for a file of prompts", json.len())));
         }
+        // Editors on Windows start files with a byte order mark, which is no JSON.
+        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
         let file: Self = serde_json::from_slice(json)
             .map_err(|error| Error::usage(format!("{error}; expected {EXPECTED}")))?;
         if file.prompts.is_empty() {
             return Err(Error::usage(format!("no prompts in this file; expected {EXPECTED}")));
         }
         for (index, entry) in file.prompts.iter().enumerate() {
-            entry.check().map_err(|what| Error::usage(format!("prompt {index}: {what}")))?;
+            entry.check().map_err(|what| Error::usage(format!("prompt {}: {what}", index + 1)))?;
         }
         Ok(file)
     }

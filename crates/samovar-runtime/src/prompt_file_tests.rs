@@ -15,6 +15,8 @@ fn prompts_are_what_the_document_says() {
     assert_eq!(second.mask.as_deref(), Some(std::path::Path::new("masks/a.png")));
     let again = serde_json::to_vec(&file).unwrap();
     assert_eq!(PromptFile::parse(&again).unwrap(), file);
+    let marked = [&b"\xef\xbb\xbf"[..], text].concat();
+    assert_eq!(PromptFile::parse(&marked).unwrap(), file, "a byte order mark is skipped");
 }
 
 #[test]
@@ -23,10 +25,10 @@ fn what_makes_no_sense_is_refused_with_its_place() {
         ("{", "EOF while parsing"),
         ("[]", "expected"),
         (r#"{"prompts": []}"#, "no prompts"),
-        (r#"{"prompts": [{}]}"#, "prompt 0: it has neither"),
+        (r#"{"prompts": [{}]}"#, "prompt 1: it has neither"),
         (r#"{"prompts": [{"point": [[1, 2, 1]]}]}"#, "unknown field `point`"),
         (r#"{"prompts": [{"points": [[1, 2]]}]}"#, "invalid length 2"),
-        (r#"{"prompts": [{"points": [[1, 2, 0.5]]}]}"#, "prompt 0: point 1,2 is labelled 0.5"),
+        (r#"{"prompts": [{"points": [[1, 2, 0.5]]}]}"#, "prompt 1: point 1,2 is labelled 0.5"),
         (r#"{"prompts": [{"points": [[1e999, 2, 1]]}]}"#, "number out of range"),
     ] {
         let error = PromptFile::parse(text.as_bytes()).unwrap_err().to_string();
