@@ -29,7 +29,8 @@ pub struct Parameter {
 macro_rules! parameters {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $range:literal, $is_sound:expr;)+) => {
         /// How masks are generated, under the names and with the defaults of upstream's `SamAutomaticMaskGenerator`
-        /// (`segment_anything/automatic_mask_generator.py`). [`AutomaticOptions::for_model`] has defaults for a model.
+        /// (`segment_anything/automatic_mask_generator.py`), but for `points_per_batch`, on which no mask depends.
+        /// [`AutomaticOptions::for_model`] has defaults for a model.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct AutomaticOptions {
@@ -67,7 +68,8 @@ macro_rules! parameters {
 parameters! {
     /// Points along each side of the image; their square is asked.
     points_per_side: usize = 32, "1 to 1024", |points| (1..=MAX_POINTS_PER_SIDE).contains(&points);
-    /// Points that are decoded together; memory grows with it, neither masks nor time depend on it.
+    /// Points that are decoded together; memory grows with it, neither masks nor time depend on it, so it is less than
+    /// upstream's 64.
     points_per_batch: usize = 8, "1 to 1024", |points| (1..=1024).contains(&points);
     /// Masks of a lower predicted IoU are dropped; 0 keeps all.
     pred_iou_thresh: f32 = 0.88, "0 to 1", |threshold| (0.0..=1.0).contains(&threshold);
