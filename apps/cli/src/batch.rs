@@ -1,8 +1,10 @@
 //! Many images: what is done is kept, what was done before is skipped, what fails is reported and the rest goes on.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow};
 use samovar::media::write::write_json;
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::failure::{describe, usage};
-use crate::inputs::InputImage;
+use crate::inputs::{InputImage, Sources};
 use crate::{interrupt, progress};
 
 /// Name of the file in which a folder of results remembers what made them.
@@ -21,52 +23,101 @@ const JOB_FILE: &str = ".samovar-job.json";
 #[derive(Debug)]
 pub struct ResultFolder {
     folder: PathBuf,
+    job: JobFile,
+    overwrite: bool,
+    /// Whether an earlier run of the same job wrote here.
+    goes_on: bool,
 }
 
-#[derive(Serialize, Deserialize, PartialEq)]
+#[derive(Debug, Serialize, Deserialize, PartialEq)]
 struct JobFile {
     command: String,
     parameters: Value,
 }
 
 impl ResultFolder {
-    /// Makes the folder, or goes on with one that the same command and parameters made before. Results of others are
-    /// refused, unless `overwrite`.
-    pub fn open(folder: &Path, command: &str, parameters: Value, overwrite: bool) -> Result<Self> {
+    /// A new folder, or one that the same command and parameters made before. Results of others are refused, unless
+    /// `overwrite`, and folders that images are read from in any case. Nothing is written yet.
+    pub fn open(
+        folder: &Path,
+        command: &str,
+        parameters: Value,
+        overwrite: bool,
+        sources: &Sources,
+    ) -> Result<Self> {
         if folder.exists() && !folder.is_dir() {
             return Err(usage(format!("\"{}\" is a file; --out takes a folder here", folder.display())));
         }
-        std::fs::create_dir_all(folder).with_context(|| {
-            format!("\"{}\": the folder cannot be made; check its permissions", folder.display())
-        })?;
+        sources.check_folder(folder)?;
         let job = JobFile { command: command.to_owned(), parameters };
-        let job_file = folder.join(JOB_FILE);
-        if let Ok(before) = std::fs::read(&job_file) {
-            let same = serde_json::from_slice::<JobFile>(&before).is_ok_and(|before| before == job);
-            if !same && !overwrite {
-                return Err(usage(format!(
-                    "\"{}\" holds results of another command or other parameters; choose another folder, or \
-                     --overwrite",
-                    folder.display()
-                )));
-            }
-            if !same {
-                std::fs::remove_file(&job_file).with_context(|| format!("\"{}\"", job_file.display()))?;
-            }
+        let before = std::fs::read(folder.join(JOB_FILE)).ok();
+        let goes_on = before.as_ref().is_some_and(|before| {
+            serde_json::from_slice::<JobFile>(before).is_ok_and(|before| before == job)
+        });
+        if before.is_some() && !goes_on && !overwrite {
+            return Err(usage(format!(
+                "\"{}\" holds results of another command or other parameters; choose another folder, or --overwrite",
+                folder.display()
+            )));
         }
-        write_json(&job_file, &job)?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), job, overwrite, goes_on })
     }
 
-    /// Where a result goes; folders on the way are made.
-    pub fn place(&self, name: &str) -> Result<PathBuf> {
-        let path = self.folder.join(name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("\"{}\": the folder cannot be made", parent.display()))?;
+    /// Refuses results that would take the place of what they are made from, or, without `overwrite`, of files that no
+    /// earlier run has made.
+    pub fn check_results(&self, results: impl IntoIterator<Item = PathBuf>, sources: &Sources) -> Result<()> {
+        for result in results {
+            sources.check_file(&result)?;
+            if !self.goes_on && !self.overwrite && result.exists() {
+                return Err(usage(format!(
+                    "\"{}\" is there and no earlier run has made it; choose another folder, or --overwrite to replace \
+                     it",
+                    result.display()
+                )));
+            }
         }
+        Ok(())
+    }
+
+    /// Makes the folder and notes in it what its results are made by. To be called when nothing stands in the way of the
+    /// first result: a start that failed must not tie the folder to its parameters.
+    pub fn begin(&self) -> Result<()> {
+        make_folder(&self.folder)?;
+        if !self.goes_on || self.overwrite {
+            write_json(&self.folder.join(JOB_FILE), &self.job)?;
+        }
+        Ok(())
+    }
+
+    /// Where a result goes.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The same, with the folders on the way made.
+    pub fn make_place(&self, name: &str) -> Result<PathBuf> {
+        let path = self.place(name);
+        path.parent().map_or(Ok(()), make_folder)?;
         Ok(path)
     }
+
+    /// Whether this result of an image need not be made again: it is there, and younger than the image and than the job.
+    /// (A job that overwrites another one and is stopped leaves results of the other one behind.)
+    pub fn is_done(&self, result: &Path, image: &Path) -> bool {
+        let Some(made) = modified(result) else { return false };
+        let is_younger = |than: &Path| modified(than).is_none_or(|than| made >= than);
+        self.goes_on && !self.overwrite && is_younger(image) && is_younger(&self.folder.join(JOB_FILE))
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| {
+        format!("\"{}\": the folder cannot be made; check its permissions", folder.display())
+    })
+}
+
+fn modified(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?.modified().ok()
 }
 
 /// How a run over many images ended.
@@ -78,8 +129,14 @@ pub struct Summary {
     pub skipped: usize,
     /// Images that failed, and why.
     pub failed: Vec<Failed>,
-    /// Images left when Ctrl-C came.
+    /// Images left when Ctrl-C came, or the disk was full.
     pub left: usize,
+    /// Images whose results are there, done now or before.
+    #[serde(skip)]
+    pub finished: Vec<PathBuf>,
+    /// Whether the work ended because nothing more can be written.
+    #[serde(skip)]
+    pub disk_full: bool,
 }
 
 /// An image that failed.
@@ -92,10 +149,22 @@ pub struct Failed {
 }
 
 impl Summary {
+    /// How many images were done, done before, and failed.
+    pub fn counts(&self, done: &str) -> String {
+        format!("{} done{done}, {} done before, {} failed", self.done, self.skipped, self.failed.len())
+    }
+
     /// An error that tells what is not done, if anything is not.
     pub fn into_result(self) -> Result<()> {
-        let Self { done, skipped, failed, left } = self;
+        let Self { done, skipped, failed, left, disk_full, .. } = self;
         let all = done + skipped + failed.len() + left;
+        if disk_full {
+            return Err(anyhow!(
+                "stopped because the disk is full: {} of {all} images are done and kept; make room and run the same \
+                 command again to go on",
+                done + skipped
+            ));
+        }
         match (failed.len(), left) {
             (0, 0) => Ok(()),
             (0, left) => {
@@ -115,7 +184,8 @@ pub fn for_each_image(
     mut work: impl FnMut(&InputImage, &LazyImage, Arc<RgbImage>) -> Result<String>,
 ) -> Summary {
     let (skipped, open): (Vec<_>, Vec<_>) = images.iter().partition(|image| is_done(image));
-    let mut summary = Summary { skipped: skipped.len(), ..Summary::default() };
+    let finished = skipped.iter().map(|input| input.path.clone()).collect();
+    let mut summary = Summary { skipped: skipped.len(), finished, ..Summary::default() };
     let bar = progress::items(images.len() as u64, "images").with_position(skipped.len() as u64);
     // What was done before took no time now.
     bar.reset_eta();
@@ -142,9 +212,12 @@ pub fn for_each_image(
             match result {
                 Ok(note) => {
                     summary.done += 1;
+                    summary.finished.push(input.path.clone());
                     bar.set_message(format!("{} {note}", input.result_name));
                 }
                 Err(error) => {
+                    // Every other image would fail the same way.
+                    summary.disk_full = is_disk_full(&error);
                     let (image, error) = (input.path.display().to_string(), describe(&error));
                     let line =
                         if error.contains(&image) { error.clone() } else { format!("\"{image}\": {error}") };
@@ -153,9 +226,54 @@ pub fn for_each_image(
                 }
             }
             bar.inc(1);
+            if summary.disk_full {
+                break;
+            }
         }
     });
     bar.finish_and_clear();
     summary.left = images.len() - summary.skipped - summary.done - summary.failed.len();
     summary
+}
+
+fn is_disk_full(error: &anyhow::Error) -> bool {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| full.contains(&error.kind())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_ends_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let images: Vec<InputImage> = (0..4)
+            .map(|index| {
+                let path = folder.path().join(format!("{index}.png"));
+                image::RgbImage::new(3, 2).save(&path).unwrap();
+                InputImage { path, result_name: index.to_string() }
+            })
+            .collect();
+        let mut asked = 0;
+        let summary =
+            for_each_image(
+                &images,
+                &DecodeLimits::default(),
+                |_| false,
+                |_, _, _| {
+                    asked += 1;
+                    match asked {
+                        1 => Ok(String::new()),
+                        _ => Err(anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull))
+                            .context("out/1.png")),
+                    }
+                },
+            );
+        assert_eq!((asked, summary.done, summary.failed.len(), summary.left), (2, 1, 1, 2));
+        let words = summary.into_result().unwrap_err().to_string();
+        assert!(words.contains("disk is full: 1 of 4 images are done and kept"), "{words}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Images and folders from the command line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -25,13 +26,97 @@ pub struct Inputs {
     pub images: Vec<InputImage>,
     /// Whether exactly one image was named, as a file: results then go to one file, not into a folder.
     pub is_single: bool,
+    /// Folders that images were looked for in.
+    folders: Vec<PathBuf>,
+    recursive: bool,
+}
+
+/// What a command reads, and so must not write.
+#[derive(Debug)]
+pub struct Sources {
+    files: HashSet<PathBuf>,
+    /// Folders whose images are taken, and whether those of the folders within are too.
+    folders: HashMap<PathBuf, bool>,
+}
+
+impl Inputs {
+    /// The images and the folders they are in, and `others` that are read besides.
+    pub fn sources<'p>(&'p self, others: impl IntoIterator<Item = &'p Path>) -> Sources {
+        let images = || self.images.iter().map(|image| image.path.as_path());
+        let files = images().chain(others).map(canonical).collect();
+        let parents = images().map(canonical).filter_map(|path| Some((path.parent()?.to_owned(), false)));
+        let mut folders: HashMap<PathBuf, bool> = parents.collect();
+        folders.extend(self.folders.iter().map(|folder| (canonical(folder), self.recursive)));
+        Sources { files, folders }
+    }
+}
+
+impl Sources {
+    /// Refuses a result that would take the place of what it is made from, by whatever name or link.
+    pub fn check_file(&self, result: &Path) -> Result<()> {
+        if self.files.contains(&canonical(result)) {
+            return Err(usage(format!(
+                "\"{}\" is read by this command and its result would replace it; give another --out",
+                result.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses a folder of results that images are taken from: the next run would take the results for images.
+    pub fn check_folder(&self, results: &Path) -> Result<()> {
+        let at = canonical(results);
+        let is_taken = |folder: &Path| self.folders.get(folder).copied();
+        let within_taken = at.ancestors().skip(1).any(|folder| is_taken(folder) == Some(true));
+        if is_taken(&at).is_some() || within_taken {
+            return Err(usage(format!(
+                "\"{}\" is a folder that images are taken from, and results would mix with them; give --out another \
+                 folder",
+                results.display()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file that an argument names, if it is one and of no more than `max_bytes`.
+pub fn read_small(path: &Path, max_bytes: u64, takes: &str) -> Result<Vec<u8>> {
+    let refuse = |what: String| usage(format!("\"{}\": {what}; {takes}", path.display()));
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(refuse("there is no such file".to_owned()));
+        }
+        Ok(found) if !found.is_file() => return Err(refuse("this is no file".to_owned())),
+        Ok(found) if found.len() > max_bytes => {
+            return Err(refuse(format!("{} bytes are too many, at most {max_bytes} are read", found.len())));
+        }
+        _ => {}
+    }
+    std::fs::read(path)
+        .with_context(|| format!("\"{}\": the file cannot be read; check its permissions", path.display()))
+}
+
+/// The one name of a file or folder, also of one that is not there yet.
+fn canonical(path: &Path) -> PathBuf {
+    if let Ok(found) = std::fs::canonicalize(path) {
+        return found;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            canonical(parent).join(name)
+        }
+        _ => path.to_owned(),
+    }
 }
 
 /// Lists images; folders are listed by the endings of readable formats.
 pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
     let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let mut folders = Vec::new();
     for path in paths {
         if path.is_dir() {
+            folders.push(path.clone());
             let before = found.len();
             walk(path, path, recursive, &mut found)?;
             if found.len() == before {
@@ -68,7 +153,7 @@ pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
             pair[0]
         )));
     }
-    Ok(Inputs { images, is_single })
+    Ok(Inputs { images, is_single, folders, recursive })
 }
 
 fn walk(root: &Path, folder: &Path, recursive: bool, found: &mut Vec<(PathBuf, PathBuf)>) -> Result<()> {

@@ -237,3 +237,50 @@ fn help_names_every_parameter() {
     }
     assert!(help.contains("Example") && help.contains("0.88"), "{help}");
 }
+
+#[test]
+fn what_is_read_or_foreign_is_not_written() {
+    let bench = Bench::new();
+    bench.picture("in/a.png", 90, 80, &[(45.0, 40.0, 20.0)]);
+    bench.picture("photo.png", 90, 80, &[(45.0, 40.0, 20.0)]);
+    let few = ["--points-per-side", "2"];
+    let with = |more: &[&'static str]| [&["everything"], more, &few].concat();
+    bench.refused(2, "images are taken from", &with(&["in", "--out", "in", "--overlay"]));
+    std::fs::copy(bench.path("photo.png"), bench.path("photo.overlay.png")).unwrap();
+    bench.refused(2, "photo.overlay.png", &with(&["photo.png", "--overlay"]));
+    bench.refused(
+        2,
+        "is read",
+        &with(&["photo.overlay.png", "--overlay", "--overwrite", "--out", "photo.json"]),
+    );
+    bench.done(&with(&["photo.png", "--overlay", "--overwrite"]));
+    for foreign in ["a.json", "annotations.json"] {
+        let folder = format!("{foreign}.d");
+        std::fs::create_dir(bench.path(&folder)).unwrap();
+        std::fs::write(bench.path(&folder).join(foreign), "mine").unwrap();
+        bench.refused(2, foreign, &["everything", "in", "--out", &folder]);
+        assert_eq!(std::fs::read(bench.path(&folder).join(foreign)).unwrap(), b"mine");
+    }
+    // A file at the place of a result that could not be made is left out, and left alone.
+    std::fs::create_dir(bench.path("out")).unwrap();
+    std::fs::write(bench.path("out/broken.json"), "mine").unwrap();
+    std::fs::write(bench.path("in/broken.png"), b"\x89PNG\r\n\x1a\nnot really").unwrap();
+    let run = bench.run(&with(&["in", "--out", "out", "--overwrite"]));
+    assert!(run.code == 1 && run.stderr.contains("1 of 2 images failed"), "{run:?}");
+    assert_eq!(bench.json("out/annotations.json")["images"].as_array().unwrap().len(), 1);
+    assert_eq!(std::fs::read(bench.path("out/broken.json")).unwrap(), b"mine");
+}
+
+#[test]
+fn another_precision_is_another_run() {
+    let bench = Bench::new();
+    bench.picture("in/a.png", 90, 80, &[(45.0, 40.0, 20.0)]);
+    let command = ["everything", "in", "--out", "out", "--points-per-side", "2"];
+    bench.done(&command);
+    bench.refused(2, "other parameters", &[&command[..], &["--dtype", "bf16"]].concat());
+    bench.refused(
+        2,
+        "--point-grids takes",
+        &["everything", "in/a.png", "--json", "--point-grids", "none.json"],
+    );
+}

@@ -64,6 +64,7 @@ fn doctor_certifies_and_refusals_are_kept() {
     std::fs::write(kept, serde_json::to_vec(&all).unwrap()).unwrap();
     let int8 = ["segment", "photo.png", "--point", "90,70", "--dtype", "int8", "--out", "x.png"];
     bench.refused(2, "mean mask IoU 0.5000", &int8);
+    bench.refused(2, "mean mask IoU 0.5000", &["everything", "photo.png", "--dtype", "int8"]);
     bench.done(&[&int8[..], &["--force-dtype"]].concat());
     bench.done(&["segment", "photo.png", "--point", "90,70", "--dtype", "f16", "--out", "y.png"]);
     // Other threads, other speed: that was not measured.

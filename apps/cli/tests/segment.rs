@@ -204,3 +204,150 @@ fn odd_pictures() {
     std::fs::write(bench.path("cut-short.png"), &whole[..whole.len() / 2]).unwrap();
     bench.refused(1, "cut-short.png", &["segment", "cut-short.png", "--point", "9,9", "--out", "x.png"]);
 }
+
+/// However the input is named: as it is, by another way, by a link, by number, as the mask or the file of prompts.
+#[test]
+fn what_is_read_is_not_written() {
+    let bench = Bench::new();
+    for name in ["photo.png", "photo-1.png", "in/a.png", "in/deep/b.png"] {
+        bench.picture(name, 160, 120, &[(80.0, 60.0, 30.0)]);
+    }
+    std::fs::copy(bench.path("photo.png"), bench.path("rough.png")).unwrap();
+    std::fs::write(bench.path("p.json"), r#"{"prompts": [{"points": [[80, 60, 1]]}]}"#).unwrap();
+    let before = std::fs::read(bench.path("photo.png")).unwrap();
+    let read = "is read by this command";
+    let point = ["--point", "80,60"];
+    let with = |more: &[&'static str]| [&["segment"], more, &point].concat();
+    bench.refused(2, read, &with(&["photo.png", "--out", "photo.png"]));
+    bench.refused(2, read, &with(&["photo.png", "--out", "in/../photo.png"]));
+    bench.refused(2, read, &with(&["photo-1.png", "--out", "photo.png", "--multimask"]));
+    bench.refused(2, read, &with(&["photo.png", "--mask", "rough.png", "--out", "rough.png"]));
+    bench.refused(2, read, &["segment", "photo.png", "--prompts", "p.json", "--out", "p.json"]);
+    let folder = "images are taken from";
+    bench.refused(2, folder, &with(&["in", "--out", "in", "--overwrite"]));
+    bench.refused(2, folder, &with(&["in", "--out", "in/../in/"]));
+    bench.refused(2, folder, &with(&["photo.png", "rough.png", "--out", "."]));
+    bench.refused(2, folder, &with(&["in", "--recursive", "--out", "in/cut"]));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("photo.png", bench.path("link.png")).unwrap();
+        bench.refused(2, read, &with(&["photo.png", "--out", "link.png"]));
+        std::fs::create_dir(bench.path("out")).unwrap();
+        std::os::unix::fs::symlink("../in/a.png", bench.path("out/a.png")).unwrap();
+        bench.refused(2, read, &with(&["in", "--out", "out", "--overwrite"]));
+    }
+    assert_eq!(std::fs::read(bench.path("photo.png")).unwrap(), before);
+    bench.done(&with(&["in", "--out", "in/cut"]));
+    assert!(bench.path("in/cut/a.png").is_file(), "folders within are not read and may take results");
+}
+
+#[test]
+fn foreign_files_are_neither_results_nor_replaced() {
+    let bench = Bench::new();
+    bench.picture("in/a.png", 160, 120, &[(80.0, 60.0, 30.0)]);
+    bench.picture("out/a.png", 10, 10, &[]);
+    let before = std::fs::read(bench.path("out/a.png")).unwrap();
+    let command = ["segment", "in", "--point", "80,60", "--out", "out"];
+    bench.refused(2, "out/a.png\" is there and no earlier run", &command);
+    assert_eq!(std::fs::read(bench.path("out/a.png")).unwrap(), before);
+    bench.done(&[&command[..], &["--overwrite"]].concat());
+    assert_eq!(bench.rgba("out/a.png").dimensions(), (160, 120));
+}
+
+#[test]
+fn a_start_that_fails_does_not_tie_the_folder() {
+    let bench = Bench::new();
+    bench.picture("in/a.png", 160, 120, &[(80.0, 60.0, 30.0)]);
+    let command = ["segment", "in", "--point", "80,60", "--out", "out"];
+    bench.refused(2, "models pull", &[&command[..], &["--model", "facebook/sam-vit-base"]].concat());
+    let run = bench.done(&command);
+    assert!(run.stderr.contains("1 done, 0 done before, 0 failed; results in out"), "{run:?}");
+    let run = bench.done(&command);
+    assert!(run.stderr.contains("0 done, 1 done before"), "{run:?}");
+    // An image that was changed since is done again.
+    bench.picture("in/a.png", 90, 70, &[(80.0, 60.0, 30.0)]);
+    bench.done(&command);
+    assert_eq!(bench.rgba("out/a.png").dimensions(), (90, 70));
+}
+
+#[test]
+fn joined_masks_count_every_pixel_once() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 160, 120, &[(80.0, 60.0, 30.0)]);
+    let bounds = ["--box", "50,30,110,90"].repeat(40);
+    let run =
+        bench.done(&[&["segment", "photo.png", "--format", "png", "--out", "m.png"], &bounds[..]].concat());
+    let area = bench.rgba("m.png").pixels().filter(|pixel| pixel[0] > 127).count();
+    assert!(run.stderr.contains(&format!("m.png  {area} pixels (")), "{run:?}");
+    let run = bench.done(&[&["segment", "photo.png", "--json"], &bounds[..]].concat());
+    let document: Value = serde_json::from_str(&run.stdout).unwrap();
+    let objects: Vec<_> = document["masks"].as_array().unwrap().iter().map(|mask| &mask["object"]).collect();
+    assert_eq!(objects, (0..40).collect::<Vec<_>>(), "in the order of the prompts, however many");
+}
+
+#[test]
+fn a_cut_out_is_a_mask() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 200, 120, &[DISC]);
+    // Black on nothing: only alpha tells what was cut out.
+    image::RgbaImage::from_fn(200, 120, |x, y| {
+        image::Rgba([0, 0, 0, if common::is_inside(&DISC, x, y) { 255 } else { 0 }])
+    })
+    .save(bench.path("cut.png"))
+    .unwrap();
+    bench.done(&["segment", "photo.png", "--mask", "cut.png", "--format", "png", "--out", "m.png"]);
+    assert!(iou(&bench.rgba("m.png"), &[DISC], |pixel| pixel[0] > 127) > 0.8);
+    image::GrayImage::from_fn(200, 120, |x, _| image::Luma([u8::from(x < 100)]))
+        .save(bench.path("ones.png"))
+        .unwrap();
+    bench.refused(1, "white (over 127)", &["segment", "photo.png", "--mask", "ones.png", "--out", "x.png"]);
+}
+
+#[test]
+fn files_of_prompts_are_told_what_is_wrong() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 160, 120, &[(80.0, 60.0, 30.0)]);
+    std::fs::create_dir(bench.path("folder")).unwrap();
+    let photo = ["segment", "./photo.png", "--format", "png", "--out", "m.png", "--prompts"];
+    let with = |file: &'static str| [&photo[..], &[file]].concat();
+    bench.refused(2, "missing.json\": there is no such file; --prompts takes", &with("missing.json"));
+    bench.refused(2, "this is no file; --prompts takes", &with("folder"));
+    std::fs::write(bench.path("bad.json"), b"{\"prompts\": [{\"image\": \"\xff\"}]}").unwrap();
+    bench.refused(2, "bad.json\": ", &with("bad.json"));
+    let outside = r#"{"prompts": [{"points": [[1, 2, 1]]}, {"points": [[900, 2, 1]]}]}"#;
+    std::fs::write(bench.path("outside.json"), outside).unwrap();
+    bench.refused(2, "\"outside.json\", prompt 2: point 900,2 is outside", &with("outside.json"));
+    let marked = "\u{feff}{\"prompts\": [{\"image\": \"./photo.png\", \"points\": [[80, 60, 1]]}]}";
+    std::fs::write(bench.path("marked.json"), marked).unwrap();
+    bench.done(&with("marked.json"));
+}
+
+/// A hundred masks of this picture, or the answers to a hundred prompts, take more than is allowed here.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_the_prompts() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 3000, 2000, &[(1500.0, 1000.0, 600.0)]);
+    let peak = |boxes: usize| {
+        let bounds = ["--box", "900,400,2100,1600"].repeat(boxes);
+        let mut child = bench
+            .command()
+            .args(["segment", "photo.png", "--format", "rle", "--out", "m.json", "--threads", "2"])
+            .args(&bounds)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = 0usize;
+        while child.try_wait().unwrap().is_none() {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+            peak = peak.max(kib.map_or(0, |kib| kib.parse().unwrap()));
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        assert!(child.wait().unwrap().success());
+        peak
+    };
+    let (few, many) = (peak(16), peak(120));
+    assert!(many < few + 40_000, "{few} kB with 16 prompts, {many} kB with 120");
+}

@@ -3,6 +3,7 @@
 mod output;
 mod parameters;
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::segment::{check_place, print};
 use crate::batch::{ResultFolder, for_each_image};
 use crate::failure::usage;
-use crate::inputs::{self, InputImage};
+use crate::inputs::{self, InputImage, Sources};
 use crate::model_args::ModelArgs;
 use crate::progress;
 use output::{MERGED, Report};
@@ -60,7 +61,7 @@ Examples:
 Each annotation has COCO's fields (run lengths, area, bbox) and predicted_iou, stability_score, point_coords, crop_box.
 Masks of best predicted IoU come first.
 
-A folder's run goes on where it was stopped: images whose JSON is there are not done again. Ctrl-C finishes the image at
+A folder's run goes on where it was stopped: images whose JSON is there and younger are not done again. Ctrl-C finishes the image at
 hand.";
 
 /// Runs the command.
@@ -69,13 +70,15 @@ pub fn run(args: &Args) -> Result<()> {
     let into_folder =
         |out: &PathBuf| out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator);
     let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
+    let others = args.parameters.point_grids().into_iter().chain([Path::new(&args.model.model)]);
+    let sources = inputs.sources(others);
     match &inputs.images[..] {
-        [input] if is_single => one(args, input),
-        images => many(args, images),
+        [input] if is_single => one(args, input, &sources),
+        images => many(args, images, &sources),
     }
 }
 
-fn one(args: &Args, input: &InputImage) -> Result<()> {
+fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
     let engine = args.model.engine()?;
     let image = LazyImage::open_within(&input.path, *engine.decode_limits());
     // What is wrong with picture, places or parameters should show before the model is loaded.
@@ -87,19 +90,24 @@ fn one(args: &Args, input: &InputImage) -> Result<()> {
     };
     if let Some(out) = &out {
         check_place(out)?;
+        sources.check_file(out)?;
         output::check_file(out, args.overwrite)?;
     }
+    let overlay = args.overlay.then(|| {
+        let beside = out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.json", input.result_name)));
+        output::overlay_of(&beside)
+    });
+    if let Some(overlay) = &overlay {
+        sources.check_file(overlay)?;
+        output::check_overlay(overlay, args.overwrite)?;
+    }
     let loading = progress::spinner("loading the model");
-    let model = engine.load(&args.model.model)?;
+    let model = args.model.load_on(&engine)?;
     loading.finish_and_clear();
     let options = args.parameters.options(&model)?;
     let masks = generate_with_bar(&model, &pixels, &options)?;
     let report = Report { model: &model, options: &options, masks: &masks, image: &pixels };
     let document = report.document(&output::file_name(input));
-    let overlay = args.overlay.then(|| {
-        let beside = out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.json", input.result_name)));
-        output::overlay_of(&beside)
-    });
     if let Some(overlay) = &overlay {
         report.write_overlay(overlay)?;
     }
@@ -115,7 +123,12 @@ fn one(args: &Args, input: &InputImage) -> Result<()> {
     Ok(())
 }
 
-fn many(args: &Args, images: &[InputImage]) -> Result<()> {
+fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
+    let results = |folder: &ResultFolder, input: &InputImage| {
+        let document = folder.place(&document_name(input));
+        let overlay = args.overlay.then(|| output::overlay_of(&document));
+        std::iter::once(document).chain(overlay).collect::<Vec<_>>()
+    };
     let folder = match (&args.out, args.json) {
         (Some(out), _) => {
             if let Some(image) = images.iter().find(|image| is_merged_name(&image.result_name)) {
@@ -124,29 +137,34 @@ fn many(args: &Args, images: &[InputImage]) -> Result<()> {
                     image.path.display()
                 )));
             }
-            let parameters = json!({ "model": args.model.model, "parameters": args.parameters.to_json() });
-            Some((ResultFolder::open(out, "everything", parameters, args.overwrite)?, out))
+            let parameters = json!({
+                "model": args.model.model, "parameters": args.parameters.to_json(),
+                "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
+            });
+            let folder = ResultFolder::open(out, "everything", parameters, args.overwrite, sources)?;
+            let results = images.iter().flat_map(|input| results(&folder, input));
+            folder.check_results(results.chain([folder.place(MERGED)]), sources)?;
+            Some(folder)
         }
         (None, true) if !args.overlay => None,
         _ => return Err(usage("several images need a folder for their results; give --out DIR")),
     };
     let model = args.model.load()?;
     let options = args.parameters.options(&model)?;
-    let place = |input: &InputImage| match &folder {
-        Some((folder, _)) => folder.place(&format!("{}.json", input.result_name)).map(Some),
-        None => Ok(None),
-    };
-    let is_there = |out: &Path| out.is_file() && (!args.overlay || output::overlay_of(out).is_file());
+    folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
     let is_done = |input: &InputImage| {
-        !args.overwrite && place(input).is_ok_and(|out| out.is_some_and(|out| is_there(&out)))
+        folder.as_ref().is_some_and(|folder| {
+            results(folder, input).iter().all(|result| folder.is_done(result, &input.path))
+        })
     };
     let mut documents = Vec::new();
     let mut total = 0;
     let summary = for_each_image(images, model.engine().decode_limits(), is_done, |input, _, pixels| {
         let masks = generate(&model, &pixels, &options)?;
         let report = Report { model: &model, options: &options, masks: &masks, image: &pixels };
-        match place(input)? {
-            Some(out) => {
+        match &folder {
+            Some(folder) => {
+                let out = folder.make_place(&document_name(input))?;
                 if args.overlay {
                     report.write_overlay(&output::overlay_of(&out))?;
                 }
@@ -159,14 +177,16 @@ fn many(args: &Args, images: &[InputImage]) -> Result<()> {
         Ok(format!("{}, {total} in all", described(masks.len())))
     });
     let mut merged = None;
-    if let Some((folder, _)) = &folder {
+    if let Some(folder) = folder.as_ref().filter(|_| !summary.disk_full) {
+        // Of an image that was not done there may be a file all the same: of another run, or of the user.
+        let finished: HashSet<&PathBuf> = summary.finished.iter().collect();
         let results: Vec<_> = images
             .iter()
-            .filter_map(|input| Some((input, place(input).ok()??)))
-            .filter(|(_, result)| result.is_file())
+            .filter(|input| finished.contains(&input.path))
+            .map(|input| (input, folder.place(&document_name(input))))
             .collect();
         if !results.is_empty() {
-            let path = folder.place(MERGED)?;
+            let path = folder.place(MERGED);
             output::merge(&path, &results)?;
             merged = Some(path);
         }
@@ -182,15 +202,13 @@ fn many(args: &Args, images: &[InputImage]) -> Result<()> {
         print(&document)?;
     } else {
         let into = merged.map(|path| format!("; all together in {}", path.display())).unwrap_or_default();
-        eprintln!(
-            "{} done with {}, {} done before, {} failed{into}",
-            summary.done,
-            described(total),
-            summary.skipped,
-            summary.failed.len()
-        );
+        eprintln!("{}{into}", summary.counts(&format!(" with {}", described(total))));
     }
     summary.into_result()
+}
+
+fn document_name(input: &InputImage) -> String {
+    format!("{}.json", input.result_name)
 }
 
 fn is_merged_name(result_name: &str) -> bool {

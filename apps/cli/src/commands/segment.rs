@@ -5,21 +5,21 @@ mod output;
 
 pub use output::{check_place, style_for};
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use samovar::{Engine, LazyImage, Model, RgbImage};
+use samovar::{BitMask, Engine, LazyImage, Model, RgbImage};
 use serde_json::{Value, json};
 
 use crate::batch::{ResultFolder, for_each_image};
 use crate::failure::usage;
-use crate::inputs::{self, InputImage};
+use crate::inputs::{self, InputImage, Sources};
 use crate::model_args::ModelArgs;
 use crate::progress;
-use objects::{Object, PromptArgs};
-use output::{Format, Found, Writer};
+use objects::{MaskReader, Object, PromptArgs};
+use output::{Format, Found, Writer, Writing};
 
 /// Cut objects out of images by points, boxes and masks
 #[derive(clap::Args, Debug)]
@@ -60,7 +60,7 @@ pub struct Args {
     /// Folders: also images in the folders within
     #[arg(long, short)]
     recursive: bool,
-    /// Folders: write over the results of another run
+    /// Folders: write over the results of another run, and over other files
     #[arg(long)]
     overwrite: bool,
 }
@@ -101,144 +101,188 @@ negative points belong to all. Without boxes all points mean one object.
 prompts.json: {\"prompts\": [{\"image\": \"a.jpg\", \"points\": [[420, 300, 1]], \"box\": [60, 40, 500, 380],
 \"mask\": \"rough.png\"}, ...]}; one entry is one object, without \"image\" it is for all images.
 
-A folder's run goes on where it was stopped: results that are there are not made again.";
+A folder's run goes on where it was stopped: results that are there and younger than their image are not made again.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !(args.tolerance >= 0.0 && args.tolerance.is_finite()) {
         return Err(usage(format!("--tolerance is {}; expected pixels, 0 or more", args.tolerance)));
     }
-    let prompts = args.prompt.read()?;
     let inputs = inputs::list(&args.images, args.recursive)?;
+    let prompts = args.prompt.read()?;
+    let others = prompts.files().chain([Path::new(&args.model.model)]);
+    let sources = inputs.sources(others);
     let into_folder =
         |out: &PathBuf| out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator);
     let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
     let format = Format::choose(args.format, args.out.as_deref(), is_single)?;
-    match &inputs.images[..] {
-        [input] if is_single => one(args, &prompts, input, format),
-        images => many(args, &prompts, images, format),
-    }
-}
-
-fn one(args: &Args, prompts: &objects::Prompts, input: &InputImage, format: Format) -> Result<()> {
-    let engine = args.model.engine()?;
-    let image = LazyImage::open_within(&input.path, *engine.decode_limits());
-    // What is wrong with the picture or the prompt should show before the model is loaded.
-    let pixels = image.pixels()?;
-    let objects = prompts.of(&input.path, pixels.size())?;
-    let out = match (&args.out, args.json) {
-        (Some(out), _) => Some(out.clone()),
-        (None, true) => None,
-        (None, false) => Some(PathBuf::from(format!("{}.{}", input.result_name, format.ending()))),
-    };
-    if let Some(out) = &out {
-        output::check_place(out)?;
-    }
-    let wait = progress::spinner("encoding the image");
-    let model = args.load(&engine)?;
-    let found = segment(&model, &pixels, &objects, args.multimask)?;
-    wait.finish_and_clear();
-    let mut files = Vec::new();
-    if let Some(out) = &out {
-        let writer = Writer {
-            format,
-            separate: args.separate || args.multimask,
-            tolerance: args.tolerance,
-            outlines: args.outlines,
-        };
-        files = writer.write(out, input, &pixels, &found)?;
-    }
-    if args.json {
-        return print(&document(&model, input, &pixels, &found, &files)?);
-    }
-    for (file, mask) in files.iter().zip(output::described(&found, files.len())) {
-        eprintln!("{}  {mask}", file.display());
-    }
-    Ok(())
-}
-
-fn many(args: &Args, prompts: &objects::Prompts, images: &[InputImage], format: Format) -> Result<()> {
-    let folder = match (&args.out, args.json) {
-        (Some(out), _) => {
-            let parameters = json!({
-                "model": args.model.model, "prompts": prompts.to_json(), "multimask": args.multimask,
-                "format": format.name(), "separate": args.separate, "tolerance": args.tolerance,
-                "outlines": args.outlines,
-                "clean_up": format!("{:?}", args.clean_up), "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
-            });
-            Some(ResultFolder::open(out, "segment", parameters, args.overwrite)?)
-        }
-        (None, true) => None,
-        (None, false) => return Err(usage("several images need a folder for their results; give --out DIR")),
-    };
-    let model = args.load(&args.model.engine()?)?;
     let writer = Writer {
         format,
         separate: args.separate || args.multimask,
         tolerance: args.tolerance,
         outlines: args.outlines,
     };
-    let place = |input: &InputImage| match &folder {
-        Some(folder) => folder.place(&format!("{}.{}", input.result_name, format.file_ending())).map(Some),
-        None => Ok(None),
+    match &inputs.images[..] {
+        [input] if is_single => one(args, &prompts, input, &writer, &sources),
+        images => many(args, &prompts, images, &writer, &sources),
+    }
+}
+
+fn one(
+    args: &Args,
+    prompts: &objects::Prompts,
+    input: &InputImage,
+    writer: &Writer,
+    sources: &Sources,
+) -> Result<()> {
+    let engine = args.model.engine()?;
+    let image = LazyImage::open_within(&input.path, *engine.decode_limits());
+    // What is wrong with the picture, the prompt or the place should show before the model is loaded.
+    let pixels = image.pixels()?;
+    let objects = prompts.of(&input.path, pixels.size())?;
+    let out = match (&args.out, args.json) {
+        (Some(out), _) => Some(out.clone()),
+        (None, true) => None,
+        (None, false) => Some(PathBuf::from(format!("{}.{}", input.result_name, writer.format.ending()))),
     };
+    if let Some(out) = &out {
+        output::check_place(out)?;
+        let masks = objects.len() * if args.multimask { 3 } else { 1 };
+        writer.files(out, masks).iter().try_for_each(|file| sources.check_file(file))?;
+    }
+    let wait = progress::spinner("encoding the image");
+    let model = args.load(&engine)?;
+    let answer = segment(args, &model, &pixels, &objects, out.map(|out| writer.start(out, input, &pixels)))?;
+    wait.finish_and_clear();
+    if args.json {
+        return print(&document(&model, input, &pixels, &answer));
+    }
+    for (file, mask) in answer.files.iter().zip(answer.described(answer.files.len())) {
+        eprintln!("{}  {mask}", file.display());
+    }
+    Ok(())
+}
+
+fn many(
+    args: &Args,
+    prompts: &objects::Prompts,
+    images: &[InputImage],
+    writer: &Writer,
+    sources: &Sources,
+) -> Result<()> {
+    let folder = match (&args.out, args.json) {
+        (Some(out), _) => {
+            let parameters = json!({
+                "model": args.model.model, "prompts": prompts.to_json(), "multimask": args.multimask,
+                "format": writer.format.name(), "separate": args.separate, "tolerance": args.tolerance,
+                "outlines": args.outlines,
+                "clean_up": format!("{:?}", args.clean_up), "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
+            });
+            Some(ResultFolder::open(out, "segment", parameters, args.overwrite, sources)?)
+        }
+        (None, true) => None,
+        (None, false) => return Err(usage("several images need a folder for their results; give --out DIR")),
+    };
+    let name = |input: &InputImage| format!("{}.{}", input.result_name, writer.format.file_ending());
+    if let Some(folder) = &folder {
+        folder.check_results(
+            images.iter().flat_map(|input| writer.marks(&folder.place(&name(input)))),
+            sources,
+        )?;
+    }
+    let model = args.load(&args.model.engine()?)?;
+    folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
     let is_done = |input: &InputImage| {
-        !args.overwrite && place(input).is_ok_and(|out| out.is_some_and(|out| writer.is_done(&out)))
+        folder.as_ref().is_some_and(|folder| {
+            let marks = writer.marks(&folder.place(&name(input)));
+            marks.iter().any(|mark| folder.is_done(mark, &input.path))
+        })
     };
     let mut documents = Vec::new();
     let summary = for_each_image(images, model.engine().decode_limits(), is_done, |input, _, pixels| {
         let objects = prompts.of(&input.path, pixels.size())?;
-        let found = segment(&model, &pixels, &objects, args.multimask)?;
-        let files = match place(input)? {
-            Some(out) => writer.write(&out, input, &pixels, &found)?,
-            None => Vec::new(),
-        };
+        let place = folder.as_ref().map(|folder| folder.make_place(&name(input))).transpose()?;
+        let writing = place.map(|out| writer.start(out, input, &pixels));
+        let answer = segment(args, &model, &pixels, &objects, writing)?;
         if args.json {
-            documents.push(document(&model, input, &pixels, &found, &files)?);
+            documents.push(document(&model, input, &pixels, &answer));
         }
-        Ok(output::described(&found, 1).join(""))
+        Ok(answer.described(1).join(""))
     });
     if args.json {
         print(&json!({
             "images": documents, "done": summary.done, "skipped": summary.skipped, "failed": summary.failed,
             "left": summary.left,
         }))?;
-    } else if std::io::stderr().is_terminal() || !summary.failed.is_empty() || summary.left > 0 {
-        eprintln!("{} done, {} done before, {} failed", summary.done, summary.skipped, summary.failed.len());
+    } else {
+        let into = args.out.as_ref().map(|out| format!("; results in {}", out.display())).unwrap_or_default();
+        eprintln!("{}{into}", summary.counts(""));
     }
     summary.into_result()
 }
 
-/// All masks of all objects: one per object, or three each.
-fn segment(model: &Model, pixels: &Arc<RgbImage>, objects: &[Object], multimask: bool) -> Result<Vec<Found>> {
-    let prompts: Vec<_> =
-        objects.iter().map(|object| samovar::Prompt { multimask, ..object.prompt.clone() }).collect();
-    let answers = model.embed_pixels(pixels)?.segment_many(&prompts)?;
-    let mut found = Vec::new();
-    for (object, answer) in answers.into_iter().enumerate() {
-        for (rank, predicted) in answer.into_ranked().into_iter().enumerate() {
-            found.push(Found { object, rank, mask: predicted.mask()?, predicted });
-        }
-    }
-    Ok(found)
+/// All masks of an image, as far as they are kept.
+#[derive(Default)]
+struct Answer {
+    found: Vec<Found>,
+    joined: Option<BitMask>,
+    /// For the JSON document, if there will be one.
+    json: Vec<Value>,
+    files: Vec<PathBuf>,
 }
 
-fn document(
+impl Answer {
+    fn described(&self, files: usize) -> Vec<String> {
+        self.joined.as_ref().map_or_else(Vec::new, |joined| output::described(&self.found, joined, files))
+    }
+}
+
+/// Prompts whose answers are held together; what becomes of them at the image's size is worked through mask by mask.
+const OBJECTS_AT_ONCE: usize = 16;
+
+/// Finds all masks of all objects, one per object or three each, and writes them.
+fn segment(
+    args: &Args,
     model: &Model,
-    input: &InputImage,
-    pixels: &RgbImage,
-    found: &[Found],
-    files: &[PathBuf],
-) -> Result<Value> {
-    let masks: Vec<Value> = found.iter().map(output::mask_json).collect::<Result<_>>()?;
-    Ok(json!({
+    pixels: &Arc<RgbImage>,
+    objects: &[Object],
+    mut writing: Option<Writing>,
+) -> Result<Answer> {
+    let embedding = model.embed_pixels(pixels)?;
+    let mut answer = Answer::default();
+    let mut masks = MaskReader::default();
+    for some in objects.chunks(OBJECTS_AT_ONCE) {
+        let prompts = some.iter().map(|object| object.prompt(&mut masks, args.multimask));
+        let answers = embedding.segment_many(&prompts.collect::<Result<Vec<_>>>()?)?;
+        let first = answer.found.last().map_or(0, |found| found.object + 1);
+        for (object, segmentation) in (first..).zip(answers) {
+            for (rank, predicted) in segmentation.into_ranked().into_iter().enumerate() {
+                let mask = predicted.mask()?;
+                let found = Found { object, rank, iou_score: predicted.iou_score, area: mask.area() };
+                if let Some(writing) = &mut writing {
+                    writing.add(&mask, &predicted)?;
+                }
+                if args.json {
+                    answer.json.push(output::mask_json(&found, &mask));
+                }
+                output::join(&mut answer.joined, &mask)?;
+                answer.found.push(found);
+            }
+        }
+    }
+    answer.files = writing.map(Writing::finish).transpose()?.unwrap_or_default();
+    Ok(answer)
+}
+
+fn document(model: &Model, input: &InputImage, pixels: &RgbImage, answer: &Answer) -> Value {
+    json!({
         "image": input.path.display().to_string(),
         "width": pixels.width(),
         "height": pixels.height(),
         "model": model.name(),
-        "masks": masks,
-        "files": files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
-    }))
+        "masks": answer.json,
+        "files": answer.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
+    })
 }
 
 /// One document on stdout.

@@ -80,6 +80,14 @@ pub fn check_file(out: &Path, overwrite: bool) -> Result<()> {
     )))
 }
 
+/// Refuses to draw over a picture: nothing in it tells whether an earlier run has drawn it.
+pub fn check_overlay(out: &Path, overwrite: bool) -> Result<()> {
+    if overwrite || !out.exists() {
+        return Ok(());
+    }
+    Err(usage(format!("\"{}\" is there already; give another --out, or --overwrite", out.display())))
+}
+
 /// Name of an image in its own document.
 pub fn file_name(input: &InputImage) -> String {
     input.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -99,7 +107,8 @@ pub fn write_document(out: &Path, document: &Value) -> Result<()> {
 /// All results in one document, images and annotations numbered anew. Holds one result at a time.
 pub fn merge(out: &Path, results: &[(&InputImage, PathBuf)]) -> Result<()> {
     let read = |path: &Path| -> Result<CocoDataset> {
-        let named = || format!("\"{}\"; remove it and run again", path.display());
+        let named =
+            || format!("\"{}\" is damaged; run again with --overwrite to make it anew", path.display());
         serde_json::from_slice(&std::fs::read(path).with_context(named)?).with_context(named)
     };
     let mut images = Vec::with_capacity(results.len());

@@ -1,14 +1,15 @@
 //! The generator's parameters as arguments, made from the library's own table.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use samovar::automatic::{AutomaticOptions, PARAMETERS};
 use samovar::{Family, Model};
 use serde_json::{Map, Value};
 
 use crate::failure::usage;
+use crate::inputs;
 
 /// Largest file of points that is read.
 const MAX_GRIDS_BYTES: u64 = 64 << 20;
@@ -85,22 +86,23 @@ impl Parameters {
             options.set(name, text)?;
         }
         if let Some(path) = &self.point_grids {
-            let named = || format!("\"{}\"", path.display());
-            let size = std::fs::metadata(path).with_context(named)?.len();
-            if size > MAX_GRIDS_BYTES {
-                return Err(usage(format!("{}: {size} bytes are too many for lists of points", named())));
-            }
-            let text = std::fs::read_to_string(path).with_context(named)?;
-            let grids = serde_json::from_str(&text).map_err(|error| {
+            let bytes =
+                inputs::read_small(path, MAX_GRIDS_BYTES, "--point-grids takes a JSON file of points")?;
+            let grids = serde_json::from_slice(&bytes).map_err(|error| {
                 usage(format!(
-                    "{}: {error}; expected lists of points, as [[[0.5, 0.5], [0.1, 0.9]]]",
-                    named()
+                    "\"{}\": {error}; expected lists of points, as [[[0.5, 0.5], [0.1, 0.9]]]",
+                    path.display()
                 ))
             })?;
             options.point_grids = Some(grids);
         }
         options.check()?;
         Ok(options)
+    }
+
+    /// The file of points, if one was given.
+    pub fn point_grids(&self) -> Option<&Path> {
+        self.point_grids.as_deref()
     }
 
     /// What was given, for the record of what made a folder of results.

@@ -1,14 +1,15 @@
 //! From arguments to prompts: which points, boxes and masks mean which object.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use samovar::prompt_file::{MAX_BYTES, PromptEntry, PromptFile};
 use samovar::{BitMask, Box2, DecodeLimits, Image, MaskPrompt, Point, Prompt, PromptPoint, Size, media};
 use serde_json::{Value, json};
 
 use crate::failure::usage;
+use crate::inputs;
 
 /// What is asked of the image.
 #[derive(clap::Args, Debug, Clone)]
@@ -19,7 +20,7 @@ pub struct PromptArgs {
     /// A box around an object, two opposite corners. May be given several times, one object each
     #[arg(long = "box", short, value_name = "X0,Y0,X1,Y1", value_parser = bounds, allow_hyphen_values = true)]
     bounds: Vec<Box2<Image>>,
-    /// A rough mask to refine: an image of the same size, white (over 127) is the object
+    /// A rough mask to refine: an image of the same size, white (over 127) is the object, or what a cut-out leaves
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
     /// What to look for in words; takes a SAM 3 model
@@ -58,8 +59,35 @@ fn bounds(text: &str) -> Result<Box2<Image>, String> {
 /// One object to find.
 #[derive(Debug, Clone)]
 pub struct Object {
+    prompt: Prompt,
+    /// Read when the prompt is asked for: masks of many objects would fill the memory.
+    mask: Option<PathBuf>,
+}
+
+impl Object {
     /// What means it.
-    pub prompt: Prompt,
+    pub fn prompt(&self, masks: &mut MaskReader, multimask: bool) -> Result<Prompt> {
+        let mut prompt = Prompt { multimask, ..self.prompt.clone() };
+        if let Some(path) = &self.mask {
+            prompt.mask = Some(MaskPrompt::Mask(masks.read(path)?.clone()));
+        }
+        Ok(prompt)
+    }
+}
+
+/// Reads masks. Remembers the last one, because most objects of an image have the same, if any.
+#[derive(Debug, Default)]
+pub struct MaskReader {
+    last: Option<(PathBuf, BitMask)>,
+}
+
+impl MaskReader {
+    fn read(&mut self, path: &Path) -> Result<&BitMask> {
+        if self.last.as_ref().is_none_or(|(last, _)| last != path) {
+            self.last = Some((path.to_owned(), read_mask(path)?));
+        }
+        Ok(&self.last.as_ref().expect("just read").1)
+    }
 }
 
 /// A prompt, and the images it is for.
@@ -76,6 +104,10 @@ struct Entry {
 #[derive(Debug)]
 pub struct Prompts {
     entries: Vec<Entry>,
+    /// Files that were read for them or will be.
+    files: Vec<PathBuf>,
+    /// The file they are from, if they are not from the command line.
+    file: Option<PathBuf>,
     /// For the record of what made a folder of results.
     json: Value,
 }
@@ -107,7 +139,8 @@ impl PromptArgs {
         let json = json!({ "points": points, "boxes": boxes, "mask": self.mask });
         let prompts = by_box(&self.point, &self.bounds, mask)?;
         let entry = |prompt| Entry { image: None, prompt, mask: None };
-        Ok(Prompts { entries: prompts.into_iter().map(entry).collect(), json })
+        let files = self.mask.iter().cloned().collect();
+        Ok(Prompts { entries: prompts.into_iter().map(entry).collect(), files, file: None, json })
     }
 }
 
@@ -136,19 +169,12 @@ fn by_box(points: &[PromptPoint], boxes: &[Box2<Image>], mask: Option<BitMask>) 
 }
 
 fn read_mask(path: &Path) -> Result<BitMask> {
-    let picture = media::decode_file(path, &DecodeLimits::default())?;
-    let grey: Vec<u8> =
-        picture.pixels().chunks_exact(3).map(|pixel| pixel[0].max(pixel[1]).max(pixel[2])).collect();
-    Ok(BitMask::from_values(picture.size(), &grey, |value| value > 127)?)
+    Ok(media::decode_mask_file(path, &DecodeLimits::default())?)
 }
 
 fn read_file(path: &Path) -> Result<Prompts> {
     let named = || format!("\"{}\"", path.display());
-    let size = std::fs::metadata(path).with_context(named)?.len();
-    if size > MAX_BYTES as u64 {
-        return Err(usage(format!("{}: {size} bytes are too many for a file of prompts", named())));
-    }
-    let bytes = std::fs::read(path).with_context(named)?;
+    let bytes = inputs::read_small(path, MAX_BYTES as u64, "--prompts takes a JSON file of prompts")?;
     let file = PromptFile::parse(&bytes).map_err(|error| usage(format!("{}: {error}", named())))?;
     let json = serde_json::to_value(&file)?;
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -162,36 +188,46 @@ fn read_file(path: &Path) -> Result<Prompts> {
     if let Some(mask) = entries.iter().filter_map(|entry| entry.mask.as_ref()).find(|mask| !mask.is_file()) {
         return Err(usage(format!("{}: there is no mask \"{}\"", named(), mask.display())));
     }
-    Ok(Prompts { entries, json })
+    let masks = entries.iter().filter_map(|entry| entry.mask.clone());
+    let files = std::iter::once(path.to_owned()).chain(masks).collect();
+    Ok(Prompts { entries, files, file: Some(path.to_owned()), json })
 }
 
 impl Prompts {
     /// The objects of one image.
     pub fn of(&self, image: &Path, size: Size<Image>) -> Result<Vec<Object>> {
-        let name = image.file_name().unwrap_or_default().to_string_lossy();
-        let is_for =
-            |of: &Option<String>| of.as_deref().is_none_or(|of| of == name || Path::new(of) == image);
-        // Most entries of an image name the same mask, if any.
-        let mut masks: HashMap<&Path, BitMask> = HashMap::new();
+        let name = image.file_name().unwrap_or_default();
+        // By their parts, so that `./photo.jpg` is `photo.jpg`.
+        let plain = |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect();
+        let (whole, name): (PathBuf, PathBuf) = (plain(image), name.into());
+        let is_for = |of: &Option<String>| {
+            of.as_ref().map(|of| plain(Path::new(of))).is_none_or(|of: PathBuf| of == name || of == whole)
+        };
+        let mut masks = MaskReader::default();
+        let mut checked: HashSet<&Path> = HashSet::new();
         let mut objects = Vec::new();
-        for entry in self.entries.iter().filter(|entry| is_for(&entry.image)) {
-            let mut prompt = entry.prompt.clone();
-            if let Some(path) = entry.mask.as_deref() {
-                let mask = match masks.get(path) {
-                    Some(mask) => mask.clone(),
-                    None => masks.entry(path).or_insert(read_mask(path)?).clone(),
-                };
-                prompt.mask = Some(MaskPrompt::Mask(mask));
+        for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| is_for(&entry.image)) {
+            let object = Object { prompt: entry.prompt.clone(), mask: entry.mask.clone() };
+            let is_new = entry.mask.as_deref().is_none_or(|mask| checked.insert(mask));
+            let mut prompt = object.prompt.clone();
+            if is_new || object.prompt.points.is_empty() && object.prompt.bounds.is_none() {
+                prompt = object.prompt(&mut masks, false)?;
             }
-            objects.push(Object { prompt });
+            prompt.check_image(size).map_err(|error| match &self.file {
+                Some(file) => usage(format!("\"{}\", prompt {}: {error}", file.display(), index + 1)),
+                None => error.into(),
+            })?;
+            objects.push(object);
         }
         if objects.is_empty() {
             return Err(usage(format!("no prompt is for \"{}\"", image.display())));
         }
-        for object in &objects {
-            object.prompt.check_image(size)?;
-        }
         Ok(objects)
+    }
+
+    /// Files that were read for them or will be.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(PathBuf::as_path)
     }
 
     /// For the record of what made a folder of results.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use samovar::media::write::{
-    CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoSegmentation, OverlayStyle, draw_overlay,
+    CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoSegmentation, Overlay, OverlayStyle,
     polygon_file, write_cut_out_png, write_json, write_mask_png, write_rgb_png,
 };
 use samovar::{AlphaMask, BitMask, PredictedMask, RgbImage};
@@ -82,16 +82,17 @@ impl Format {
     }
 }
 
-/// A mask that was found.
+/// A mask that was found. Its pixels are not kept: those of some hundred masks would fill the memory.
+#[derive(Debug)]
 pub struct Found {
     /// Number of the prompt.
     pub object: usize,
     /// Place among the masks of the prompt, the likeliest first.
     pub rank: usize,
-    /// Its pixels.
-    pub mask: BitMask,
-    /// Its score and logits.
-    pub predicted: PredictedMask,
+    /// The model's estimate of its IoU with the object.
+    pub iou_score: f32,
+    /// Number of its pixels.
+    pub area: u64,
 }
 
 /// Writes the masks of one image.
@@ -129,90 +130,159 @@ pub fn check_place(out: &Path) -> Result<()> {
 }
 
 impl Writer {
-    /// Whether an earlier run wrote this already.
-    pub fn is_done(&self, out: &Path) -> bool {
-        out.is_file() || (self.separate && numbered(out, 0).is_file())
+    /// Files that tell that the results of an image are there: one of them does.
+    pub fn marks(&self, out: &Path) -> Vec<PathBuf> {
+        let numbered = self.is_numbered().then(|| numbered(out, 0));
+        std::iter::once(out.to_owned()).chain(numbered).collect()
     }
 
-    /// Writes `out`, or numbered files beside it; tells which.
-    pub fn write(
-        &self,
-        out: &Path,
-        input: &InputImage,
-        image: &RgbImage,
-        found: &[Found],
-    ) -> Result<Vec<PathBuf>> {
-        if !self.separate || found.len() == 1 || self.format == Format::Coco {
-            self.write_file(out, input, image, &found.iter().collect::<Vec<_>>())?;
-            return Ok(vec![out.to_owned()]);
+    /// All files that `masks` masks may be written to.
+    pub fn files(&self, out: &Path, masks: usize) -> Vec<PathBuf> {
+        let numbers = if self.is_numbered() { 0..masks } else { 0..0 };
+        std::iter::once(out.to_owned()).chain(numbers.map(|index| numbered(out, index))).collect()
+    }
+
+    fn is_numbered(&self) -> bool {
+        self.separate && self.format != Format::Coco
+    }
+
+    /// Starts on `out`, or numbered files beside it.
+    pub fn start<'a>(&'a self, out: PathBuf, input: &'a InputImage, image: &'a RgbImage) -> Writing<'a> {
+        let sheet = Sheet::new(self, image);
+        Writing { writer: self, out, input, image, sheet, masks: 0, files: Vec::new() }
+    }
+}
+
+/// The files of one image, written while its masks are found.
+pub struct Writing<'a> {
+    writer: &'a Writer,
+    out: PathBuf,
+    input: &'a InputImage,
+    image: &'a RgbImage,
+    /// Of all masks, or of the first if each has its own.
+    sheet: Sheet<'a>,
+    masks: usize,
+    files: Vec<PathBuf>,
+}
+
+impl Writing<'_> {
+    /// Takes the next mask.
+    pub fn add(&mut self, mask: &BitMask, predicted: &PredictedMask) -> Result<()> {
+        if self.masks > 0 && self.writer.is_numbered() {
+            let file = numbered(&self.out, self.masks);
+            let mut sheet = Sheet::new(self.writer, self.image);
+            sheet.add(mask, predicted)?;
+            sheet.write(&file, self.input)?;
+            self.files.push(file);
+        } else {
+            self.sheet.add(mask, predicted)?;
         }
-        let mut files = Vec::new();
+        self.masks += 1;
+        Ok(())
+    }
+
+    /// Writes what is left; tells which files there are.
+    pub fn finish(self) -> Result<Vec<PathBuf>> {
         // The first number goes last: it tells a later run that all are there.
-        for (index, mask) in found.iter().enumerate().rev() {
-            let file = numbered(out, index);
-            self.write_file(&file, input, image, &[mask])?;
-            files.insert(0, file);
-        }
-        Ok(files)
+        let first = if self.files.is_empty() { self.out } else { numbered(&self.out, 0) };
+        self.sheet.write(&first, self.input)?;
+        Ok(std::iter::once(first).chain(self.files).collect())
+    }
+}
+
+/// What one file is made of, joined mask by mask.
+struct Sheet<'a> {
+    writer: &'a Writer,
+    image: &'a RgbImage,
+    content: Content,
+}
+
+enum Content {
+    Mask(Option<BitMask>),
+    Alpha(Option<AlphaMask>),
+    Overlay(Overlay),
+    Annotations(Vec<CocoAnnotation>),
+}
+
+impl<'a> Sheet<'a> {
+    fn new(writer: &'a Writer, image: &'a RgbImage) -> Self {
+        let content = match writer.format {
+            Format::Cutout => Content::Alpha(None),
+            Format::Overlay => Content::Overlay(Overlay::new(image, style_for(image))),
+            Format::Coco => Content::Annotations(Vec::new()),
+            Format::Png | Format::Rle | Format::Polygon => Content::Mask(None),
+        };
+        Self { writer, image, content }
     }
 
-    fn write_file(&self, out: &Path, input: &InputImage, image: &RgbImage, found: &[&Found]) -> Result<()> {
-        match self.format {
-            Format::Cutout => write_cut_out_png(out, image, &joined_alpha(found)?)?,
-            Format::Png => write_mask_png(out, &joined(found)?)?,
-            Format::Overlay => {
-                let masks: Vec<&BitMask> = found.iter().map(|found| &found.mask).collect();
-                write_rgb_png(out, &draw_overlay(image, &masks, &style_for(image))?)?;
+    fn add(&mut self, mask: &BitMask, predicted: &PredictedMask) -> Result<()> {
+        match &mut self.content {
+            Content::Mask(joined) => join(joined, mask)?,
+            Content::Alpha(joined) => {
+                let alpha = predicted.alpha()?;
+                *joined = Some(match joined.take() {
+                    None => alpha,
+                    Some(before) => {
+                        let both = before.values().iter().zip(alpha.values());
+                        AlphaMask::from_raw(alpha.size(), both.map(|(&a, &b)| a.max(b)).collect())?
+                    }
+                });
             }
-            Format::Rle => write_json(out, &CocoSegmentation::compressed(&joined(found)?))?,
-            Format::Polygon => write_json(out, &polygon_file(&joined(found)?, self.tolerance))?,
-            Format::Coco => write_json(out, &self.coco(input, image, found))?,
+            Content::Overlay(overlay) => overlay.add(mask)?,
+            Content::Annotations(annotations) => {
+                let segmentation = match self.writer.outlines {
+                    true => CocoSegmentation::polygons(mask, self.writer.tolerance),
+                    false => CocoSegmentation::compressed(mask),
+                };
+                let score = Some(f64::from(predicted.iou_score));
+                let id = annotations.len() as u64 + 1;
+                annotations.push(CocoAnnotation { score, ..CocoAnnotation::new(id, 1, mask, segmentation) });
+            }
         }
         Ok(())
     }
 
-    fn coco(&self, input: &InputImage, image: &RgbImage, found: &[&Found]) -> CocoDataset {
-        let file_name = input.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let annotations = found.iter().enumerate().map(|(index, found)| {
-            let segmentation = match self.outlines {
-                true => CocoSegmentation::polygons(&found.mask, self.tolerance),
-                false => CocoSegmentation::compressed(&found.mask),
-            };
-            let score = Some(f64::from(found.predicted.iou_score));
-            CocoAnnotation { score, ..CocoAnnotation::new(index as u64 + 1, 1, &found.mask, segmentation) }
-        });
-        CocoDataset {
-            images: vec![CocoImage { id: 1, file_name, width: image.width(), height: image.height() }],
-            annotations: annotations.collect(),
-            categories: vec![CocoCategory { id: 1, name: "object".to_owned() }],
+    fn write(self, out: &Path, input: &InputImage) -> Result<()> {
+        let Self { writer, image, content } = self;
+        match content {
+            Content::Alpha(alpha) => write_cut_out_png(out, image, &alpha.context("no masks")?)?,
+            Content::Overlay(overlay) => write_rgb_png(out, &overlay.finish())?,
+            Content::Annotations(annotations) => write_json(out, &coco(input, image, annotations))?,
+            Content::Mask(mask) => {
+                let mask = mask.context("no masks")?;
+                match writer.format {
+                    Format::Rle => write_json(out, &CocoSegmentation::compressed(&mask))?,
+                    Format::Polygon => write_json(out, &polygon_file(&mask, writer.tolerance))?,
+                    _ => write_mask_png(out, &mask)?,
+                }
+            }
         }
+        Ok(())
     }
+}
+
+fn coco(input: &InputImage, image: &RgbImage, annotations: Vec<CocoAnnotation>) -> CocoDataset {
+    let file_name = input.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    CocoDataset {
+        images: vec![CocoImage { id: 1, file_name, width: image.width(), height: image.height() }],
+        annotations,
+        categories: vec![CocoCategory { id: 1, name: "object".to_owned() }],
+    }
+}
+
+/// Adds a mask to those that were joined before.
+pub fn join(joined: &mut Option<BitMask>, mask: &BitMask) -> Result<()> {
+    match joined {
+        Some(joined) => joined.union_with(mask)?,
+        None => *joined = Some(mask.clone()),
+    }
+    Ok(())
 }
 
 /// Lines that stay visible on large images and leave something of small ones.
 pub fn style_for(image: &RgbImage) -> OverlayStyle {
     let line_width = (image.size().longest_side() / 500).clamp(1, 12);
     OverlayStyle { line_width, ..OverlayStyle::default() }
-}
-
-fn joined(found: &[&Found]) -> Result<BitMask> {
-    let (first, others) = found.split_first().context("no masks")?;
-    let mut all = first.mask.clone();
-    for other in others {
-        all.union_with(&other.mask)?;
-    }
-    Ok(all)
-}
-
-fn joined_alpha(found: &[&Found]) -> Result<AlphaMask> {
-    let (first, others) = found.split_first().context("no masks")?;
-    let mut all = first.predicted.alpha()?;
-    for other in others {
-        let other = other.predicted.alpha()?;
-        let values = all.values().iter().zip(other.values()).map(|(&a, &b)| a.max(b)).collect();
-        all = AlphaMask::from_raw(all.size(), values)?;
-    }
-    Ok(all)
 }
 
 /// `mask.png` number 0 is `mask-1.png`.
@@ -225,32 +295,30 @@ fn numbered(path: &Path, index: usize) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// One line per file, for people.
-pub fn described(found: &[Found], files: usize) -> Vec<String> {
-    let line = |found: &[&Found]| {
-        let area: u64 = found.iter().map(|found| found.mask.area()).sum();
-        let pixels = found.first().map_or(1, |found| found.mask.size().area());
+/// One line per file, for people. `joined` are all masks together, as one file holds them.
+pub fn described(found: &[Found], joined: &BitMask, files: usize) -> Vec<String> {
+    let pixels = joined.size().area();
+    let line = |area: u64, found: &[Found]| {
         let share = 100.0 * area as f64 / pixels as f64;
-        let scores: Vec<String> =
-            found.iter().map(|found| format!("{:.2}", found.predicted.iou_score)).collect();
+        let scores: Vec<String> = found.iter().map(|found| format!("{:.2}", found.iou_score)).collect();
         let nothing = if area == 0 { "; nothing found there, try another point or a box" } else { "" };
         format!("{area} pixels ({share:.1} %), predicted IoU {}{nothing}", scores.join(", "))
     };
     match files {
-        0 | 1 => vec![line(&found.iter().collect::<Vec<_>>())],
-        _ => found.iter().map(|found| line(&[found])).collect(),
+        0 | 1 => vec![line(joined.area(), found)],
+        _ => found.iter().map(|one| line(one.area, std::slice::from_ref(one))).collect(),
     }
 }
 
 /// A mask in the JSON document.
-pub fn mask_json(found: &Found) -> Result<Value> {
-    let annotation = CocoAnnotation::new(0, 0, &found.mask, CocoSegmentation::compressed(&found.mask));
-    Ok(json!({
+pub fn mask_json(found: &Found, mask: &BitMask) -> Value {
+    let annotation = CocoAnnotation::new(0, 0, mask, CocoSegmentation::compressed(mask));
+    json!({
         "object": found.object,
         "rank": found.rank,
-        "iou_score": found.predicted.iou_score,
-        "area": found.mask.area(),
+        "iou_score": found.iou_score,
+        "area": found.area,
         "bbox": annotation.bbox,
         "segmentation": annotation.segmentation,
-    }))
+    })
 }
