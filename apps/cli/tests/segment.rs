@@ -271,6 +271,19 @@ fn a_start_that_fails_does_not_tie_the_folder() {
 }
 
 #[test]
+fn a_numbered_file_that_is_missing_is_made_again() {
+    let bench = Bench::new();
+    bench.picture("in/a.png", 320, 200, &[DISC, OTHER]);
+    let command =
+        ["segment", "in", "--box", "60,40,120,100", "--box", "210,70,290,150", "--separate", "--out", "out"];
+    bench.done(&command);
+    assert!(bench.done(&command).stderr.contains("1 done before"));
+    std::fs::remove_file(bench.path("out/a-2.png")).unwrap();
+    bench.done(&command);
+    assert!(bench.path("out/a-2.png").is_file() && !bench.path("out/a.png").exists());
+}
+
+#[test]
 fn joined_masks_count_every_pixel_once() {
     let bench = Bench::new();
     bench.picture("photo.png", 160, 120, &[(80.0, 60.0, 30.0)]);

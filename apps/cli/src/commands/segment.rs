@@ -73,6 +73,10 @@ enum CleanUp {
 }
 
 impl Args {
+    fn masks_per_object(&self) -> usize {
+        if self.multimask { 3 } else { 1 }
+    }
+
     fn load(&self, engine: &Engine) -> Result<Model> {
         let model = self.model.load_on(engine)?;
         Ok(match self.clean_up {
@@ -147,8 +151,8 @@ fn one(
     };
     if let Some(out) = &out {
         output::check_place(out)?;
-        let masks = objects.len() * if args.multimask { 3 } else { 1 };
-        writer.files(out, masks).iter().try_for_each(|file| sources.check_file(file))?;
+        let files = writer.files(out, objects.len() * args.masks_per_object());
+        files.iter().try_for_each(|file| sources.check_file(file))?;
     }
     let wait = progress::spinner("encoding the image");
     let model = args.load(&engine)?;
@@ -184,19 +188,19 @@ fn many(
         (None, false) => return Err(usage("several images need a folder for their results; give --out DIR")),
     };
     let name = |input: &InputImage| format!("{}.{}", input.result_name, writer.format.file_ending());
+    let files = |folder: &ResultFolder, input: &InputImage| {
+        let masks = prompts.count(&input.path) * args.masks_per_object();
+        writer.files(&folder.place(&name(input)), masks)
+    };
     if let Some(folder) = &folder {
-        folder.check_results(
-            images.iter().flat_map(|input| writer.marks(&folder.place(&name(input)))),
-            sources,
-        )?;
+        folder.check_results(images.iter().flat_map(|input| files(folder, input)), sources)?;
     }
     let model = args.load(&args.model.engine()?)?;
     folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
     let is_done = |input: &InputImage| {
-        folder.as_ref().is_some_and(|folder| {
-            let marks = writer.marks(&folder.place(&name(input)));
-            marks.iter().any(|mark| folder.is_done(mark, &input.path))
-        })
+        folder
+            .as_ref()
+            .is_some_and(|folder| files(folder, input).iter().all(|file| folder.is_done(file, &input.path)))
     };
     let mut documents = Vec::new();
     let summary = for_each_image(images, model.engine().decode_limits(), is_done, |input, _, pixels| {

@@ -1,6 +1,6 @@
 //! From arguments to prompts: which points, boxes and masks mean which object.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
@@ -104,6 +104,8 @@ struct Entry {
 #[derive(Debug)]
 pub struct Prompts {
     entries: Vec<Entry>,
+    /// Numbers of the entries of each image; of those for all images under `None`.
+    by_image: HashMap<Option<PathBuf>, Vec<usize>>,
     /// Files that were read for them or will be.
     files: Vec<PathBuf>,
     /// The file they are from, if they are not from the command line.
@@ -140,7 +142,7 @@ impl PromptArgs {
         let prompts = by_box(&self.point, &self.bounds, mask)?;
         let entry = |prompt| Entry { image: None, prompt, mask: None };
         let files = self.mask.iter().cloned().collect();
-        Ok(Prompts { entries: prompts.into_iter().map(entry).collect(), files, file: None, json })
+        Ok(Prompts::new(prompts.into_iter().map(entry).collect(), files, None, json))
     }
 }
 
@@ -190,23 +192,44 @@ fn read_file(path: &Path) -> Result<Prompts> {
     }
     let masks = entries.iter().filter_map(|entry| entry.mask.clone());
     let files = std::iter::once(path.to_owned()).chain(masks).collect();
-    Ok(Prompts { entries, files, file: Some(path.to_owned()), json })
+    Ok(Prompts::new(entries, files, Some(path.to_owned()), json))
+}
+
+/// By its parts, so that `./photo.jpg` is `photo.jpg`.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 impl Prompts {
+    fn new(entries: Vec<Entry>, files: Vec<PathBuf>, file: Option<PathBuf>, json: Value) -> Self {
+        let mut by_image: HashMap<Option<PathBuf>, Vec<usize>> = HashMap::new();
+        for (index, entry) in entries.iter().enumerate() {
+            by_image.entry(entry.image.as_deref().map(|of| plain(Path::new(of)))).or_default().push(index);
+        }
+        Self { entries, by_image, files, file, json }
+    }
+
+    /// The entries of one image, with their numbers.
+    fn entries_of(&self, image: &Path) -> Vec<(usize, &Entry)> {
+        let name = PathBuf::from(image.file_name().unwrap_or_default());
+        let names: BTreeSet<Option<PathBuf>> = [None, Some(name), Some(plain(image))].into();
+        let mut numbers: Vec<usize> =
+            names.iter().filter_map(|name| self.by_image.get(name)).flatten().copied().collect();
+        numbers.sort_unstable();
+        numbers.into_iter().map(|number| (number, &self.entries[number])).collect()
+    }
+
+    /// How many objects are asked for in one image.
+    pub fn count(&self, image: &Path) -> usize {
+        self.entries_of(image).len()
+    }
+
     /// The objects of one image.
     pub fn of(&self, image: &Path, size: Size<Image>) -> Result<Vec<Object>> {
-        let name = image.file_name().unwrap_or_default();
-        // By their parts, so that `./photo.jpg` is `photo.jpg`.
-        let plain = |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect();
-        let (whole, name): (PathBuf, PathBuf) = (plain(image), name.into());
-        let is_for = |of: &Option<String>| {
-            of.as_ref().map(|of| plain(Path::new(of))).is_none_or(|of: PathBuf| of == name || of == whole)
-        };
         let mut masks = MaskReader::default();
         let mut checked: HashSet<&Path> = HashSet::new();
         let mut objects = Vec::new();
-        for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| is_for(&entry.image)) {
+        for (index, entry) in self.entries_of(image) {
             let object = Object { prompt: entry.prompt.clone(), mask: entry.mask.clone() };
             let is_new = entry.mask.as_deref().is_none_or(|mask| checked.insert(mask));
             let mut prompt = object.prompt.clone();

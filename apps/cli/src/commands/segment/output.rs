@@ -130,16 +130,12 @@ pub fn check_place(out: &Path) -> Result<()> {
 }
 
 impl Writer {
-    /// Files that tell that the results of an image are there: one of them does.
-    pub fn marks(&self, out: &Path) -> Vec<PathBuf> {
-        let numbered = self.is_numbered().then(|| numbered(out, 0));
-        std::iter::once(out.to_owned()).chain(numbered).collect()
-    }
-
-    /// All files that `masks` masks may be written to.
+    /// The files that so many masks are written to.
     pub fn files(&self, out: &Path, masks: usize) -> Vec<PathBuf> {
-        let numbers = if self.is_numbered() { 0..masks } else { 0..0 };
-        std::iter::once(out.to_owned()).chain(numbers.map(|index| numbered(out, index))).collect()
+        match self.is_numbered() && masks > 1 {
+            true => (0..masks).map(|index| numbered(out, index)).collect(),
+            false => vec![out.to_owned()],
+        }
     }
 
     fn is_numbered(&self) -> bool {
@@ -183,7 +179,7 @@ impl Writing<'_> {
 
     /// Writes what is left; tells which files there are.
     pub fn finish(self) -> Result<Vec<PathBuf>> {
-        // The first number goes last: it tells a later run that all are there.
+        // The first mask has waited, because without others its file has no number.
         let first = if self.files.is_empty() { self.out } else { numbered(&self.out, 0) };
         self.sheet.write(&first, self.input)?;
         Ok(std::iter::once(first).chain(self.files).collect())
