@@ -170,7 +170,13 @@ pub enum CpuError {
         /// The level beside which they were asked for.
         level: SimdLevel,
     },
+    /// More threads than any machine is served by.
+    #[error("{0} threads are too many; choose at most {max}", max = crate::MAX_THREADS)]
+    TooManyThreads(usize),
+    /// No memory for the scratch memory of the threads.
+    #[error("there is no memory for the threads' scratch memory; choose fewer threads")]
+    OutOfMemory,
     /// The system refused a thread.
-    #[error("could not start a worker thread")]
+    #[error("could not start a worker thread ({0}); choose fewer threads")]
     Thread(#[from] std::io::Error),
 }

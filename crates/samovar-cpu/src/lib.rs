@@ -52,10 +52,13 @@ use crate::simd::product::avx512_bf16::Avx512Bf16;
 use crate::simd::with_simd;
 use crate::threads::Threads;
 
+/// Most threads one [`CpuKernels`] may have. Beyond that, handing work over takes longer than the work.
+pub const MAX_THREADS: usize = 1024;
+
 /// How to make a [`CpuKernels`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CpuOptions {
-    /// Threads an operator uses, the calling one included; 0 for one per processor.
+    /// Threads an operator uses, the calling one included, [`MAX_THREADS`] at most; 0 for one per processor.
     pub threads: usize,
     /// Instructions to use, or `None` for the best the machine has.
     pub level: Option<SimdLevel>,
@@ -76,10 +79,11 @@ pub struct CpuKernels {
 }
 
 impl CpuKernels {
-    /// A backend with its own threads.
+    /// A backend with its own threads, which start with the first work that is worth sharing, or with
+    /// [`CpuKernels::reserve`].
     ///
     /// # Errors
-    /// [`CpuError::UnavailableLevel`], or [`CpuError::Thread`] when the system refuses a thread.
+    /// [`CpuError::UnavailableLevel`] or [`CpuError::TooManyThreads`].
     pub fn new(options: CpuOptions) -> std::result::Result<Self, CpuError> {
         let best = SimdLevel::detect();
         let level = options.level.unwrap_or(best);
@@ -87,7 +91,8 @@ impl CpuKernels {
             return Err(CpuError::UnavailableLevel { wanted: level, best });
         }
         let threads = match options.threads {
-            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS),
+            threads if threads > MAX_THREADS => return Err(CpuError::TooManyThreads(threads)),
             threads => threads,
         };
         Ok(Self {
@@ -95,8 +100,17 @@ impl CpuKernels {
             int8: Int8Level::detect(level),
             has_bf16: level.has_bf16(),
             order: Order::Strassen,
-            threads: Threads::new(threads)?,
+            threads: Threads::new(threads),
         })
+    }
+
+    /// Starts all threads and allocates their scratch memory now. Without this, operators do so when they need them, and
+    /// panic when there is no memory.
+    ///
+    /// # Errors
+    /// [`CpuError::OutOfMemory`], or [`CpuError::Thread`] when the system refuses a thread.
+    pub fn reserve(&self) -> std::result::Result<(), CpuError> {
+        self.threads.reserve()
     }
 
     /// The instructions in use.

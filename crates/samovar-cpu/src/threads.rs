@@ -8,7 +8,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
 use crate::CpuError;
@@ -24,7 +24,8 @@ const SPINS: usize = 2_000;
 
 /// Worker threads; the calling thread is one of the team.
 pub(crate) struct Threads {
-    workers: Vec<Worker>,
+    /// Started when there is work to share: who only plans has no use for them.
+    workers: OnceLock<Vec<Worker>>,
     /// One for every thread, the caller's first. Locked once per operator and thread, never contended by workers.
     scratch: Vec<Mutex<Scratch>>,
     /// Held by the caller whose operator the workers run.
@@ -58,17 +59,35 @@ struct Job<'a> {
 }
 
 impl Threads {
-    pub(crate) fn new(threads: usize) -> Result<Self, CpuError> {
-        let scratch = (0..threads).map(|_| Mutex::new(Scratch::new())).collect();
-        let mut pool = Self { workers: Vec::new(), scratch, turn: Mutex::new(()), rehearsal: None };
-        for index in 1..threads {
+    pub(crate) fn new(threads: usize) -> Self {
+        let scratch = (0..threads).map(|_| Mutex::default()).collect();
+        Self { workers: OnceLock::new(), scratch, turn: Mutex::new(()), rehearsal: None }
+    }
+
+    /// Starts all workers and allocates all scratch memory now, where a refusal can still be reported.
+    pub(crate) fn reserve(&self) -> Result<(), CpuError> {
+        self.scratch.iter().try_for_each(|scratch| lock(scratch).reserve())?;
+        let _turn = lock(&self.turn);
+        if self.workers.get().is_none() {
+            let mut workers = Vec::new();
+            let started = self.start(&mut workers);
+            // Dropped workers end.
+            started?;
+            let _ = self.workers.set(workers);
+        }
+        Ok(())
+    }
+
+    /// Starts one worker after the other, until the system refuses one.
+    fn start(&self, workers: &mut Vec<Worker>) -> Result<(), CpuError> {
+        for index in 1..self.count() {
             let mailbox = Arc::new(Mailbox { job: AtomicPtr::new(null_mut()), stop: AtomicBool::new(false) });
             let theirs = Arc::clone(&mailbox);
             let builder = thread::Builder::new().name(format!("samovar-cpu-{index}"));
             let thread = Some(builder.spawn(move || work(&theirs, index))?);
-            pool.workers.push(Worker { mailbox, thread });
+            workers.push(Worker { mailbox, thread });
         }
-        Ok(pool)
+        Ok(())
     }
 
     /// Threads in the team, the caller included.
@@ -119,9 +138,16 @@ impl Threads {
 
     fn share(&self, helpers: usize, run: &(dyn Fn(usize) + Sync)) {
         let turn = lock(&self.turn);
+        // Fewer workers than wanted do the same work; they take the next task until none is left.
+        let workers = self.workers.get_or_init(|| {
+            let mut workers = Vec::new();
+            let _ = self.start(&mut workers);
+            workers
+        });
+        let helpers = helpers.min(workers.len());
         let job = Job {
             run,
-            helpers: &self.workers[..helpers],
+            helpers: &workers[..helpers],
             pending: AtomicUsize::new(helpers),
             panic: Mutex::new(None),
             caller: thread::current(),
@@ -158,15 +184,13 @@ impl Job<'_> {
     }
 }
 
-impl Drop for Threads {
+impl Drop for Worker {
     fn drop(&mut self) {
-        for worker in &mut self.workers {
-            worker.mailbox.stop.store(true, Ordering::Release);
-            if let Some(thread) = worker.thread.take() {
-                thread.thread().unpark();
-                // A worker catches the panics of its jobs, so it ends in good order.
-                let _ = thread.join();
-            }
+        self.mailbox.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A worker catches the panics of its jobs, so it ends in good order.
+            let _ = thread.join();
         }
     }
 }
