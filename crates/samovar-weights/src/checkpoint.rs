@@ -135,11 +135,15 @@ impl Checkpoint {
         stored.tensor().map_err(|what| Error::unsupported(&self.origin, name, what))
     }
 
-    /// 8-bit values with the scales that lie beside them, if such are there.
+    /// 8-bit values with the scales that lie beside them. Without scales they mean nothing.
     fn scaled(&self, name: &str, tensor: Tensor) -> Result<Tensor> {
         let scales_name = format!("{name}{SCALES_SUFFIX}");
-        if tensor.dtype() != DType::I8 || !self.contents.tensors.contains_key(&scales_name) {
+        if tensor.dtype() != DType::I8 {
             return Ok(tensor);
+        }
+        if !self.contents.tensors.contains_key(&scales_name) {
+            let what = format!("8-bit weights without `{scales_name}`; the file is damaged, get it again");
+            return Err(Error::unsupported(&self.origin, name, what));
         }
         let scales = self.any_tensor(&scales_name)?;
         if scales.dtype() != DType::F32 {
@@ -147,6 +151,10 @@ impl Checkpoint {
             return Err(Error::unsupported(&self.origin, &scales_name, what));
         }
         let scales = scales.to_f32_vec();
+        if let Some(scale) = scales.iter().flatten().find(|&&scale| scale < 0.0) {
+            let what = format!("a negative scale ({scale}); the file is damaged, get it again");
+            return Err(Error::unsupported(&self.origin, &scales_name, what));
+        }
         let scaled = scales.and_then(|scales| tensor.with_scales(scales));
         scaled.map_err(|error| Error::unsupported(&self.origin, name, error.to_string()))
     }

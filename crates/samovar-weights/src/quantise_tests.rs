@@ -87,6 +87,18 @@ fn weights_that_are_not_finite_leave_no_file() {
     fs::remove_dir_all(&folder).unwrap();
 }
 
+#[test]
+fn eight_bits_without_scales_are_damaged() {
+    let header = r#"{"w":{"dtype":"I8","shape":[2,2],"data_offsets":[0,4]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[1, 2, 3, 4]].concat();
+    let file = Checkpoint::from_bytes("the file", bytes).unwrap();
+    let refusal = file.tensor("w", &[2, 2]).unwrap_err().to_string();
+    assert!(
+        ["the file", "`w`", "`w_scale`", "damaged"].iter().all(|word| refusal.contains(word)),
+        "{refusal}"
+    );
+}
+
 /// A safetensors file with an int8 tensor `w` of `[2, 2]` and its scales.
 fn int8_file(values: [i8; 4], scales: &str, scale_bytes: &[u8], metadata: &str) -> Checkpoint {
     let end = 4 + scale_bytes.len();
@@ -116,6 +128,7 @@ fn scales_of_files_are_checked_before_they_are_used() {
     assert!(infinite.contains("scale of output 1 is inf"), "{infinite}");
     assert!(refused(int8_file([1, 2, 3, 4], TWO, &two(f32::NAN, 1.0), "")).contains("output 0"));
     assert!(refused(int8_file([1, -128, 3, 4], TWO, &two(1.0, 1.0), "")).contains("-128"));
+    assert!(refused(int8_file([1, 2, 3, 4], TWO, &two(1.0, -0.5), "")).contains("negative scale"));
     let one = int8_file([1, 2, 3, 4], r#""dtype":"F32","shape":[1]"#, &1.0f32.to_le_bytes(), "");
     assert!(refused(one).contains("1 scales for 2 outputs"));
     let integers = int8_file([1, 2, 3, 4], r#""dtype":"I32","shape":[2]"#, &[0; 8], "");
