@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use safetensors::{Dtype, View, serialize_to_file};
@@ -73,13 +73,20 @@ pub(crate) fn write_views<V: View>(
     let partial = path.with_file_name(format!(".{file_name}.{}.partial", std::process::id()));
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
     let metadata = (!metadata.is_empty()).then_some(metadata);
-    let written = serialize_to_file(views, metadata, &partial)
-        .map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(error) => Error::io(&origin, error),
-            other => Error::malformed(&origin, other.to_string()),
+    let failed = |error| Error::write(&origin, error);
+    // The serialiser makes files for their owner alone; the umask says who may read this one.
+    let written = File::create(&partial)
+        .and_then(|usual| usual.metadata())
+        .map_err(failed)
+        .and_then(|usual| {
+            serialize_to_file(views, metadata, &partial).map_err(|error| match error {
+                safetensors::SafeTensorError::IoError(error) => failed(error),
+                other => Error::malformed(&origin, other.to_string()),
+            })?;
+            fs::set_permissions(&partial, usual.permissions()).map_err(failed)
         })
         .and_then(|()| check())
-        .and_then(|()| fs::rename(&partial, path).map_err(|error| Error::io(&origin, error)));
+        .and_then(|()| fs::rename(&partial, path).map_err(failed));
     if written.is_err() {
         // Nothing is left behind; that the partial file may never have existed is no second error.
         let _ = fs::remove_file(&partial);

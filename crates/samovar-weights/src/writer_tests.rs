@@ -29,6 +29,12 @@ fn what_is_written_is_read_back_or_nothing_is_there() {
     assert!(write_safetensors(folder.join("missing/out.safetensors"), &[], &metadata).is_err());
     #[cfg(unix)]
     {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode();
+        let usual = folder.join("usual");
+        fs::File::create(&usual).unwrap();
+        assert_eq!(mode(&path), mode(&usual), "readable for whoever the umask lets read");
+        fs::remove_file(&usual).unwrap();
         let link = folder.join("link.safetensors");
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
         assert!(write_safetensors(&link, &[tensor("a", &[6])], &metadata).is_err());
