@@ -5,7 +5,7 @@ use clap::Args;
 use samovar::certificate::Store;
 use samovar::memory::parse_bytes;
 use samovar::source::ModelSource;
-use samovar::{Engine, Model, Options, Precision};
+use samovar::{Engine, MAX_THREADS, Model, Options, Precision};
 
 use crate::failure::usage;
 
@@ -28,8 +28,8 @@ pub struct ModelArgs {
 /// Engine alone.
 #[derive(Args, Debug, Clone)]
 pub struct EngineArgs {
-    /// Threads to use [default: one per processor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Threads to use, 1024 at most [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
     pub threads: Option<u16>,
     /// Memory that the model and its work may take, as 8GB [default: nine tenths of what is free]
     #[arg(long, value_name = "BYTES", value_parser = memory)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
+use samovar_cpu::{CpuKernels, CpuOptions, MAX_THREADS, SimdLevel};
 use samovar_media::DecodeLimits;
 use samovar_models::Model as Network;
 use samovar_tensor::{Device, Instrument, Pool, Precision};
@@ -19,7 +19,7 @@ const LEFT_TO_OTHERS: f64 = 0.1;
 /// How to make an [`Engine`]. The defaults use the whole machine.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Threads; 0 for one per processor.
+    /// Threads, [`MAX_THREADS`] at most; 0 for one per processor.
     pub threads: usize,
     /// Bytes that weights, activations and scratch memory may take together; `None` for nine tenths of what is free
     /// when the engine is made.
@@ -44,8 +44,10 @@ impl Options {
     pub fn from_env() -> Result<Self> {
         let mut options = Self { simd: SimdLevel::from_environment()?, ..Self::default() };
         if let Some(text) = variable("SAMOVAR_THREADS") {
-            options.threads = text.parse().map_err(|_| {
-                Error::usage(format!("SAMOVAR_THREADS is `{text}`; expected a number of threads"))
+            let threads = text.trim().parse().ok().filter(|&threads| threads <= MAX_THREADS);
+            options.threads = threads.ok_or_else(|| {
+                let expected = format!("expected a number of threads, {MAX_THREADS} at most");
+                Error::usage(format!("SAMOVAR_THREADS is `{text}`; {expected}"))
             })?;
         }
         if let Some(text) = variable("SAMOVAR_STRASSEN") {
@@ -84,10 +86,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine on this machine's processors.
+    /// An engine on this machine's processors. Its threads start and take their scratch memory with the first model that
+    /// is loaded.
     ///
     /// # Errors
-    /// [`Error::Cpu`] when the processor lacks the instructions asked for, or a thread cannot be started.
+    /// [`Error::Cpu`] when the processor lacks the instructions asked for, or for too many threads.
     pub fn new(options: Options) -> Result<Self> {
         let kernels = kernels(options.threads, options.simd, options.plain_products)?;
         let budget_bytes = options.memory_budget_bytes.unwrap_or_else(|| {
@@ -109,6 +112,7 @@ impl Engine {
     /// cut up by images shares nothing else. Reports to no instrument.
     pub(crate) fn worker(&self) -> Result<Self> {
         let kernels = kernels(1, Some(self.simd()), self.kernels.has_plain_products())?;
+        kernels.reserve()?;
         let device = Device::new(Arc::clone(&kernels) as _, Arc::clone(self.device.pool()));
         Ok(Self { device, kernels, ..self.clone() })
     }
@@ -139,6 +143,7 @@ impl Engine {
         };
         let plan = ModelPlan::in_precision(&opened.config, precision, self.device.scratch_bytes())?;
         plan.admit(source.name(), self.budget_bytes)?;
+        self.kernels.reserve()?;
         let device = self.device.stage("load").with_weight_precision(precision);
         let network = Network::load(&device, &opened.config, &opened.weights)?;
         Ok(Model::new(self.clone(), network, source.name(), precision))

@@ -55,6 +55,15 @@ pub enum Error {
         /// Where the bytes go.
         breakdown: String,
     },
+    /// A model answered with numbers that mean nothing.
+    #[error(
+        "{model}: the model's weights give numbers that are not finite; the file is damaged or the dtype too narrow for \
+         it: get the file again, or use --dtype f32"
+    )]
+    NotFinite {
+        /// The model.
+        model: String,
+    },
     /// Whoever watched the work asked it to stop.
     #[error("stopped; what was finished is kept")]
     Stopped,
@@ -77,9 +86,12 @@ pub enum ErrorKind {
 impl Error {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
+        use samovar_cpu::CpuError as Cpu;
         use samovar_models::Error as Model;
         match self {
             Error::Usage(_) | Error::UnknownModel(_) => ErrorKind::Usage,
+            Error::Cpu(Cpu::OutOfMemory) => ErrorKind::OutOfMemory,
+            Error::Cpu(Cpu::Thread(_)) => ErrorKind::Failed,
             Error::Cpu(_) => ErrorKind::Usage,
             Error::DoesNotFit { .. } => ErrorKind::OutOfMemory,
             Error::Model(Model::Tensor(samovar_tensor::Error::OutOfMemory { .. })) => ErrorKind::OutOfMemory,

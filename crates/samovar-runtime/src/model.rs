@@ -9,7 +9,7 @@ use samovar_tensor::{Device, Precision, Tensor};
 
 use crate::cleanup::Cleanup;
 use crate::engine::{Engine, Options};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::prompt::{MaskPrompt, Prompt, logits_of_mask};
 use crate::segmentation::{PredictedMask, Segmentation};
 
@@ -139,6 +139,13 @@ impl Model {
         &self.network
     }
 
+    /// Refuses numbers that only damaged weights give, or weights too large for their precision.
+    pub(crate) fn check_finite(&self, numbers: &[f32]) -> Result<()> {
+        // Zero times anything else is NaN, and a sum is quicker than a question per number.
+        let nothing: f32 = numbers.iter().map(|number| number * 0.0).sum();
+        if nothing == 0.0 { Ok(()) } else { Err(Error::NotFinite { model: self.name().to_owned() }) }
+    }
+
     pub(crate) fn device(&self) -> &Device {
         self.engine.device()
     }
@@ -240,6 +247,8 @@ impl Embedding {
         let dims = predicted.logits.dims();
         let (prompts, masks, side) = (dims[0], dims[1], dims[2]);
         let scores = predicted.iou_scores.f32()?;
+        self.model.check_finite(scores)?;
+        self.model.check_finite(predicted.logits.f32()?)?;
         let flat = predicted.logits.reshape([prompts * masks, side, side])?;
         let mask = |index: usize| -> Result<PredictedMask> {
             let logits = flat.narrow(index, 1)?;

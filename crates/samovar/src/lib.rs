@@ -36,8 +36,8 @@ pub use samovar_runtime::geometry::{Box2, Image, Point, Size};
 pub use samovar_runtime::media::{AlphaMask, BitMask, DecodeLimits, LazyImage, RgbImage, Rle};
 pub use samovar_runtime::tensor::Precision;
 pub use samovar_runtime::{
-    CATALOGUE, CatalogueEntry, Embedding, Engine, Error, ErrorKind, Family, MaskPrompt, Model, ModelConfig,
-    Options, PredictedMask, Prompt, PromptPoint, Result, Segmentation, SimdLevel,
+    CATALOGUE, CatalogueEntry, Embedding, Engine, Error, ErrorKind, Family, MAX_THREADS, MaskPrompt, Model,
+    ModelConfig, Options, PredictedMask, Prompt, PromptPoint, Result, Segmentation, SimdLevel,
 };
 pub use samovar_runtime::{
     certificate, evaluate, forward, geometry, hub, media, memory, planning, profile, prompt_file, rounding,

@@ -134,6 +134,7 @@ impl CropRun<'_> {
         let features = embedding.features();
         let scored = network.score(device, features, &self.prompts(points))?;
         let scores = scored.iou_scores.f32()?.to_vec();
+        self.model.check_finite(&scores)?;
         let masks_per_point = scores.len() / points.len();
         let threshold = self.options.pred_iou_thresh;
         let passes = |score: f32| threshold <= 0.0 || score > threshold;
@@ -201,8 +202,9 @@ impl CropRun<'_> {
 
     fn measure_one(&self, upscaler: &Upscaler, drawn: &Drawn) -> Result<Measured> {
         let options = self.options;
-        let measured =
-            upscaler.measured_mask(drawn.logits.f32()?, MASK_THRESHOLD, options.stability_score_offset, 1)?;
+        let logits = drawn.logits.f32()?;
+        self.model.check_finite(logits)?;
+        let measured = upscaler.measured_mask(logits, MASK_THRESHOLD, options.stability_score_offset, 1)?;
         let stability_score = measured.stability_score();
         let is_stable = stability_score >= options.stability_score_thresh; // never if NaN
         if options.stability_score_thresh > 0.0 && !is_stable {
