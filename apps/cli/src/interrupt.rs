@@ -1,17 +1,24 @@
 //! Ctrl-C that keeps what is finished: the first one asks the work to stop, the second ends the program.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Catches Ctrl-C from now on; commands call this before work that is worth finishing.
+/// Catches Ctrl-C from now on; commands over many images call this before work that is worth finishing.
 pub fn catch() {
+    catch_saying("stopping after the image at hand");
+}
+
+/// The same for other work: `what` the first Ctrl-C does.
+pub fn catch_saying(what: &'static str) {
     // Without a handler the work simply ends at once; what was written is whole either way.
-    let _ = ctrlc::set_handler(|| {
+    let _ = ctrlc::set_handler(move || {
         if ASKED.swap(true, Ordering::Relaxed) {
             std::process::exit(1);
         }
-        eprintln!("\nstopping after the image at hand; press Ctrl-C again to stop at once");
+        // A closed stderr is no reason to go on.
+        let _ = writeln!(std::io::stderr(), "\n{what}; press Ctrl-C again to stop at once");
     });
 }
 

@@ -28,6 +28,7 @@ mod client;
 mod download;
 mod error;
 mod options;
+mod waiting;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ use checksum::Checksum;
 use client::Client;
 use error::Result;
 
-/// How far a pull is. `all_*` sum over the files of the pull.
+/// How far a pull is. `all_*` sum over the files of the pull. Sizes are 0 until the hub has told them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<'a> {
     /// The file at hand, as named in the call.
@@ -55,7 +56,7 @@ pub struct Progress<'a> {
     pub all_total_bytes: u64,
 }
 
-/// Told about every step of a pull; `Break` stops it and leaves a partial that the next pull resumes.
+/// Told about every step of a pull, and several times a second while the server is silent; `Break` stops it and leaves a partial that the next pull resumes.
 pub type OnProgress<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
 
 /// A Hugging Face hub and its cache on this machine.
@@ -120,7 +121,7 @@ impl Hub {
             return Err(HubError::offline(repo_id, revision, &self.options.cache_dir));
         }
 
-        let remote_files = self.describe(&repo, files)?;
+        let remote_files = self.describe(&repo, files, progress)?;
         let commit = match remote_files.first() {
             Some(first) => first.commit.as_str(),
             None => return Err(HubError::invalid(repo_id, "a pull names at least one file")),
@@ -141,14 +142,32 @@ impl Hub {
     }
 
     /// Asks the hub for commit, checksum and size of every file; all from the commit of the first answer.
-    fn describe<'a>(&self, repo: &RepoCache<'_>, files: &[&'a str]) -> Result<Vec<RemoteFile<'a>>> {
+    fn describe<'a>(
+        &self,
+        repo: &RepoCache<'_>,
+        files: &[&'a str],
+        progress: &mut OnProgress<'_>,
+    ) -> Result<Vec<RemoteFile<'a>>> {
         let mut remote_files: Vec<RemoteFile<'a>> = Vec::with_capacity(files.len());
         for &name in files {
             let revision = match remote_files.first() {
                 Some(first) => first.commit.as_str(),
                 None => repo.revision,
             };
-            let remote = self.client.describe(repo.repo_id, revision, name)?;
+            let mut ask = || {
+                let nothing = Progress {
+                    file: name,
+                    done_bytes: 0,
+                    total_bytes: 0,
+                    all_done_bytes: 0,
+                    all_total_bytes: 0,
+                };
+                match progress(nothing) {
+                    ControlFlow::Continue(()) => Ok(()),
+                    ControlFlow::Break(()) => Err(HubError::cancelled(repo.repo_id, name)),
+                }
+            };
+            let remote = self.client.describe(repo.repo_id, revision, name, &mut ask)?;
             if cache::is_commit(revision) && remote.commit != revision {
                 return Err(HubError::protocol(
                     repo.repo_id,

@@ -1,7 +1,6 @@
 //! HTTP to the hub: redirects by hand, so that headers are read where the hub puts them and the token stays with it.
 
 use std::fmt;
-use std::thread;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response};
@@ -11,6 +10,7 @@ use ureq::{Agent, Body};
 use super::cache::is_commit;
 use super::checksum::Checksum;
 use super::error::{HubError, Result};
+use super::waiting::{Ask, aside, pause};
 use super::{HubErrorKind, HubOptions, RemoteFile};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -73,15 +73,17 @@ impl Client {
         repo_id: &str,
         revision: &str,
         file: &'a str,
+        ask: &mut Ask<'_>,
     ) -> Result<RemoteFile<'a>> {
         let target = &Target { repo_id, revision, file };
         let mut described = Described::default();
         let mut attempt = 0;
         let answer = loop {
-            let answer = self.send("HEAD", target, 0, Follow::Hub, &mut |headers| described.read(headers));
+            let read = &mut |headers: &HeaderMap| described.read(headers);
+            let answer = self.send("HEAD", target, 0, Follow::Hub, read, ask);
             match answer.and_then(|answer| self.check_status(answer, target)) {
                 Err(error) if error.kind() == HubErrorKind::Server && attempt < self.retries => {
-                    thread::sleep(self.wait_before(attempt));
+                    pause(self.wait_before(attempt), ask)?;
                     attempt += 1;
                 }
                 answer => break answer?,
@@ -101,8 +103,8 @@ impl Client {
     }
 
     /// The file's bytes from `start` on, if the server can; the status (200 or 206) says which.
-    pub(super) fn get(&self, target: &Target<'_>, start: u64) -> Result<Response<Body>> {
-        let answer = self.send("GET", target, start, Follow::Everywhere, &mut |_| ())?;
+    pub(super) fn get(&self, target: &Target<'_>, start: u64, ask: &mut Ask<'_>) -> Result<Response<Body>> {
+        let answer = self.send("GET", target, start, Follow::Everywhere, &mut |_| (), ask)?;
         self.check_status(answer, target)
     }
 
@@ -122,6 +124,7 @@ impl Client {
         start: u64,
         follow: Follow,
         on_headers: &mut dyn FnMut(&HeaderMap),
+        ask: &mut Ask<'_>,
     ) -> Result<Response<Body>> {
         let mut url = format!(
             "{}/{}/resolve/{}/{}",
@@ -141,9 +144,10 @@ impl Client {
             {
                 request = request.header("Authorization", format!("Bearer {token}"));
             }
-            let answer = request.call().map_err(|error| {
-                HubError::network(target.repo_id, target.file, reason(&url, &error)).caused_by(error)
-            })?;
+            let unreachable = |what: String| HubError::network(target.repo_id, target.file, what);
+            let answer = aside(move || request.call(), ask)?
+                .ok_or_else(|| unreachable(format!("{} did not answer", origin(&url))))?
+                .map_err(|error| unreachable(reason(&url, &error)).caused_by(error))?;
             on_headers(answer.headers());
             let location = match answer.status().as_u16() {
                 301 | 302 | 303 | 307 | 308 => header(answer.headers(), "location"),

@@ -3,18 +3,17 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use super::cache::{self, RepoCache};
 use super::checksum::Hasher;
 use super::client::{self, Target};
 use super::error::{HubError, Result};
+use super::waiting::{POLL_INTERVAL, pause, receive};
 use super::{Hub, RemoteFile, Reporter};
 
 const CHUNK_BYTES: usize = 256 * 1024;
-/// How often a wait asks the progress callback whether to go on.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Hub {
     /// Makes sure the blob of a file is in the cache and returns its path.
@@ -30,7 +29,7 @@ impl Hub {
             let _lock = loop {
                 match repo.try_lock(&remote.checksum)? {
                     Some(lock) => break lock,
-                    None => wait(POLL_INTERVAL, remote, 0, reporter)?,
+                    None => pause(POLL_INTERVAL, &mut || reporter.report(remote, 0))?,
                 }
             };
             // Whoever held the lock may have fetched it meanwhile.
@@ -56,7 +55,8 @@ impl Hub {
                     if failures >= self.client.retries() {
                         return Err(error);
                     }
-                    wait(self.client.wait_before(failures), partial.remote, partial.length, reporter)?;
+                    let (remote, length) = (partial.remote, partial.length);
+                    pause(self.client.wait_before(failures), &mut || reporter.report(remote, length))?;
                     failures += 1;
                 }
                 Err(error) => return Err(error),
@@ -69,9 +69,9 @@ impl Hub {
     fn stream(&self, partial: &mut Partial<'_>, reporter: &mut Reporter<'_, '_>) -> Result<()> {
         let remote = partial.remote;
         let repo_id = partial.repo.repo_id;
-        let answer = self
-            .client
-            .get(&Target { repo_id, revision: &remote.commit, file: remote.name }, partial.length)?;
+        let target = Target { repo_id, revision: &remote.commit, file: remote.name };
+        let start = partial.length;
+        let answer = self.client.get(&target, start, &mut || reporter.report(remote, start))?;
         match answer.status().as_u16() {
             200 if partial.length == 0 => {}
             200 => partial.restart()?,
@@ -83,39 +83,37 @@ impl Hub {
             }
         }
         let mut body = answer.into_body().into_reader();
-        let mut chunk = vec![0; CHUNK_BYTES];
+        // Read on a thread of its own, so that a silent server does not keep anybody from stopping. One chunk waits
+        // while another is written.
+        let (sender, chunks) = sync_channel(0);
+        thread::spawn(move || {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            loop {
+                let read = body.read(&mut chunk).map(|count| chunk[..count].to_vec());
+                let is_last = read.as_ref().map_or(true, Vec::is_empty);
+                let is_interrupted =
+                    read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
+                if !is_interrupted && (sender.send(read).is_err() || is_last) {
+                    return;
+                }
+            }
+        });
         loop {
             reporter.report(remote, partial.length)?;
-            let count = match body.read(&mut chunk) {
-                Ok(0) if partial.length == remote.size => return Ok(()),
-                Ok(0) => {
+            let length = partial.length;
+            match receive(&chunks, &mut || reporter.report(remote, length))? {
+                Some(Ok(chunk)) if !chunk.is_empty() => partial.append(&chunk)?,
+                Some(Ok(_)) if partial.length == remote.size => return Ok(()),
+                Some(Ok(_)) | None => {
                     return Err(HubError::network(repo_id, remote.name, partial.cut("the connection ended")));
                 }
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
+                Some(Err(error)) => {
                     let what = partial.cut(&format!("the connection broke ({error})"));
                     return Err(HubError::network(repo_id, remote.name, what).caused_by(error));
                 }
-            };
-            partial.append(&chunk[..count])?;
+            }
         }
     }
-}
-
-/// Sleeps, and asks now and then whether to go on.
-fn wait(
-    duration: Duration,
-    remote: &RemoteFile<'_>,
-    done_bytes: u64,
-    reporter: &mut Reporter<'_, '_>,
-) -> Result<()> {
-    let end = Instant::now() + duration;
-    while Instant::now() < end {
-        reporter.report(remote, done_bytes)?;
-        thread::sleep(POLL_INTERVAL.min(duration));
-    }
-    Ok(())
 }
 
 /// A download on its way: the bytes so far on disk, and their hash.
