@@ -105,6 +105,24 @@ fn pulled_models_are_found_by_name() {
     assert_eq!(used.code, 0, "{used:?}");
     let missing = run(&["models", "pull", "facebook/sam-vit-base", "--revision", "main/../../x"]);
     assert_ne!(missing.code, 0);
+
+    // A repository that is in no catalogue, and another revision of one.
+    let point = ["segment", "photo.png", "--point", "30,20", "--overwrite", "--out", "cut.png", "--model"];
+    let unfetched = run(&[&point[..], &["somebody/else@v2"]].concat());
+    assert!(
+        unfetched.code == 2 && unfetched.stderr.contains("models pull somebody/else@v2"),
+        "{unfetched:?}"
+    );
+    for (pull, model) in [
+        (&["somebody/else"][..], "somebody/else"),
+        (&["somebody/else", "--revision", "v2"], "somebody/else@v2"),
+        (&["facebook/sam-vit-base@v3"], "facebook/sam-vit-base@v3"),
+    ] {
+        let pulled = run(&[&["models", "pull"], pull].concat());
+        assert!(pulled.code == 0 && pulled.stderr.contains(&format!("--model {model}")), "{pulled:?}");
+        let used = run(&[&point[..], &[model]].concat());
+        assert_eq!(used.code, 0, "{used:?}");
+    }
     let refused = common::Run::from(
         bench
             .command()
@@ -115,4 +133,42 @@ fn pulled_models_are_found_by_name() {
     );
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("a/b"), "{refused:?}");
+}
+
+/// A server that takes the connection and says nothing does not keep anybody from stopping.
+#[cfg(unix)]
+#[test]
+fn a_silent_server_can_be_left() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+    let bench = Bench::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let child = bench
+        .command()
+        .env("HF_ENDPOINT", endpoint)
+        .args(["models", "pull", "a/b"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _held = listener.accept().unwrap();
+    // Longer than the program is patient.
+    thread::sleep(Duration::from_secs(5));
+    let asked = Instant::now();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ended = common::Run::from(child.wait_with_output().unwrap());
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.stderr.contains("waiting for the server") && ended.stderr.contains("fetched is kept"),
+        "{ended:?}"
+    );
+    assert!(!ended.stderr.contains("image at hand"), "{ended:?}");
 }

@@ -19,6 +19,14 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Revision of hub repositories.
 pub const REVISION: &str = "main";
 
+/// Files of a hub repository that is not in the catalogue.
+pub const FILES: &[&str] = &["config.json", "model.safetensors"];
+
+/// A hub repository and its revision, as `owner/name` or `owner/name@revision`.
+pub fn split_revision(name: &str) -> (&str, Option<&str>) {
+    name.split_once('@').map_or((name, None), |(repository, revision)| (repository, Some(revision)))
+}
+
 /// Where a model lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelSource {
@@ -62,7 +70,8 @@ impl OpenedModel {
 }
 
 impl ModelSource {
-    /// Finds a model: a name of the catalogue (embedded, or fetched before with `models pull`), a folder, or a file.
+    /// Finds a model: a name of the catalogue, a folder, a file, or a hub repository. Those of the hub must have been fetched
+    /// with `models pull`; `@revision` after the name means another one than `main`.
     ///
     /// # Errors
     /// [`Error::UnknownModel`] with what to do about it.
@@ -78,27 +87,19 @@ impl ModelSource {
         if path.is_file() {
             return Ok(Self::File { path: path.to_owned() });
         }
-        match entry {
-            Some(entry) if !entry.files.is_empty() => {
-                let hub = Hub::new(HubOptions::from_env());
-                let path = hub.cached(entry.id, REVISION, entry.files).ok_or_else(|| {
-                    Error::UnknownModel(format!(
-                        "the weights of `{}` are not on this machine; fetch them with `samovar models pull {}`, or \
-                         give the folder or file they are in",
-                        entry.id, entry.id
-                    ))
-                })?;
-                Ok(Self::Folder { name: entry.id.to_owned(), path })
-            }
+        let (repository, revision) = split_revision(name);
+        match CatalogueEntry::find(repository).filter(|entry| !is_embedded(entry)) {
+            Some(entry) if !entry.files.is_empty() => of_hub(entry.id, revision, entry.files),
             Some(entry) => Err(Error::UnknownModel(format!(
                 "`{}` is in no hub repository; get {} from {} and give that file",
                 entry.id,
                 entry.original_files.join(" or "),
                 entry.source
             ))),
-            None if looks_like_a_path(name) => Err(Error::UnknownModel(format!(
+            None if looks_like_a_path(repository) => Err(Error::UnknownModel(format!(
                 "model \"{name}\": there is no such file or folder; check the path"
             ))),
+            None if repository.contains('/') => of_hub(repository, revision, FILES),
             None => Err(Error::UnknownModel(format!(
                 "no model is called `{name}`; known are {}, or give a folder or a file",
                 CATALOGUE.iter().map(|entry| entry.id).collect::<Vec<_>>().join(", ")
@@ -143,6 +144,19 @@ impl ModelSource {
             Self::Embedded { .. } => None,
             Self::Folder { path, .. } | Self::File { path } => Some(path),
         }
+    }
+}
+
+/// A repository in the hub's cache.
+fn of_hub(repository: &str, revision: Option<&str>, files: &[&str]) -> Result<ModelSource> {
+    let hub = Hub::new(HubOptions::from_env());
+    let name = revision.map_or(repository.to_owned(), |revision| format!("{repository}@{revision}"));
+    match hub.cached(repository, revision.unwrap_or(REVISION), files) {
+        Some(path) => Ok(ModelSource::Folder { name, path }),
+        None => Err(Error::UnknownModel(format!(
+            "the weights of `{name}` are not on this machine; fetch them with `samovar models pull {name}`, or give the \
+             folder or file they are in"
+        ))),
     }
 }
 

@@ -13,6 +13,8 @@ fn unknown_names_come_with_advice() {
         ("./sam_vit_b.pth", "check the path"),
         ("weights.safetensors", "check the path"),
         ("mobile_sam", "mobile_sam.pt"),
+        ("nobody/nothing@v2", "samovar models pull nobody/nothing@v2"),
+        ("nano@v2", "known are nano"),
     ] {
         let refusal = ModelSource::resolve(name).unwrap_err().to_string();
         assert!(refusal.contains(advice), "{name}: {refusal}");

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use samovar::hub::{Hub, HubOptions};
 use samovar::memory::bytes;
-use samovar::source::{REVISION, is_embedded, is_here};
+use samovar::source::{FILES, REVISION, is_embedded, is_here, split_revision};
 use samovar::{CATALOGUE, CatalogueEntry};
 use serde_json::{Value, json};
 
@@ -30,14 +31,26 @@ enum Action {
     /// List the models samovar knows and which are on this machine
     List,
     /// Fetch a model's files from the Hugging Face hub; goes on where an earlier fetch stopped
+    #[command(after_help = PULL_EXAMPLES)]
     Pull {
-        /// An id of the list, or any other hub repository with config.json and model.safetensors
+        /// An id of the list, or any other hub repository with config.json and model.safetensors; as MODEL@REVISION, or
+        /// with --revision
         model: String,
-        /// Branch, tag or commit
-        #[arg(long, default_value = REVISION)]
-        revision: String,
+        /// Branch, tag or commit [default: main]
+        #[arg(long)]
+        revision: Option<String>,
     },
 }
+
+const PULL_EXAMPLES: &str = "\
+Examples:
+  samovar models pull facebook/sam-vit-base
+  samovar models pull owner/name --revision v2      then: --model owner/name@v2
+
+Ctrl-C stops; what was fetched is kept, and the next pull goes on from there.";
+
+/// Silence of a server after which the wait is told.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,7 +64,7 @@ names another server, HF_TOKEN your access. Every file is checked against the hu
 pub fn run(args: &Args) -> Result<()> {
     match &args.action {
         None | Some(Action::List) => list(args.json),
-        Some(Action::Pull { model, revision }) => pull(model, revision, args.json),
+        Some(Action::Pull { model, revision }) => pull(model, revision.as_deref(), args.json),
     }
 }
 
@@ -115,7 +128,13 @@ fn list(as_json: bool) -> Result<()> {
     Ok(())
 }
 
-fn pull(model: &str, revision: &str, as_json: bool) -> Result<()> {
+fn pull(model: &str, revision: Option<&str>, as_json: bool) -> Result<()> {
+    let (model, of_name) = split_revision(model);
+    if of_name.is_some() && revision.is_some() {
+        return Err(usage("two revisions; give it as MODEL@REVISION or as --revision, not both"));
+    }
+    let asked = revision.or(of_name);
+    let revision = asked.unwrap_or(REVISION);
     let entry = CatalogueEntry::find(model);
     let (repository, files): (&str, &[&str]) = match entry {
         Some(entry) if is_embedded(entry) => {
@@ -131,18 +150,25 @@ fn pull(model: &str, revision: &str, as_json: bool) -> Result<()> {
             )));
         }
         Some(entry) => (entry.id, entry.files),
-        None if model.split('/').filter(|part| !part.is_empty()).count() == 2 => {
-            (model, &["config.json", "model.safetensors"])
-        }
+        None if model.split('/').filter(|part| !part.is_empty()).count() == 2 => (model, FILES),
         None => {
             return Err(usage(format!(
                 "no model is called `{model}`; see `samovar models`, or name a hub repository as owner/name"
             )));
         }
     };
-    interrupt::catch();
+    interrupt::catch_saying("stopping; what was fetched is kept");
     let bar = progress::bytes();
+    let (mut moved, mut last, mut told) = (Instant::now(), None, false);
     let folder = Hub::new(HubOptions::from_env()).pull(repository, revision, files, &mut |progress| {
+        let now = Some((progress.file.to_owned(), progress.all_done_bytes));
+        if last != now {
+            (moved, last, told) = (Instant::now(), now, false);
+        }
+        if moved.elapsed() > PATIENCE && !told {
+            told = true;
+            bar.suspend(|| eprintln!("{repository} {}: waiting for the server", progress.file));
+        }
         bar.set_length(progress.all_total_bytes);
         bar.set_position(progress.all_done_bytes);
         bar.set_message(progress.file.to_owned());
@@ -153,6 +179,7 @@ fn pull(model: &str, revision: &str, as_json: bool) -> Result<()> {
     if as_json {
         return print(&json!({ "model": repository, "path": folder.display().to_string() }));
     }
-    eprintln!("{repository} is in {}", folder.display());
+    let name = asked.map_or(repository.to_owned(), |revision| format!("{repository}@{revision}"));
+    eprintln!("{repository} is in {}; use it as --model {name}", folder.display());
     Ok(())
 }
