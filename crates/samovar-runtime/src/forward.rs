@@ -25,6 +25,7 @@ use samovar_weights::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
 
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::prompt::MAX_POINTS;
 
 /// Named values in rows, outermost dimension first.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +39,9 @@ pub struct NamedTensor {
 const INPUTS: [&str; 6] =
     ["pixel_values", "input_points", "input_labels", "input_boxes", "input_masks", "multimask_output"];
 
+/// What points may be labelled: foreground, background, not a point, ignore.
+const LABELS: [f32; 4] = [1.0, 0.0, -1.0, -10.0];
+
 /// Runs a model on the tensors of a safetensors file and writes what comes out to another, whole or not at all.
 ///
 /// # Errors
@@ -48,7 +52,7 @@ pub fn forward_file(model: &Model, inputs: &Path, outputs: &Path) -> Result<BTre
     for name in file.names() {
         if !INPUTS.contains(&name.as_str()) {
             let what = format!("tensor `{name}` is unknown; expected some of {}", INPUTS.join(", "));
-            return Err(Error::file(inputs, what));
+            return Err(Error::usage(format!("\"{}\": {what}", inputs.display())));
         }
         let tensor = file.any_tensor(&name)?;
         tensors.insert(name, NamedTensor { shape: tensor.dims().to_vec(), values: tensor.to_f32_vec()? });
@@ -144,6 +148,11 @@ impl<'a> Prompts<'a> {
                 return Err(misshapen("input_points", &points.shape, "[images, prompts, points, 2]"));
             };
             agree("input_points", &points.shape, count)?;
+            if per_prompt > MAX_POINTS {
+                return Err(Error::usage(format!(
+                    "tensor `input_points` has {per_prompt} points per prompt; at most {MAX_POINTS} are taken"
+                )));
+            }
             (all.points, all.point_values) = (per_prompt, &points.values);
             all.labels = vec![1; images * count * per_prompt];
         }
@@ -155,6 +164,11 @@ impl<'a> Prompts<'a> {
                     &labels.shape,
                     "[images, prompts, points] of `input_points`",
                 ));
+            }
+            if let Some(other) = labels.values.iter().find(|label| !LABELS.contains(label)) {
+                return Err(Error::usage(format!(
+                    "tensor `input_labels` has {other}; expected 1, 0, -1 or -10"
+                )));
             }
             all.labels = labels.values.iter().map(|&label| label as i32).collect();
         }
@@ -227,5 +241,33 @@ impl Outputs {
         all.shape[0] += 1;
         all.values.extend(part.to_f32_vec()?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prompts(points: usize, label: f32) -> Result<()> {
+        let tensor = |shape: &[usize], value: f32| NamedTensor {
+            shape: shape.to_vec(),
+            values: vec![value; shape.iter().product()],
+        };
+        let inputs = BTreeMap::from([
+            ("input_points".to_owned(), tensor(&[1, 1, points, 2], 5.0)),
+            ("input_labels".to_owned(), tensor(&[1, 1, points], label)),
+        ]);
+        Prompts::read(&inputs, 1, 256).map(drop)
+    }
+
+    #[test]
+    fn prompts_are_bounded() {
+        assert!(prompts(MAX_POINTS, -10.0).is_ok());
+        for (points, label, words) in
+            [(MAX_POINTS + 1, 1.0, "at most 4096"), (1, 7.0, "has 7"), (1, 0.5, "has 0.5")]
+        {
+            let refusal = prompts(points, label).unwrap_err();
+            assert!(matches!(refusal, Error::Usage(_)) && refusal.to_string().contains(words), "{refusal}");
+        }
     }
 }

@@ -30,7 +30,7 @@ Points and boxes are in pixels of the model's input square. Masks are multimask 
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    super::segment::check_place(&args.outputs)?;
+    super::quantize::check_file(&args.outputs, "--outputs")?;
     let shapes = forward_file(&args.model.load()?, &args.inputs, &args.outputs)?;
     for (name, shape) in shapes {
         eprintln!("{name} {shape:?}");

@@ -1,15 +1,15 @@
 //! `samovar quantize`: a model's large weights rounded, in one file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use samovar::Precision;
 use samovar::memory::bytes;
 use samovar::rounding::write_rounded;
 use samovar::source::ModelSource;
 use serde_json::json;
 
-use super::segment::{check_place, print};
+use super::segment::print;
 use crate::failure::usage;
 use crate::progress;
 
@@ -39,15 +39,22 @@ Examples:
 
 int8: one scale per output of a layer in the file, activations rounded row by row while running, so nothing has to be
 calibrated; layers whose errors would reach the masks stay as they are. `--dtype` of the other commands does the same
-while loading, to the bit.";
+while loading, to the bit. While running, int8 also does attention in bf16 where the processor multiplies bf16 numbers.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if args.dtype == Precision::F32 {
         return Err(usage("f32 rounds nothing; choose f16, bf16 or int8"));
     }
-    check_place(&args.out)?;
+    check_file(&args.out, "--out")?;
     let source = ModelSource::resolve(&args.model)?;
+    let stored = source.open()?.stored_precision()?;
+    if stored != Precision::F32 && stored != args.dtype {
+        return Err(usage(format!(
+            "{} is rounded to {stored} already, and rounding it twice would lose twice; name the model it was made from",
+            source.name()
+        )));
+    }
     let wait = progress::spinner("rounding weights");
     let report = write_rounded(&source, args.dtype, &args.out)?;
     wait.finish_and_clear();
@@ -67,6 +74,23 @@ pub fn run(args: &Args) -> Result<()> {
     );
     for name in &report.left_out {
         eprintln!("left out, its values cannot be read: {name}");
+    }
+    Ok(())
+}
+
+/// Refuses places where no file can be written, before time is spent on what would go there.
+pub fn check_file(out: &Path, option: &str) -> Result<()> {
+    let shown = out.display();
+    if out.is_dir() {
+        return Err(usage(format!("\"{shown}\" is a folder; {option} takes a file")));
+    }
+    if std::fs::metadata(out).is_ok_and(|found| !found.is_file()) {
+        let what = "is a device or a pipe; files are written whole and then put in place: name a file";
+        return Err(usage(format!("\"{shown}\" {what}")));
+    }
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Err(anyhow!("\"{shown}\": there is no folder \"{}\"; make it first", parent.display()));
     }
     Ok(())
 }
