@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use samovar::certificate::{Bounds, Case, Certificate, Store, certify, processor};
+use samovar::certificate::{Bounds, Case, Certificate, LEAST_MASKS, Store, certify, processor};
 use samovar::media::mask::deepest_point;
 use samovar::media::segpack::{SegpackLimits, SegpackReader};
 use samovar::memory::{Memory, bytes};
@@ -15,7 +15,7 @@ use samovar::{Box2, DecodeLimits, LazyImage, Precision};
 use serde_json::json;
 
 use super::segment::print;
-use crate::failure::usage;
+use crate::failure::{describe, usage};
 use crate::model_args::EngineArgs;
 use crate::{inputs, interrupt, progress};
 
@@ -49,8 +49,9 @@ Examples:
   samovar doctor --images dev.segpack --limit 100 --dtype int8
 
 Every dtype takes its turn on every picture: time of encoding and of one prompt, memory, the cosine of the mask logits
-with those of f32, and the IoU of the masks. A dtype that is slower than f32 or beyond the bounds is refused by --dtype
-from then on, on this machine and for this model, unless --force-dtype. With a .segpack the prompts are clicks into and
+with those of f32, and the IoU of the masks. A dtype that takes more than 1.05x the time of f32, or whose masks are beyond
+the bounds, is refused by --dtype from then on, on this machine and for this model, unless --force-dtype. Fewer than 20
+masks certify nothing. With a .segpack the prompts are clicks into and
 boxes around its objects; with images, two clicks and a box around the middle.";
 
 /// How long the processor's peak is measured.
@@ -71,20 +72,44 @@ pub fn run(args: &Args) -> Result<()> {
     let precisions = if args.dtype.is_empty() { Precision::ALL.to_vec() } else { args.dtype.clone() };
     let limit = args.limit as usize;
     let cases = cases(&args.images, limit, engine.decode_limits())?;
-    let (count, mut cases) = cases;
-    interrupt::catch();
+    let (mut count, mut cases) = cases;
+    let mut done = 0;
+    interrupt::catch_saying("stopping after the picture at hand; nothing is certified");
     let bar = progress::items(count as u64, "pictures");
     let bounds = Bounds::default();
     let certificates = certify(&engine, &source, &precisions, &mut cases, count, &bounds, &mut |progress| {
-        bar.set_position(progress.done as u64);
+        done = progress.done;
+        bar.set_position(done as u64);
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     bar.finish_and_clear();
-    // Half a comparison is no certificate.
-    let store = Store::of(&source, &engine).filter(|_| !interrupt::asked());
-    if let Some(store) = &store {
-        keep(store, &certificates)?;
+    count = done;
+    // Half a comparison is no certificate, and neither is one of next to nothing.
+    let enough = certificates.iter().skip(1).all(|one| one.masks >= LEAST_MASKS) && !interrupt::asked();
+    let store = Store::of(&source, &engine).filter(|_| enough);
+    let kept = store.as_ref().map_or(Ok(()), |store| keep(store, &certificates));
+    let store = store.filter(|_| kept.is_ok());
+    report(args, &engine, &source, peak, memory, count, &bounds, &certificates, store.as_ref())?;
+    if let Err(error) = kept {
+        eprintln!("warning: this could not be kept, and --dtype will not know of it: {}", describe(&error));
+    } else if !enough {
+        eprintln!("nothing was kept; give more pictures, or let it run to the end");
     }
+    Ok(())
+}
+
+/// Prints what was found.
+fn report(
+    args: &Args,
+    engine: &samovar::Engine,
+    source: &ModelSource,
+    peak: f64,
+    memory: Memory,
+    count: usize,
+    bounds: &Bounds,
+    certificates: &[Certificate],
+    store: Option<&Store>,
+) -> Result<()> {
     if args.json {
         return print(&json!({
             "processor": processor(), "simd": engine.simd().to_string(), "threads": engine.threads(),
@@ -116,7 +141,7 @@ pub fn run(args: &Args) -> Result<()> {
         "{:6} {:>11} {:>6} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}  verdict",
         "dtype", "encode ms", "x f32", "decode ms", "weights", "peak", "cosine", "mean IoU", "worst IoU"
     )?;
-    for one in &certificates {
+    for one in certificates {
         writeln!(
             out,
             "{:6} {:>11.2} {:>6.2} {:>10.2} {:>9} {:>9} {:>9.5} {:>9.4} {:>9.4}  {}",
@@ -129,7 +154,9 @@ pub fn run(args: &Args) -> Result<()> {
             one.logits_cosine,
             one.mean_iou,
             one.worst_iou,
-            if one.refused.is_empty() {
+            if one.masks < LEAST_MASKS && !one.refused.is_empty() {
+                one.refused.join("; ")
+            } else if one.refused.is_empty() {
                 "good".to_owned()
             } else {
                 format!("refused: {}", one.refused.join("; "))
@@ -164,9 +191,15 @@ fn cases(paths: &[PathBuf], limit: usize, limits: &DecodeLimits) -> Result<(usiz
             let step = images.len().div_ceil(limit);
             let chosen: Vec<_> = images.into_iter().step_by(step).collect();
             let count = chosen.len();
-            let cases = chosen.into_iter().map(move |input| {
-                let pixels = LazyImage::open_within(&input.path, limits).pixels()?;
-                Ok(Case::central(pixels.as_ref().clone()))
+            // One picture that cannot be read is no reason to measure nothing.
+            let cases = chosen.into_iter().filter_map(move |input| {
+                match LazyImage::open_within(&input.path, limits).pixels() {
+                    Ok(pixels) => Some(Ok(Case::central(pixels.as_ref().clone()))),
+                    Err(error) => {
+                        eprintln!("left out: {error}");
+                        None
+                    }
+                }
             });
             Ok((count, Box::new(cases)))
         }
