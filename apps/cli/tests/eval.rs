@@ -83,6 +83,7 @@ fn what_cannot_be_measured_is_refused() {
     let whole = record("discs", "a");
     let bench = bench_with_pack(&[whole.clone(), whole[..whole.len() - 5].to_vec()]);
     bench.refused(1, "record 2", &["eval", "tiny.segpack"]);
+    bench.refused(1, "\"tiny.segpack\"", &["eval", "tiny.segpack"]);
     bench.refused(1, "nowhere.segpack", &["eval", "nowhere.segpack"]);
     bench.refused(2, "--limit", &["eval", "tiny.segpack", "--limit", "0"]);
     bench.refused(2, "folder", &["eval", "tiny.segpack", "--errors", "tiny.segpack"]);

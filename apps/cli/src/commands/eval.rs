@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
         worst_per_source: if args.errors.is_some() { usize::from(args.worst) } else { 0 },
     };
     let model = args.model.load()?;
-    interrupt::catch();
+    interrupt::catch_saying("stopping after the pictures at hand; what was measured is shown");
     let bar = OnceLock::new();
     let watch = |progress: EvaluateProgress| {
         let bar = bar.get_or_init(|| progress::items(progress.of_pictures as u64, "pictures"));
@@ -78,7 +78,12 @@ pub fn run(args: &Args) -> Result<()> {
         bar.set_message(format!("{} masks", progress.masks));
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let found = evaluate(&model, &args.pack, &options, &watch)?;
+    let found = evaluate(&model, &args.pack, &options, &watch).map_err(|error| {
+        let pack = args.pack.display().to_string();
+        let names_it = error.to_string().contains(&pack);
+        let error = anyhow::Error::new(error);
+        if names_it { error } else { error.context(format!("\"{pack}\"")) }
+    })?;
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
     }
