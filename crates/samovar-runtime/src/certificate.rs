@@ -12,7 +12,7 @@ use samovar_tensor::{Precision, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Embedding, Model};
 use crate::planning::ModelPlan;
 use crate::prompt::Prompt;
@@ -177,23 +177,24 @@ pub fn certify(
         let case = case?;
         if done == 0 {
             // Whoever came first would pay for pages and caches that nobody has touched yet.
-            for model in others.iter().chain([&exact]) {
-                answer(model, &case, &mut Times::default())?;
+            answer(&exact, &case, &mut Times::default())?;
+            for model in &others {
+                answer_if_finite(model, &case, &mut Times::default())?;
             }
         }
         // Whoever is first finds other caches than whoever comes next; let that be another one every time.
         let first = done % (others.len() + 1);
         let mut before = Vec::new();
         for (model, comparison) in others.iter().zip(&mut compared).take(first) {
-            before.push(answer(model, &case, &mut comparison.times)?);
+            before.push(answer_if_finite(model, &case, &mut comparison.times)?);
         }
         let expected = answer(&exact, &case, &mut exact_times)?;
         for (comparison, found) in compared.iter_mut().zip(&before) {
-            comparison.add(&expected, found)?;
+            comparison.add(&expected, found.as_ref())?;
         }
         for (model, comparison) in others.iter().zip(&mut compared).skip(first) {
-            let found = answer(model, &case, &mut comparison.times)?;
-            comparison.add(&expected, &found)?;
+            let found = answer_if_finite(model, &case, &mut comparison.times)?;
+            comparison.add(&expected, found.as_ref())?;
         }
         done += 1;
         if progress(Progress { done, all: count }).is_break() {
@@ -218,7 +219,7 @@ pub fn certify(
         logits_cosine: 1.0,
         mean_iou: 1.0,
         worst_iou: 1.0,
-        masks: compared.first().map_or(0, |comparison| comparison.ious.len()),
+        masks: compared.iter().map(|comparison| comparison.ious.len()).max().unwrap_or(0),
         refused: Vec::new(),
     }];
     for (model, mut comparison) in others.iter().zip(compared) {
@@ -238,7 +239,17 @@ pub fn certify(
             masks: ious.len(),
             refused: Vec::new(),
         };
-        certificate.refused = verdict(&certificate, bounds);
+        if comparison.overflowed {
+            // No number of such a comparison means anything.
+            certificate.decode_s = 0.0;
+            certificate.mean_iou = 0.0;
+            certificate.worst_iou = 0.0;
+            certificate.embedding_cosine = 0.0;
+            certificate.logits_cosine = 0.0;
+            certificate.refused = vec!["numbers that are not finite".to_owned()];
+        } else {
+            certificate.refused = verdict(&certificate, bounds);
+        }
         certificates.push(certificate);
     }
     Ok(certificates)
@@ -278,6 +289,8 @@ struct Comparison {
     embedding: Cosine,
     logits: Cosine,
     ious: Vec<f64>,
+    /// Whether the precision was too narrow for the model.
+    overflowed: bool,
 }
 
 /// An image's embedding and its answers.
@@ -301,8 +314,20 @@ fn answer(model: &Model, case: &Case, times: &mut Times) -> Result<Answers> {
     Ok(Answers { embedding, masks })
 }
 
+/// `None` where the precision is too narrow for the model.
+fn answer_if_finite(model: &Model, case: &Case, times: &mut Times) -> Result<Option<Answers>> {
+    match answer(model, case, times) {
+        Err(Error::NotFinite { .. }) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 impl Comparison {
-    fn add(&mut self, expected: &Answers, found: &Answers) -> Result<()> {
+    fn add(&mut self, expected: &Answers, found: Option<&Answers>) -> Result<()> {
+        let Some(found) = found else {
+            self.overflowed = true;
+            return Ok(());
+        };
         let (a, b) = (expected.embedding.features(), found.embedding.features());
         self.embedding.add_tensors(&a.embedding, &b.embedding)?;
         for (a, b) in a.high_res.iter().zip(&b.high_res) {
