@@ -39,8 +39,10 @@ fn main() {
     let threads = arguments.get(1).map_or(0, |word| word.parse().expect("a number of threads"));
     let level = SimdLevel::from_environment().expect("a SIMD level");
     let mut kernels = CpuKernels::new(CpuOptions { threads, level }).expect("a CPU backend");
-    if std::env::var("SAMOVAR_INT8").is_ok_and(|word| word == "pairs") {
-        kernels = kernels.with_int8_level(Int8Level::Pairs).expect("every machine has it");
+    match std::env::var("SAMOVAR_INT8").as_deref() {
+        Ok("pairs") => kernels = kernels.with_int8_level(Int8Level::Pairs).expect("every machine has it"),
+        Ok("") | Err(_) => {}
+        Ok(word) => panic!("SAMOVAR_INT8 is `{word}`; expected pairs, or nothing"),
     }
     let kernels = Arc::new(kernels);
     let device = Device::new(kernels.clone(), Pool::new(usize::MAX));
