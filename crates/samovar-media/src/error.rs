@@ -37,7 +37,7 @@ impl MediaErrorKind {
             Self::Write => "check that the folder exists, is writable and has free space",
             Self::Unsupported => "convert it to PNG, JPEG, WebP, TIFF, BMP, GIF or PNM",
             Self::Damaged => "get the file again from where it came from",
-            Self::TooLarge => "make it smaller or raise the decode limits",
+            Self::TooLarge => "make it smaller; from Rust, `DecodeLimits` can be raised",
             Self::Empty => "it needs at least one pixel",
             Self::Mismatch => "check the sizes that were passed in",
         }
