@@ -48,10 +48,10 @@ Examples:
   samovar doctor --model facebook/sam-vit-base --images photos/
   samovar doctor --images dev.segpack --limit 100 --dtype int8
 
-Every dtype takes its turn on every picture: time of encoding and of one prompt, memory, the cosine of the mask logits
-with those of f32, and the IoU of the masks. A dtype that takes more than 1.05x the time of f32, or whose masks are beyond
-the bounds, is refused by --dtype from then on, on this machine and for this model, unless --force-dtype. Fewer than 20
-masks certify nothing. With a .segpack the prompts are clicks into and
+Every dtype takes its turn on every picture: time of encoding and of one prompt, memory, the cosine of the mask logits \
+with those of f32, and the IoU of the masks. A dtype that takes more than 1.05x the time of f32, or whose masks are beyond \
+the bounds, is refused by --dtype from then on, on this machine and for this model, unless --force-dtype. Fewer than 20 \
+masks certify nothing. With a .segpack the prompts are clicks into and \
 boxes around its objects; with images, two clicks and a box around the middle.";
 
 /// How long the processor's peak is measured.

@@ -50,12 +50,12 @@ Examples:
   samovar eval dev.segpack --model facebook/sam-vit-base --per-image 4 --json
   samovar eval dev.segpack --errors worst/              pictures of where it fails
 
-First click: the point of the object farthest from its border; next clicks: the same in the larger error, with the mask
-so far given back. Box: the object's own, each side moved by up to 5 % of its length. Masks under 0.1 % of their picture
+First click: the point of the object farthest from its border; next clicks: the same in the larger error, with the mask \
+so far given back. Box: the object's own, each side moved by up to 5 % of its length. Masks under 0.1 % of their picture \
 are left out. IoU is averaged over the masks of each source, then over sources.
 
-A segpack is 8 bytes SEGPACK1 and then records, all numbers little endian: u32 length and a JSON header (id, src, w, h,
-layers: [{kind}]); u32 length and a JPEG or PNG; u8 number of label layers; for each, u32 length and a greyscale PNG of
+A segpack is 8 bytes SEGPACK1 and then records, all numbers little endian: u32 length and a JSON header (id, src, w, h, \
+layers: [{kind}]); u32 length and a JPEG or PNG; u8 number of label layers; for each, u32 length and a greyscale PNG of \
 labels, 0 for none.";
 
 /// Runs the command.

@@ -58,10 +58,10 @@ Examples:
   samovar everything frames/ --out masks/               one JSON per image, then masks/annotations.json
   samovar everything photo.jpg --json | jq '.annotations | length'
 
-Each annotation has COCO's fields (run lengths, area, bbox) and predicted_iou, stability_score, point_coords, crop_box.
+Each annotation has COCO's fields (run lengths, area, bbox) and predicted_iou, stability_score, point_coords, crop_box. \
 Masks of best predicted IoU come first.
 
-A folder's run goes on where it was stopped: images whose JSON is there and younger are not done again. Ctrl-C finishes the image at
+A folder's run goes on where it was stopped: images whose JSON is there and younger are not done again. Ctrl-C finishes the image at \
 hand.";
 
 /// Runs the command.

@@ -57,7 +57,7 @@ Examples:
   samovar models
   samovar models pull facebook/sam-vit-base
 
-Files go to the cache that Hugging Face's own tools use: HF_HUB_CACHE, or HF_HOME, or ~/.cache/huggingface. HF_ENDPOINT
+Files go to the cache that Hugging Face's own tools use: HF_HUB_CACHE, or HF_HOME, or ~/.cache/huggingface. HF_ENDPOINT \
 names another server, HF_TOKEN your access. Every file is checked against the hub's checksum.";
 
 /// Runs the command.

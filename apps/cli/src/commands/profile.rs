@@ -33,7 +33,7 @@ Examples:
   samovar profile
   samovar profile photo.jpg --model facebook/sam-vit-base
 
-One round encodes the image and answers one click with three masks. The peak is what all threads together reach with
+One round encodes the image and answers one click with three masks. The peak is what all threads together reach with \
 multiply-adds in registers, measured for a fifth of a second at the start.";
 
 /// How long the peak is measured.

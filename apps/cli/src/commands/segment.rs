@@ -98,11 +98,11 @@ Examples:
   samovar segment frames/ --point 420,300 --out masks/ --format png
   samovar segment frames/ --prompts prompts.json --out masks/
 
-Coordinates are pixels of the image as it is shown (after EXIF rotation), x right, y down; the centre of the first
-pixel is 0.5,0.5. Several boxes mean several objects; a positive point belongs to the smallest box it lies in,
+Coordinates are pixels of the image as it is shown (after EXIF rotation), x right, y down; the centre of the first \
+pixel is 0.5,0.5. Several boxes mean several objects; a positive point belongs to the smallest box it lies in, \
 negative points belong to all. Without boxes all points mean one object.
 
-prompts.json: {\"prompts\": [{\"image\": \"a.jpg\", \"points\": [[420, 300, 1]], \"box\": [60, 40, 500, 380],
+prompts.json: {\"prompts\": [{\"image\": \"a.jpg\", \"points\": [[420, 300, 1]], \"box\": [60, 40, 500, 380], \
 \"mask\": \"rough.png\"}, ...]}; one entry is one object, without \"image\" it is for all images.
 
 A folder's run goes on where it was stopped: results that are there and younger than their image are not made again.";
