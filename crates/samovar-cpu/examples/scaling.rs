@@ -184,12 +184,13 @@ fn rehearse(precision: Precision, repeats: usize) -> Result<Vec<BTreeMap<&'stati
         let kernels = CpuKernels::new(CpuOptions { threads, level }).expect("a CPU backend");
         let kernels = Arc::new(kernels.rehearsing(thread_seconds));
         let device = Device::new(kernels.clone(), Pool::new(usize::MAX)).with_instrument(bytes.clone());
+        let device = device.with_weight_precision(precision);
         backends.push((kernels, device));
     }
     let mut cuts = vec![BTreeMap::<&'static str, Cut>::new(); THREADS.len()];
     let mut failure = Ok(());
     // Weights are packed alike for any number of threads.
-    let loading = backends[0].1.with_weight_precision(precision);
+    let loading = backends[0].1.clone();
     operators(&loading, |name, call| {
         // Numbers of threads take turns, so that a busy moment does not hurt one of them alone.
         for _ in 0..=repeats {
