@@ -6,6 +6,7 @@
 //! | [`model_args`] | arguments that choose model and engine |
 //! | [`batch`] | many images: what is done, what is skipped, what failed |
 //! | [`inputs`] | images and folders from the command line |
+//! | [`outputs`] | places from the command line that results go to |
 //! | [`progress`] | progress bars on stderr |
 //! | [`interrupt`] | Ctrl-C that keeps what is finished |
 //! | [`failure`] | errors and exit codes: 0 done, 1 failed, 2 wrong usage |
@@ -16,6 +17,7 @@ mod failure;
 mod inputs;
 mod interrupt;
 mod model_args;
+mod outputs;
 mod progress;
 
 use std::process::ExitCode;

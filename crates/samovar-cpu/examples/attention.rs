@@ -2,29 +2,15 @@
 //!
 //! `cargo run --release -p samovar-cpu --example attention [-- part-of-a-name]`
 
+mod shared;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
-use samovar_tensor::{Attention, AttentionBias, Device, Pool, Precision, Result, Rows, Tensor, TokenLayout};
+use samovar_tensor::{Attention, AttentionBias, Device, Pool, Precision, Result, Rows, TokenLayout};
 
-/// Processor time of this thread so far, in seconds.
-fn processor_time() -> f64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a valid place for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
-    now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
-}
-
-fn random(shape: &[usize], scale: f32) -> Tensor {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale
-    };
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
-    Tensor::from_values(shape, &values)
-}
+use shared::{numbers, thread_seconds};
 
 fn main() -> Result<()> {
     let level = SimdLevel::from_environment().expect("a SIMD level");
@@ -48,11 +34,11 @@ fn main() -> Result<()> {
         }
         let columns = heads * channels;
         // In the pool, as models have it.
-        let qkv = device.load(&random(&[1, side, side, 3 * columns], 1.0))?;
-        let padding = random(&[1, 3 * columns], 1.0);
+        let qkv = device.load(&numbers(&[1, side, side, 3 * columns], 1.0))?;
+        let padding = numbers(&[1, 3 * columns], 1.0);
         let grid = if window == 0 { side } else { window };
-        let table = random(&[2 * grid - 1, channels], 0.1);
-        let bias_table = random(&[heads, grid * grid, grid * grid], 1.0);
+        let table = numbers(&[2 * grid - 1, channels], 0.1);
+        let bias_table = numbers(&[heads, grid * grid, grid * grid], 1.0);
         let layout = match window {
             0 => TokenLayout::Sequence { batch: 1, key_batch: 1, queries: side * side, keys: side * side },
             _ => TokenLayout::Windows { batch: 1, grid: [side, side], window, padding: Some(&padding) },
@@ -81,11 +67,11 @@ fn main() -> Result<()> {
         let operations = side * side * heads * (keys * (4 * channels + 5) + 2 * positions);
         let (mut best, mut peak) = ([f64::MAX; 2], 0.0f64);
         for _ in 0..if window == 0 { 4 } else { 12 } {
-            peak = peak.max(kernels.measure_peak_by(Duration::from_millis(20), processor_time));
+            peak = peak.max(kernels.measure_peak_by(Duration::from_millis(20), thread_seconds));
             for (attention, best) in [&attention, &reduced].into_iter().zip(&mut best) {
-                let start = processor_time();
+                let start = thread_seconds();
                 device.attention(attention)?;
-                *best = best.min(processor_time() - start);
+                *best = best.min(thread_seconds() - start);
             }
         }
         let [exact, reduced] = best;

@@ -7,6 +7,8 @@
 //! an operator spends outside its tasks are measured and counted in. An operator never takes less than its bytes need
 //! at the given memory bandwidth. What this leaves out: clocks that drop when many cores work, and shares of caches.
 
+mod shared;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,6 +21,8 @@ use samovar_tensor::{
     Activation, Attention, AttentionBias, Conv2dGeometry, Device, Epilogue, Instrument, Pool, Precision,
     Result, Rows, Span, Tensor, TokenLayout,
 };
+
+use shared::{numbers, thread_seconds};
 
 const THREADS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 const SIDE: usize = 64;
@@ -79,25 +83,6 @@ impl Costs {
             take: self.take * factor,
         }
     }
-}
-
-fn numbers(shape: &[usize], scale: f32) -> Tensor {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale
-    };
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
-    Tensor::from_values(shape, &values)
-}
-
-/// Time this thread has run on a processor.
-fn thread_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to the struct.
-    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(status, 0, "no processor clock");
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 // ------------------------------------------------------------------------------------------------- measuring

@@ -13,11 +13,12 @@ use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
 use samovar::{LazyImage, Model, RgbImage};
 use serde_json::json;
 
-use super::segment::{check_place, print};
+use super::segment::print;
 use crate::batch::{ResultFolder, for_each_image};
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
 use crate::model_args::ModelArgs;
+use crate::outputs::check_place;
 use crate::progress;
 use output::{MERGED, Report};
 use parameters::Parameters;
@@ -89,7 +90,7 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
         (None, false) => Some(PathBuf::from(format!("{}.json", input.result_name))),
     };
     if let Some(out) = &out {
-        check_place(out)?;
+        check_place(out, "--out takes a file for one image")?;
         sources.check_file(out)?;
         output::check_file(out, args.overwrite)?;
     }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use samovar::forward::forward_file;
 
 use crate::model_args::ModelArgs;
+use crate::outputs::check_place;
 
 /// Run a model on tensors: no pre- and post-processing, names and layouts as in transformers
 #[derive(clap::Args, Debug)]
@@ -30,7 +31,7 @@ Points and boxes are in pixels of the model's input square. Masks are multimask 
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    super::quantize::check_file(&args.outputs, "--outputs")?;
+    check_place(&args.outputs, "--outputs takes a file")?;
     let shapes = forward_file(&args.model.load()?, &args.inputs, &args.outputs)?;
     for (name, shape) in shapes {
         eprintln!("{name} {shape:?}");

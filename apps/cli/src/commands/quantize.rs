@@ -1,8 +1,8 @@
 //! `samovar quantize`: a model's large weights rounded, in one file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use samovar::Precision;
 use samovar::memory::bytes;
 use samovar::rounding::write_rounded;
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::segment::print;
 use crate::failure::usage;
+use crate::outputs::check_place;
 use crate::progress;
 
 /// Write a model with its large weights rounded to f16, bf16 or int8
@@ -46,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.dtype == Precision::F32 {
         return Err(usage("f32 rounds nothing; choose f16, bf16 or int8"));
     }
-    check_file(&args.out, "--out")?;
+    check_place(&args.out, "--out takes a file")?;
     let source = ModelSource::resolve(&args.model)?;
     let stored = source.open()?.stored_precision()?;
     if stored != Precision::F32 && stored != args.dtype {
@@ -74,23 +75,6 @@ pub fn run(args: &Args) -> Result<()> {
     );
     for name in &report.left_out {
         eprintln!("left out, its values cannot be read: {name}");
-    }
-    Ok(())
-}
-
-/// Refuses places where no file can be written, before time is spent on what would go there.
-pub fn check_file(out: &Path, option: &str) -> Result<()> {
-    let shown = out.display();
-    if out.is_dir() {
-        return Err(usage(format!("\"{shown}\" is a folder; {option} takes a file")));
-    }
-    if std::fs::metadata(out).is_ok_and(|found| !found.is_file()) {
-        let what = "is a device or a pipe; files are written whole and then put in place: name a file";
-        return Err(usage(format!("\"{shown}\" {what}")));
-    }
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !parent.is_dir() {
-        return Err(anyhow!("\"{shown}\": there is no folder \"{}\"; make it first", parent.display()));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 mod objects;
 mod output;
 
-pub use output::{check_place, style_for};
+pub use output::style_for;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::batch::{ResultFolder, for_each_image};
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
 use crate::model_args::ModelArgs;
+use crate::outputs::check_place;
 use crate::progress;
 use objects::{MaskReader, Object, PromptArgs};
 use output::{Format, Found, Writer, Writing};
@@ -150,7 +151,7 @@ fn one(
         (None, false) => Some(PathBuf::from(format!("{}.{}", input.result_name, writer.format.ending()))),
     };
     if let Some(out) = &out {
-        output::check_place(out)?;
+        check_place(out, "--out takes a file for one image")?;
         let files = writer.files(out, objects.len() * args.masks_per_object());
         files.iter().try_for_each(|file| sources.check_file(file))?;
     }

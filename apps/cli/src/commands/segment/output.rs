@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use samovar::media::write::{
     CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoSegmentation, Overlay, OverlayStyle,
@@ -105,28 +105,6 @@ pub struct Writer {
     pub tolerance: f64,
     /// COCO with outlines.
     pub outlines: bool,
-}
-
-/// Refuses places that cannot be written to, before time is spent on what would go there.
-pub fn check_place(out: &Path) -> Result<()> {
-    if out.is_dir() {
-        return Err(usage(format!("\"{}\" is a folder; --out takes a file for one image", out.display())));
-    }
-    if std::fs::metadata(out).is_ok_and(|found| !found.is_file()) {
-        return Err(usage(format!(
-            "\"{}\" is a device or a pipe; files are written whole and then put in place: name a file",
-            out.display()
-        )));
-    }
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !parent.is_dir() {
-        return Err(anyhow!(
-            "\"{}\": there is no folder \"{}\"; make it first",
-            out.display(),
-            parent.display()
-        ));
-    }
-    Ok(())
 }
 
 impl Writer {
