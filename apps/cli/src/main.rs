@@ -41,7 +41,7 @@ Examples:
   samovar segment photo.jpg --model facebook/sam-vit-base --box 60,40,500,380
 
 Environment: SAMOVAR_THREADS, SAMOVAR_MEMORY (as 8GB), SAMOVAR_SIMD (avx512, avx2, neon, scalar), \
-SAMOVAR_STRASSEN (off for products in plain order), SAMOVAR_CACHE (folder of what `samovar doctor` measured); \
+SAMOVAR_PRODUCTS (plain, paired, strassen), SAMOVAR_CACHE (folder of what `samovar doctor` measured); \
 HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE (1 for no network), HF_ENDPOINT, HF_TOKEN for fetching models. \
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 

@@ -1,14 +1,15 @@
 //! Matrix products of the models, beside the `gemm` crate: share of the machine's measured peak.
 //!
 //! `cargo bench -p samovar-cpu --bench gemm [-- filter [threads]]`. Results are checked against each other before
-//! they are timed. "plain" is ours without Strassen's sums. Peak, ours and theirs are measured in turns, so that a busy machine disturbs all alike. One thread
-//! is timed by its own processor time, which other programs hardly disturb; several by the clock on the wall.
+//! they are timed. Ours are computed in all ways there are; small ones are always plain. Peak, ours and theirs are
+//! measured in turns, so that a busy machine disturbs all alike. One thread is timed by its own processor time, which
+//! other programs hardly disturb; several by the clock on the wall.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
+use samovar_cpu::{CpuKernels, CpuOptions, Products, SimdLevel};
 use samovar_tensor::{Activation, Device, Epilogue, Pool, Tensor};
 
 /// Model and layer, rows, inputs, outputs.
@@ -45,23 +46,25 @@ fn main() {
     let filter = arguments.first().cloned().unwrap_or_default();
     let threads = arguments.get(1).map_or(0, |word| word.parse().expect("a number of threads"));
     let level = SimdLevel::from_environment().expect("a SIMD level");
-    let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level }).expect("a CPU backend"));
-    let plain = CpuKernels::new(CpuOptions { threads, level }).expect("a CPU backend").with_plain_products();
-    let device = Device::new(kernels.clone(), Pool::new(usize::MAX));
-    let plain = Device::new(Arc::new(plain), Pool::new(usize::MAX));
-    println!("{}", device.name());
+    let backend = |products| {
+        let options = CpuOptions { threads, level, products: Some(products) };
+        Arc::new(CpuKernels::new(options).expect("a CPU backend"))
+    };
+    let kernels = backend(Products::Plain);
+    let devices = Products::ALL.map(|products| Device::new(backend(products), Pool::new(usize::MAX)));
+    println!("{}", devices[0].name());
     let alone = kernels.threads() == 1;
     let origin = Instant::now();
     let clock = || if alone { processor_seconds() } else { origin.elapsed().as_secs_f64() };
     println!(
-        "{:24} {:>17} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>6}",
-        "", "rows x in x out", "peak", "ours", "", "plain", "", "gemm", ""
+        "{:24} {:>17} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>6} {:>8} {:>6}",
+        "", "rows x in x out", "peak", "plain", "", "paired", "", "strassen", "", "gemm", ""
     );
     for &(name, rows, inputs, outputs) in SHAPES.iter().filter(|(name, ..)| name.contains(&filter)) {
         let x = numbers(rows * inputs);
         let weight = numbers(outputs * inputs);
         let bias = Tensor::from_values([outputs], &numbers(outputs));
-        let layer = device
+        let layer = devices[0]
             .load_linear(&Tensor::from_values([outputs, inputs], &weight), Some(&bias))
             .expect("weights fit");
         let input = Tensor::from_values([rows, inputs], &x);
@@ -71,22 +74,23 @@ fn main() {
         let mut y = vec![0.0f32; rows * outputs];
         product(&x, &weight, &mut y, rows, inputs, outputs, kernels.threads());
         let bias = bias.f32().expect("f32");
-        for (i, (a, b)) in ours(&device).f32().expect("f32").iter().zip(&y).enumerate() {
-            let b = b + bias[i % outputs];
-            assert!((a - b).abs() < 1e-5 * inputs as f32, "{name}: number {i} is {a}, theirs {b}");
+        for device in &devices {
+            for (i, (a, b)) in ours(device).f32().expect("f32").iter().zip(&y).enumerate() {
+                let b = b + bias[i % outputs];
+                assert!((a - b).abs() < 1e-5 * inputs as f32, "{name}: number {i} is {a}, theirs {b}");
+            }
         }
         let operations = (2 * rows * inputs * outputs) as f64;
-        let (mut peak, mut best) = (0.0f64, [0.0f64; 3]);
+        let (mut peak, mut best) = (0.0f64, [0.0f64; 4]);
         let start = Instant::now();
         while start.elapsed() < 2 * BUDGET {
             peak = peak.max(kernels.measure_peak_by(Duration::from_millis(5), clock));
             for (slot, best) in best.iter_mut().enumerate() {
                 for _ in 0..3 {
                     let call = clock();
-                    match slot {
-                        0 => drop(black_box(ours(&device))),
-                        1 => drop(black_box(ours(&plain))),
-                        _ => product(&x, &weight, &mut y, rows, inputs, outputs, kernels.threads()),
+                    match devices.get(slot) {
+                        Some(device) => drop(black_box(ours(device))),
+                        None => product(&x, &weight, &mut y, rows, inputs, outputs, kernels.threads()),
                     }
                     *best = best.max(operations / (clock() - call));
                 }

@@ -38,7 +38,8 @@ fn main() {
     let filter = arguments.first().cloned().unwrap_or_default();
     let threads = arguments.get(1).map_or(0, |word| word.parse().expect("a number of threads"));
     let level = SimdLevel::from_environment().expect("a SIMD level");
-    let mut kernels = CpuKernels::new(CpuOptions { threads, level }).expect("a CPU backend");
+    let mut kernels =
+        CpuKernels::new(CpuOptions { threads, level, ..CpuOptions::default() }).expect("a CPU backend");
     match std::env::var("SAMOVAR_INT8").as_deref() {
         Ok("pairs") => kernels = kernels.with_int8_level(Int8Level::Pairs).expect("every machine has it"),
         Ok("") | Err(_) => {}

@@ -14,7 +14,9 @@ use shared::{numbers, thread_seconds};
 
 fn main() -> Result<()> {
     let level = SimdLevel::from_environment().expect("a SIMD level");
-    let kernels = Arc::new(CpuKernels::new(CpuOptions { threads: 1, level }).expect("a CPU backend"));
+    let kernels = Arc::new(
+        CpuKernels::new(CpuOptions { threads: 1, level, ..CpuOptions::default() }).expect("a CPU backend"),
+    );
     let device = Device::new(kernels.clone(), Pool::new(usize::MAX));
     println!("{}", device.name());
     let wanted = std::env::args().nth(1).unwrap_or_default();

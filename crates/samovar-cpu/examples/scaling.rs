@@ -166,7 +166,8 @@ fn rehearse(precision: Precision, repeats: usize) -> Result<Vec<BTreeMap<&'stati
     let level = SimdLevel::from_environment().expect("a SIMD level");
     let mut backends = Vec::new();
     for threads in THREADS {
-        let kernels = CpuKernels::new(CpuOptions { threads, level }).expect("a CPU backend");
+        let kernels =
+            CpuKernels::new(CpuOptions { threads, level, ..CpuOptions::default() }).expect("a CPU backend");
         let kernels = Arc::new(kernels.rehearsing(thread_seconds));
         let device = Device::new(kernels.clone(), Pool::new(usize::MAX)).with_instrument(bytes.clone());
         let device = device.with_weight_precision(precision);
@@ -463,7 +464,7 @@ fn main() -> Result<()> {
 
 /// The backend's own way there and back, beside the parts above.
 fn check_hand_over() {
-    let kernels = CpuKernels::new(CpuOptions { threads: 2, level: None }).expect("a CPU backend");
+    let kernels = CpuKernels::new(CpuOptions { threads: 2, ..CpuOptions::default() }).expect("a CPU backend");
     let [awake, asleep] = [0, 300].map(|pause| {
         let times = (0..400).map(|_| {
             let wait = Instant::now();

@@ -1,14 +1,14 @@
 //! The operators of SAM's ViT-B image encoder, with random weights: time and share of peak for every operator.
 //!
 //! `cargo run --release -p samovar-cpu --example vit_b [-- threads [repeats]]`. A stand-in for the model itself, which
-//! lives above this crate; the shapes and the order of calls are the model's. `SAMOVAR_STRASSEN=off` adds up large
+//! lives above this crate; the shapes and the order of calls are the model's. `SAMOVAR_PRODUCTS=plain` adds up large
 //! products in plain order.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
+use samovar_cpu::{CpuKernels, CpuOptions, Products, SimdLevel};
 use samovar_tensor::{
     Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, Instrument, LayerNorm,
     Linear, Pool, Result, Rows, Span, Tensor, TokenLayout,
@@ -178,10 +178,8 @@ fn main() -> Result<()> {
     let threads = arguments.next().unwrap_or(0);
     let repeats = arguments.next().unwrap_or(3);
     let level = SimdLevel::from_environment().expect("a SIMD level");
-    let mut kernels = CpuKernels::new(CpuOptions { threads, level }).expect("a CPU backend");
-    if std::env::var("SAMOVAR_STRASSEN").is_ok_and(|word| word == "off") {
-        kernels = kernels.with_plain_products();
-    }
+    let products = Products::from_environment().expect("a way to compute products");
+    let kernels = CpuKernels::new(CpuOptions { threads, level, products }).expect("a CPU backend");
     let kernels = Arc::new(kernels);
     let totals = Arc::new(Totals::default());
     let plain = Device::new(kernels.clone(), Pool::new(usize::MAX));

@@ -7,7 +7,8 @@ use samovar_tensor::{Conv2d, Conv2dGeometry, Epilogue, Result, Tensor};
 use crate::gemm::finish::Finish;
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::pack_int8::Int8Panels;
-use crate::gemm::{Matrix, Order, Output, RowSource, copy_row, gemm, int8};
+use crate::gemm::{Matrix, Output, RowSource, copy_row, gemm, int8};
+use crate::level::Products;
 use crate::simd::Simd;
 use crate::simd::dot::Dot;
 use crate::threads::Threads;
@@ -27,7 +28,7 @@ pub(crate) fn by_tap<T: Copy>(weight: &[T], outputs: usize, inputs: usize, kerne
 pub(crate) fn conv2d<S: Simd>(
     threads: &Threads,
     s: S,
-    order: Order,
+    products: Products,
     x: &Tensor,
     layer: &Conv2d,
     epilogue: &Epilogue,
@@ -39,8 +40,8 @@ pub(crate) fn conv2d<S: Simd>(
     let rows = out.shape().rows();
     let out = Output::new(out.f32_mut()?, layer.outputs);
     match pixels.as_matrix() {
-        Some(matrix) => gemm(threads, s, order, &matrix, rows, &weights, &finish, out),
-        None => gemm(threads, s, order, &pixels, rows, &weights, &finish, out),
+        Some(matrix) => gemm(threads, s, products, &matrix, rows, &weights, &finish, out),
+        None => gemm(threads, s, products, &pixels, rows, &weights, &finish, out),
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ pub(crate) mod int8;
 pub(crate) mod micro;
 pub(crate) mod pack;
 pub(crate) mod pack_int8;
+mod paired;
 mod strassen;
 
 use std::ops::Range;
@@ -26,8 +27,9 @@ use std::ops::Range;
 use crate::gemm::finish::{Finish, Part};
 use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
 use crate::gemm::pack::{Panels, Storage};
+use crate::level::Products;
 use crate::scratch::Scratch;
-use crate::simd::{Simd, put, take};
+use crate::simd::{self, Simd, put, take};
 use crate::threads::Threads;
 
 /// Most depth one step takes: a strip of it fits L1.
@@ -146,20 +148,11 @@ impl Output {
     }
 }
 
-/// In which order large products are added up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// Along the depth.
-    Plain,
-    /// With fewer products; see [`strassen`].
-    Strassen,
-}
-
 /// `out[r] = finish(rows[r] · weights)` for `rows` rows.
 pub(crate) fn gemm<S: Simd, A: RowSource>(
     threads: &Threads,
     s: S,
-    order: Order,
+    products: Products,
     source: &A,
     rows: usize,
     weights: &Panels,
@@ -167,21 +160,31 @@ pub(crate) fn gemm<S: Simd, A: RowSource>(
     out: Output,
 ) {
     let (columns, depth) = (weights.columns, weights.depth);
-    let in_pairs = order == Order::Strassen && strassen::pays(rows, columns, depth);
-    let (together, most) = match in_pairs {
-        true => (2, [strassen::most_rows::<S>(depth, weights.storage), strassen::BLOCK_COLUMNS]),
-        false => (1, [BLOCK_ROWS, BLOCK_COLUMNS]),
+    let width = panel_columns::<S>();
+    let strassen = products == Products::Strassen && strassen::pays(rows, columns, depth);
+    let paired = products == Products::Paired && paired::pays(rows, columns, depth);
+    let (unit, most) = match (strassen, paired) {
+        (true, _) => (
+            [2 * S::ROWS, 2 * width],
+            [strassen::most_rows::<S>(depth, weights.storage), strassen::BLOCK_COLUMNS],
+        ),
+        (_, true) => ([simd::paired::ROWS, width], [paired::BLOCK_ROWS, paired::BLOCK_COLUMNS]),
+        _ => ([S::ROWS, width], [BLOCK_ROWS, BLOCK_COLUMNS]),
     };
-    let grid = Grid::new::<S>(threads.count(), rows, columns, depth, together, most);
+    let grid = Grid::new::<S>(threads.count(), rows, columns, depth, unit, most);
     threads.run(grid.tasks(), grid.cycles::<S>(finish), |task, scratch| {
         let (rows, panels) = grid.task(task);
-        let pairs_end = if in_pairs { strassen::pairs_end::<S>(&rows, &panels, columns) } else { [0, 0] };
+        let pairs_end = if strassen { strassen::pairs_end::<S>(&rows, &panels, columns) } else { [0, 0] };
         let [row, panel] = [pairs_end[0].max(rows.start), pairs_end[1].max(panels.start)];
         s.vectorize(
             #[inline(always)]
             || {
                 // SAFETY: the ranges lie inside the result; tasks do not overlap.
                 unsafe {
+                    if paired {
+                        paired::block(s, source, rows, weights, panels, finish, out, scratch);
+                        return;
+                    }
                     if rows.start < row && panels.start < panel {
                         let (rows, panels) = (rows.start..row, panels.start..panel);
                         strassen::block(s, source, rows, weights, panels, finish, out, scratch);
@@ -209,16 +212,15 @@ struct Grid {
 }
 
 impl Grid {
-    /// Tasks of at most so many rows and columns; `together` strips and panels are not separated.
+    /// Tasks of at most so many rows and columns, multiples of `unit`.
     fn new<S: Simd>(
         threads: usize,
         rows: usize,
         columns: usize,
         depth: usize,
-        together: usize,
+        [height, width]: [usize; 2],
         [most_rows, most_columns]: [usize; 2],
     ) -> Self {
-        let (height, width) = (together * S::ROWS, together * panel_columns::<S>());
         let (strips, panels) = (rows.div_ceil(height), columns.div_ceil(width));
         let mut panels_per_task = balanced(panels, most_columns / width);
         let mut strips_per_task = balanced(strips, (most_rows / height).max(1));
@@ -239,7 +241,7 @@ impl Grid {
             depth,
             panels: columns.div_ceil(panel_columns::<S>()),
             rows_per_task: strips_per_task * height,
-            panels_per_task: panels_per_task * together,
+            panels_per_task: panels_per_task * (width / panel_columns::<S>()),
         }
     }
 
@@ -463,3 +465,6 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

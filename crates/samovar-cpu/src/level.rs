@@ -96,6 +96,78 @@ impl FromStr for SimdLevel {
     }
 }
 
+/// Environment variable that forces a way to compute large products.
+const PRODUCTS_VARIABLE: &str = "SAMOVAR_PRODUCTS";
+
+/// How large products in f32 are computed. Small ones are added up in plain order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Products {
+    /// Step by step along the depth.
+    Plain,
+    /// Two steps with one product and two additions (Winograd's inner product): up to a half faster where additions have
+    /// units of their own; as exact as plain.
+    Paired,
+    /// From sums of blocks (Strassen's algorithm): an eighth less arithmetic; errors are three times those of plain.
+    Strassen,
+}
+
+impl Products {
+    /// All of them.
+    pub const ALL: [Products; 3] = [Products::Plain, Products::Paired, Products::Strassen];
+
+    /// The fastest on this machine, at a level that it has.
+    pub fn detect(level: SimdLevel) -> Self {
+        if level == SimdLevel::Avx512 && adds_beside_products() {
+            Products::Paired
+        } else {
+            Products::Strassen
+        }
+    }
+
+    /// What `SAMOVAR_PRODUCTS` asks for, or `None` when the variable is unset or empty.
+    ///
+    /// # Errors
+    /// [`CpuError::UnknownProducts`] for another word.
+    pub fn from_environment() -> Result<Option<Self>, CpuError> {
+        match std::env::var(PRODUCTS_VARIABLE) {
+            Ok(word) if !word.is_empty() => word.parse().map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl fmt::Display for Products {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Products::Plain => "plain",
+            Products::Paired => "paired",
+            Products::Strassen => "strassen",
+        })
+    }
+}
+
+impl FromStr for Products {
+    type Err = CpuError;
+
+    fn from_str(word: &str) -> Result<Self, CpuError> {
+        let known = Self::ALL.into_iter().find(|products| products.to_string() == word);
+        known.ok_or_else(|| CpuError::UnknownProducts(word.into()))
+    }
+}
+
+/// Whether the processor has units for additions beside those for multiply-adds. AMD's have since Zen, the first of them
+/// with AVX-512 included; Intel's units do both.
+#[cfg(target_arch = "x86_64")]
+fn adds_beside_products() -> bool {
+    let leaf = std::arch::x86_64::__cpuid(0);
+    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn adds_beside_products() -> bool {
+    false
+}
+
 /// How 8-bit numbers are multiplied; with the [`SimdLevel`] this tells the instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Int8Level {
@@ -156,6 +228,11 @@ pub enum CpuError {
     /// The word names no level.
     #[error("no SIMD level is called {0:?}; {VARIABLE} takes avx512, avx2, neon or scalar")]
     UnknownLevel(String),
+    /// The word names no way to compute products.
+    #[error(
+        "no way to compute products is called {0:?}; {PRODUCTS_VARIABLE} takes plain, paired or strassen"
+    )]
+    UnknownProducts(String),
     /// This machine lacks the instructions.
     #[error("this machine has no {wanted} instructions; its best level is {best}")]
     UnavailableLevel {

@@ -38,11 +38,10 @@ use samovar_tensor::{
     Linear, MaskHead, Packed, Pool, Precision, ResizeMode, Result, Tensor,
 };
 
-pub use level::{CpuError, Int8Level, SimdLevel};
+pub use level::{CpuError, Int8Level, Products, SimdLevel};
 #[doc(hidden)]
 pub use rehearsal::Rehearsed;
 
-use crate::gemm::Order;
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::pack_int8::PackedInt8;
 use crate::scratch::SCRATCH_LEN;
@@ -62,6 +61,8 @@ pub struct CpuOptions {
     pub threads: usize,
     /// Instructions to use, or `None` for the best the machine has.
     pub level: Option<SimdLevel>,
+    /// How large products are computed, or `None` for what is fastest with these instructions.
+    pub products: Option<Products>,
 }
 
 /// The operators on this machine's processors.
@@ -73,8 +74,7 @@ pub struct CpuKernels {
     int8: Int8Level,
     /// Whether it multiplies bfloat16 numbers beside its level.
     has_bf16: bool,
-    /// Of large products.
-    order: Order,
+    products: Products,
     threads: Threads,
 }
 
@@ -99,7 +99,7 @@ impl CpuKernels {
             level,
             int8: Int8Level::detect(level),
             has_bf16: level.has_bf16(),
-            order: Order::Strassen,
+            products: options.products.unwrap_or_else(|| Products::detect(level)),
             threads: Threads::new(threads),
         })
     }
@@ -135,15 +135,9 @@ impl CpuKernels {
         self.int8
     }
 
-    /// The same backend with large products added up along their depth, without the sums of Strassen's algorithm: an
-    /// eighth more arithmetic, in the order other programs have.
-    pub fn with_plain_products(self) -> Self {
-        Self { order: Order::Plain, ..self }
-    }
-
-    /// Whether that was asked for.
-    pub fn has_plain_products(&self) -> bool {
-        self.order == Order::Plain
+    /// How large products are computed.
+    pub fn products(&self) -> Products {
+        self.products
     }
 
     /// Multiply-adds (two operations each) in registers that all threads together do per second, measured for about
@@ -230,7 +224,7 @@ impl Kernels for CpuKernels {
             return with_dot!(self.level, self.int8, d =>
                 linear::linear_int8(&self.threads, d, x, layer, &weights, epilogue, out));
         }
-        with_simd!(self.level, s => linear::linear(&self.threads, s, self.order, x, layer, epilogue, out))
+        with_simd!(self.level, s => linear::linear(&self.threads, s, self.products, x, layer, epilogue, out))
     }
 
     fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
@@ -241,7 +235,7 @@ impl Kernels for CpuKernels {
             with_dot!(self.level, self.int8, d =>
                 convolution::conv2d_int8(&self.threads, d, x, layer, &weights, epilogue, out))
         } else {
-            with_simd!(self.level, s => convolution::conv2d(&self.threads, s, self.order, x, layer, epilogue, out))
+            with_simd!(self.level, s => convolution::conv2d(&self.threads, s, self.products, x, layer, epilogue, out))
         }
     }
 

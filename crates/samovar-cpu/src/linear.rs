@@ -6,7 +6,8 @@ use crate::gemm::finish::Finish;
 use crate::gemm::micro::panel_columns;
 use crate::gemm::pack::{PackedMatrix, Storage, pack_panel};
 use crate::gemm::pack_int8::Int8Panels;
-use crate::gemm::{BLOCK_ROWS, Matrix, Order, Output, Pieces, StepPanels, gemm, int8, run_step, steps};
+use crate::gemm::{BLOCK_ROWS, Matrix, Output, Pieces, StepPanels, gemm, int8, run_step, steps};
+use crate::level::Products;
 use crate::simd::Simd;
 use crate::simd::dot::Dot;
 use crate::threads::Threads;
@@ -17,7 +18,7 @@ const PRODUCT_COLUMNS: usize = 256;
 pub(crate) fn linear<S: Simd>(
     threads: &Threads,
     s: S,
-    order: Order,
+    products: Products,
     x: &Tensor,
     layer: &Linear,
     epilogue: &Epilogue,
@@ -28,7 +29,7 @@ pub(crate) fn linear<S: Simd>(
     let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
     let rows = out.shape().rows();
     let out = Output::new(out.f32_mut()?, layer.outputs);
-    gemm(threads, s, order, &source, rows, &weights.panels()?, &finish, out);
+    gemm(threads, s, products, &source, rows, &weights.panels()?, &finish, out);
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod avx512;
 pub(crate) mod dot;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+pub(crate) mod paired;
 pub(crate) mod product;
 pub(crate) mod scalar;
 
@@ -91,6 +92,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn round(self, v: Self::V) -> Self::V;
     /// `v · 2ⁿ` for integers `n` in −126..=127
     fn scale(self, v: Self::V, n: Self::V) -> Self::V;
+    /// The lanes of every pair, exchanged
+    fn swap_pairs(self, v: Self::V) -> Self::V;
     /// Sum of the lanes
     fn sum(self, v: Self::V) -> f32;
     /// Largest lane
@@ -103,6 +106,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Asks for the cache line at an address that will be read in a while, into L2. Any address is fine.
     #[inline(always)]
     fn prefetch_to_read(self, _: *const f32) {}
+
+    /// Sums of products of a tile of [`paired::ROWS`] rows and [`paired::VECTORS`] vectors of columns, over `periods` times
+    /// [`paired::PERIOD`] steps of depth, with what is too much; see [`paired`]. At least one period.
+    ///
+    /// # Safety
+    /// `a` must be readable for all rows in chunks of [`paired::CHUNK`] steps, `b` for a row of columns per step.
+    #[inline(always)]
+    unsafe fn paired_sums(self, periods: usize, a: *const f32, b: *const f32) -> paired::Sums<Self> {
+        // SAFETY: the caller's promise.
+        unsafe { paired::sums(self, periods, a, b) }
+    }
 
     /// Transposes a tile: number `c` of row `r` goes to `to[c · to_stride + r]`, for `LANES` rows and columns.
     ///

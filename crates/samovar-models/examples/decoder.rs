@@ -100,7 +100,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         counts = vec![1, 4, 8, 16, 64];
     }
     let level = SimdLevel::from_environment()?;
-    let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level })?);
+    let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level, ..CpuOptions::default() })?);
     let totals = Arc::new(Totals::default());
     let plain = Device::new(kernels.clone(), Pool::new(usize::MAX));
     let device = plain.with_instrument(totals.clone());

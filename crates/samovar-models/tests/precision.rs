@@ -11,7 +11,7 @@ use samovar_tensor::{Device, Pool, Precision};
 use samovar_weights::{Checkpoint, ShapeSource, WeightSource, quantise, stored_precision};
 
 fn device(precision: Precision) -> Device {
-    let kernels = CpuKernels::new(CpuOptions { threads: 1, level: None }).expect("a CPU backend");
+    let kernels = CpuKernels::new(CpuOptions { threads: 1, ..CpuOptions::default() }).expect("a CPU backend");
     Device::new(Arc::new(kernels), Pool::new(1 << 30)).with_weight_precision(precision)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use samovar_cpu::{CpuKernels, CpuOptions, MAX_THREADS, SimdLevel};
+use samovar_cpu::{CpuKernels, CpuOptions, MAX_THREADS, Products, SimdLevel};
 use samovar_media::DecodeLimits;
 use samovar_models::Model as Network;
 use samovar_tensor::{Device, Instrument, Pool, Precision};
@@ -26,9 +26,8 @@ pub struct Options {
     pub memory_budget_bytes: Option<usize>,
     /// Instructions to use; `None` for the best the processor has.
     pub simd: Option<SimdLevel>,
-    /// Whether large products are added up in plain order, without Strassen's algorithm: slower, and a little nearer to
-    /// the exact result.
-    pub plain_products: bool,
+    /// How large products are computed; `None` for what is fastest with the instructions.
+    pub products: Option<Products>,
     /// In which precision weights are held; `None` for f32, or what a file of rounded weights says.
     pub precision: Option<Precision>,
     /// Largest images that are decoded.
@@ -37,25 +36,22 @@ pub struct Options {
 
 impl Options {
     /// The defaults, with what the environment says: `SAMOVAR_THREADS`, `SAMOVAR_MEMORY` (as `8GB`), `SAMOVAR_SIMD`
-    /// (`avx512`, `avx2`, `neon`, `scalar`), `SAMOVAR_STRASSEN` (`off` for plain products).
+    /// (`avx512`, `avx2`, `neon`, `scalar`), `SAMOVAR_PRODUCTS` (`plain`, `paired`, `strassen`).
     ///
     /// # Errors
     /// [`Error::Usage`] or [`Error::Cpu`] for values that mean nothing.
     pub fn from_env() -> Result<Self> {
-        let mut options = Self { simd: SimdLevel::from_environment()?, ..Self::default() };
+        let mut options = Self {
+            simd: SimdLevel::from_environment()?,
+            products: Products::from_environment()?,
+            ..Self::default()
+        };
         if let Some(text) = variable("SAMOVAR_THREADS") {
             let threads = text.trim().parse().ok().filter(|&threads| threads <= MAX_THREADS);
             options.threads = threads.ok_or_else(|| {
                 let expected = format!("expected a number of threads, {MAX_THREADS} at most");
                 Error::usage(format!("SAMOVAR_THREADS is `{text}`; {expected}"))
             })?;
-        }
-        if let Some(text) = variable("SAMOVAR_STRASSEN") {
-            options.plain_products = match text.as_str() {
-                "on" => false,
-                "off" => true,
-                _ => return Err(Error::usage(format!("SAMOVAR_STRASSEN is `{text}`; expected on or off"))),
-            };
         }
         if let Some(text) = variable("SAMOVAR_MEMORY") {
             let budget = parse_bytes(&text)
@@ -68,11 +64,6 @@ impl Options {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
-}
-
-fn kernels(threads: usize, level: Option<SimdLevel>, plain: bool) -> Result<Arc<CpuKernels>> {
-    let kernels = CpuKernels::new(CpuOptions { threads, level })?;
-    Ok(Arc::new(if plain { kernels.with_plain_products() } else { kernels }))
 }
 
 /// A device with its memory, ready to load models. Cheap to clone; clones share threads and budget.
@@ -92,7 +83,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Cpu`] when the processor lacks the instructions asked for, or for too many threads.
     pub fn new(options: Options) -> Result<Self> {
-        let kernels = kernels(options.threads, options.simd, options.plain_products)?;
+        let Options { threads, simd: level, products, .. } = options;
+        let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level, products })?);
         let budget_bytes = options.memory_budget_bytes.unwrap_or_else(|| {
             let free = Memory::now().available_bytes as f64;
             // Where the system does not tell, its own limits have to do.
@@ -111,7 +103,9 @@ impl Engine {
     /// One thread of its own on the same memory and with the same instructions, to run loaded models on: work that is
     /// cut up by images shares nothing else. Reports to no instrument.
     pub(crate) fn worker(&self) -> Result<Self> {
-        let kernels = kernels(1, Some(self.simd()), self.kernels.has_plain_products())?;
+        let options =
+            CpuOptions { threads: 1, level: Some(self.simd()), products: Some(self.kernels.products()) };
+        let kernels = Arc::new(CpuKernels::new(options)?);
         kernels.reserve()?;
         let device = Device::new(Arc::clone(&kernels) as _, Arc::clone(self.device.pool()));
         Ok(Self { device, kernels, ..self.clone() })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use samovar_cpu::{CpuKernels, CpuOptions, Int8Level, SimdLevel};
+use samovar_cpu::{CpuKernels, CpuOptions, Int8Level, Products, SimdLevel};
 use samovar_testkit::operators::Suite;
 
 /// One and several threads: cutting work must not change what comes out.
@@ -11,9 +11,10 @@ fn cpu_at_every_simd_level() {
     let suite = Suite::new();
     for level in SimdLevel::ALL.into_iter().filter(|level| level.is_available()) {
         let int8 = Int8Level::ALL.into_iter().filter(|int8| int8.is_available(level));
-        for (int8, threads) in int8.flat_map(|int8| [(int8, 1), (int8, 3)]) {
-            let kernels = CpuKernels::new(CpuOptions { threads, level: Some(level) });
-            let kernels = kernels.expect("an available level").with_int8_level(int8);
+        let ways = int8.flat_map(|int8| [(int8, 1, Products::Strassen), (int8, 3, Products::Paired)]);
+        for (int8, threads, products) in ways {
+            let options = CpuOptions { threads, level: Some(level), products: Some(products) };
+            let kernels = CpuKernels::new(options).expect("an available level").with_int8_level(int8);
             suite.check(Arc::new(kernels.expect("available instructions on 8 bits")));
         }
     }

@@ -50,6 +50,51 @@ pub(crate) struct Also {
 impl Ending {
     pub(crate) const NONE: Ending =
         Ending { bias: std::ptr::null(), start: std::ptr::null(), also: None, add: false, clamp: None };
+
+    /// Does what comes after the product, and stores the results: bias and start are in the sums.
+    ///
+    /// # Safety
+    /// See [`Micro`].
+    #[inline(always)]
+    pub(crate) unsafe fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &self,
+        s: S,
+        mut sums: [[S::V; VECTORS]; ROWS],
+        c: *mut f32,
+        c_stride: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(Also { tile, plus }) = self.also {
+                for (i, &sum) in sums.as_flattened().iter().enumerate() {
+                    let tile = tile.add(i * S::LANES);
+                    s.store(tile, s.add(sum, s.load(tile)));
+                }
+                for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+                    *sum = s.add(*sum, s.load(plus.add(i * S::LANES)));
+                }
+            }
+            if self.add {
+                for r in 0..ROWS {
+                    for v in 0..VECTORS {
+                        sums[r][v] = s.add(sums[r][v], s.load(c.add(r * c_stride + v * S::LANES)));
+                    }
+                }
+            }
+            if let Some((low, high)) = self.clamp {
+                let (low, high) = (s.splat(low), s.splat(high));
+                for sum in sums.as_flattened_mut() {
+                    // In this order what is not a number stays visible.
+                    *sum = s.min(high, s.max(low, *sum));
+                }
+            }
+            for r in 0..ROWS {
+                for v in 0..VECTORS {
+                    s.store(c.add(r * c_stride + v * S::LANES), sums[r][v]);
+                }
+            }
+        }
+    }
 }
 
 /// The kernel for `rows` rows (1 to `S::ROWS`) and `vectors` vectors of columns.
@@ -149,33 +194,6 @@ unsafe fn kernel<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 }
             }
         }
-        if let Some(Also { tile, plus }) = ending.also {
-            for (i, &sum) in sums.as_flattened().iter().enumerate() {
-                let tile = tile.add(i * S::LANES);
-                s.store(tile, s.add(sum, s.load(tile)));
-            }
-            for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
-                *sum = s.add(*sum, s.load(plus.add(i * S::LANES)));
-            }
-        }
-        if ending.add {
-            for r in 0..ROWS {
-                for v in 0..VECTORS {
-                    sums[r][v] = s.add(sums[r][v], s.load(c.add(r * c_stride + v * S::LANES)));
-                }
-            }
-        }
-        if let Some((low, high)) = ending.clamp {
-            let (low, high) = (s.splat(low), s.splat(high));
-            for sum in sums.as_flattened_mut() {
-                // In this order what is not a number stays visible.
-                *sum = s.min(high, s.max(low, *sum));
-            }
-        }
-        for r in 0..ROWS {
-            for v in 0..VECTORS {
-                s.store(c.add(r * c_stride + v * S::LANES), sums[r][v]);
-            }
-        }
+        ending.store(s, sums, c, c_stride);
     }
 }

@@ -362,7 +362,3 @@ impl Tile<'_> {
         unsafe { kernel(s, depth, a, self.stride, b, width, to, to_stride, ending) };
     }
 }
-
-#[cfg(test)]
-#[path = "strassen_tests.rs"]
-mod tests;

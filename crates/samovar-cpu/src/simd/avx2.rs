@@ -136,6 +136,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn swap_pairs(self, v: Self::V) -> Self::V {
+        unsafe { _mm256_permute_ps::<0b10_11_00_01>(v) }
+    }
+
+    #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         unsafe {
             let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Simd, paired};
 
 /// Proof that the machine has AVX-512 F, BW, DQ and VL.
 #[derive(Clone, Copy)]
@@ -129,6 +129,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn swap_pairs(self, v: Self::V) -> Self::V {
+        unsafe { _mm512_permute_ps::<0b10_11_00_01>(v) }
+    }
+
+    #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         unsafe { _mm512_reduce_add_ps(v) }
     }
@@ -136,6 +141,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn largest(self, v: Self::V) -> f32 {
         unsafe { _mm512_reduce_max_ps(v) }
+    }
+
+    #[inline(always)]
+    unsafe fn paired_sums(self, periods: usize, a: *const f32, b: *const f32) -> paired::Sums<Self> {
+        unsafe { paired::avx512::sums(periods, a, b) }
     }
 
     #[inline(always)]

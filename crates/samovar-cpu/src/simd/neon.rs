@@ -143,6 +143,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn swap_pairs(self, v: Self::V) -> Self::V {
+        unsafe { vrev64q_f32(v) }
+    }
+
+    #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         unsafe { vaddvq_f32(v) }
     }

@@ -124,6 +124,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn swap_pairs(self, v: Self::V) -> Self::V {
+        [v[1], v[0], v[3], v[2]]
+    }
+
+    #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         (v[0] + v[2]) + (v[1] + v[3])
     }

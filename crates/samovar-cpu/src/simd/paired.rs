@@ -1,0 +1,78 @@
+//! Sums of products in pairs, for processors that add and multiply at the same time.
+//!
+//! S. Winograd, "A New Algorithm for Inner Product", IEEE Transactions on Computers C-17 (1968): with one product
+//! where there were two,
+//!
+//! ```text
+//! (b₁ + a₀) · (b₀ + a₁) = a₀b₀ + a₁b₁ + a₀a₁ + b₀b₁
+//! (b₁ − a₀) · (b₀ − a₁) = a₀a₁ + b₀b₁ − a₀b₀ − a₁b₁
+//! ```
+//!
+//! and what is too much depends on a row or on a column alone. Two additions more for one product less is no gain where
+//! both take turns. But there are processors with units for additions alone, which idle during products (AMD from Zen
+//! on). There both kinds of units are kept busy by a *period* of six steps of depth: a pair of the first form, a pair of
+//! the second, and two plain steps; four products and four additions where there were six products. The two forms take
+//! turns because so what is too much has either sign, and does not grow along the depth.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+
+use super::Simd;
+
+/// Rows of a tile: two vectors of sums each, beside four vectors of weights and four of intermediate results.
+pub(crate) const ROWS: usize = 12;
+
+/// Vectors of columns of a tile.
+pub(crate) const VECTORS: usize = 2;
+
+/// Steps of depth that make a period.
+pub(crate) const PERIOD: usize = 6;
+
+/// Rows are stored in pieces of so many steps, those of all rows one after the other: whole periods, and whole vectors on
+/// every instruction set.
+pub(crate) const CHUNK: usize = 48;
+
+/// Sums of the products of one tile, with what is too much.
+pub(crate) type Sums<S> = [[<S as Simd>::V; VECTORS]; ROWS];
+
+/// What is too much of a period's products, for a row: at even steps, the sign of the product with the next number.
+pub(crate) static SIGNS: [f32; CHUNK] = {
+    let mut signs = [0.0; CHUNK];
+    let mut start = 0;
+    while start < CHUNK {
+        signs[start] = 1.0;
+        signs[start + 2] = -1.0;
+        start += PERIOD;
+    }
+    signs
+};
+
+/// [`Simd::paired_sums`] in terms of the other instructions.
+///
+/// # Safety
+/// See there.
+#[inline(always)]
+pub(crate) unsafe fn sums<S: Simd>(s: S, periods: usize, a: *const f32, b: *const f32) -> Sums<S> {
+    let width = VECTORS * S::LANES;
+    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    for period in 0..periods {
+        let depth = period * PERIOD;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let a = a.add(depth / CHUNK * CHUNK * ROWS + depth % CHUNK);
+            for v in 0..VECTORS {
+                let column = |step: usize| s.load(b.add((depth + step) * width + v * S::LANES));
+                let [b0, b1, b2, b3, b4, b5] = [0, 1, 2, 3, 4, 5].map(column);
+                for r in 0..ROWS {
+                    let x = |step: usize| s.splat(*a.add(r * CHUNK + step));
+                    let mut sum = sums[r][v];
+                    sum = s.fma(s.add(b1, x(0)), s.add(b0, x(1)), sum);
+                    sum = s.fma(s.sub(x(2), b3), s.sub(b2, x(3)), sum);
+                    sum = s.fma(x(4), b4, sum);
+                    sums[r][v] = s.fma(x(5), b5, sum);
+                }
+            }
+        }
+    }
+    sums
+}
