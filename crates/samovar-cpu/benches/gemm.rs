@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use samovar_cpu::{CpuKernels, CpuOptions, Products, SimdLevel};
-use samovar_tensor::{Activation, Device, Epilogue, Pool, Tensor};
+use samovar_tensor::{Activation, Device, Epilogue, Linear, Pool, Tensor};
 
 /// Model and layer, rows, inputs, outputs.
 const SHAPES: &[(&str, usize, usize, usize)] = &[
@@ -64,18 +64,20 @@ fn main() {
         let x = numbers(rows * inputs);
         let weight = numbers(outputs * inputs);
         let bias = Tensor::from_values([outputs], &numbers(outputs));
-        let layer = devices[0]
-            .load_linear(&Tensor::from_values([outputs, inputs], &weight), Some(&bias))
-            .expect("weights fit");
+        let load = |device: &Device| {
+            let weight = Tensor::from_values([outputs, inputs], &weight);
+            device.load_linear(&weight, Some(&bias)).expect("weights fit")
+        };
+        let contestants: Vec<_> = devices.iter().map(|device| (device, load(device))).collect();
         let input = Tensor::from_values([rows, inputs], &x);
-        let ours = |device: &Device| {
-            device.linear(&input, &layer, &Epilogue::act(Activation::Identity)).expect("shapes fit")
+        let ours = |(device, layer): &(&Device, Linear)| {
+            device.linear(&input, layer, &Epilogue::act(Activation::Identity)).expect("shapes fit")
         };
         let mut y = vec![0.0f32; rows * outputs];
         product(&x, &weight, &mut y, rows, inputs, outputs, kernels.threads());
         let bias = bias.f32().expect("f32");
-        for device in &devices {
-            for (i, (a, b)) in ours(device).f32().expect("f32").iter().zip(&y).enumerate() {
+        for contestant in &contestants {
+            for (i, (a, b)) in ours(contestant).f32().expect("f32").iter().zip(&y).enumerate() {
                 let b = b + bias[i % outputs];
                 assert!((a - b).abs() < 1e-5 * inputs as f32, "{name}: number {i} is {a}, theirs {b}");
             }
@@ -88,8 +90,8 @@ fn main() {
             for (slot, best) in best.iter_mut().enumerate() {
                 for _ in 0..3 {
                     let call = clock();
-                    match devices.get(slot) {
-                        Some(device) => drop(black_box(ours(device))),
+                    match contestants.get(slot) {
+                        Some(contestant) => drop(black_box(ours(contestant))),
                         None => product(&x, &weight, &mut y, rows, inputs, outputs, kernels.threads()),
                     }
                     *best = best.max(operations / (clock() - call));

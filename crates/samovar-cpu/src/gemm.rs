@@ -26,7 +26,7 @@ use std::ops::Range;
 
 use crate::gemm::finish::{Finish, Part};
 use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
-use crate::gemm::pack::{Panels, Storage};
+use crate::gemm::pack::{PanelNumbers, Panels, Storage};
 use crate::level::Products;
 use crate::scratch::Scratch;
 use crate::simd::{self, Simd, put, take};
@@ -162,7 +162,7 @@ pub(crate) fn gemm<S: Simd, A: RowSource>(
     let (columns, depth) = (weights.columns, weights.depth);
     let width = panel_columns::<S>();
     let strassen = products == Products::Strassen && strassen::pays(rows, columns, depth);
-    let paired = products == Products::Paired && paired::pays(rows, columns, depth);
+    let paired = paired::pays(rows, weights);
     let (unit, most) = match (strassen, paired) {
         (true, _) => (
             [2 * S::ROWS, 2 * width],
@@ -291,10 +291,11 @@ unsafe fn block<S: Simd, A: RowSource>(
     let lengths = Pieces::lengths::<S>(rows.len(), weights.depth, weights.storage);
     let mut pieces = Pieces::new(scratch.split(lengths));
     for (depth, part) in steps(weights.depth) {
-        let first = weights.step(panels.start, depth.start);
-        // SAFETY: panels follow each other, each with `weights.depth` rows of `width` numbers.
+        let (first, distance) = (weights.step(panels.start, depth.start), weights.distance());
+        let factors = Some((weights.numbers, panels.start)).filter(|_| weights.are_scaled());
+        // SAFETY: panels follow each other.
         unsafe {
-            let panels = StepPanels { first, distance: weights.depth * width, storage: weights.storage };
+            let panels = StepPanels { first, distance, storage: weights.storage, factors };
             run_step(s, source, rows.clone(), depth, panels, columns.clone(), finish, part, out, &mut pieces);
         }
     }
@@ -342,13 +343,15 @@ fn ask_for_tile<S: Simd>(
 
 /// One depth step of a row of panels.
 #[derive(Clone, Copy)]
-pub(crate) struct StepPanels {
+pub(crate) struct StepPanels<'a> {
     /// The step's first number in the first panel.
     pub(crate) first: *const u8,
     /// Numbers from a panel to the next.
     pub(crate) distance: usize,
     /// What a number is.
     pub(crate) storage: Storage,
+    /// What the columns were multiplied with, and the first panel's place there.
+    pub(crate) factors: Option<(PanelNumbers<'a>, usize)>,
 }
 
 /// Scratch memory of a step.
@@ -415,6 +418,12 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
             let (to, rest) = padded.split_at_mut(columns.len());
             to.copy_from_slice(&bias[columns.clone()]);
             rest.fill(0.0);
+            if let Some((numbers, first)) = panels.factors {
+                // The sums start from it.
+                for (panel, bias) in padded.chunks_exact_mut(width).enumerate() {
+                    bias.iter_mut().zip(numbers.row(first + panel, 0)).for_each(|(bias, up)| *bias *= up);
+                }
+            }
             Some(&*padded)
         }
     };
@@ -442,6 +451,9 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
             let ahead = if shallow { S::ROWS } else { 0 };
             ask_for_tile(s, out, finish, part, strip_rows.clone(), tile_columns.clone(), ahead);
             let bias: *const f32 = bias.map_or(std::ptr::null(), |bias| bias[panel * width..].as_ptr());
+            let factors = panels
+                .factors
+                .map_or(std::ptr::null(), |(numbers, first)| numbers.row(first + panel, 1).as_ptr());
             let in_kernel = only_limits.filter(|_| tile_columns.len().is_multiple_of(S::LANES));
             // SAFETY: the caller's promise; the tile has room for all rows.
             unsafe {
@@ -452,11 +464,11 @@ pub(crate) unsafe fn run_step<S: Simd, A: RowSource>(
                     _ => widened,
                 };
                 if let Some(clamp) = in_kernel {
-                    let ending = Ending { bias, add: !part.first, clamp, ..Ending::NONE };
+                    let ending = Ending { bias, factors, add: !part.first, clamp, ..Ending::NONE };
                     let to = out.at(row, column);
                     kernel(s, depth.len(), strip, strip_stride, panel, width, to, out.stride, &ending);
                 } else {
-                    let ending = Ending { bias, ..Ending::NONE };
+                    let ending = Ending { bias, factors, ..Ending::NONE };
                     let to = pieces.tile.as_mut_ptr();
                     kernel(s, depth.len(), strip, strip_stride, panel, width, to, width, &ending);
                     finish.tile(s, to, width, strip_rows, tile_columns, part, out);

@@ -200,7 +200,7 @@ impl Kernels for CpuKernels {
             return with_dot!(self.level, self.int8, d => PackedInt8::pack(&self.threads, d, pool, matrix, scales, inputs));
         }
         let (matrix, dtype) = (weight.to_f32()?, weight.dtype());
-        with_simd!(self.level, s => PackedMatrix::pack(&self.threads, s, pool, &matrix, dtype, inputs, outputs))
+        with_simd!(self.level, s => PackedMatrix::pack(&self.threads, s, pool, &matrix, dtype, inputs, outputs, self.products))
     }
 
     fn pack_conv2d(&self, pool: &Arc<Pool>, weight: &Tensor, geometry: &Conv2dGeometry) -> Result<Packed> {
@@ -215,7 +215,7 @@ impl Kernels for CpuKernels {
         }
         let matrix = convolution::by_tap(&weight.to_f32()?, outputs, inputs, kernel);
         let dtype = weight.dtype();
-        with_simd!(self.level, s => PackedMatrix::pack(&self.threads, s, pool, &matrix, dtype, depth, outputs))
+        with_simd!(self.level, s => PackedMatrix::pack(&self.threads, s, pool, &matrix, dtype, depth, outputs, self.products))
     }
 
     fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {

@@ -88,8 +88,12 @@ pub(crate) fn matmul_transposed<S: Simd>(
                         // SAFETY: slices of the range's length, into a piece of a panel's size.
                         unsafe { pack_panel(s, width.min(first + columns - start), range.len(), column, to) };
                     }
-                    let panels =
-                        StepPanels { first: packed.as_ptr().cast(), distance, storage: Storage::F32 };
+                    let panels = StepPanels {
+                        first: packed.as_ptr().cast(),
+                        distance,
+                        storage: Storage::F32,
+                        factors: None,
+                    };
                     let out = out.from(b * m, first);
                     for row in (0..m).step_by(BLOCK_ROWS) {
                         let rows = row..(row + BLOCK_ROWS).min(m);

@@ -34,6 +34,8 @@ pub(crate) struct Ending {
     pub(crate) start: *const f32,
     /// A second result.
     pub(crate) also: Option<Also>,
+    /// One number per column to multiply the sums with, for whole vectors; or null.
+    pub(crate) factors: *const f32,
     /// Add what `c` holds.
     pub(crate) add: bool,
     /// Smallest and largest result.
@@ -48,8 +50,14 @@ pub(crate) struct Also {
 }
 
 impl Ending {
-    pub(crate) const NONE: Ending =
-        Ending { bias: std::ptr::null(), start: std::ptr::null(), also: None, add: false, clamp: None };
+    pub(crate) const NONE: Ending = Ending {
+        bias: std::ptr::null(),
+        start: std::ptr::null(),
+        also: None,
+        factors: std::ptr::null(),
+        add: false,
+        clamp: None,
+    };
 
     /// Does what comes after the product, and stores the results: bias and start are in the sums.
     ///
@@ -72,6 +80,14 @@ impl Ending {
                 }
                 for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
                     *sum = s.add(*sum, s.load(plus.add(i * S::LANES)));
+                }
+            }
+            if !self.factors.is_null() {
+                for v in 0..VECTORS {
+                    let factor = s.load(self.factors.add(v * S::LANES));
+                    for row in &mut sums {
+                        row[v] = s.mul(row[v], factor);
+                    }
                 }
             }
             if self.add {

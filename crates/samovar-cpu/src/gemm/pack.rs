@@ -6,6 +6,8 @@ use half::{bf16, f16};
 use samovar_tensor::{DType, Error, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::micro::panel_columns;
+use crate::gemm::paired;
+use crate::level::Products;
 use crate::simd::Simd;
 use crate::threads::Threads;
 
@@ -34,6 +36,11 @@ impl Storage {
         }
     }
 
+    /// Bytes of a number.
+    pub(crate) fn size_bytes(self) -> usize {
+        self.dtype().size_bytes()
+    }
+
     /// Widens 16-bit numbers to `to`, whose length is a multiple of a vector.
     ///
     /// # Safety
@@ -54,10 +61,11 @@ impl Storage {
 /// The weights of a layer, as [`Packed`] holds them.
 pub(crate) struct PackedMatrix {
     values: Tensor,
+    /// What pairs need to know, if it is packed for them.
+    numbers: Option<Tensor>,
     storage: Storage,
     depth: usize,
     columns: usize,
-    width: usize,
 }
 
 impl PackedMatrix {
@@ -71,12 +79,22 @@ impl PackedMatrix {
         dtype: DType,
         depth: usize,
         columns: usize,
+        products: Products,
     ) -> Result<Packed> {
         let width = panel_columns::<S>();
         let storage = Storage::of(dtype);
-        let shape = Shape::new(&[columns.div_ceil(width), depth, width]);
+        let for_pairs = products == Products::Paired && paired::suits(columns, depth);
+        let rows = if for_pairs { paired::panel_rows(depth) } else { depth };
+        let shape = Shape::new(&[columns.div_ceil(width), rows, width]);
         let mut values = Tensor::allocate(pool, shape, storage.dtype())?;
-        let pack = |to: &mut [f32]| pack_matrix(threads, s, matrix, depth, columns, to);
+        let mut numbers = None;
+        if for_pairs {
+            let shape = Shape::new(&[columns.div_ceil(width), paired::number_rows(depth), width]);
+            numbers = Some(Tensor::allocate(pool, shape, DType::F32)?);
+        }
+        let of_columns = numbers.as_mut().map(Tensor::f32_mut).transpose()?;
+        let pack =
+            |to: &mut [f32]| pack_matrix(threads, s, matrix, storage, [depth, columns], rows, to, of_columns);
         if storage == Storage::F32 {
             pack(values.f32_mut()?);
         } else {
@@ -89,19 +107,23 @@ impl PackedMatrix {
                 };
             }
         }
-        let size_bytes = values.size_bytes();
-        Ok(Packed::new(Self { values, storage, depth, columns, width }, size_bytes))
+        let size_bytes = values.size_bytes() + numbers.as_ref().map_or(0, Tensor::size_bytes);
+        Ok(Packed::new(Self { values, numbers, storage, depth, columns }, size_bytes))
     }
 
     /// What the kernels read.
     pub(crate) fn panels(&self) -> Result<Panels<'_>> {
         let values = self.values.raw().ok_or(Error::NoValues { shape: *self.values.shape() })?;
+        let [panels, rows, width] = self.values.shape().fixed("packed matrix")?;
+        let numbers = self.numbers.as_ref().map(Tensor::f32).transpose()?.unwrap_or_default();
         Ok(Panels {
             values,
+            numbers: PanelNumbers { values: numbers, len: numbers.len() / panels.max(1), width },
             storage: self.storage,
             depth: self.depth,
             columns: self.columns,
-            width: self.width,
+            rows,
+            width,
         })
     }
 }
@@ -114,16 +136,51 @@ pub(crate) struct Panels<'a> {
     pub(crate) storage: Storage,
     pub(crate) depth: usize,
     pub(crate) columns: usize,
+    /// What pairs need to know.
+    pub(crate) numbers: PanelNumbers<'a>,
+    /// Rows and columns of a panel.
+    rows: usize,
+    width: usize,
+}
+
+/// Rows of numbers that belong to the columns of every panel: factors that its f32 weights are multiplied with, their
+/// inverses, and more for products in pairs. Empty for weights that are as they were.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PanelNumbers<'a> {
+    values: &'a [f32],
+    /// Numbers of a panel.
+    len: usize,
     /// Columns of a panel.
     width: usize,
 }
 
+impl<'a> PanelNumbers<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    #[inline(always)]
+    pub(crate) fn row(&self, panel: usize, row: usize) -> &'a [f32] {
+        &self.values[panel * self.len + row * self.width..][..self.width]
+    }
+}
+
 impl Panels<'_> {
+    /// Whether columns were multiplied with factors.
+    pub(crate) fn are_scaled(&self) -> bool {
+        self.storage == Storage::F32 && !self.numbers.is_empty()
+    }
+
+    /// Numbers from a panel to the next.
+    pub(crate) fn distance(&self) -> usize {
+        self.rows * self.width
+    }
+
     /// Where a row of a panel starts.
     #[inline(always)]
     pub(crate) fn step(&self, panel: usize, row: usize) -> *const u8 {
-        let size = self.storage.dtype().size_bytes();
-        self.values[(panel * self.depth + row) * self.width * size..].as_ptr()
+        let size = self.storage.size_bytes();
+        self.values[(panel * self.rows + row) * self.width * size..].as_ptr()
     }
 }
 
@@ -193,24 +250,38 @@ pub(crate) unsafe fn copy_panel<S: Simd>(
     }
 }
 
+/// Packs all panels, of `rows` rows each, and their numbers.
 fn pack_matrix<S: Simd>(
     threads: &Threads,
     s: S,
     matrix: &[f32],
-    depth: usize,
-    columns: usize,
+    storage: Storage,
+    [depth, columns]: [usize; 2],
+    rows: usize,
     to: &mut [f32],
+    numbers: Option<&mut [f32]>,
 ) {
     let width = panel_columns::<S>();
     assert_eq!(matrix.len(), depth * columns);
-    let panels = to.chunks_exact_mut((depth * width).max(1));
-    threads.run_each(panels, matrix.len() as u64, |panel, to| {
+    let mut numbers = numbers.map(|numbers| numbers.chunks_exact_mut(paired::number_rows(depth) * width));
+    let panels = to.chunks_exact_mut((rows * width).max(1));
+    let panels = panels.map(|panel| (panel, numbers.as_mut().and_then(Iterator::next)));
+    threads.run_each(panels, matrix.len() as u64, |panel, (to, numbers)| {
         let first = panel * width;
         let column = |j| matrix[(first + j) * depth..][..depth].as_ptr();
         s.vectorize(
             #[inline(always)]
-            // SAFETY: slices of `depth` numbers, into a chunk of a panel's size.
-            || unsafe { pack_panel(s, width.min(columns - first), depth, column, to.as_mut_ptr()) },
+            || {
+                let (packed, rest) = to.split_at_mut(depth * width);
+                rest.fill(0.0);
+                // SAFETY: slices of `depth` numbers, into a chunk of a panel's size; numbers for it.
+                unsafe {
+                    pack_panel(s, width.min(columns - first), depth, column, packed.as_mut_ptr());
+                    if let Some(numbers) = numbers {
+                        paired::prepare_panel(s, to, depth, storage, numbers);
+                    }
+                }
+            },
         );
     });
 }

@@ -1,7 +1,7 @@
 //! Large products in pairs of steps: see [`crate::simd::paired`] for the algorithm, and for whom it is faster.
 //!
-//! A task copies its rows and, one after the other, its panels, and takes from each what its products will be too much
-//! by. Rows and columns are brought to the same size on the way, by powers of 2, which are exact: where a number and a
+//! What the products of a column are too much by is known when weights are packed, that of a row when a task copies its
+//! rows. Rows and columns are brought to the same size on the way, by powers of 2, which are exact: where a number and a
 //! weight are added, the smaller one would lose its last digits. So errors are those of plain order, unless two large
 //! numbers of a row make a pair: then they are relative to the product of these.
 
@@ -15,11 +15,11 @@ use crate::scratch::Scratch;
 use crate::simd::paired::{CHUNK, PERIOD, ROWS, SIGNS, VECTORS};
 use crate::simd::{Simd, paired::Sums};
 
-/// Most depth of a step.
+/// Most depth of a step; a tile is stored once in each. Its rows and its panel come from L2.
 const DEPTH: usize = 768;
 
 /// Most rows of a task: its copied rows fill half of L2, and the more there are, the less the panels count.
-pub(crate) const BLOCK_ROWS: usize = 252;
+pub(crate) const BLOCK_ROWS: usize = 168;
 
 /// Most columns of a task.
 pub(crate) const BLOCK_COLUMNS: usize = 1536;
@@ -28,9 +28,29 @@ pub(crate) const BLOCK_COLUMNS: usize = 1536;
 /// plain order, in which what comes of a prompt does not depend on how many there are.
 const LEAST: [usize; 3] = [1024, 64, 48];
 
-/// Whether a product of this size is done so. Does not depend on threads, nor may it: results would.
-pub(crate) fn pays(rows: usize, columns: usize, depth: usize) -> bool {
-    [rows, columns, depth].iter().zip(LEAST).all(|(&size, least)| size >= least)
+/// Whether weights of this size are packed for it.
+pub(crate) fn suits(columns: usize, depth: usize) -> bool {
+    columns >= LEAST[1] && depth >= LEAST[2]
+}
+
+/// Whether a product with such weights is done so. Does not depend on threads, nor may it: results would.
+pub(crate) fn pays(rows: usize, weights: &Panels) -> bool {
+    !weights.numbers.is_empty() && rows >= LEAST[0]
+}
+
+/// The depth steps.
+fn steps(depth: usize) -> impl Iterator<Item = (Range<usize>, Part)> {
+    cut(depth, DEPTH, CHUNK)
+}
+
+/// Rows of a packed panel: whole periods.
+pub(crate) const fn panel_rows(depth: usize) -> usize {
+    depth.next_multiple_of(PERIOD)
+}
+
+/// Rows of [`crate::gemm::pack::PanelNumbers`] of a panel.
+pub(crate) fn number_rows(depth: usize) -> usize {
+    2 + steps(depth).count()
 }
 
 /// Scratch memory of a task.
@@ -40,20 +60,12 @@ struct Pieces<'a> {
     /// What the products of a row are too much by, and its factor, in the strips' order.
     too_much: &'a mut [f32],
     factors: &'a mut [f32],
-    /// A panel, and as it was.
+    /// A panel of 16-bit weights, as it is multiplied.
     panel: &'a mut [f32],
-    widened: &'a mut [f32],
     /// Bias of the panel's columns.
     bias: &'a mut [f32],
     /// Results on their way.
     tile: &'a mut [f32],
-}
-
-/// What belongs to the columns of a panel.
-#[derive(Clone, Copy)]
-struct Columns<S: Simd> {
-    too_much: [S::V; VECTORS],
-    factors: [S::V; VECTORS],
 }
 
 /// One task.
@@ -74,12 +86,11 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
     let width = panel_columns::<S>();
     let strips = rows.len().div_ceil(ROWS);
     let depth = weights.depth.min(DEPTH).next_multiple_of(CHUNK);
-    let widened = if weights.storage == Storage::F32 { 0 } else { depth * width };
-    let lengths =
-        [strips * ROWS * depth, strips * ROWS, strips * ROWS, depth * width, widened, width, ROWS * width];
-    let [strips, too_much, factors, panel, widened, bias, tile] = scratch.split(lengths);
-    let mut pieces = Pieces { strips, too_much, factors, panel, widened, bias, tile };
-    for (depth, part) in cut(weights.depth, DEPTH, CHUNK) {
+    let panel = if weights.storage == Storage::F32 { 0 } else { depth * width };
+    let lengths = [strips * ROWS * depth, strips * ROWS, strips * ROWS, panel, width, ROWS * width];
+    let [strips, too_much, factors, panel, bias, tile] = scratch.split(lengths);
+    let pieces = Pieces { strips, too_much, factors, panel, bias, tile };
+    for (step, (depth, part)) in steps(weights.depth).enumerate() {
         let strip_len = depth.len().next_multiple_of(CHUNK) * ROWS;
         let strips = || rows.clone().step_by(ROWS).map(|row| row..rows.end.min(row + ROWS)).enumerate();
         for (strip, strip_rows) in strips() {
@@ -89,28 +100,48 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
             // SAFETY: a strip has room for all rows.
             unsafe { copy_strip(s, source, strip_rows, depth.clone(), to, too_much, factors) };
         }
+        let lines = (depth.len() * width * weights.storage.size_bytes()).div_ceil(64 * strips().len());
         for panel in panels.clone() {
             let first = panel * width;
             let columns_of_panel = first..weights.columns.min(first + width);
-            // SAFETY: panels hold all of the depth.
-            let columns = unsafe { copy_panel(s, weights, panel, depth.clone(), &mut pieces) };
+            let [up, down] = [0, 1].map(|row| weights.numbers.row(panel, row));
+            let numbers = ColumnNumbers { factors: down, too_much: weights.numbers.row(panel, 2 + step) };
+            let b = weights.step(panel, depth.start);
+            let b = match weights.storage {
+                Storage::F32 => b.cast::<f32>(),
+                storage => {
+                    let len = depth.len() * width;
+                    let (to, rest) = pieces.panel.split_at_mut(len);
+                    rest[..panel_rows(depth.len()) * width - len].fill(0.0);
+                    // SAFETY: panels hold all of the depth, and numbers for all of their columns.
+                    unsafe {
+                        storage.widen(s, b.cast(), to);
+                        scale_columns(s, to, up);
+                    }
+                    pieces.panel.as_ptr()
+                }
+            };
             pieces.bias.fill(0.0);
             if let Some(bias) = finish.bias.filter(|_| part.first) {
                 pieces.bias[..columns_of_panel.len()].copy_from_slice(&bias[columns_of_panel.clone()]);
             }
+            let next = (panel + 1 < panels.end).then(|| weights.step(panel + 1, depth.start));
             for (strip, rows) in strips() {
-                let (a, numbers) = (strip * strip_len, strip * ROWS);
+                // The next panel comes from L3 or memory, a share with every strip.
+                if let Some(next) = next {
+                    for line in lines * strip..lines * (strip + 1) {
+                        s.prefetch_to_read(next.wrapping_add(64 * line).cast());
+                    }
+                }
+                let (a, first) = (strip * strip_len, strip * ROWS);
                 ask_for_tile(s, out, finish, part, rows.clone(), columns_of_panel.clone(), 0);
                 // SAFETY: the strip, its numbers and the panel are there; the caller's promise.
                 unsafe {
-                    let sums = s.paired_sums(
-                        depth.len().div_ceil(PERIOD),
-                        pieces.strips.as_ptr().add(a),
-                        pieces.panel.as_ptr(),
-                    );
-                    let too_much = &pieces.too_much[numbers..][..ROWS];
-                    let factors = &pieces.factors[numbers..][..ROWS];
-                    let sums = correct(s, sums, &columns, too_much, factors, pieces.bias.as_ptr());
+                    let a = pieces.strips.as_ptr().add(a);
+                    let sums = s.paired_sums(depth.len().div_ceil(PERIOD), a, b);
+                    let too_much = &pieces.too_much[first..][..ROWS];
+                    let factors = &pieces.factors[first..][..ROWS];
+                    let sums = correct(s, sums, numbers, too_much, factors, pieces.bias.as_ptr());
                     store(s, sums, rows, columns_of_panel.clone(), finish, part, out, pieces.tile);
                 }
             }
@@ -179,60 +210,85 @@ unsafe fn copy_strip<S: Simd, A: RowSource>(
     }
 }
 
-/// Copies a depth step of a panel.
+/// Makes a packed panel ready: its columns are brought to common sizes, and `numbers` get, row by row, the factors that do
+/// so, their inverses, and what the products of each depth step are too much by. Where the panel will be stored in 16
+/// bits it stays as it is.
 ///
 /// # Safety
-/// The panel must be readable.
+/// The panel must have [`panel_rows`], and the numbers [`number_rows`].
 #[inline(always)]
-unsafe fn copy_panel<S: Simd>(
+pub(crate) unsafe fn prepare_panel<S: Simd>(
     s: S,
-    weights: &Panels,
-    panel: usize,
-    depth: Range<usize>,
-    pieces: &mut Pieces,
-) -> Columns<S> {
+    panel: &mut [f32],
+    depth: usize,
+    storage: Storage,
+    numbers: &mut [f32],
+) {
     let width = panel_columns::<S>();
-    let from = weights.step(panel, depth.start);
-    let len = depth.len();
-    // SAFETY: the caller's promise; the pieces have room for a step.
-    unsafe {
-        let from = match weights.storage {
-            Storage::F32 => from.cast::<f32>(),
-            storage => {
-                storage.widen(s, from.cast(), &mut pieces.widened[..len * width]);
-                pieces.widened.as_ptr()
-            }
-        };
-        let to = pieces.panel.as_mut_ptr();
-        let mut columns = Columns { too_much: [s.splat(0.0); VECTORS], factors: [s.splat(1.0); VECTORS] };
-        for v in 0..VECTORS {
-            let (from, to) = (from.add(v * S::LANES), to.add(v * S::LANES));
-            let mut sizes = s.splat(0.0);
-            for i in 0..len {
-                sizes = s.add(sizes, s.abs(s.load(from.add(i * width))));
-            }
-            let (mut means, mut downs) = ([0.0; CHUNK], [0.0; CHUNK]);
-            s.store(means.as_mut_ptr(), s.mul(sizes, s.splat(1.0 / len as f32)));
-            for (mean, down) in means.iter_mut().zip(&mut downs).take(S::LANES) {
-                [*mean, *down] = factor(*mean);
-            }
-            let up = s.load(means.as_ptr());
-            let mut sum = s.splat(0.0);
-            for i in (0..len).step_by(PERIOD) {
-                let mut y = [s.splat(0.0); PERIOD];
-                for (j, y) in y.iter_mut().enumerate() {
-                    if i + j < len {
-                        *y = s.mul(s.load(from.add((i + j) * width)), up);
-                    }
-                    s.store(to.add((i + j) * width), *y);
+    for first in (0..width).step_by(S::LANES) {
+        let (values, numbers) = (panel.as_mut_ptr().wrapping_add(first), &mut numbers[first..]);
+        // SAFETY: the caller's promise.
+        unsafe {
+            // Several sums at once: additions take longer than loads.
+            let mut sizes = [s.splat(0.0); PERIOD];
+            for i in (0..panel_rows(depth)).step_by(PERIOD) {
+                for (j, sizes) in sizes.iter_mut().enumerate() {
+                    *sizes = s.add(*sizes, s.abs(s.load(values.add((i + j) * width))));
                 }
-                sum = s.fma(y[0], y[1], sum);
-                sum = s.sub(sum, s.mul(y[2], y[3]));
             }
-            (columns.too_much[v], columns.factors[v]) = (sum, s.load(downs.as_ptr()));
+            let sum = sizes.into_iter().fold(s.splat(0.0), |sum, sizes| s.add(sum, sizes));
+            let mut means = [0.0; CHUNK];
+            s.store(means.as_mut_ptr(), sum);
+            for (i, sum) in means.into_iter().enumerate().take(S::LANES) {
+                [numbers[i], numbers[width + i]] = factor(sum / depth as f32);
+            }
+            let up = s.load(numbers.as_ptr());
+            for (step, (depth, _)) in steps(depth).enumerate() {
+                let mut sum = s.splat(0.0);
+                for i in (depth.start..panel_rows(depth.end)).step_by(PERIOD) {
+                    let mut y = [s.splat(0.0); PERIOD];
+                    for (j, y) in y.iter_mut().enumerate() {
+                        let at = values.add((i + j) * width);
+                        *y = s.mul(s.load(at), up);
+                        if storage == Storage::F32 {
+                            s.store(at, *y);
+                        }
+                    }
+                    sum = s.fma(y[0], y[1], sum);
+                    sum = s.sub(sum, s.mul(y[2], y[3]));
+                }
+                s.store(numbers[(2 + step) * width..].as_mut_ptr(), sum);
+            }
         }
-        columns
     }
+}
+
+/// Multiplies every row of a panel.
+///
+/// # Safety
+/// `by` must be readable for the columns.
+#[inline(always)]
+unsafe fn scale_columns<S: Simd>(s: S, panel: &mut [f32], by: &[f32]) {
+    // SAFETY: whole vectors.
+    unsafe {
+        let by: [S::V; VECTORS] = std::array::from_fn(
+            #[inline(always)]
+            |v| s.load(by.as_ptr().add(v * S::LANES)),
+        );
+        for row in panel.chunks_exact_mut(panel_columns::<S>()) {
+            for (v, by) in by.into_iter().enumerate() {
+                let at = row.as_mut_ptr().add(v * S::LANES);
+                s.store(at, s.mul(s.load(at), by));
+            }
+        }
+    }
+}
+
+/// What belongs to the columns of a panel.
+#[derive(Clone, Copy)]
+struct ColumnNumbers<'a> {
+    factors: &'a [f32],
+    too_much: &'a [f32],
 }
 
 /// Takes away what is too much, and undoes the factors.
@@ -243,21 +299,22 @@ unsafe fn copy_panel<S: Simd>(
 unsafe fn correct<S: Simd>(
     s: S,
     mut sums: Sums<S>,
-    columns: &Columns<S>,
+    columns: ColumnNumbers,
     too_much: &[f32],
     factors: &[f32],
     bias: *const f32,
 ) -> Sums<S> {
-    // SAFETY: the caller's promise.
-    let bias: [S::V; VECTORS] = std::array::from_fn(
-        #[inline(always)]
-        |v| unsafe { s.load(bias.add(v * S::LANES)) },
-    );
-    for r in 0..ROWS {
-        let (row, factor) = (s.splat(too_much[r]), s.splat(factors[r]));
-        for v in 0..VECTORS {
-            let sum = s.sub(s.sub(sums[r][v], row), columns.too_much[v]);
-            sums[r][v] = s.fma(sum, s.mul(columns.factors[v], factor), bias[v]);
+    for v in 0..VECTORS {
+        // SAFETY: the caller's promise; numbers for all columns.
+        let [column, column_factor, bias] = unsafe {
+            [columns.too_much.as_ptr(), columns.factors.as_ptr(), bias].map(
+                #[inline(always)]
+                |from| s.load(from.add(v * S::LANES)),
+            )
+        };
+        for r in 0..ROWS {
+            let sum = s.sub(s.sub(sums[r][v], s.splat(too_much[r])), column);
+            sums[r][v] = s.fma(sum, s.mul(column_factor, s.splat(factors[r])), bias);
         }
     }
     sums

@@ -44,6 +44,15 @@ macro_rules! number {
 macro_rules! columns {
     ($step:literal) => {
         concat!(
+            "prefetcht0 [{b} + 1536 + 128*",
+            $step,
+            "]\nprefetcht0 [{b} + 1600 + 128*",
+            $step,
+            "]\nprefetcht0 [{b} + 1664 + 128*",
+            $step,
+            "]\nprefetcht0 [{b} + 1728 + 128*",
+            $step,
+            "]\n",
             "vmovups zmm24, [{b} + 128*",
             $step,
             "]\nvmovups zmm25, [{b} + 128*",
