@@ -15,6 +15,7 @@ mod few_keys;
 pub(crate) mod folded;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod in_lanes;
+mod paired;
 mod score;
 mod sizes;
 mod tokens;
@@ -29,19 +30,26 @@ use crate::attention::tokens::{Group, Tokens};
 use crate::gemm::Output;
 use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
 use crate::gemm::pack::{copy_panel, pack_panel};
+use crate::level::Products;
 use crate::math::exp2_of_negative;
 use crate::scratch::Scratch;
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
 
-pub(crate) fn attention<S: Simd>(threads: &Threads, s: S, a: &Attention, out: &mut Tensor) -> Result<()> {
+pub(crate) fn attention<S: Simd>(
+    threads: &Threads,
+    s: S,
+    products: Products,
+    a: &Attention,
+    out: &mut Tensor,
+) -> Result<()> {
     let tokens = Tokens::new(a)?;
     let head = Head::new(a)?;
     if few_keys::suits::<S>(&head, &tokens) {
         few_keys::attention(threads, s, &head, &tokens, out)?;
         return Ok(());
     }
-    let sizes = Sizes::new::<S>(threads.count(), &head, &tokens)?;
+    let sizes = Sizes::new::<S>(threads.count(), products, &head, &tokens)?;
     let blocks = tokens.most_queries.div_ceil(sizes.queries);
     let stride = a.heads * a.value_channels;
     let out = Output::new(out.f32_mut()?, stride);
@@ -90,6 +98,8 @@ struct Head<'a> {
     v: Columns<'a>,
     channels: usize,
     value_channels: usize,
+    /// Queries of an entry or a window.
+    queries: usize,
     scale: f32,
     bias: Bias<'a>,
     padding: Option<&'a [f32]>,
@@ -131,6 +141,7 @@ impl<'a> Head<'a> {
             v: columns(&a.v)?,
             channels: a.head_channels,
             value_channels: a.value_channels,
+            queries: paired::queries_of(a.layout),
             scale: a.scale,
             bias: match a.bias {
                 AttentionBias::None => Bias::None,
@@ -165,6 +176,8 @@ struct Work<'a> {
     count: usize,
     keys: &'a mut [f32],
     values: &'a mut [f32],
+    /// Of the panels of keys, then of those of values.
+    numbers: &'a mut [f32],
     scores: &'a mut [f32],
     tables: &'a mut [f32],
     q: &'a mut [f32],
@@ -172,6 +185,7 @@ struct Work<'a> {
     terms: &'a mut [f32],
     largest: &'a mut [f32],
     sums: &'a mut [f32],
+    query_numbers: &'a mut [f32],
 }
 
 impl<'a> Work<'a> {
@@ -184,10 +198,11 @@ impl<'a> Work<'a> {
         count: usize,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let [a, b, c, d] = sizes.fixed_pieces(head, panel_columns::<S>());
-        let [e, f, g, h, i] = sizes.pieces_of_a_query().map(|len| len * sizes.queries);
-        let [keys, values, scores, tables, q, out, terms, largest, sums] =
-            scratch.split([a, b, c, d, e, f, g, h, i]);
+        let [a, b, c, d, e] = sizes.fixed_pieces(head, panel_columns::<S>());
+        let queries = sizes.queries.next_multiple_of(sizes.strip);
+        let [f, g, h, i, j, k] = sizes.pieces_of_a_query().map(|len| len * queries);
+        let [keys, values, numbers, scores, tables, q, out, terms, largest, sums, query_numbers] =
+            scratch.split([a, b, c, d, e, f, g, h, i, j, k]);
         Self {
             head,
             sizes,
@@ -197,6 +212,7 @@ impl<'a> Work<'a> {
             count,
             keys,
             values,
+            numbers,
             scores,
             tables,
             q,
@@ -204,6 +220,7 @@ impl<'a> Work<'a> {
             terms,
             largest,
             sums,
+            query_numbers,
         }
     }
 
@@ -218,25 +235,35 @@ impl<'a> Work<'a> {
             self.relative_terms(s);
         }
         self.scale_queries(s);
+        if self.sizes.paired {
+            self.balance_queries(s);
+        }
         let keys = self.group.keys.count();
         let mut tops = [0.0; STRIP_ROWS * MOST_LANES];
         for first_key in (0..keys).step_by(self.sizes.keys) {
             let count = self.sizes.keys.min(keys - first_key);
             self.pack_keys(s, first_key, count);
             // The next block's rows arrive while this one is worked on, if that takes a while.
-            if self.count > 2 * S::ROWS {
+            if self.count > 2 * self.sizes.strip {
                 let next = first_key + count;
                 self.prefetch_keys(s, next, self.sizes.keys.min(keys - next));
             }
-            for strip in (0..self.count).step_by(S::ROWS) {
-                let rows = S::ROWS.min(self.count - strip);
+            for strip in (0..self.count).step_by(self.sizes.strip) {
+                let rows = self.sizes.strip.min(self.count - strip);
                 let is_last = first_key + count == keys;
                 if is_last {
                     self.prefetch_result(s, out, strip, rows);
                 }
-                self.score(s, strip, rows, first_key, count, &mut tops);
-                self.soften(s, strip, rows, first_key, count, &tops, next.as_ref().filter(|_| is_last));
-                self.accumulate(s, strip, rows, first_key, count);
+                let next = next.as_ref().filter(|_| is_last);
+                if self.sizes.paired {
+                    self.score_in_pairs(s, strip, rows, first_key, count, &mut tops);
+                    self.soften(s, strip, rows, first_key, count, &tops, next);
+                    self.accumulate_in_pairs(s, strip, rows, first_key, count);
+                } else {
+                    self.score(s, strip, rows, first_key, count, &mut tops);
+                    self.soften(s, strip, rows, first_key, count, &tops, next);
+                    self.accumulate(s, strip, rows, first_key, count);
+                }
             }
         }
         self.store(s, out, keys);
@@ -286,7 +313,8 @@ impl<'a> Work<'a> {
         let [line_keys, line_columns] = self.sizes.line;
         let all_columns = self.columns_of(count);
         for start in (0..all_columns).step_by(width) {
-            let to = self.keys[start * head.channels..][..width * head.channels].as_mut_ptr();
+            let panel_rows = self.sizes.panel_rows(head.channels);
+            let to = self.keys[start * panel_rows..][..width * panel_rows].as_mut_ptr();
             // Columns behind the keys, or a line's keys, repeat the last one; their scores do not count.
             let columns = width.min((all_columns - start).next_multiple_of(S::LANES));
             let key = |j: usize| {
@@ -320,11 +348,15 @@ impl<'a> Work<'a> {
             unsafe { pack_panel(s, columns, head.channels, |j| placed.add(j * stride), to) };
         }
         let channels = if self.sizes.values_in_place { 0 } else { head.value_channels };
+        let panel_rows = self.sizes.panel_rows(self.sizes.keys);
         for channel in (0..channels).step_by(width) {
-            let to = self.values[channel * self.sizes.keys..][..width * count].as_mut_ptr();
+            let to = self.values[channel * panel_rows..][..width * count].as_mut_ptr();
             let value = |i| row(head.v, head.value_channels, first + i).wrapping_add(channel);
             // SAFETY: rows of as many channels, into a panel's size.
             unsafe { copy_panel(s, width.min(head.value_channels - channel), count, value, to) };
+        }
+        if self.sizes.paired {
+            self.prepare_panels(s, all_columns, count);
         }
     }
 
@@ -497,7 +529,7 @@ impl<'a> Work<'a> {
                     let start = v.first + self.index * channels + channel;
                     (v.values[self.group.keys.row(first_key) * v.stride + start..].as_ptr(), v.stride)
                 }
-                false => (self.values[channel * self.sizes.keys..].as_ptr(), width),
+                false => (self.values[channel * self.sizes.panel_rows(self.sizes.keys)..].as_ptr(), width),
             };
             let to = self.out[strip * self.sizes.out_stride + channel..].as_mut_ptr();
             // SAFETY: strips and panels lie inside their pieces.

@@ -19,7 +19,7 @@ pub(crate) mod int8;
 pub(crate) mod micro;
 pub(crate) mod pack;
 pub(crate) mod pack_int8;
-mod paired;
+pub(crate) mod paired;
 mod strassen;
 
 use std::ops::Range;

@@ -262,7 +262,7 @@ impl Kernels for CpuKernels {
                 return Ok(());
             }
         }
-        with_simd!(self.level, s => attention::attention(&self.threads, s, attention, out))
+        with_simd!(self.level, s => attention::attention(&self.threads, s, self.products, attention, out))
     }
 
     fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {

@@ -108,14 +108,21 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn prefetch_to_read(self, _: *const f32) {}
 
     /// Sums of products of a tile of [`paired::ROWS`] rows and [`paired::VECTORS`] vectors of columns, over `periods` times
-    /// [`paired::PERIOD`] steps of depth, with what is too much; see [`paired`]. At least one period.
+    /// [`paired::PERIOD`] steps of depth, with what is too much; see [`paired`]. At least one period. Sums begin with `start`.
+    /// Rows lie `ROW` numbers apart; where a row is longer than its whole periods, the next such piece of all rows follows.
     ///
     /// # Safety
-    /// `a` must be readable for all rows in chunks of [`paired::CHUNK`] steps, `b` for a row of columns per step.
+    /// `a` must be readable for all rows in pieces of `ROW` numbers, `b` for a row of columns per step.
     #[inline(always)]
-    unsafe fn paired_sums(self, periods: usize, a: *const f32, b: *const f32) -> paired::Sums<Self> {
+    unsafe fn paired_sums<const ROW: usize>(
+        self,
+        start: [Self::V; paired::VECTORS],
+        periods: usize,
+        a: *const f32,
+        b: *const f32,
+    ) -> paired::Sums<Self> {
         // SAFETY: the caller's promise.
-        unsafe { paired::sums(self, periods, a, b) }
+        unsafe { paired::sums::<Self, ROW>(self, start, periods, a, b) }
     }
 
     /// Transposes a tile: number `c` of row `r` goes to `to[c · to_stride + r]`, for `LANES` rows and columns.

@@ -135,6 +135,7 @@ impl<'a, P: Product> Task<'a, P> {
             count: 0,
             keys: &mut [],
             values: &mut [],
+            numbers: &mut [],
             scores: &mut [],
             tables,
             q: q_rows,
@@ -142,6 +143,7 @@ impl<'a, P: Product> Task<'a, P> {
             terms: row_terms,
             largest: &mut [],
             sums: &mut [],
+            query_numbers: &mut [],
         };
         Self {
             p,

@@ -122,59 +122,78 @@ unsafe fn entry<S: Simd, const ROWS: usize, const VECTORS: usize>(
                         }
                     }
                 }
-                let keys: [usize; VECTORS] = std::array::from_fn(
-                    #[inline(always)]
-                    |v| addends.keys.saturating_sub(v * S::LANES).min(S::LANES),
-                );
-                let tails: [S::V; VECTORS] = std::array::from_fn(
-                    #[inline(always)]
-                    |v| s.load(TAIL.as_ptr().add(MOST_LANES - keys[v])),
-                );
-                match addends.kind {
-                    Addend::Nothing => {
-                        for r in 0..ROWS {
-                            for v in 0..VECTORS {
-                                sums[r][v] = s.add(sums[r][v], tails[v]);
-                            }
-                        }
-                    }
-                    Addend::Row { first } if addends.keys >= VECTORS * S::LANES => {
-                        for r in 0..ROWS {
-                            for v in 0..VECTORS {
-                                let bias = s.load(addends.rows[r].add(first + v * S::LANES));
-                                sums[r][v] = s.fma(bias, s.splat(LOG2_E), sums[r][v]);
-                            }
-                        }
-                    }
-                    Addend::Row { first } => {
-                        for r in 0..ROWS {
-                            for v in 0..VECTORS {
-                                let row = addends.rows[r].wrapping_add(first + v * S::LANES);
-                                let bias = s.fma(s.load_part(row, keys[v]), s.splat(LOG2_E), tails[v]);
-                                sums[r][v] = s.add(sums[r][v], bias);
-                            }
-                        }
-                    }
-                    Addend::Sum { numbers, columns } => {
-                        for r in 0..ROWS {
-                            for v in 0..VECTORS {
-                                let row = addends.rows[r];
-                                sums[r][v] = s.add(sums[r][v], s.splat(*row.add(numbers[v])));
-                                sums[r][v] = s.add(sums[r][v], s.load(row.add(columns[v])));
-                            }
-                        }
-                    }
-                }
-                for r in 0..ROWS {
-                    let largest = largest.add(r * S::LANES);
-                    let mut top = s.load(largest);
-                    for v in 0..VECTORS {
-                        top = s.max(top, sums[r][v]);
-                        s.store(scores.add(r * score_stride + v * S::LANES), sums[r][v]);
-                    }
-                    s.store(largest, top);
-                }
+                store(s, sums, addends, scores, score_stride, largest);
             }
         },
     );
+}
+
+/// Adds the bias, and stores scores and largest scores.
+///
+/// # Safety
+/// See [`Score`].
+#[inline(always)]
+pub(super) unsafe fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    mut sums: [[S::V; VECTORS]; ROWS],
+    addends: &Addends,
+    scores: *mut f32,
+    score_stride: usize,
+    largest: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let keys: [usize; VECTORS] = std::array::from_fn(
+            #[inline(always)]
+            |v| addends.keys.saturating_sub(v * S::LANES).min(S::LANES),
+        );
+        let tails: [S::V; VECTORS] = std::array::from_fn(
+            #[inline(always)]
+            |v| s.load(TAIL.as_ptr().add(MOST_LANES - keys[v])),
+        );
+        match addends.kind {
+            Addend::Nothing => {
+                for r in 0..ROWS {
+                    for v in 0..VECTORS {
+                        sums[r][v] = s.add(sums[r][v], tails[v]);
+                    }
+                }
+            }
+            Addend::Row { first } if addends.keys >= VECTORS * S::LANES => {
+                for r in 0..ROWS {
+                    for v in 0..VECTORS {
+                        let bias = s.load(addends.rows[r].add(first + v * S::LANES));
+                        sums[r][v] = s.fma(bias, s.splat(LOG2_E), sums[r][v]);
+                    }
+                }
+            }
+            Addend::Row { first } => {
+                for r in 0..ROWS {
+                    for v in 0..VECTORS {
+                        let row = addends.rows[r].wrapping_add(first + v * S::LANES);
+                        let bias = s.fma(s.load_part(row, keys[v]), s.splat(LOG2_E), tails[v]);
+                        sums[r][v] = s.add(sums[r][v], bias);
+                    }
+                }
+            }
+            Addend::Sum { numbers, columns } => {
+                for r in 0..ROWS {
+                    for v in 0..VECTORS {
+                        let row = addends.rows[r];
+                        sums[r][v] = s.add(sums[r][v], s.splat(*row.add(numbers[v])));
+                        sums[r][v] = s.add(sums[r][v], s.load(row.add(columns[v])));
+                    }
+                }
+            }
+        }
+        for r in 0..ROWS {
+            let largest = largest.add(r * S::LANES);
+            let mut top = s.load(largest);
+            for v in 0..VECTORS {
+                top = s.max(top, sums[r][v]);
+                s.store(scores.add(r * score_stride + v * S::LANES), sums[r][v]);
+            }
+            s.store(largest, top);
+        }
+    }
 }

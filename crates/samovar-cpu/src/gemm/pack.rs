@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use samovar_tensor::{DType, Error, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::micro::panel_columns;
-use crate::gemm::paired;
+use crate::gemm::paired::{self, Prepare};
 use crate::level::Products;
 use crate::simd::Simd;
 use crate::threads::Threads;
@@ -278,7 +278,8 @@ fn pack_matrix<S: Simd>(
                 unsafe {
                     pack_panel(s, width.min(columns - first), depth, column, packed.as_mut_ptr());
                     if let Some(numbers) = numbers {
-                        paired::prepare_panel(s, to, depth, storage, numbers);
+                        let how = Prepare { size: 1.0, together: false, now: storage == Storage::F32 };
+                        paired::prepare_panel(s, to.as_mut_ptr(), depth, how, numbers);
                     }
                 }
             },

@@ -138,7 +138,8 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
                 // SAFETY: the strip, its numbers and the panel are there; the caller's promise.
                 unsafe {
                     let a = pieces.strips.as_ptr().add(a);
-                    let sums = s.paired_sums(depth.len().div_ceil(PERIOD), a, b);
+                    let start = numbers.start(s);
+                    let sums = s.paired_sums::<CHUNK>(start, depth.len().div_ceil(PERIOD), a, b);
                     let too_much = &pieces.too_much[first..][..ROWS];
                     let factors = &pieces.factors[first..][..ROWS];
                     let sums = correct(s, sums, numbers, too_much, factors, pieces.bias.as_ptr());
@@ -152,7 +153,7 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
 /// The power of 2 that brings numbers of this mean size to 1..2, and its inverse. Of sizes that f32 hardly has, the
 /// nearest common one; whatever is no number gets 1.
 #[inline(always)]
-fn factor(mean: f32) -> [f32; 2] {
+pub(crate) fn factor(mean: f32) -> [f32; 2] {
     let exponent = (mean.to_bits() >> 23) as i32 - 127;
     let exponent = if mean.is_finite() && mean > 0.0 { exponent.clamp(-100, 100) } else { 0 };
     [-exponent, exponent].map(|n| f32::from_bits(((n + 127) as u32) << 23))
@@ -210,57 +211,109 @@ unsafe fn copy_strip<S: Simd, A: RowSource>(
     }
 }
 
+/// How the columns of a panel are prepared.
+#[derive(Clone, Copy)]
+pub(crate) struct Prepare {
+    /// The mean size of a column will lie between this and twice this, a power of 2.
+    pub(crate) size: f32,
+    /// All columns have the same factor.
+    pub(crate) together: bool,
+    /// The panel is multiplied with the factors; or will be when it is used.
+    pub(crate) now: bool,
+}
+
 /// Makes a packed panel ready: its columns are brought to common sizes, and `numbers` get, row by row, the factors that do
-/// so, their inverses, and what the products of each depth step are too much by. Where the panel will be stored in 16
-/// bits it stays as it is.
+/// so, their inverses, and what the products of each depth step are too much by.
 ///
 /// # Safety
 /// The panel must have [`panel_rows`], and the numbers [`number_rows`].
 #[inline(always)]
 pub(crate) unsafe fn prepare_panel<S: Simd>(
     s: S,
-    panel: &mut [f32],
+    panel: *mut f32,
     depth: usize,
-    storage: Storage,
+    how: Prepare,
     numbers: &mut [f32],
 ) {
     let width = panel_columns::<S>();
-    for first in (0..width).step_by(S::LANES) {
-        let (values, numbers) = (panel.as_mut_ptr().wrapping_add(first), &mut numbers[first..]);
-        // SAFETY: the caller's promise.
-        unsafe {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sizes = [0.0; VECTORS * CHUNK];
+        for first in (0..width).step_by(S::LANES) {
             // Several sums at once: additions take longer than loads.
-            let mut sizes = [s.splat(0.0); PERIOD];
+            let mut sums = [s.splat(0.0); PERIOD];
             for i in (0..panel_rows(depth)).step_by(PERIOD) {
-                for (j, sizes) in sizes.iter_mut().enumerate() {
-                    *sizes = s.add(*sizes, s.abs(s.load(values.add((i + j) * width))));
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.add(*sum, s.abs(s.load(panel.add((i + j) * width + first))));
                 }
             }
-            let sum = sizes.into_iter().fold(s.splat(0.0), |sum, sizes| s.add(sum, sizes));
-            let mut means = [0.0; CHUNK];
-            s.store(means.as_mut_ptr(), sum);
-            for (i, sum) in means.into_iter().enumerate().take(S::LANES) {
-                [numbers[i], numbers[width + i]] = factor(sum / depth as f32);
-            }
-            let up = s.load(numbers.as_ptr());
+            let sum = sums.into_iter().fold(
+                s.splat(0.0),
+                #[inline(always)]
+                |all, sum| s.add(all, sum),
+            );
+            s.store(sizes[first..].as_mut_ptr(), sum);
+        }
+        if how.together {
+            let mean = sizes[..width].iter().sum::<f32>() / width as f32;
+            sizes[..width].fill(mean);
+        }
+        for (i, sum) in sizes.into_iter().enumerate().take(width) {
+            let [up, down] = factor(sum / depth as f32);
+            (numbers[i], numbers[width + i]) = (up * how.size, down / how.size);
+        }
+        for first in (0..width).step_by(S::LANES) {
+            let up = s.load(numbers[first..].as_ptr());
             for (step, (depth, _)) in steps(depth).enumerate() {
                 let mut sum = s.splat(0.0);
                 for i in (depth.start..panel_rows(depth.end)).step_by(PERIOD) {
                     let mut y = [s.splat(0.0); PERIOD];
                     for (j, y) in y.iter_mut().enumerate() {
-                        let at = values.add((i + j) * width);
+                        let at = panel.add((i + j) * width + first);
                         *y = s.mul(s.load(at), up);
-                        if storage == Storage::F32 {
+                        if how.now {
                             s.store(at, *y);
                         }
                     }
                     sum = s.fma(y[0], y[1], sum);
                     sum = s.sub(sum, s.mul(y[2], y[3]));
                 }
-                s.store(numbers[(2 + step) * width..].as_mut_ptr(), sum);
+                s.store(numbers[(2 + step) * width + first..].as_mut_ptr(), sum);
             }
         }
     }
+}
+
+/// Two vectors of numbers with the other sign.
+#[inline(always)]
+pub(crate) fn negated<S: Simd>(s: S, numbers: &[f32]) -> [S::V; VECTORS] {
+    let numbers = &numbers[..VECTORS * S::LANES];
+    std::array::from_fn(
+        #[inline(always)]
+        // SAFETY: the slice is that long.
+        |v| s.sub(s.splat(0.0), unsafe { s.load(numbers.as_ptr().add(v * S::LANES)) }),
+    )
+}
+
+/// What the products of a row are too much by, in whole vectors.
+///
+/// # Safety
+/// The row must be readable.
+#[inline(always)]
+pub(crate) unsafe fn too_much_of_row<S: Simd>(s: S, row: *const f32, len: usize) -> f32 {
+    let mut sums = [s.splat(0.0); 2];
+    let (mut i, mut sign) = (0, 0);
+    while i < len {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let x = s.load(row.add(i));
+            let sum = s.fma(s.mul(x, s.swap_pairs(x)), s.load(SIGNS.as_ptr().add(sign)), sums[0]);
+            sums = [sums[1], sum];
+        }
+        i += S::LANES;
+        sign = if sign + S::LANES == CHUNK { 0 } else { sign + S::LANES };
+    }
+    s.sum(s.add(sums[0], sums[1]))
 }
 
 /// Multiplies every row of a panel.
@@ -291,6 +344,14 @@ struct ColumnNumbers<'a> {
     too_much: &'a [f32],
 }
 
+impl ColumnNumbers<'_> {
+    /// What sums start from.
+    #[inline(always)]
+    fn start<S: Simd>(&self, s: S) -> [S::V; VECTORS] {
+        negated(s, self.too_much)
+    }
+}
+
 /// Takes away what is too much, and undoes the factors.
 ///
 /// # Safety
@@ -306,14 +367,10 @@ unsafe fn correct<S: Simd>(
 ) -> Sums<S> {
     for v in 0..VECTORS {
         // SAFETY: the caller's promise; numbers for all columns.
-        let [column, column_factor, bias] = unsafe {
-            [columns.too_much.as_ptr(), columns.factors.as_ptr(), bias].map(
-                #[inline(always)]
-                |from| s.load(from.add(v * S::LANES)),
-            )
-        };
+        let (column_factor, bias) =
+            unsafe { (s.load(columns.factors.as_ptr().add(v * S::LANES)), s.load(bias.add(v * S::LANES))) };
         for r in 0..ROWS {
-            let sum = s.sub(s.sub(sums[r][v], s.splat(too_much[r])), column);
+            let sum = s.sub(sums[r][v], s.splat(too_much[r]));
             sums[r][v] = s.fma(sum, s.mul(column_factor, s.splat(factors[r])), bias);
         }
     }

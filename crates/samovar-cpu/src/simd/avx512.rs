@@ -144,8 +144,14 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn paired_sums(self, periods: usize, a: *const f32, b: *const f32) -> paired::Sums<Self> {
-        unsafe { paired::avx512::sums(periods, a, b) }
+    unsafe fn paired_sums<const ROW: usize>(
+        self,
+        start: [Self::V; paired::VECTORS],
+        periods: usize,
+        a: *const f32,
+        b: *const f32,
+    ) -> paired::Sums<Self> {
+        unsafe { paired::avx512::sums::<ROW>(start, periods, a, b) }
     }
 
     #[inline(always)]

@@ -28,8 +28,8 @@ pub(crate) const VECTORS: usize = 2;
 /// Steps of depth that make a period.
 pub(crate) const PERIOD: usize = 6;
 
-/// Rows are stored in pieces of so many steps, those of all rows one after the other: whole periods, and whole vectors on
-/// every instruction set.
+/// Long rows are stored in pieces of so many steps, those of all rows one after the other: whole periods, and whole vectors
+/// on every instruction set.
 pub(crate) const CHUNK: usize = 48;
 
 /// Sums of the products of one tile, with what is too much.
@@ -52,19 +52,26 @@ pub(crate) static SIGNS: [f32; CHUNK] = {
 /// # Safety
 /// See there.
 #[inline(always)]
-pub(crate) unsafe fn sums<S: Simd>(s: S, periods: usize, a: *const f32, b: *const f32) -> Sums<S> {
+pub(crate) unsafe fn sums<S: Simd, const ROW: usize>(
+    s: S,
+    start: [S::V; VECTORS],
+    periods: usize,
+    a: *const f32,
+    b: *const f32,
+) -> Sums<S> {
     let width = VECTORS * S::LANES;
-    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    let of_piece = ROW / PERIOD;
+    let mut sums = [start; ROWS];
     for period in 0..periods {
         let depth = period * PERIOD;
         // SAFETY: the caller's promise.
         unsafe {
-            let a = a.add(depth / CHUNK * CHUNK * ROWS + depth % CHUNK);
+            let a = a.add(period / of_piece * ROW * ROWS + period % of_piece * PERIOD);
             for v in 0..VECTORS {
                 let column = |step: usize| s.load(b.add((depth + step) * width + v * S::LANES));
                 let [b0, b1, b2, b3, b4, b5] = [0, 1, 2, 3, 4, 5].map(column);
                 for r in 0..ROWS {
-                    let x = |step: usize| s.splat(*a.add(r * CHUNK + step));
+                    let x = |step: usize| s.splat(*a.add(r * ROW + step));
                     let mut sum = sums[r][v];
                     sum = s.fma(s.add(b1, x(0)), s.add(b0, x(1)), sum);
                     sum = s.fma(s.sub(x(2), b3), s.sub(b2, x(3)), sum);

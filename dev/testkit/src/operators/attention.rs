@@ -48,6 +48,9 @@ pub(super) fn add(cases: &mut Cases) {
         (3, 1, 70, 16, sizes(1, 5, 32)),
         (1, 1, 64, 1, sizes(1, 8, 16)),
         (64, 1, 7, 20, sizes(2, 16, 16)),
+        (1, 1, 530, 525, sizes(2, 64, 64)),
+        (2, 2, 515, 700, sizes(1, 32, 24)),
+        (2, 1, 600, 513, sizes(1, 80, 20)),
     ];
     for (batch, key_batch, queries, keys, sizes) in sequences {
         sequence(cases, batch, key_batch, queries, keys, None, sizes);
@@ -57,6 +60,7 @@ pub(super) fn add(cases: &mut Cases) {
     sequence(cases, 2, 2, 12, 12, None, table(2, 8));
     sequence(cases, 2, 1, 19, 270, None, table(3, 16));
     sequence(cases, 1, 1, 33, 515, None, table(1, 20));
+    sequence(cases, 1, 1, 521, 517, None, table(2, 64));
     let relative = |heads, channels| biased(heads, channels, Kind::Relative);
     for (grid, sizes) in [
         ([3, 4], relative(2, 8)),
@@ -65,6 +69,8 @@ pub(super) fn add(cases: &mut Cases) {
         ([20, 20], relative(2, 32)),
         ([1, 1], relative(1, 4)),
         ([2, 300], relative(1, 16)),
+        ([24, 22], relative(2, 64)),
+        ([16, 33], relative(1, 32)),
     ] {
         let tokens = grid[0] * grid[1];
         sequence(cases, 2, 2, tokens, tokens, Some(grid), sizes);
@@ -75,6 +81,7 @@ pub(super) fn add(cases: &mut Cases) {
         (3, 1, 14, 270, placed(1, 64)),
         (2, 2, 9, 33, placed(3, 20)),
         (2, 2, 70, 7, placed(2, 16)),
+        (1, 1, 513, 600, placed(1, 64)),
     ] {
         sequence(cases, batch, key_batch, queries, keys, None, sizes);
     }
@@ -92,6 +99,7 @@ pub(super) fn add(cases: &mut Cases) {
         for bias in [Kind::None, Kind::Relative, Kind::Table] {
             windows(cases, batch, grid, window, biased(2, 8, bias));
             windows(cases, batch, grid, window, biased(3, 32, bias));
+            windows(cases, batch, grid, window, biased(1, 64, bias));
             windows(cases, batch, grid, window, Sizes { bias, ..sizes(1, 20, 36) });
         }
     }

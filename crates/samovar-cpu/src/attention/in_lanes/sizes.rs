@@ -7,6 +7,7 @@ use crate::attention::sizes::Sizes as RowSizes;
 use crate::attention::tokens::Tokens;
 use crate::attention::{Bias, Head};
 use crate::gemm::balanced;
+use crate::level::Products;
 use crate::scratch::{SCRATCH_LEN, padded};
 use crate::simd::Simd;
 use crate::simd::product::Product;
@@ -42,7 +43,7 @@ impl Sizes {
         if is_small || matches!(head.bias, Bias::KeyPositions(_) | Bias::Table { .. }) {
             return Ok(None);
         }
-        let rows = RowSizes::new::<P::S>(threads, head, tokens)?;
+        let rows = RowSizes::new::<P::S>(threads, Products::Plain, head, tokens)?;
         let depth = head.channels.div_ceil(P::GROUP);
         let all_queries = tokens.most_queries.next_multiple_of(tile);
         let line_len = rows.grid[1];

@@ -4,14 +4,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{CHUNK, PERIOD, ROWS, VECTORS};
-
-/// The periods of a chunk.
-const PERIODS: usize = CHUNK / PERIOD;
-
-/// Bytes from a row of a chunk to the next, and of the chunk's other rows.
-const ROW_BYTES: usize = CHUNK * size_of::<f32>();
-const OTHER_ROWS_BYTES: usize = (ROWS - 1) * ROW_BYTES;
+use super::{PERIOD, ROWS, VECTORS};
 
 /// A unit of instructions for every row: its number and the registers of its sums.
 macro_rules! rows {
@@ -112,18 +105,23 @@ macro_rules! plain {
 /// See there; at least one period.
 #[target_feature(enable = "avx512f")]
 #[inline]
-pub(crate) unsafe fn sums(periods: usize, a: *const f32, b: *const f32) -> [[__m512; VECTORS]; ROWS] {
+pub(crate) unsafe fn sums<const ROW: usize>(
+    start: [__m512; VECTORS],
+    periods: usize,
+    a: *const f32,
+    b: *const f32,
+) -> [[__m512; VECTORS]; ROWS] {
     debug_assert!(periods > 0);
-    let zero = _mm512_setzero_ps();
-    let [mut l0, mut l1, mut l2, mut l3, mut l4, mut l5] = [zero; 6];
-    let [mut l6, mut l7, mut l8, mut l9, mut l10, mut l11] = [zero; 6];
-    let [mut r0, mut r1, mut r2, mut r3, mut r4, mut r5] = [zero; 6];
-    let [mut r6, mut r7, mut r8, mut r9, mut r10, mut r11] = [zero; 6];
+    let [left, right] = start;
+    let [mut l0, mut l1, mut l2, mut l3, mut l4, mut l5] = [left; 6];
+    let [mut l6, mut l7, mut l8, mut l9, mut l10, mut l11] = [left; 6];
+    let [mut r0, mut r1, mut r2, mut r3, mut r4, mut r5] = [right; 6];
+    let [mut r6, mut r7, mut r8, mut r9, mut r10, mut r11] = [right; 6];
     // SAFETY: reads what the caller promises, the periods of one chunk after the other, and changes registers alone.
     unsafe {
         asm!(
             "2:",
-            "mov {left:e}, {periods_of_chunk}",
+            "mov {left:e}, {periods_of_piece}",
             "cmp {periods}, {left}",
             "cmovb {left}, {periods}",
             "sub {periods}, {left}",
@@ -138,17 +136,17 @@ pub(crate) unsafe fn sums(periods: usize, a: *const f32, b: *const f32) -> [[__m
             "add {b}, 128*{period}",
             "dec {left}",
             "jnz 3b",
-            "add {a}, {other_rows_bytes}",
+            "add {a}, {to_next_piece}",
             "test {periods}, {periods}",
             "jnz 2b",
             a = inout(reg) a => _,
             b = inout(reg) b => _,
             periods = inout(reg) periods => _,
             left = out(reg) _,
-            periods_of_chunk = const PERIODS,
+            periods_of_piece = const ROW / PERIOD,
             period = const PERIOD,
-            row_bytes = const ROW_BYTES,
-            other_rows_bytes = const OTHER_ROWS_BYTES,
+            row_bytes = const ROW * size_of::<f32>(),
+            to_next_piece = const (ROW * ROWS - ROW / PERIOD * PERIOD) * size_of::<f32>(),
             inout("zmm0") l0, inout("zmm1") l1, inout("zmm2") l2, inout("zmm3") l3,
             inout("zmm4") l4, inout("zmm5") l5, inout("zmm6") l6, inout("zmm7") l7,
             inout("zmm8") l8, inout("zmm9") l9, inout("zmm10") l10, inout("zmm11") l11,
