@@ -109,7 +109,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// Sums of products of a tile of [`paired::ROWS`] rows and [`paired::VECTORS`] vectors of columns, over `periods` times
     /// [`paired::PERIOD`] steps of depth, with what is too much; see [`paired`]. At least one period. Sums begin with `start`.
-    /// Rows lie `ROW` numbers apart; where a row is longer than its whole periods, the next such piece of all rows follows.
+    /// Rows lie `ROW` numbers apart; where a row is longer than its whole periods, the next such piece of all rows follows. On
+    /// the way a cache line per period is asked for from `next` on, any address.
     ///
     /// # Safety
     /// `a` must be readable for all rows in pieces of `ROW` numbers, `b` for a row of columns per step.
@@ -120,6 +121,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         periods: usize,
         a: *const f32,
         b: *const f32,
+        _next: *const f32,
     ) -> paired::Sums<Self> {
         // SAFETY: the caller's promise.
         unsafe { paired::sums::<Self, ROW>(self, start, periods, a, b) }

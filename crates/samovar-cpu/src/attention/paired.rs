@@ -140,9 +140,9 @@ impl Work<'_> {
             unsafe {
                 let (from, periods) = (negated(s, &numbers[2 * width..]), channels.div_ceil(PERIOD));
                 let mut sums = match stride {
-                    48 => s.paired_sums::<48>(from, periods, q, keys),
-                    80 => s.paired_sums::<80>(from, periods, q, keys),
-                    _ => s.paired_sums::<112>(from, periods, q, keys),
+                    48 => s.paired_sums::<48>(from, periods, q, keys, keys),
+                    80 => s.paired_sums::<80>(from, periods, q, keys, keys),
+                    _ => s.paired_sums::<112>(from, periods, q, keys, keys),
                 };
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let (factor, too_much) = (query_numbers[2 * r] * down, query_numbers[2 * r + 1]);
@@ -194,7 +194,7 @@ impl Work<'_> {
             unsafe {
                 let from = negated(s, &numbers[2 * width..]);
                 let sums: Sums<S> =
-                    s.paired_sums::<SCORE_ROW>(from, count.div_ceil(PERIOD), self.scores.as_ptr(), values);
+                    s.paired_sums::<SCORE_ROW>(from, count.div_ceil(PERIOD), self.scores.as_ptr(), values, values);
                 for v in 0..VECTORS.min(vectors) {
                     let down = s.load(numbers[width + v * S::LANES..].as_ptr());
                     for r in 0..ROWS {

@@ -14,7 +14,7 @@ use crate::simd::{self, Simd};
 const BLOCK_KEYS: usize = 256;
 
 /// Most queries of a task: packing a block of keys is shared by so many.
-const BLOCK_QUERIES: usize = 448;
+const BLOCK_QUERIES: usize = 840;
 
 /// Blocks and strides, chosen so that a task fits the scratch memory.
 pub(super) struct Sizes {

@@ -22,7 +22,7 @@ const DEPTH: usize = 768;
 pub(crate) const BLOCK_ROWS: usize = 168;
 
 /// Most columns of a task.
-pub(crate) const BLOCK_COLUMNS: usize = 1536;
+pub(crate) const BLOCK_COLUMNS: usize = 3072;
 
 /// Rows, columns and depth from which a product is done so. Only pixels are meant, not tokens of prompts: those keep the
 /// plain order, in which what comes of a prompt does not depend on how many there are.
@@ -125,21 +125,18 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
             if let Some(bias) = finish.bias.filter(|_| part.first) {
                 pieces.bias[..columns_of_panel.len()].copy_from_slice(&bias[columns_of_panel.clone()]);
             }
-            let next = (panel + 1 < panels.end).then(|| weights.step(panel + 1, depth.start));
+            let next = if panel + 1 < panels.end { panel + 1 } else { panels.start };
+            let next = weights.step(next, depth.start);
             for (strip, rows) in strips() {
                 // The next panel comes from L3 or memory, a share with every strip.
-                if let Some(next) = next {
-                    for line in lines * strip..lines * (strip + 1) {
-                        s.prefetch_to_read(next.wrapping_add(64 * line).cast());
-                    }
-                }
+                let next = next.wrapping_add(64 * lines * strip).cast();
                 let (a, first) = (strip * strip_len, strip * ROWS);
                 ask_for_tile(s, out, finish, part, rows.clone(), columns_of_panel.clone(), 0);
                 // SAFETY: the strip, its numbers and the panel are there; the caller's promise.
                 unsafe {
                     let a = pieces.strips.as_ptr().add(a);
                     let start = numbers.start(s);
-                    let sums = s.paired_sums::<CHUNK>(start, depth.len().div_ceil(PERIOD), a, b);
+                    let sums = s.paired_sums::<CHUNK>(start, depth.len().div_ceil(PERIOD), a, b, next);
                     let too_much = &pieces.too_much[first..][..ROWS];
                     let factors = &pieces.factors[first..][..ROWS];
                     let sums = correct(s, sums, numbers, too_much, factors, pieces.bias.as_ptr());

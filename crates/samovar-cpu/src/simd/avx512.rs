@@ -150,8 +150,9 @@ impl Simd for Avx512 {
         periods: usize,
         a: *const f32,
         b: *const f32,
+        next: *const f32,
     ) -> paired::Sums<Self> {
-        unsafe { paired::avx512::sums::<ROW>(start, periods, a, b) }
+        unsafe { paired::avx512::sums::<ROW>(start, periods, a, b, next) }
     }
 
     #[inline(always)]

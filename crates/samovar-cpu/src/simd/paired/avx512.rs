@@ -110,6 +110,7 @@ pub(crate) unsafe fn sums<const ROW: usize>(
     periods: usize,
     a: *const f32,
     b: *const f32,
+    next: *const f32,
 ) -> [[__m512; VECTORS]; ROWS] {
     debug_assert!(periods > 0);
     let [left, right] = start;
@@ -132,6 +133,8 @@ pub(crate) unsafe fn sums<const ROW: usize>(
             rows!(minus, "2"),
             columns!("4"),
             rows!(plain, "4"),
+            "prefetcht1 [{next}]",
+            "add {next}, 64",
             "add {a}, 4*{period}",
             "add {b}, 128*{period}",
             "dec {left}",
@@ -141,6 +144,7 @@ pub(crate) unsafe fn sums<const ROW: usize>(
             "jnz 2b",
             a = inout(reg) a => _,
             b = inout(reg) b => _,
+            next = inout(reg) next => _,
             periods = inout(reg) periods => _,
             left = out(reg) _,
             periods_of_piece = const ROW / PERIOD,
