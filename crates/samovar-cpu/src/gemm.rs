@@ -47,6 +47,9 @@ pub(crate) const BLOCK_ROWS: usize = 224;
 /// Most columns of a task: enough that copying the rows does not count, few enough for the tasks to be even.
 const BLOCK_COLUMNS: usize = 768;
 
+/// Tasks per thread below which their number is a multiple of the threads'.
+const EVEN_ROUNDS: usize = 32;
+
 /// Depth below which a product is limited by the memory of its results.
 const SHALLOW: usize = 96;
 
@@ -201,14 +204,20 @@ pub(crate) fn gemm<S: Simd, A: RowSource>(
     });
 }
 
-/// How a product is cut into tasks.
+/// How a product is cut into tasks: blocks of rows times blocks of columns, alike but for a unit.
 struct Grid {
     rows: usize,
     columns: usize,
     depth: usize,
+    /// Rows of a unit, units, and blocks of them.
+    height: usize,
+    strips: usize,
+    row_blocks: usize,
+    /// Panels of a unit, panels, units, and blocks of them.
+    together: usize,
     panels: usize,
-    rows_per_task: usize,
-    panels_per_task: usize,
+    units: usize,
+    column_blocks: usize,
 }
 
 impl Grid {
@@ -221,42 +230,44 @@ impl Grid {
         [height, width]: [usize; 2],
         [most_rows, most_columns]: [usize; 2],
     ) -> Self {
-        let (strips, panels) = (rows.div_ceil(height), columns.div_ceil(width));
-        let mut panels_per_task = balanced(panels, most_columns / width);
+        let (strips, units) = (rows.div_ceil(height), columns.div_ceil(width));
+        let mut units_per_task = balanced(units, most_columns / width);
         let mut strips_per_task = balanced(strips, (most_rows / height).max(1));
         // Enough tasks that threads finish together: first fewer rows, and for a few rows fewer columns.
         let wanted = 4 * threads;
-        let tasks = |strips_per_task, panels_per_task| {
-            strips.div_ceil(strips_per_task) * panels.div_ceil(panels_per_task)
+        let tasks = |strips_per_task, units_per_task| {
+            strips.div_ceil(strips_per_task) * units.div_ceil(units_per_task)
         };
-        while threads > 1 && strips_per_task > 4 && tasks(strips_per_task, panels_per_task) < wanted {
+        while threads > 1 && strips_per_task > 4 && tasks(strips_per_task, units_per_task) < wanted {
             strips_per_task = strips_per_task.div_ceil(2);
         }
-        while threads > 1 && panels_per_task > 1 && tasks(strips_per_task, panels_per_task) < wanted {
-            panels_per_task = panels_per_task.div_ceil(2);
+        while threads > 1 && units_per_task > 1 && tasks(strips_per_task, units_per_task) < wanted {
+            units_per_task = units_per_task.div_ceil(2);
         }
-        Self {
-            rows,
-            columns,
-            depth,
-            panels: columns.div_ceil(panel_columns::<S>()),
-            rows_per_task: strips_per_task * height,
-            panels_per_task: panels_per_task * (width / panel_columns::<S>()),
+        let (mut row_blocks, column_blocks) =
+            (strips.div_ceil(strips_per_task), units.div_ceil(units_per_task));
+        if row_blocks * column_blocks < EVEN_ROUNDS * threads {
+            // None is left over when all others are done.
+            row_blocks = row_blocks.next_multiple_of(threads).min(strips);
         }
+        let together = width / panel_columns::<S>();
+        let panels = columns.div_ceil(panel_columns::<S>());
+        Self { rows, columns, depth, height, strips, row_blocks, together, panels, units, column_blocks }
     }
 
     fn tasks(&self) -> usize {
-        self.rows.div_ceil(self.rows_per_task) * self.panels.div_ceil(self.panels_per_task)
+        self.row_blocks * self.column_blocks
     }
 
     /// Rows and panels of a task.
     fn task(&self, index: usize) -> (Range<usize>, Range<usize>) {
-        let column_blocks = self.panels.div_ceil(self.panels_per_task);
-        let row = index / column_blocks * self.rows_per_task;
-        let panel = index % column_blocks * self.panels_per_task;
+        let share = |of: usize, blocks: usize, block: usize, size: usize, end: usize| {
+            let border = |block: usize| (block * of / blocks * size).min(end);
+            border(block)..border(block + 1)
+        };
         (
-            row..(row + self.rows_per_task).min(self.rows),
-            panel..(panel + self.panels_per_task).min(self.panels),
+            share(self.strips, self.row_blocks, index / self.column_blocks, self.height, self.rows),
+            share(self.units, self.column_blocks, index % self.column_blocks, self.together, self.panels),
         )
     }
 

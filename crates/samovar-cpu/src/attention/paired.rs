@@ -193,8 +193,13 @@ impl Work<'_> {
             // SAFETY: strips and panels lie inside their pieces.
             unsafe {
                 let from = negated(s, &numbers[2 * width..]);
-                let sums: Sums<S> =
-                    s.paired_sums::<SCORE_ROW>(from, count.div_ceil(PERIOD), self.scores.as_ptr(), values, values);
+                let sums: Sums<S> = s.paired_sums::<SCORE_ROW>(
+                    from,
+                    count.div_ceil(PERIOD),
+                    self.scores.as_ptr(),
+                    values,
+                    values,
+                );
                 for v in 0..VECTORS.min(vectors) {
                     let down = s.load(numbers[width + v * S::LANES..].as_ptr());
                     for r in 0..ROWS {
