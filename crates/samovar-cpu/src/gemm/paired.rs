@@ -2,8 +2,8 @@
 //!
 //! What the products of a column are too much by is known when weights are packed, that of a row when a task copies its
 //! rows. Rows and columns are brought to the same size on the way, by powers of 2, which are exact: where a number and a
-//! weight are added, the smaller one would lose its last digits. So errors are those of plain order, unless two large
-//! numbers of a row make a pair: then they are relative to the product of these.
+//! weight are added, the smaller one would lose its last digits. So errors are one and a half times those of plain order,
+//! unless two large numbers of a row make a pair: then they are relative to the product of these.
 
 use std::ops::Range;
 
@@ -28,9 +28,12 @@ pub(crate) const BLOCK_COLUMNS: usize = 3072;
 /// plain order, in which what comes of a prompt does not depend on how many there are.
 const LEAST: [usize; 3] = [1024, 64, 48];
 
+/// Weights from which it pays: with 64 x 128 copying the rows takes longer than is gained, with 64 x 256 not.
+const LEAST_WEIGHTS: usize = 1 << 14;
+
 /// Whether weights of this size are packed for it.
 pub(crate) fn suits(columns: usize, depth: usize) -> bool {
-    columns >= LEAST[1] && depth >= LEAST[2]
+    columns >= LEAST[1] && depth >= LEAST[2] && columns * depth >= LEAST_WEIGHTS
 }
 
 /// Whether a product with such weights is done so. Does not depend on threads, nor may it: results would.
@@ -171,41 +174,47 @@ unsafe fn copy_strip<S: Simd, A: RowSource>(
     factors: &mut [f32],
 ) {
     let chunks = || depth.clone().step_by(CHUNK).enumerate();
-    // SAFETY: the caller's promise; a row of a chunk has `CHUNK` numbers.
-    unsafe {
-        for (chunk, start) in chunks() {
-            let (to, len) = (to.add(chunk * CHUNK * ROWS), CHUNK.min(depth.end - start));
-            if rows.len() < ROWS {
-                std::slice::from_raw_parts_mut(to, CHUNK * ROWS).fill(0.0);
-            }
-            source.copy(s, rows.clone(), start..start + len, to, CHUNK);
-            if len < CHUNK {
-                for r in 0..ROWS {
-                    std::slice::from_raw_parts_mut(to.add(r * CHUNK + len), CHUNK - len).fill(0.0);
+    // Several sums at once: additions take longer than loads.
+    const MOST_SUMS: usize = CHUNK / 4;
+    for r in 0..ROWS {
+        let row = rows.start + r;
+        let at = |chunk: usize| to.wrapping_add((chunk * ROWS + r) * CHUNK);
+        // SAFETY: the caller's promise; a row of a chunk has `CHUNK` numbers.
+        unsafe {
+            let mut sizes = [s.splat(0.0); MOST_SUMS];
+            for (chunk, start) in chunks() {
+                let (at, len) = (at(chunk), if row < rows.end { CHUNK.min(depth.end - start) } else { 0 });
+                if len > 0 {
+                    source.copy(s, row..row + 1, start..start + len, at, CHUNK);
+                }
+                std::slice::from_raw_parts_mut(at.add(len), CHUNK - len).fill(0.0);
+                for (v, sizes) in sizes.iter_mut().enumerate().take(CHUNK / S::LANES) {
+                    *sizes = s.add(*sizes, s.abs(s.load(at.add(v * S::LANES))));
                 }
             }
-        }
-        for r in 0..ROWS {
-            let row = |chunk: usize| to.add(chunk * CHUNK * ROWS + r * CHUNK);
-            let mut sizes = s.splat(0.0);
+            let [up, down] = factor(sum_of_all(s, &sizes) / depth.len() as f32);
+            let (up, mut sums) = (s.splat(up), [s.splat(0.0); MOST_SUMS]);
             for (chunk, _) in chunks() {
-                for i in (0..CHUNK).step_by(S::LANES) {
-                    sizes = s.add(sizes, s.abs(s.load(row(chunk).add(i))));
-                }
-            }
-            let [up, down] = factor(s.sum(sizes) / depth.len() as f32);
-            let (up, mut sum) = (s.splat(up), s.splat(0.0));
-            for (chunk, _) in chunks() {
-                for i in (0..CHUNK).step_by(S::LANES) {
-                    let at = row(chunk).add(i);
+                for (v, sum) in sums.iter_mut().enumerate().take(CHUNK / S::LANES) {
+                    let at = at(chunk).add(v * S::LANES);
                     let x = s.mul(s.load(at), up);
                     s.store(at, x);
-                    sum = s.fma(s.mul(x, s.swap_pairs(x)), s.load(SIGNS.as_ptr().add(i)), sum);
+                    let signs = s.load(SIGNS.as_ptr().add(v * S::LANES));
+                    *sum = s.fma(s.mul(x, s.swap_pairs(x)), signs, *sum);
                 }
             }
-            (too_much[r], factors[r]) = (s.sum(sum), down);
+            (too_much[r], factors[r]) = (sum_of_all(s, &sums), down);
         }
     }
+}
+
+#[inline(always)]
+fn sum_of_all<S: Simd>(s: S, sums: &[S::V]) -> f32 {
+    let mut all = s.splat(0.0);
+    for &sum in &sums[..CHUNK / S::LANES] {
+        all = s.add(all, sum);
+    }
+    s.sum(all)
 }
 
 /// How the columns of a panel are prepared.
