@@ -34,7 +34,8 @@ Examples:
   samovar profile photo.jpg --model facebook/sam-vit-base
 
 One round encodes the image and answers one click with three masks. The peak is what all threads together reach with \
-multiply-adds in registers, measured for a fifth of a second at the start.";
+multiply-adds in registers, measured for a fifth of a second at the start. Large products use additions beside them where \
+the machine has units for both, or fewer multiply-adds than are counted, and may exceed it.";
 
 /// How long the peak is measured.
 const PEAK_TIME: Duration = Duration::from_millis(200);
