@@ -49,6 +49,7 @@ impl SimdLevel {
     }
 
     /// Whether this machine multiplies bfloat16 numbers beside the instructions of this level.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn has_bf16(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use samovar_tensor::{
     Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Kernels, LayerNorm,
-    Linear, MaskHead, Packed, Pool, Precision, ResizeMode, Result, Tensor,
+    Linear, MaskHead, Packed, Pool, ResizeMode, Result, Tensor,
 };
 
 pub use level::{CpuError, Int8Level, Products, SimdLevel};
@@ -73,6 +73,7 @@ pub struct CpuKernels {
     level: SimdLevel,
     int8: Int8Level,
     /// Whether it multiplies bfloat16 numbers beside its level.
+    #[cfg(target_arch = "x86_64")]
     has_bf16: bool,
     products: Products,
     threads: Threads,
@@ -98,6 +99,7 @@ impl CpuKernels {
         Ok(Self {
             level,
             int8: Int8Level::detect(level),
+            #[cfg(target_arch = "x86_64")]
             has_bf16: level.has_bf16(),
             products: options.products.unwrap_or_else(|| Products::detect(level)),
             threads: Threads::new(threads),
@@ -255,7 +257,7 @@ impl Kernels for CpuKernels {
 
     fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()> {
         #[cfg(target_arch = "x86_64")]
-        if self.has_bf16 && attention.precision == Precision::Int8 {
+        if self.has_bf16 && attention.precision == samovar_tensor::Precision::Int8 {
             // SAFETY: the machine has the instructions, it was asked.
             let p = unsafe { Avx512Bf16::assume_available() };
             if attention::in_lanes::attention(&self.threads, p, attention, out)? {

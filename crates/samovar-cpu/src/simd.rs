@@ -16,6 +16,7 @@ pub(crate) mod dot;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod paired;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod product;
 pub(crate) mod scalar;
 

@@ -15,6 +15,12 @@ const MOST_DEPTH_INT8: usize = 1 << 15;
 /// Columns to which backends round a matrix up at most. What the dry run counts is never too little.
 const PANEL_COLUMNS: usize = 32;
 
+/// Inputs to which backends round a matrix up at most, rows of f32 numbers for all columns that they keep beside it, and
+/// inputs for which there is one such row more.
+const PERIOD: usize = 6;
+const NUMBER_ROWS: usize = 2;
+const STEP_DEPTH: usize = 768;
+
 /// Inputs that are multiplied in one instruction at most, to which 8-bit weights are rounded up.
 const INT8_GROUP: usize = 4;
 
@@ -71,7 +77,11 @@ impl Precision {
         match self {
             // Beside the weights: their scales and sums, 4 bytes each.
             Precision::Int8 => columns * (depth.next_multiple_of(INT8_GROUP) + 8),
-            other => columns * depth * other.dtype().size_bytes(),
+            other => {
+                let numbers = NUMBER_ROWS + depth.div_ceil(STEP_DEPTH);
+                let row_bytes = other.dtype().size_bytes();
+                columns * (depth.next_multiple_of(PERIOD) * row_bytes + numbers * size_of::<f32>())
+            }
         }
     }
 }
