@@ -42,7 +42,7 @@
 //!         Ok::<(), samovar_models::Error>(())
 //!     },
 //! )?;
-//! assert_eq!(plan.weight_bytes / 1_000_000, 400);
+//! assert_eq!(plan.weight_bytes / 1_000_000, 402);
 //! assert_eq!(plan.cost().operations / 1_000_000_000, 944);
 //! # Ok::<(), samovar_models::Error>(())
 //! ```
