@@ -74,7 +74,7 @@ pub(crate) fn conv2d<S: Simd>(
     let out = Output::new(out.f32_mut()?, channels);
     let cycles = (vectors * (g.kernel * g.kernel + 4)) as u64;
     let line_blocks = out_height.div_ceil(LINES);
-    let across = (LINE_LEN / (channels * g.stride).max(1)).next_multiple_of(ACROSS);
+    let across = (LINE_LEN / (channels * g.stride).max(1)).max(1).next_multiple_of(ACROSS);
     let tiles = out_width.div_ceil(across);
     threads.run(batch * line_blocks * tiles, cycles, |task, scratch| {
         let [sums] = scratch.split([DOWN * ACROSS * CHUNK]);
@@ -154,8 +154,9 @@ impl Task<'_> {
                     // Nobody else fetches ahead the next input lines, and the next block of the result.
                     for line in 0..DOWN * STRIDE {
                         let below = (corner.top.max(0) as usize + DOWN * STRIDE + 3 - STRIDE + line)
-                            .min(self.height - 1);
-                        let below = (corner.first_line + below) * width + (ox * STRIDE).min(width - 1);
+                            .min(self.height.saturating_sub(1));
+                        let below =
+                            (corner.first_line + below) * width + (ox * STRIDE).min(width.saturating_sub(1));
                         for i in 0..PIXELS * STRIDE {
                             for c in chunk.clone().step_by(16) {
                                 s.prefetch_to_read(values.as_ptr().wrapping_add((below + i) * channels + c));

@@ -164,8 +164,8 @@ pub(crate) fn gemm<S: Simd, A: RowSource>(
 ) {
     let (columns, depth) = (weights.columns, weights.depth);
     let width = panel_columns::<S>();
-    let strassen = products == Products::Strassen && strassen::pays(rows, columns, depth);
     let paired = paired::pays(rows, weights);
+    let strassen = products == Products::Strassen && !paired && strassen::pays(rows, columns, depth);
     let (unit, most) = match (strassen, paired) {
         (true, _) => (
             [2 * S::ROWS, 2 * width],

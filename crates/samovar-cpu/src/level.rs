@@ -106,7 +106,7 @@ pub enum Products {
     /// Step by step along the depth.
     Plain,
     /// Two steps with one product and two additions (Winograd's inner product): up to a half faster where additions have
-    /// units of their own; errors are one and a half times those of plain.
+    /// units of their own; errors are one and a half times those of plain, more in rows with outliers side by side.
     Paired,
     /// From sums of blocks (Strassen's algorithm): an eighth less arithmetic; errors are three times those of plain.
     Strassen,

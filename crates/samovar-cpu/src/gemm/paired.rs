@@ -3,7 +3,8 @@
 //! What the products of a column are too much by is known when weights are packed, that of a row when a task copies its
 //! rows. Rows and columns are brought to the same size on the way, by powers of 2, which are exact: where a number and a
 //! weight are added, the smaller one would lose its last digits. So errors are one and a half times those of plain order,
-//! unless two large numbers of a row make a pair: then they are relative to the product of these.
+//! unless two large numbers of a row make a pair: then they are relative to the product of these, which is as much more as
+//! their product is larger than what else adds up in the row. An infinite number makes its row no numbers at all.
 
 use std::ops::Range;
 
@@ -155,7 +156,8 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
 #[inline(always)]
 pub(crate) fn factor(mean: f32) -> [f32; 2] {
     let exponent = (mean.to_bits() >> 23) as i32 - 127;
-    let exponent = if mean.is_finite() && mean > 0.0 { exponent.clamp(-100, 100) } else { 0 };
+    // A sum of finite numbers may be infinite.
+    let exponent = if mean > 0.0 { exponent.clamp(-120, 120) } else { 0 };
     [-exponent, exponent].map(|n| f32::from_bits(((n + 127) as u32) << 23))
 }
 
@@ -377,7 +379,7 @@ unsafe fn correct<S: Simd>(
             unsafe { (s.load(columns.factors.as_ptr().add(v * S::LANES)), s.load(bias.add(v * S::LANES))) };
         for r in 0..ROWS {
             let sum = s.sub(sums[r][v], s.splat(too_much[r]));
-            sums[r][v] = s.fma(sum, s.mul(column_factor, s.splat(factors[r])), bias);
+            sums[r][v] = s.fma(s.mul(sum, column_factor), s.splat(factors[r]), bias);
         }
     }
     sums

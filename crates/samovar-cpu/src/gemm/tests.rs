@@ -121,3 +121,16 @@ fn pairs_keep_rows_and_columns_apart() {
         }
     }
 }
+
+/// Sizes near the ends of f32, where plain order has no trouble.
+#[test]
+fn pairs_stay_finite_where_plain_order_does() {
+    let [rows, inputs, outputs] = SIZES;
+    for (of_x, of_weight) in [(1e36f32, 1e-20f32), (1e-30, 1e30), (1e30, 1e-36), (1.0, 1e-35)] {
+        let x: Vec<f32> = numbers(rows * inputs).iter().map(|x| x * of_x).collect();
+        let weight: Vec<f32> = numbers(outputs * inputs).iter().map(|w| w * of_weight).collect();
+        let found = product(2, SimdLevel::detect(), Products::Paired, &x, &weight);
+        let [mean, largest] = errors(&found, &x, &weight);
+        assert!(mean < 5e-7 && largest < 2e-5, "{of_x:e}, {of_weight:e}: {mean:e}, at most {largest:e}");
+    }
+}
