@@ -134,3 +134,17 @@ fn pairs_stay_finite_where_plain_order_does() {
         assert!(mean < 5e-7 && largest < 2e-5, "{of_x:e}, {of_weight:e}: {mean:e}, at most {largest:e}");
     }
 }
+
+/// Numbers that are a hundred times larger than the others of a row and make a pair.
+#[test]
+fn pairs_stand_outliers_side_by_side() {
+    let [rows, inputs, outputs] = SIZES;
+    let (mut x, weight) = (numbers(rows * inputs), numbers(outputs * inputs));
+    for row in x.chunks_exact_mut(inputs) {
+        row[6..8].iter_mut().for_each(|x| *x = 100.0);
+    }
+    for level in SimdLevel::ALL.into_iter().filter(|level| level.is_available()) {
+        let [mean, largest] = errors(&product(2, level, Products::Paired, &x, &weight), &x, &weight);
+        assert!(mean < 1e-6 && largest < 4e-5, "{level}: {mean:e}, at most {largest:e}");
+    }
+}
