@@ -4,7 +4,7 @@
 //! rows. Rows and columns are brought to the same size on the way, by powers of 2, which are exact: where a number and a
 //! weight are added, the smaller one would lose its last digits. So errors are one and a half times those of plain order,
 //! unless two large numbers of a row make a pair: then they are relative to the product of these. Where that is too much for
-//! one row of a strip, the strip is multiplied in plain order. An infinite number makes its row no numbers at all.
+//! one row of a strip, the strip is multiplied in plain order. An infinite number may make its row no numbers at all.
 
 use std::ops::Range;
 

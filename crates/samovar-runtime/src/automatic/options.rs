@@ -29,7 +29,8 @@ pub struct Parameter {
 macro_rules! parameters {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $range:literal, $is_sound:expr;)+) => {
         /// How masks are generated, under the names and with the defaults of upstream's `SamAutomaticMaskGenerator`
-        /// (`segment_anything/automatic_mask_generator.py`), but for `points_per_batch`, on which no mask depends.
+        /// (`segment_anything/automatic_mask_generator.py`), but for `points_per_batch`, on which at
+        /// most the last bits of a mask depend.
         /// [`AutomaticOptions::for_model`] has defaults for a model.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
