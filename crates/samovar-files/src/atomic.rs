@@ -145,6 +145,14 @@ pub fn write_atomically<E: From<Error>>(
     Ok(file.commit()?)
 }
 
+/// Writes a file of these bytes whole or not at all.
+///
+/// # Errors
+/// Any [`Error`].
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically(path, |file| file.write_all(bytes).map_err(|error| Error::io(path, error)))
+}
+
 /// Puts a file that was written elsewhere in the same file system in its place, durable as [`AtomicFile::commit`] does:
 /// for files whose temporary name is known, so that another run goes on with them.
 ///

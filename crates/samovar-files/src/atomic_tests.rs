@@ -13,7 +13,7 @@ fn listing(folder: &Path) -> Vec<String> {
 }
 
 fn write(path: &Path, content: &str) -> Result<()> {
-    write_atomically(path, |file| file.write_all(content.as_bytes()).map_err(|error| Error::io(path, error)))
+    write_bytes(path, content.as_bytes())
 }
 
 #[test]

@@ -52,11 +52,6 @@ impl Error {
         &self.next_step
     }
 
-    /// What the system said, where it said anything.
-    pub fn into_io(self) -> Option<io::Error> {
-        self.source
-    }
-
     /// There is something at `path` that no file may replace.
     pub(crate) fn not_a_file(path: &Path, what: &str) -> Self {
         Self {
@@ -116,6 +111,13 @@ impl Error {
 /// The folder a file is in.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What the system said, or what was found instead of a file.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        error.source.unwrap_or_else(|| io::Error::other(format!("{}; {}", error.what, error.next_step)))
+    }
 }
 
 impl fmt::Display for Error {

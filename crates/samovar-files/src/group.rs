@@ -1,6 +1,7 @@
 //! Many small files, made durable together.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::atomic::{AtomicFile, Finished};
@@ -24,6 +25,16 @@ impl Group {
     pub fn add(&mut self, file: AtomicFile) -> Result<()> {
         self.files.push(file.finish()?);
         Ok(())
+    }
+
+    /// Takes a file of these bytes.
+    ///
+    /// # Errors
+    /// Any [`Error`] but those of making it durable.
+    pub fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let mut file = AtomicFile::create(path)?;
+        file.write_all(bytes).map_err(|error| Error::io(path, error))?;
+        self.add(file)
     }
 
     /// How many files wait. Each holds a file open, so groups are kept to a few hundred.

@@ -26,6 +26,10 @@ fn files_of_a_group_appear_at_its_commit_and_not_without() {
     for name in ["a", "b", "c"] {
         assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), name);
     }
+    let mut bytes = Group::default();
+    bytes.write(&folder.path().join("a"), b"other").unwrap();
+    bytes.commit().unwrap();
+    assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"other");
     let mut dropped = Group::default();
     dropped.add(begin("d")).unwrap();
     drop(dropped);

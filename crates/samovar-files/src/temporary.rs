@@ -76,7 +76,11 @@ pub fn sweep(folder: &Path) -> usize {
 }
 
 /// [`sweep`] of the folder that a file is in.
-pub(crate) fn remove_if_left(path: &Path) -> bool {
+pub fn sweep_beside(path: &Path) -> usize {
+    sweep(folder_of(path))
+}
+
+fn remove_if_left(path: &Path) -> bool {
     // Nothing but files is opened: opening a pipe would wait for its other end.
     if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
         return false;
