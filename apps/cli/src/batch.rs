@@ -1,12 +1,15 @@
 //! Many images: what is done is kept, what was done before is skipped, what fails is reported and the rest goes on.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
+use samovar::files;
 use samovar::media::write::write_json;
 use samovar::{DecodeLimits, LazyImage, RgbImage};
 use serde::{Deserialize, Serialize};
@@ -14,6 +17,7 @@ use serde_json::Value;
 
 use crate::failure::{describe, usage};
 use crate::inputs::{InputImage, Sources};
+use crate::outputs::check_place;
 use crate::{interrupt, progress};
 
 /// Name of the file in which a folder of results remembers what made them.
@@ -27,6 +31,8 @@ pub struct ResultFolder {
     overwrite: bool,
     /// Whether an earlier run of the same job wrote here.
     goes_on: bool,
+    /// Folders of results in which nothing of a killed run is left.
+    swept: RefCell<HashSet<PathBuf>>,
 }
 
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
@@ -60,7 +66,7 @@ impl ResultFolder {
                 folder.display()
             )));
         }
-        Ok(Self { folder: folder.to_owned(), job, overwrite, goes_on })
+        Ok(Self { folder: folder.to_owned(), job, overwrite, goes_on, swept: RefCell::default() })
     }
 
     /// Refuses results that would take the place of what they are made from, or, without `overwrite`, of files that no
@@ -68,6 +74,9 @@ impl ResultFolder {
     pub fn check_results(&self, results: impl IntoIterator<Item = PathBuf>, sources: &Sources) -> Result<()> {
         for result in results {
             sources.check_file(&result)?;
+            if result.symlink_metadata().is_ok() {
+                check_place(&result, "choose another folder", sources)?;
+            }
             if !self.goes_on && !self.overwrite && result.exists() {
                 return Err(usage(format!(
                     "\"{}\" is there and no earlier run has made it; choose another folder, or --overwrite to replace \
@@ -82,7 +91,8 @@ impl ResultFolder {
     /// Makes the folder and notes in it what its results are made by. To be called when nothing stands in the way of the
     /// first result: a start that failed must not tie the folder to its parameters.
     pub fn begin(&self) -> Result<()> {
-        make_folder(&self.folder)?;
+        files::make_folder(&self.folder)?;
+        self.sweep(&self.folder);
         if !self.goes_on || self.overwrite {
             write_json(&self.folder.join(JOB_FILE), &self.job)?;
         }
@@ -97,8 +107,18 @@ impl ResultFolder {
     /// The same, with the folders on the way made.
     pub fn make_place(&self, name: &str) -> Result<PathBuf> {
         let path = self.place(name);
-        path.parent().map_or(Ok(()), make_folder)?;
+        if let Some(folder) = path.parent() {
+            files::make_folder(folder)?;
+            self.sweep(folder);
+        }
         Ok(path)
+    }
+
+    /// Removes what a killed run left in a folder, once.
+    fn sweep(&self, folder: &Path) {
+        if self.swept.borrow_mut().insert(folder.to_owned()) {
+            files::sweep(folder);
+        }
     }
 
     /// Whether this result of an image need not be made again: it is there, and younger than the image and than the job.
@@ -108,12 +128,6 @@ impl ResultFolder {
         let is_younger = |than: &Path| modified(than).is_none_or(|than| made >= than);
         self.goes_on && !self.overwrite && is_younger(image) && is_younger(&self.folder.join(JOB_FILE))
     }
-}
-
-fn make_folder(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| {
-        format!("\"{}\": the folder cannot be made; check its permissions", folder.display())
-    })
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {

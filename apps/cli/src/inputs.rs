@@ -43,7 +43,7 @@ impl Inputs {
     /// The images and the folders they are in, and `others` that are read besides.
     pub fn sources<'p>(&'p self, others: impl IntoIterator<Item = &'p Path>) -> Sources {
         let images = || self.images.iter().map(|image| image.path.as_path());
-        let files = images().chain(others).map(canonical).collect();
+        let files = Sources::of(images().chain(others)).files;
         let parents = images().map(canonical).filter_map(|path| Some((path.parent()?.to_owned(), false)));
         let mut folders: HashMap<PathBuf, bool> = parents.collect();
         folders.extend(self.folders.iter().map(|folder| (canonical(folder), self.recursive)));
@@ -52,11 +52,22 @@ impl Inputs {
 }
 
 impl Sources {
+    /// These files alone; of a folder, as models are, the files in it.
+    pub fn of<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Sources {
+        let mut files = HashSet::new();
+        for path in paths {
+            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+            files.extend(entries.map(|entry| canonical(&entry.path())));
+            files.insert(canonical(path));
+        }
+        Sources { files, folders: HashMap::new() }
+    }
+
     /// Refuses a result that would take the place of what it is made from, by whatever name or link.
     pub fn check_file(&self, result: &Path) -> Result<()> {
         if self.files.contains(&canonical(result)) {
             return Err(usage(format!(
-                "\"{}\" is read by this command and its result would replace it; give another --out",
+                "\"{}\" is read by this command and its result would replace it; name another file",
                 result.display()
             )));
         }

@@ -115,10 +115,14 @@ impl MediaError {
         };
         Self::new(kind, what).caused_by(error)
     }
+}
 
-    /// A failed write.
-    pub(crate) fn write(error: std::io::Error) -> Self {
-        Self::new(MediaErrorKind::Write, format!("writing failed: {error}")).caused_by(error)
+impl From<samovar_files::Error> for MediaError {
+    fn from(error: samovar_files::Error) -> Self {
+        Self::new(MediaErrorKind::Write, error.what())
+            .at(error.path())
+            .advise(error.next_step())
+            .caused_by(error)
     }
 }
 

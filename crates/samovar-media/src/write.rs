@@ -1,11 +1,9 @@
 //! Writers: pictures and annotations, each file whole or not at all.
 
-mod atomic;
 mod coco;
 mod overlay;
 mod png;
 
-pub use atomic::{AtomicFile, write_atomically};
 pub use coco::{
     CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoSegmentation, PolygonFile, PolygonPiece,
     polygon_file, write_json,

@@ -113,6 +113,13 @@ impl Error {
     }
 }
 
+impl From<samovar_files::Error> for Error {
+    fn from(error: samovar_files::Error) -> Self {
+        let (path, what) = (error.path().to_owned(), format!("{}; {}", error.what(), error.next_step()));
+        Error::File { path, what, source: Some(error.into()) }
+    }
+}
+
 impl From<samovar_tensor::Error> for Error {
     fn from(error: samovar_tensor::Error) -> Self {
         Error::Model(error.into())

@@ -53,6 +53,7 @@ pub use segmentation::{PredictedMask, Segmentation};
 
 // What the facade shows of the crates below.
 pub use samovar_cpu::{MAX_THREADS, SimdLevel};
+pub use samovar_files as files;
 pub use samovar_geometry as geometry;
 pub use samovar_media as media;
 pub use samovar_models::{CATALOGUE, CatalogueEntry, Family, ModelConfig};

@@ -7,7 +7,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file cannot be read or written.
+    /// The file cannot be read.
     #[error("{file}: {source}")]
     Io {
         /// The file.
@@ -16,13 +16,8 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file cannot be written.
-    #[error("\"{file}\": cannot be written: {source}; {}", what_next(.source))]
-    Write {
-        /// The file.
-        file: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] samovar_files::Error),
     /// The file is not what its format demands: truncated, damaged, hostile, or another format.
     #[error("{file}: {what}")]
     Malformed {
@@ -78,21 +73,7 @@ pub enum Error {
     },
 }
 
-fn what_next(error: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free space there, or name a file on another disk"
-        }
-        _ => "check the folder and its permissions",
-    }
-}
-
 impl Error {
-    pub(crate) fn write(file: &str, source: std::io::Error) -> Self {
-        Error::Write { file: file.to_owned(), source }
-    }
-
     pub(crate) fn io(file: &str, source: std::io::Error) -> Self {
         Error::Io { file: file.to_owned(), source }
     }

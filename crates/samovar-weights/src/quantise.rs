@@ -5,15 +5,14 @@
 //! model of any size takes the memory of its largest tensor.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use safetensors::{Dtype, View};
+use safetensors::Dtype;
 use samovar_tensor::{DType, Precision, Tensor};
 
 use crate::checkpoint::SCALES_SUFFIX;
-use crate::writer::write_views;
+use crate::writer::{WriteView, write_views};
 use crate::{Error, Result, WeightSource};
 
 /// The key of a file's metadata that tells the precision of its large weights.
@@ -53,14 +52,13 @@ pub fn stored_precision(source: &dyn WeightSource) -> Result<Precision> {
 /// called, see [`stored_precision`]. The metadata of the source stays.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Unsupported`] for weights that cannot be rounded; whatever `source` answers.
+/// [`Error::Write`]; [`Error::Unsupported`] for weights that cannot be rounded; whatever `source` answers.
 pub fn quantise(
     source: &dyn WeightSource,
     precision: Precision,
     precisions: &BTreeMap<String, Precision>,
     path: impl AsRef<Path>,
 ) -> Result<QuantiseReport> {
-    let failure = RefCell::new(None);
     let mut report = QuantiseReport::default();
     let mut views = Vec::new();
     let mut scales_of_source = BTreeSet::new();
@@ -84,7 +82,7 @@ pub fn quantise(
             report.rounded += 1
         }
         let dims = shape.dims().to_vec();
-        let rounded = Rounded { source, dims, wanted, failure: &failure, name };
+        let rounded = Rounded { source, dims, wanted, name };
         if has_scales {
             let outputs = rounded.dims.first().copied().unwrap_or(0);
             let view = Part { of: rounded.clone(), dtype: DType::F32, shape: vec![outputs], scales: true };
@@ -107,7 +105,7 @@ pub fn quantise(
     report.bytes = views.iter().map(|(_, view)| view.data_len() as u64).sum();
     let mut metadata = source.all_metadata();
     metadata.insert(PRECISION_KEY.to_owned(), precision.to_string());
-    write_views(path.as_ref(), views, &metadata, || failure.take().map_or(Ok(()), Err))?;
+    write_views(path.as_ref(), views, &metadata)?;
     Ok(report)
 }
 
@@ -119,8 +117,6 @@ struct Rounded<'a> {
     dims: Vec<usize>,
     /// `None`: as it is.
     wanted: Option<Precision>,
-    /// The writer cannot be told of an error in its middle; the first one is kept here.
-    failure: &'a RefCell<Option<Error>>,
 }
 
 impl Rounded<'_> {
@@ -142,7 +138,7 @@ struct Part<'a> {
     scales: bool,
 }
 
-impl View for Part<'_> {
+impl WriteView for Part<'_> {
     fn dtype(&self) -> Dtype {
         match self.dtype {
             DType::F16 => Dtype::F16,
@@ -159,22 +155,13 @@ impl View for Part<'_> {
         &self.shape
     }
 
-    fn data(&self) -> Cow<'_, [u8]> {
-        let bytes = self.of.tensor().map(|tensor| match tensor.scales().filter(|_| self.scales) {
-            Some(scales) => scales.iter().flat_map(|scale| scale.to_le_bytes()).collect(),
+    fn data(&self) -> Result<Cow<'_, [u8]>> {
+        let tensor = self.of.tensor()?;
+        Ok(match tensor.scales().filter(|_| self.scales) {
+            Some(scales) => scales.iter().flat_map(|scale| scale.to_le_bytes()).collect::<Vec<u8>>(),
             None => tensor.raw().unwrap_or(&[]).to_vec(),
-        });
-        match bytes {
-            Ok(bytes) if bytes.len() == self.data_len() => bytes.into(),
-            other => {
-                let error = other.err().unwrap_or_else(|| {
-                    Error::unsupported(&self.of.source.origin(), &self.of.name, "has no values")
-                });
-                self.of.failure.borrow_mut().get_or_insert(error);
-                // The file is thrown away; until then it keeps its shape.
-                vec![0; self.data_len()].into()
-            }
         }
+        .into())
     }
 
     fn data_len(&self) -> usize {

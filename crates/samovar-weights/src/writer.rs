@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
-use safetensors::{Dtype, View, serialize_to_file};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use samovar_files::write_atomically;
 
 use crate::{Error, Result};
 
@@ -24,7 +26,7 @@ pub struct WriteTensor<'a> {
 /// then moved there.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::Malformed`] when a shape does not fit its values or a name occurs twice.
+/// [`Error::Write`], or [`Error::Malformed`] when a shape does not fit its values or a name occurs twice.
 pub fn write_safetensors(
     path: impl AsRef<Path>,
     tensors: &[WriteTensor],
@@ -47,56 +49,63 @@ pub fn write_safetensors(
         }
     }
     let views = tensors.iter().map(|tensor| (tensor.name.clone(), Values(tensor))).collect();
-    write_views(path, views, metadata, || Ok(()))
+    write_views(path, views, metadata)
 }
 
-/// Writes views one after the other; `check` may still refuse the file when all of them have been read.
-pub(crate) fn write_views<V: View>(
+/// A tensor to write whose values are made when their turn comes.
+pub(crate) trait WriteView {
+    fn dtype(&self) -> Dtype;
+    fn shape(&self) -> &[usize];
+    /// Bytes of the values.
+    fn data_len(&self) -> usize;
+    /// The values, little endian, in the order of the shape: [`WriteView::data_len`] bytes.
+    fn data(&self) -> Result<Cow<'_, [u8]>>;
+}
+
+/// Writes views one after the other; an error of any of them leaves no file.
+pub(crate) fn write_views<V: WriteView>(
     path: &Path,
-    views: Vec<(String, V)>,
+    mut views: Vec<(String, V)>,
     metadata: &BTreeMap<String, String>,
-    check: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let origin = path.display().to_string();
-    // The rename would replace a link, or a device, as readily as a file.
-    let followed = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let path = followed.as_path();
-    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(Error::malformed(
-            &origin,
-            "this is there, but no file; name a file to write or to replace",
-        ));
-    }
-    let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let file_name = file_name.ok_or_else(|| Error::malformed(&origin, "not the name of a file"))?;
-    // The process id keeps two writers of the same file apart.
-    let partial = path.with_file_name(format!(".{file_name}.{}.partial", std::process::id()));
+    // The order of the `safetensors` crate: large elements first, so that all are aligned.
+    views.sort_by(|(left_name, left), (right_name, right)| {
+        right.dtype().cmp(&left.dtype()).then(left_name.cmp(right_name))
+    });
+    let mut end = 0;
+    let infos = views.iter().map(|(name, view)| {
+        let start = end;
+        end += view.data_len();
+        let shape = view.shape().to_vec();
+        (name.clone(), TensorInfo { dtype: view.dtype(), shape, data_offsets: (start, end) })
+    });
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
     let metadata = (!metadata.is_empty()).then_some(metadata);
-    let failed = |error| Error::write(&origin, error);
-    // The serialiser makes files for their owner alone; the umask says who may read this one.
-    let written = File::create(&partial)
-        .and_then(|usual| usual.metadata())
-        .map_err(failed)
-        .and_then(|usual| {
-            serialize_to_file(views, metadata, &partial).map_err(|error| match error {
-                safetensors::SafeTensorError::IoError(error) => failed(error),
-                other => Error::malformed(&origin, other.to_string()),
-            })?;
-            fs::set_permissions(&partial, usual.permissions()).map_err(failed)
-        })
-        .and_then(|()| check())
-        .and_then(|()| fs::rename(&partial, path).map_err(failed));
-    if written.is_err() {
-        // Nothing is left behind; that the partial file may never have existed is no second error.
-        let _ = fs::remove_file(&partial);
-    }
-    written
+    let malformed = |what: String| Error::malformed(&path.display().to_string(), what);
+    let header = Metadata::new(metadata, infos.collect()).map_err(|error| malformed(error.to_string()))?;
+    let mut header = serde_json::to_vec(&header).map_err(|error| malformed(error.to_string()))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    // Files of weights are large, and so is what a killed run may have left of one.
+    samovar_files::sweep_beside(path);
+    write_atomically(path, |file| {
+        let failed = |error| samovar_files::Error::io(path, error);
+        file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
+        file.write_all(&header).map_err(failed)?;
+        for (name, view) in &views {
+            let data = view.data()?;
+            if data.len() != view.data_len() {
+                let (found, expected) = (data.len(), view.data_len());
+                return Err(malformed(format!("tensor `{name}`: {found} bytes where {expected} belong")));
+            }
+            file.write_all(&data).map_err(failed)?;
+        }
+        Ok(())
+    })
 }
 
 struct Values<'a>(&'a WriteTensor<'a>);
 
-impl View for Values<'_> {
+impl WriteView for Values<'_> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
@@ -105,8 +114,8 @@ impl View for Values<'_> {
         &self.0.shape
     }
 
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.0.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
+    fn data(&self) -> Result<Cow<'_, [u8]>> {
+        Ok(self.0.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into())
     }
 
     fn data_len(&self) -> usize {

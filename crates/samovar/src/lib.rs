@@ -40,8 +40,8 @@ pub use samovar_runtime::{
     ModelConfig, Options, PredictedMask, Prompt, PromptPoint, Result, Segmentation, SimdLevel,
 };
 pub use samovar_runtime::{
-    certificate, evaluate, forward, geometry, hub, media, memory, planning, profile, prompt_file, rounding,
-    source, tensor,
+    certificate, evaluate, files, forward, geometry, hub, media, memory, planning, profile, prompt_file,
+    rounding, source, tensor,
 };
 
 use std::path::Path;

@@ -5,13 +5,15 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use samovar::evaluate::{EvaluateOptions, EvaluateProgress, Evaluation, Figures, evaluate};
-use samovar::media::write::write_rgb_png;
+use samovar::files::{self, Group};
+use samovar::media::write::encode_rgb_png;
 
 use super::segment::print;
 use crate::failure::usage;
 use crate::model_args::ModelArgs;
+use crate::outputs::add_file;
 use crate::{interrupt, progress};
 
 /// Measure a model on pictures whose masks are known: IoU by one click, by ten, by a box
@@ -179,9 +181,9 @@ fn table(found: &Evaluation, out: &mut impl Write) -> Result<()> {
 }
 
 fn write_overlays(folder: &Path, found: &Evaluation) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| {
-        format!("\"{}\": the folder cannot be made; check its permissions", folder.display())
-    })?;
+    files::make_folder(folder)?;
+    files::sweep(folder);
+    let mut group = Group::default();
     for worst in &found.worst {
         let name = format!(
             "{}_{}_{:.3}_{}_{}.png",
@@ -191,8 +193,9 @@ fn write_overlays(folder: &Path, found: &Evaluation) -> Result<()> {
             file_name_part(&worst.picture),
             worst.mask
         );
-        write_rgb_png(&folder.join(name), &worst.overlay()?)?;
+        add_file(&mut group, &folder.join(name), &encode_rgb_png(&worst.overlay()?)?)?;
     }
+    group.commit()?;
     eprintln!("{} overlays in {}", found.worst.len(), folder.display());
     Ok(())
 }

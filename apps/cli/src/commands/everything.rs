@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
+use samovar::files::{sweep_beside, write_bytes};
 use samovar::{LazyImage, Model, RgbImage};
 use serde_json::json;
 
@@ -90,8 +91,8 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
         (None, false) => Some(PathBuf::from(format!("{}.json", input.result_name))),
     };
     if let Some(out) = &out {
-        check_place(out, "--out takes a file for one image")?;
-        sources.check_file(out)?;
+        check_place(out, "--out takes a file for one image", sources)?;
+        sweep_beside(out);
         output::check_file(out, args.overwrite)?;
     }
     let overlay = args.overlay.then(|| {
@@ -99,7 +100,7 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
         output::overlay_of(&beside)
     });
     if let Some(overlay) = &overlay {
-        sources.check_file(overlay)?;
+        check_place(overlay, "--overlay writes a file there", sources)?;
         output::check_overlay(overlay, args.overwrite)?;
     }
     let loading = progress::spinner("loading the model");
@@ -109,11 +110,10 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
     let masks = generate_with_bar(&model, &pixels, &options)?;
     let report = Report { model: &model, options: &options, masks: &masks, image: &pixels };
     let document = report.document(&output::file_name(input));
-    if let Some(overlay) = &overlay {
-        report.write_overlay(overlay)?;
-    }
-    if let Some(out) = &out {
-        output::write_document(out, &document)?;
+    match (&out, &overlay) {
+        (Some(out), overlay) => report.write(out, &document, overlay.as_deref())?,
+        (None, Some(overlay)) => write_bytes(overlay, &report.overlay()?)?,
+        (None, None) => {}
     }
     if args.json {
         return print(&document);
@@ -166,11 +166,8 @@ fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
         match &folder {
             Some(folder) => {
                 let out = folder.make_place(&document_name(input))?;
-                if args.overlay {
-                    report.write_overlay(&output::overlay_of(&out))?;
-                }
-                // Last, because it tells a later run that this image is done.
-                output::write_document(&out, &report.document(&output::file_name(input)))?;
+                let overlay = args.overlay.then(|| output::overlay_of(&out));
+                report.write(&out, &report.document(&output::file_name(input)), overlay.as_deref())?;
             }
             None => documents.push(report.document(&output::name_in_folder(input))),
         }

@@ -1,10 +1,11 @@
 //! `samovar forward`: tensors in, tensors out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use samovar::forward::forward_file;
 
+use crate::inputs::Sources;
 use crate::model_args::ModelArgs;
 use crate::outputs::check_place;
 
@@ -31,7 +32,8 @@ Points and boxes are in pixels of the model's input square. Masks are multimask 
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    check_place(&args.outputs, "--outputs takes a file")?;
+    let sources = Sources::of([args.inputs.as_path(), Path::new(&args.model.model)]);
+    check_place(&args.outputs, "--outputs takes a file", &sources)?;
     let shapes = forward_file(&args.model.load()?, &args.inputs, &args.outputs)?;
     for (name, shape) in shapes {
         eprintln!("{name} {shape:?}");

@@ -1,6 +1,6 @@
 //! `samovar quantize`: a model's large weights rounded, in one file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use samovar::Precision;
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::segment::print;
 use crate::failure::usage;
+use crate::inputs::Sources;
 use crate::outputs::check_place;
 use crate::progress;
 
@@ -47,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.dtype == Precision::F32 {
         return Err(usage("f32 rounds nothing; choose f16, bf16 or int8"));
     }
-    check_place(&args.out, "--out takes a file")?;
+    check_place(&args.out, "--out takes a file", &Sources::of([Path::new(&args.model)]))?;
     let source = ModelSource::resolve(&args.model)?;
     let stored = source.open()?.stored_precision()?;
     if stored != Precision::F32 && stored != args.dtype {

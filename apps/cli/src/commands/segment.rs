@@ -3,13 +3,14 @@
 mod objects;
 mod output;
 
-pub use output::style_for;
+pub use output::{json_line, style_for};
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use samovar::files::sweep_beside;
 use samovar::{BitMask, Engine, LazyImage, Model, RgbImage};
 use serde_json::{Value, json};
 
@@ -151,9 +152,10 @@ fn one(
         (None, false) => Some(PathBuf::from(format!("{}.{}", input.result_name, writer.format.ending()))),
     };
     if let Some(out) = &out {
-        check_place(out, "--out takes a file for one image")?;
+        check_place(out, "--out takes a file for one image", sources)?;
+        sweep_beside(out);
         let files = writer.files(out, objects.len() * args.masks_per_object());
-        files.iter().try_for_each(|file| sources.check_file(file))?;
+        files.iter().try_for_each(|file| check_place(file, "name another --out", sources))?;
     }
     let wait = progress::spinner("encoding the image");
     let model = args.load(&engine)?;

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
+use samovar_files::write_atomically;
 use samovar_geometry::{Image, Size};
 use serde::{Deserialize, Serialize};
 
-use super::atomic::write_atomically;
 use crate::error::{MediaError, Result};
 use crate::mask::polygon::{Polygon, Ring, fill_polygons, simplify, trace, without_holes};
 use crate::mask::{BitMask, Rle};
@@ -217,9 +217,12 @@ pub fn polygon_file(mask: &BitMask, tolerance: f64) -> PolygonFile {
 /// Writes anything serialisable as one JSON document, whole or not at all.
 pub fn write_json(path: &Path, document: &impl Serialize) -> Result<()> {
     write_atomically(path, |file| {
-        serde_json::to_writer(&mut *file, document).map_err(|error| MediaError::write(error.into()))?;
-        file.write_all(b"\n").map_err(MediaError::write)
+        serde_json::to_writer(&mut *file, document)
+            .map_err(std::io::Error::from)
+            .and_then(|()| file.write_all(b"\n"))
+            .map_err(|error| samovar_files::Error::io(path, error))
     })
+    .map_err(MediaError::from)
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! PNG: masks, label maps, cut-outs, pictures; as bytes and as files.
 
-use std::io::Write;
 use std::path::Path;
 
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use ::image::{ExtendedColorType, ImageEncoder};
+use samovar_files::write_bytes;
 use samovar_geometry::{Image, Size};
 
-use super::atomic::write_atomically;
 use crate::error::{MediaError, Result};
 use crate::image::RgbImage;
 use crate::mask::{BitMask, LabelMap};
@@ -21,7 +20,7 @@ pub fn encode_mask_png(mask: &BitMask) -> Result<Vec<u8>> {
 
 /// [`encode_mask_png`] as a file.
 pub fn write_mask_png(path: &Path, mask: &BitMask) -> Result<()> {
-    write_whole(path, &encode_mask_png(mask)?)
+    Ok(write_bytes(path, &encode_mask_png(mask)?)?)
 }
 
 /// Many masks in one file: a label per pixel, 8-bit greyscale up to label 255, else 16-bit.
@@ -36,7 +35,7 @@ pub fn encode_label_png(labels: &LabelMap) -> Result<Vec<u8>> {
 
 /// [`encode_label_png`] as a file.
 pub fn write_label_png(path: &Path, labels: &LabelMap) -> Result<()> {
-    write_whole(path, &encode_label_png(labels)?)
+    Ok(write_bytes(path, &encode_label_png(labels)?)?)
 }
 
 /// A picture.
@@ -46,7 +45,7 @@ pub fn encode_rgb_png(image: &RgbImage) -> Result<Vec<u8>> {
 
 /// [`encode_rgb_png`] as a file.
 pub fn write_rgb_png(path: &Path, image: &RgbImage) -> Result<()> {
-    write_whole(path, &encode_rgb_png(image)?)
+    Ok(write_bytes(path, &encode_rgb_png(image)?)?)
 }
 
 /// The picture with the mask as its alpha channel: RGBA bytes, interleaved. Alpha is not multiplied in; wholly
@@ -77,11 +76,7 @@ pub fn encode_cut_out_png(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>
 
 /// [`encode_cut_out_png`] as a file.
 pub fn write_cut_out_png(path: &Path, image: &RgbImage, alpha: &AlphaMask) -> Result<()> {
-    write_whole(path, &encode_cut_out_png(image, alpha)?)
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically(path, |file| file.write_all(bytes).map_err(MediaError::write))
+    Ok(write_bytes(path, &encode_cut_out_png(image, alpha)?)?)
 }
 
 fn encode(size: Size<Image>, bytes: &[u8], colour: ExtendedColorType, filter: FilterType) -> Result<Vec<u8>> {

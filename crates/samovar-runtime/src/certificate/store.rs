@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Certificate;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::source::ModelSource;
 
 /// Largest file of certificates that is read.
@@ -57,11 +57,11 @@ impl Store {
     /// Keeps what was measured now.
     ///
     /// # Errors
-    /// [`Error::File`] or [`Error::Media`] when it cannot be written.
+    /// [`crate::Error::File`] or [`crate::Error::Media`] when it cannot be written.
     pub fn write(&self, certificates: &[Certificate]) -> Result<()> {
         if let Some(folder) = self.file.parent() {
-            fs::create_dir_all(folder)
-                .map_err(|error| Error::io(folder, "the folder cannot be made", error))?;
+            samovar_files::make_folder(folder)?;
+            samovar_files::sweep(folder);
         }
         Ok(write_json(&self.file, &certificates)?)
     }

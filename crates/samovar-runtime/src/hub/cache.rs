@@ -10,11 +10,11 @@
 //!
 //! Everything gets its name by a rename at the end, so a reader never sees half of anything.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use samovar_files::{make_folder, replace_with, write_bytes};
 
 use super::checksum::Checksum;
 use super::error::{HubError, Result};
@@ -76,11 +76,15 @@ impl<'a> RepoCache<'a> {
         if fs::read_link(&pointer).is_ok_and(|present| present == target) {
             return Ok(());
         }
-        self.place(&pointer, |temporary| {
-            symlink(&target, temporary)
-                .or_else(|_| fs::hard_link(blob, temporary))
-                .or_else(|_| fs::copy(blob, temporary).map(drop))
-        })
+        let make = |temporary: &Path| {
+            let copy = || {
+                fs::copy(blob, temporary)?;
+                OpenOptions::new().write(true).open(temporary)?.sync_all()
+            };
+            symlink(&target, temporary).or_else(|_| fs::hard_link(blob, temporary)).or_else(|_| copy())
+        };
+        self.make_parent(&pointer)?;
+        replace_with(&pointer, make).map_err(|error| self.error(&pointer, error.into()))
     }
 
     /// Notes which commit the revision stands for.
@@ -90,15 +94,16 @@ impl<'a> RepoCache<'a> {
         {
             return Ok(());
         }
-        self.place(&self.ref_path(), |temporary| fs::write(temporary, commit))
+        let path = self.ref_path();
+        self.make_parent(&path)?;
+        write_bytes(&path, commit.as_bytes()).map_err(|error| self.error(&path, error.into()))
     }
 
     /// Takes the lock of a blob. `None` while another process holds it.
     pub(super) fn try_lock(&self, checksum: &Checksum) -> Result<Option<File>> {
         let path = self.locks.join(format!("{}.lock", checksum.as_str()));
-        let file = make_parent(&path)
-            .and_then(|()| File::create(&path))
-            .map_err(|error| self.error(&path, error))?;
+        self.make_parent(&path)?;
+        let file = File::create(&path).map_err(|error| self.error(&path, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -116,16 +121,10 @@ impl<'a> RepoCache<'a> {
         self.folder.join("refs").join(self.revision)
     }
 
-    /// Makes something under a temporary name beside `path` and renames it into place.
-    fn place(&self, path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = path.with_file_name(format!(".{}-{count}.new", process::id()));
-        make_parent(path)
-            .and_then(|()| make(&temporary))
-            .and_then(|()| fs::rename(&temporary, path))
-            .inspect_err(|_| drop(fs::remove_file(&temporary)))
-            .map_err(|error| self.error(path, error))
+    /// Makes the folder that `path` is in.
+    pub(super) fn make_parent(&self, path: &Path) -> Result<()> {
+        let made = path.parent().map_or(Ok(()), make_folder);
+        made.map_err(|error| self.error(path, error.into()))
     }
 }
 
@@ -140,10 +139,6 @@ pub(super) fn check_file_name(repo_id: &str, file: &str) -> Result<()> {
 /// Whether this is a full commit hash, which needs no ref and never changes.
 pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-pub(super) fn make_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
 }
 
 fn is_repo_word(word: &str) -> bool {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::cache::{self, RepoCache};
+use samovar_files::move_into_place;
+
+use super::cache::RepoCache;
 use super::checksum::Hasher;
 use super::client::{self, Target};
 use super::error::{HubError, Result};
@@ -134,9 +136,9 @@ impl<'a> Partial<'a> {
         reporter: &mut Reporter<'_, '_>,
     ) -> Result<Self> {
         let path = repo.partial(&remote.checksum);
-        let file = cache::make_parent(&path)
-            .and_then(|()| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path))
-            .map_err(|error| repo.error(&path, error))?;
+        repo.make_parent(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|error| repo.error(&path, error))?;
         let hasher = remote.checksum.hasher(remote.size);
         let mut partial = Self { repo, remote, path, file, length: 0, hasher };
         let left = partial.file.metadata().map_err(|error| partial.error(error))?.len();
@@ -187,7 +189,7 @@ impl<'a> Partial<'a> {
             return Err(HubError::checksum(self.repo.repo_id, self.remote.name, expected, found.as_str()));
         }
         // On disk before it is visible: a blob that has its name is never checked again.
-        self.file.sync_all().and_then(|()| fs::rename(&self.path, blob)).map_err(|error| self.error(error))
+        move_into_place(&self.file, &self.path, blob).map_err(|error| self.error(error.into()))
     }
 
     fn cut(&self, what: &str) -> String {

@@ -7,16 +7,18 @@ use super::{Finding, Repository};
 /// Normal and build dependencies on crates of this workspace. Crates under `dev/` are not listed: they may use
 /// anything, and only dev-dependencies may point at them.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("samovar-files", &[]),
     ("samovar-geometry", &[]),
     ("samovar-tensor", &[]),
     ("samovar-cpu", &["samovar-tensor"]),
     ("samovar-cuda", &["samovar-tensor"]),
-    ("samovar-weights", &["samovar-tensor"]),
-    ("samovar-media", &["samovar-geometry"]),
+    ("samovar-weights", &["samovar-files", "samovar-tensor"]),
+    ("samovar-media", &["samovar-files", "samovar-geometry"]),
     ("samovar-models", &["samovar-geometry", "samovar-tensor", "samovar-weights"]),
     (
         "samovar-runtime",
         &[
+            "samovar-files",
             "samovar-geometry",
             "samovar-tensor",
             "samovar-cpu",

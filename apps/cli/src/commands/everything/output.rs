@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use samovar::automatic::{self, AutomaticMask, AutomaticOptions};
-use samovar::media::write::{AtomicFile, CocoDataset, Overlay, write_json, write_rgb_png};
+use samovar::files::{self, AtomicFile, Group};
+use samovar::media::write::{CocoDataset, Overlay, encode_rgb_png};
 use samovar::{Model, RgbImage};
 use serde_json::{Value, json};
 
-use super::super::segment::style_for;
+use super::super::segment::{json_line, style_for};
 use crate::failure::usage;
 use crate::inputs::InputImage;
+use crate::outputs::add_file;
 
 /// The file of a folder's results that has all of them.
 pub const MERGED: &str = "annotations.json";
@@ -41,15 +43,26 @@ impl Report<'_> {
         document
     }
 
-    /// The image with its masks, large ones first so that small ones show.
-    pub fn write_overlay(&self, path: &Path) -> Result<()> {
+    /// The files of an image: its document, and its overlay if it gets one. The document is
+    /// put in its place last, because it tells a later run that this image is done.
+    pub fn write(&self, out: &Path, document: &Value, overlay: Option<&Path>) -> Result<()> {
+        let mut group = Group::default();
+        if let Some(overlay) = overlay {
+            add_file(&mut group, overlay, &self.overlay()?)?;
+        }
+        add_file(&mut group, out, &json_line(document)?)?;
+        Ok(group.commit()?)
+    }
+
+    /// The image with its masks, large ones first so that small ones show, as PNG.
+    pub fn overlay(&self) -> Result<Vec<u8>> {
         let mut masks: Vec<&AutomaticMask> = self.masks.iter().collect();
         masks.sort_by_key(|mask| Reverse(mask.area));
         let mut overlay = Overlay::new(self.image, style_for(self.image));
         for mask in masks {
             overlay.add(&mask.mask.to_mask())?;
         }
-        Ok(write_rgb_png(path, &overlay.finish())?)
+        Ok(encode_rgb_png(&overlay.finish())?)
     }
 }
 
@@ -99,11 +112,6 @@ pub fn name_in_folder(input: &InputImage) -> String {
     name.to_string_lossy().replace('\\', "/")
 }
 
-/// One document, whole or not at all.
-pub fn write_document(out: &Path, document: &Value) -> Result<()> {
-    Ok(write_json(out, document)?)
-}
-
 /// All results in one document, images and annotations numbered anew. Holds one result at a time.
 pub fn merge(out: &Path, results: &[(&InputImage, PathBuf)]) -> Result<()> {
     let read = |path: &Path| -> Result<CocoDataset> {
@@ -124,18 +132,18 @@ pub fn merge(out: &Path, results: &[(&InputImage, PathBuf)]) -> Result<()> {
         categories = dataset.categories;
     }
     let mut file = AtomicFile::create(out)?;
-    let unwritten = || format!("\"{}\": writing failed; check that there is free space", out.display());
+    let unwritten = |error| files::Error::io(out, error);
     write!(file, "{{\"images\":{},\"categories\":{},\"annotations\":[", json!(images), json!(categories))
-        .with_context(unwritten)?;
+        .map_err(unwritten)?;
     let mut annotation_id = 0u64;
     for (image_id, (_, path)) in (1u64..).zip(results) {
         for mut annotation in read(path)?.annotations {
             let comma = if annotation_id > 0 { "," } else { "" };
             annotation_id += 1;
             (annotation.id, annotation.image_id) = (annotation_id, image_id);
-            write!(file, "{comma}{}", json!(annotation)).with_context(unwritten)?;
+            write!(file, "{comma}{}", json!(annotation)).map_err(unwritten)?;
         }
     }
-    writeln!(file, "]}}").with_context(unwritten)?;
+    writeln!(file, "]}}").map_err(unwritten)?;
     Ok(file.commit()?)
 }

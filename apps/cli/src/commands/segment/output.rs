@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use samovar::files::Group;
 use samovar::media::write::{
     CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoSegmentation, Overlay, OverlayStyle,
-    polygon_file, write_cut_out_png, write_json, write_mask_png, write_rgb_png,
+    encode_cut_out_png, encode_mask_png, encode_rgb_png, polygon_file,
 };
 use samovar::{AlphaMask, BitMask, PredictedMask, RgbImage};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::usage;
 use crate::inputs::InputImage;
+use crate::outputs::add_file;
 
 /// What to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -123,7 +126,16 @@ impl Writer {
     /// Starts on `out`, or numbered files beside it.
     pub fn start<'a>(&'a self, out: PathBuf, input: &'a InputImage, image: &'a RgbImage) -> Writing<'a> {
         let sheet = Sheet::new(self, image);
-        Writing { writer: self, out, input, image, sheet, masks: 0, files: Vec::new() }
+        Writing {
+            writer: self,
+            out,
+            input,
+            image,
+            sheet,
+            masks: 0,
+            files: Vec::new(),
+            group: Group::default(),
+        }
     }
 }
 
@@ -137,6 +149,8 @@ pub struct Writing<'a> {
     sheet: Sheet<'a>,
     masks: usize,
     files: Vec<PathBuf>,
+    /// Those of them that are not in their places yet.
+    group: Group,
 }
 
 impl Writing<'_> {
@@ -146,7 +160,7 @@ impl Writing<'_> {
             let file = numbered(&self.out, self.masks);
             let mut sheet = Sheet::new(self.writer, self.image);
             sheet.add(mask, predicted)?;
-            sheet.write(&file, self.input)?;
+            add_file(&mut self.group, &file, &sheet.encode(self.input)?)?;
             self.files.push(file);
         } else {
             self.sheet.add(mask, predicted)?;
@@ -156,10 +170,11 @@ impl Writing<'_> {
     }
 
     /// Writes what is left; tells which files there are.
-    pub fn finish(self) -> Result<Vec<PathBuf>> {
+    pub fn finish(mut self) -> Result<Vec<PathBuf>> {
         // The first mask has waited, because without others its file has no number.
         let first = if self.files.is_empty() { self.out } else { numbered(&self.out, 0) };
-        self.sheet.write(&first, self.input)?;
+        add_file(&mut self.group, &first, &self.sheet.encode(self.input)?)?;
+        self.group.commit()?;
         Ok(std::iter::once(first).chain(self.files).collect())
     }
 }
@@ -216,23 +231,30 @@ impl<'a> Sheet<'a> {
         Ok(())
     }
 
-    fn write(self, out: &Path, input: &InputImage) -> Result<()> {
+    /// The bytes of the file.
+    fn encode(self, input: &InputImage) -> Result<Vec<u8>> {
         let Self { writer, image, content } = self;
-        match content {
-            Content::Alpha(alpha) => write_cut_out_png(out, image, &alpha.context("no masks")?)?,
-            Content::Overlay(overlay) => write_rgb_png(out, &overlay.finish())?,
-            Content::Annotations(annotations) => write_json(out, &coco(input, image, annotations))?,
+        Ok(match content {
+            Content::Alpha(alpha) => encode_cut_out_png(image, &alpha.context("no masks")?)?,
+            Content::Overlay(overlay) => encode_rgb_png(&overlay.finish())?,
+            Content::Annotations(annotations) => json_line(&coco(input, image, annotations))?,
             Content::Mask(mask) => {
                 let mask = mask.context("no masks")?;
                 match writer.format {
-                    Format::Rle => write_json(out, &CocoSegmentation::compressed(&mask))?,
-                    Format::Polygon => write_json(out, &polygon_file(&mask, writer.tolerance))?,
-                    _ => write_mask_png(out, &mask)?,
+                    Format::Rle => json_line(&CocoSegmentation::compressed(&mask))?,
+                    Format::Polygon => json_line(&polygon_file(&mask, writer.tolerance))?,
+                    _ => encode_mask_png(&mask)?,
                 }
             }
-        }
-        Ok(())
+        })
     }
+}
+
+/// A document as the one line of a file.
+pub fn json_line(document: &impl Serialize) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(document)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 fn coco(input: &InputImage, image: &RgbImage, annotations: Vec<CocoAnnotation>) -> CocoDataset {
