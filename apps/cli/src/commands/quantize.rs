@@ -6,11 +6,11 @@ use anyhow::Result;
 use samovar::Precision;
 use samovar::memory::bytes;
 use samovar::rounding::write_rounded;
-use samovar::source::ModelSource;
 use serde_json::json;
 
 use super::segment::print;
 use crate::failure::usage;
+use crate::model_args::resolve;
 use crate::outputs::check_place;
 use crate::progress;
 
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(usage("f32 rounds nothing; choose f16, bf16 or int8"));
     }
     check_place(&args.out, "--out takes a file")?;
-    let source = ModelSource::resolve(&args.model)?;
+    let source = resolve(&args.model)?;
     let stored = source.open()?.stored_precision()?;
     if stored != Precision::F32 && stored != args.dtype {
         return Err(usage(format!(
