@@ -9,10 +9,12 @@
 //! | [`outputs`] | places from the command line that results go to |
 //! | [`progress`] | progress bars on stderr |
 //! | [`interrupt`] | Ctrl-C that keeps what is finished |
+//! | [`environment`] | all variables of the environment that are read |
 //! | [`failure`] | errors and exit codes: 0 done, 1 failed, 2 wrong usage |
 
 mod batch;
 mod commands;
+mod environment;
 mod failure;
 mod inputs;
 mod interrupt;
@@ -27,7 +29,7 @@ use clap::{Parser, Subcommand};
 
 /// Cut objects out of images with Segment Anything models.
 #[derive(Parser)]
-#[command(name = "samovar", version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "samovar", version, arg_required_else_help = true, after_help = after_help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,11 +41,13 @@ Examples:
   samovar everything photo.jpg --overlay
   samovar models pull facebook/sam-vit-base
   samovar segment photo.jpg --model facebook/sam-vit-base --box 60,40,500,380
+";
 
-Environment: SAMOVAR_THREADS, SAMOVAR_MEMORY (as 8GB), SAMOVAR_SIMD (avx512, avx2, neon, scalar), \
-SAMOVAR_PRODUCTS (plain, paired, strassen), SAMOVAR_CACHE (folder of what `samovar doctor` measured); \
-HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE (1 for no network), HF_ENDPOINT, HF_TOKEN for fetching models. \
-Exit codes: 0 done, 1 failed, 2 wrong usage.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n{}\n\n{EXIT_CODES}", environment::help())
+}
 
 #[derive(Subcommand)]
 enum Command {

@@ -7,6 +7,7 @@ use samovar::memory::parse_bytes;
 use samovar::source::ModelSource;
 use samovar::{Engine, MAX_THREADS, Model, Options, Precision};
 
+use crate::environment;
 use crate::failure::usage;
 
 /// Model and engine.
@@ -36,6 +37,14 @@ pub struct EngineArgs {
     pub memory: Option<usize>,
 }
 
+/// Finds a model by name; repositories of the hub are looked for in the hub's cache.
+///
+/// # Errors
+/// As [`ModelSource::resolve`].
+pub fn resolve(name: &str) -> samovar::Result<ModelSource> {
+    ModelSource::resolve(name, Some(&environment::hub_cache()))
+}
+
 fn memory(text: &str) -> Result<usize, String> {
     parse_bytes(text).ok_or_else(|| "expected a number of bytes, as 8GB or 512MiB".into())
 }
@@ -43,7 +52,7 @@ fn memory(text: &str) -> Result<usize, String> {
 impl EngineArgs {
     /// What the arguments say, on top of what the environment says.
     pub fn options(&self) -> samovar::Result<Options> {
-        let mut options = Options::from_env()?;
+        let mut options = environment::engine_options()?;
         if let Some(threads) = self.threads {
             options.threads = usize::from(threads);
         }
@@ -66,7 +75,7 @@ impl ModelArgs {
 
     /// The model, loaded on an engine of [`ModelArgs::engine`].
     pub fn load_on(&self, engine: &Engine) -> Result<Model> {
-        let source = ModelSource::resolve(&self.model)?;
+        let source = resolve(&self.model)?;
         self.check_certificate(&source, engine)?;
         Ok(engine.load_from(&source)?)
     }
@@ -76,7 +85,8 @@ impl ModelArgs {
         let Some(precision) = self.dtype.filter(|&precision| precision != Precision::F32) else {
             return Ok(());
         };
-        let certificates = Store::of(source, engine).map(|store| store.read()).unwrap_or_default();
+        let store = environment::cache_folder().map(|folder| Store::of(source, engine, &folder));
+        let certificates = store.map(|store| store.read()).unwrap_or_default();
         let certificate = certificates.into_iter().find(|one| one.dtype == precision.to_string());
         match certificate {
             Some(one) if !one.refused.is_empty() && !self.force_dtype => Err(usage(format!(

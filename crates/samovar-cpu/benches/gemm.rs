@@ -5,12 +5,17 @@
 //! measured in turns, so that a busy machine disturbs all alike. One thread is timed by its own processor time, which
 //! other programs hardly disturb; several by the clock on the wall.
 
+#[path = "../examples/shared/environment.rs"]
+mod environment;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use samovar_cpu::{CpuKernels, CpuOptions, Products, SimdLevel};
 use samovar_tensor::{Activation, Device, Epilogue, Linear, Pool, Tensor};
+
+use environment::asked;
 
 /// Model and layer, rows, inputs, outputs.
 const SHAPES: &[(&str, usize, usize, usize)] = &[
@@ -45,7 +50,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let filter = arguments.first().cloned().unwrap_or_default();
     let threads = arguments.get(1).map_or(0, |word| word.parse().expect("a number of threads"));
-    let level = SimdLevel::from_environment().expect("a SIMD level");
+    let level: Option<SimdLevel> = asked("SAMOVAR_SIMD");
     let backend = |products| {
         let options = CpuOptions { threads, level, products: Some(products) };
         Arc::new(CpuKernels::new(options).expect("a CPU backend"))

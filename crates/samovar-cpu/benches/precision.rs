@@ -4,12 +4,17 @@
 //! level, `SAMOVAR_INT8=pairs` the way without instructions made for 8 bits. With one thread the clock is the process's
 //! own time, so that a shared machine can be measured; the contestants take turns.
 
+#[path = "../examples/shared/environment.rs"]
+mod environment;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use samovar_cpu::{CpuKernels, CpuOptions, Int8Level, SimdLevel};
 use samovar_tensor::{Activation, Device, Epilogue, Linear, Pool, Precision, Tensor};
+
+use environment::asked;
 
 /// Model and layer, rows, inputs, outputs, what follows.
 const SHAPES: &[(&str, usize, usize, usize, Activation)] = &[
@@ -37,7 +42,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let filter = arguments.first().cloned().unwrap_or_default();
     let threads = arguments.get(1).map_or(0, |word| word.parse().expect("a number of threads"));
-    let level = SimdLevel::from_environment().expect("a SIMD level");
+    let level: Option<SimdLevel> = asked("SAMOVAR_SIMD");
     let mut kernels =
         CpuKernels::new(CpuOptions { threads, level, ..CpuOptions::default() }).expect("a CPU backend");
     match std::env::var("SAMOVAR_INT8").as_deref() {

@@ -4,6 +4,9 @@
 
 mod shared;
 
+#[path = "shared/environment.rs"]
+mod environment;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +15,10 @@ use samovar_tensor::{Attention, AttentionBias, Device, Pool, Precision, Result, 
 
 use shared::{numbers, thread_seconds};
 
+use environment::asked;
+
 fn main() -> Result<()> {
-    let level = SimdLevel::from_environment().expect("a SIMD level");
+    let level: Option<SimdLevel> = asked("SAMOVAR_SIMD");
     let kernels = Arc::new(
         CpuKernels::new(CpuOptions { threads: 1, level, ..CpuOptions::default() }).expect("a CPU backend"),
     );

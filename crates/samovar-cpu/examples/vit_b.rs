@@ -4,6 +4,9 @@
 //! lives above this crate; the shapes and the order of calls are the model's. `SAMOVAR_PRODUCTS=plain` adds up large
 //! products in plain order.
 
+#[path = "shared/environment.rs"]
+mod environment;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +16,8 @@ use samovar_tensor::{
     Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, Instrument, LayerNorm,
     Linear, Pool, Result, Rows, Span, Tensor, TokenLayout,
 };
+
+use environment::asked;
 
 const SIDE: usize = 64;
 const CHANNELS: usize = 768;
@@ -177,8 +182,8 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).map(|word| word.parse().expect("a number"));
     let threads = arguments.next().unwrap_or(0);
     let repeats = arguments.next().unwrap_or(3);
-    let level = SimdLevel::from_environment().expect("a SIMD level");
-    let products = Products::from_environment().expect("a way to compute products");
+    let level: Option<SimdLevel> = asked("SAMOVAR_SIMD");
+    let products: Option<Products> = asked("SAMOVAR_PRODUCTS");
     let kernels = CpuKernels::new(CpuOptions { threads, level, products }).expect("a CPU backend");
     let kernels = Arc::new(kernels);
     let totals = Arc::new(Totals::default());

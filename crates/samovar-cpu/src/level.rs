@@ -3,9 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Environment variable that forces a SIMD level.
-const VARIABLE: &str = "SAMOVAR_SIMD";
-
 /// A set of SIMD instructions the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SimdLevel {
@@ -62,19 +59,6 @@ impl SimdLevel {
     pub fn detect() -> Self {
         Self::ALL.into_iter().find(|level| level.is_available()).unwrap_or(SimdLevel::Scalar)
     }
-
-    /// The level `SAMOVAR_SIMD` asks for, or `None` when the variable is unset or empty.
-    ///
-    /// Kernels never look at the environment; whoever builds [`crate::CpuOptions`] does, through this function.
-    ///
-    /// # Errors
-    /// [`CpuError::UnknownLevel`] for another word.
-    pub fn from_environment() -> Result<Option<Self>, CpuError> {
-        match std::env::var(VARIABLE) {
-            Ok(word) if !word.is_empty() => word.parse().map(Some),
-            _ => Ok(None),
-        }
-    }
 }
 
 impl fmt::Display for SimdLevel {
@@ -96,9 +80,6 @@ impl FromStr for SimdLevel {
         known.ok_or_else(|| CpuError::UnknownLevel(word.into()))
     }
 }
-
-/// Environment variable that forces a way to compute large products.
-const PRODUCTS_VARIABLE: &str = "SAMOVAR_PRODUCTS";
 
 /// How large products in f32 are computed. Small ones are added up in plain order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,17 +103,6 @@ impl Products {
             Products::Paired
         } else {
             Products::Strassen
-        }
-    }
-
-    /// What `SAMOVAR_PRODUCTS` asks for, or `None` when the variable is unset or empty.
-    ///
-    /// # Errors
-    /// [`CpuError::UnknownProducts`] for another word.
-    pub fn from_environment() -> Result<Option<Self>, CpuError> {
-        match std::env::var(PRODUCTS_VARIABLE) {
-            Ok(word) if !word.is_empty() => word.parse().map(Some),
-            _ => Ok(None),
         }
     }
 }
@@ -227,12 +197,10 @@ impl Int8Level {
 #[non_exhaustive]
 pub enum CpuError {
     /// The word names no level.
-    #[error("no SIMD level is called {0:?}; {VARIABLE} takes avx512, avx2, neon or scalar")]
+    #[error("no SIMD level is called {0:?}; there are avx512, avx2, neon and scalar")]
     UnknownLevel(String),
     /// The word names no way to compute products.
-    #[error(
-        "no way to compute products is called {0:?}; {PRODUCTS_VARIABLE} takes plain, paired or strassen"
-    )]
+    #[error("no way to compute products is called {0:?}; there are plain, paired and strassen")]
     UnknownProducts(String),
     /// This machine lacks the instructions.
     #[error("this machine has no {wanted} instructions; its best level is {best}")]

@@ -99,7 +99,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if counts.is_empty() {
         counts = vec![1, 4, 8, 16, 64];
     }
-    let level = SimdLevel::from_environment()?;
+    let level = match std::env::var("SAMOVAR_SIMD") {
+        Ok(word) if !word.is_empty() => Some(word.parse::<SimdLevel>()?),
+        _ => None,
+    };
     let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level, ..CpuOptions::default() })?);
     let totals = Arc::new(Totals::default());
     let plain = Device::new(kernels.clone(), Pool::new(usize::MAX));

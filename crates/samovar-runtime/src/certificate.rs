@@ -4,7 +4,7 @@ mod store;
 
 use std::time::Instant;
 
-pub use store::{Store, cache_folder, processor};
+pub use store::{Store, processor};
 
 use samovar_geometry::{Box2, Image, Size};
 use samovar_media::RgbImage;

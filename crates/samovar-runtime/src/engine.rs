@@ -1,14 +1,15 @@
 //! Where work is done: threads, instructions and memory, shared by all models that are loaded on it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use samovar_cpu::{CpuKernels, CpuOptions, MAX_THREADS, Products, SimdLevel};
+use samovar_cpu::{CpuKernels, CpuOptions, Products, SimdLevel};
 use samovar_media::DecodeLimits;
 use samovar_models::Model as Network;
 use samovar_tensor::{Device, Instrument, Pool, Precision};
 
-use crate::error::{Error, Result};
-use crate::memory::{Memory, parse_bytes};
+use crate::error::Result;
+use crate::memory::Memory;
 use crate::model::Model;
 use crate::planning::ModelPlan;
 use crate::source::ModelSource;
@@ -19,7 +20,7 @@ const LEFT_TO_OTHERS: f64 = 0.1;
 /// How to make an [`Engine`]. The defaults use the whole machine.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Threads, [`MAX_THREADS`] at most; 0 for one per processor.
+    /// Threads, [`MAX_THREADS`](crate::MAX_THREADS) at most; 0 for one per processor.
     pub threads: usize,
     /// Bytes that weights, activations and scratch memory may take together; `None` for nine tenths of what is free
     /// when the engine is made.
@@ -32,38 +33,9 @@ pub struct Options {
     pub precision: Option<Precision>,
     /// Largest images that are decoded.
     pub decode_limits: DecodeLimits,
-}
-
-impl Options {
-    /// The defaults, with what the environment says: `SAMOVAR_THREADS`, `SAMOVAR_MEMORY` (as `8GB`), `SAMOVAR_SIMD`
-    /// (`avx512`, `avx2`, `neon`, `scalar`), `SAMOVAR_PRODUCTS` (`plain`, `paired`, `strassen`).
-    ///
-    /// # Errors
-    /// [`Error::Usage`] or [`Error::Cpu`] for values that mean nothing.
-    pub fn from_env() -> Result<Self> {
-        let mut options = Self {
-            simd: SimdLevel::from_environment()?,
-            products: Products::from_environment()?,
-            ..Self::default()
-        };
-        if let Some(text) = variable("SAMOVAR_THREADS") {
-            let threads = text.trim().parse().ok().filter(|&threads| threads <= MAX_THREADS);
-            options.threads = threads.ok_or_else(|| {
-                let expected = format!("expected a number of threads, {MAX_THREADS} at most");
-                Error::usage(format!("SAMOVAR_THREADS is `{text}`; {expected}"))
-            })?;
-        }
-        if let Some(text) = variable("SAMOVAR_MEMORY") {
-            let budget = parse_bytes(&text)
-                .ok_or_else(|| Error::usage(format!("SAMOVAR_MEMORY is `{text}`; expected bytes, as 8GB")))?;
-            options.memory_budget_bytes = Some(budget);
-        }
-        Ok(options)
-    }
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+    /// The folder in which Hugging Face's tools keep repositories, `~/.cache/huggingface/hub` for most, in which
+    /// [`Engine::load`] looks for names of the hub; with `None` it knows none of them.
+    pub hub_cache: Option<PathBuf>,
 }
 
 /// A device with its memory, ready to load models. Cheap to clone; clones share threads and budget.
@@ -74,6 +46,7 @@ pub struct Engine {
     budget_bytes: usize,
     precision: Option<Precision>,
     decode_limits: DecodeLimits,
+    hub_cache: Option<Arc<Path>>,
 }
 
 impl Engine {
@@ -81,7 +54,7 @@ impl Engine {
     /// is loaded.
     ///
     /// # Errors
-    /// [`Error::Cpu`] when the processor lacks the instructions asked for, or for too many threads.
+    /// [`crate::Error::Cpu`] when the processor lacks the instructions asked for, or for too many threads.
     pub fn new(options: Options) -> Result<Self> {
         let Options { threads, simd: level, products, .. } = options;
         let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level, products })?);
@@ -91,8 +64,9 @@ impl Engine {
             if free > 0.0 { (free * (1.0 - LEFT_TO_OTHERS)) as usize } else { usize::MAX }
         });
         let device = Device::new(Arc::clone(&kernels) as _, Pool::new(budget_bytes));
-        let Options { precision, decode_limits, .. } = options;
-        Ok(Self { device, kernels, budget_bytes, precision, decode_limits })
+        let Options { precision, decode_limits, hub_cache, .. } = options;
+        let hub_cache = hub_cache.map(Arc::from);
+        Ok(Self { device, kernels, budget_bytes, precision, decode_limits, hub_cache })
     }
 
     /// The same engine, reporting every operator call to `instrument`.
@@ -116,13 +90,13 @@ impl Engine {
         Self { precision: Some(precision), ..self.clone() }
     }
 
-    /// Loads a model by name (see [`ModelSource::resolve`]).
+    /// Loads a model by name (see [`ModelSource::resolve`]); those of the hub from [`Options::hub_cache`].
     ///
     /// # Errors
-    /// [`Error::UnknownModel`], [`Error::DoesNotFit`] before anything is read, [`Error::Model`] when the file is not
+    /// [`crate::Error::UnknownModel`], [`crate::Error::DoesNotFit`] before anything is read, [`crate::Error::Model`] when the file is not
     /// what it should be.
     pub fn load(&self, name: &str) -> Result<Model> {
-        self.load_from(&ModelSource::resolve(name)?)
+        self.load_from(&ModelSource::resolve(name, self.hub_cache.as_deref())?)
     }
 
     /// Loads a model from where it lies.

@@ -4,7 +4,7 @@
 //! use std::ops::ControlFlow;
 //! use samovar_runtime::hub::{Hub, HubOptions};
 //!
-//! let hub = Hub::new(HubOptions::from_env());
+//! let hub = Hub::new(HubOptions::new("/var/cache/huggingface/hub"));
 //! let folder = hub.pull("facebook/sam-vit-base", "main", &["config.json", "model.safetensors"], &mut |progress| {
 //!     eprintln!("{} {}/{}", progress.file, progress.done_bytes, progress.total_bytes);
 //!     ControlFlow::Continue(())
@@ -34,7 +34,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 pub use error::{HubError, HubErrorKind};
-pub use options::HubOptions;
+pub use options::{DEFAULT_ENDPOINT, HubOptions};
 
 use cache::RepoCache;
 use checksum::Checksum;

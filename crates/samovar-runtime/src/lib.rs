@@ -52,7 +52,7 @@ pub use prompt::{MaskPrompt, Prompt, PromptPoint};
 pub use segmentation::{PredictedMask, Segmentation};
 
 // What the facade shows of the crates below.
-pub use samovar_cpu::{MAX_THREADS, SimdLevel};
+pub use samovar_cpu::{MAX_THREADS, Products, SimdLevel};
 pub use samovar_files as files;
 pub use samovar_geometry as geometry;
 pub use samovar_media as media;

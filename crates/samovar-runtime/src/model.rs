@@ -32,13 +32,13 @@ impl Model {
         Self { engine, network, name: name.into(), precision, cleans_up }
     }
 
-    /// Loads a model by name onto an engine of its own that uses the whole machine (or what the environment says, see
-    /// [`Options::from_env`]). `nano` is always there.
+    /// Loads a model by name onto an engine of its own that uses the whole machine: the defaults of [`Options`]. `nano` is
+    /// always there; a name of the hub takes an engine that knows the hub's cache.
     ///
     /// # Errors
     /// As [`Engine::load`].
     pub fn load(name: &str) -> Result<Self> {
-        Engine::new(Options::from_env()?)?.load(name)
+        Engine::new(Options::default())?.load(name)
     }
 
     /// Encodes an image. Everything after this is cheap.

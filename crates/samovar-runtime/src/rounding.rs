@@ -74,7 +74,7 @@ mod tests {
         let image =
             RgbImage::from_fn(Size::new(90, 60), |x, y| [(3 * x) as u8, (4 * y) as u8, (x * y) as u8]);
         for model in ["nano", golden] {
-            let source = ModelSource::resolve(model).unwrap();
+            let source = ModelSource::resolve(model, None).unwrap();
             for precision in [Precision::F16, Precision::Bf16, Precision::Int8] {
                 let file = folder.path().join("rounded.safetensors");
                 let report = write_rounded(&source, precision, &file).unwrap();

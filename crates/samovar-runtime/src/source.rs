@@ -71,11 +71,12 @@ impl OpenedModel {
 
 impl ModelSource {
     /// Finds a model: a name of the catalogue, a folder, a file, or a hub repository. Those of the hub must have been fetched
-    /// with `models pull`; `@revision` after the name means another one than `main`.
+    /// with `models pull` and are looked for in `hub_cache`; `@revision` after the name means another one than `main`.
     ///
     /// # Errors
     /// [`Error::UnknownModel`] with what to do about it.
-    pub fn resolve(name: &str) -> Result<Self> {
+    pub fn resolve(name: &str, hub_cache: Option<&Path>) -> Result<Self> {
+        let of_hub = |repository, revision, files| of_hub(repository, revision, files, hub_cache);
         let entry = CatalogueEntry::find(name);
         if let Some(entry) = entry.filter(|entry| is_embedded(entry)) {
             return Ok(Self::Embedded { id: entry.id });
@@ -148,10 +149,20 @@ impl ModelSource {
 }
 
 /// A repository in the hub's cache.
-fn of_hub(repository: &str, revision: Option<&str>, files: &[&str]) -> Result<ModelSource> {
-    let hub = Hub::new(HubOptions::from_env());
+fn of_hub(
+    repository: &str,
+    revision: Option<&str>,
+    files: &[&str],
+    hub_cache: Option<&Path>,
+) -> Result<ModelSource> {
     let name = revision.map_or(repository.to_owned(), |revision| format!("{repository}@{revision}"));
-    match hub.cached(repository, revision.unwrap_or(REVISION), files) {
+    let Some(hub_cache) = hub_cache else {
+        return Err(Error::UnknownModel(format!(
+            "`{name}` would be a repository of the hub, and no folder of its cache is known; set Options::hub_cache, or \
+             give the folder or file the weights are in"
+        )));
+    };
+    match Hub::new(HubOptions::new(hub_cache)).cached(repository, revision.unwrap_or(REVISION), files) {
         Some(path) => Ok(ModelSource::Folder { name, path }),
         None => Err(Error::UnknownModel(format!(
             "the weights of `{name}` are not on this machine; fetch them with `samovar models pull {name}`, or give the \
@@ -175,11 +186,11 @@ pub fn is_embedded(entry: &CatalogueEntry) -> bool {
     entry.id == "nano"
 }
 
-/// Whether a model of the catalogue can be used now.
-pub fn is_here(entry: &CatalogueEntry) -> bool {
+/// Whether a model of the catalogue can be used now: it is part of the program, or in the cache of the hub.
+pub fn is_here(entry: &CatalogueEntry, hub_cache: &Path) -> bool {
     is_embedded(entry)
         || (!entry.files.is_empty()
-            && Hub::new(HubOptions::from_env()).cached(entry.id, REVISION, entry.files).is_some())
+            && Hub::new(HubOptions::new(hub_cache)).cached(entry.id, REVISION, entry.files).is_some())
 }
 
 /// A safetensors file as Hugging Face saves it lies beside its `config.json`.

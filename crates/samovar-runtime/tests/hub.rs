@@ -29,14 +29,11 @@ fn start() -> (FakeHub, TempDir) {
 }
 
 fn options(server: &FakeHub, home: &TempDir) -> HubOptions {
-    let home = home.path().to_str().unwrap().to_string();
-    let endpoint = server.endpoint.clone();
-    let options = HubOptions::from_vars(|name| match name {
-        "HF_HOME" => Some(home.clone().into()),
-        "HF_ENDPOINT" => Some(endpoint.clone().into()),
-        _ => None,
-    });
-    HubOptions { retry_wait: Duration::from_millis(1), ..options }
+    HubOptions {
+        endpoint: server.endpoint.clone(),
+        retry_wait: Duration::from_millis(1),
+        ..HubOptions::new(home.path().join("hub"))
+    }
 }
 
 fn pull(options: HubOptions) -> Result<PathBuf, HubError> {
@@ -309,7 +306,7 @@ fn nobody_there_is_a_network_error() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let options = HubOptions {
         endpoint: format!("http://127.0.0.1:{port}"),
-        ..HubOptions::from_vars(|name| (name == "HF_HOME").then(|| home.path().into()))
+        ..HubOptions::new(home.path().join("hub"))
     };
     let error = pull(options).unwrap_err();
     assert_eq!(error.kind(), HubErrorKind::Network);

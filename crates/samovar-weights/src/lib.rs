@@ -29,6 +29,7 @@ mod quantise;
 mod rename;
 mod safetensors_file;
 mod source;
+mod stored;
 mod torch_file;
 mod writer;
 

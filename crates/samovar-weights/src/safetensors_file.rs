@@ -9,7 +9,7 @@ use std::sync::Arc;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use samovar_tensor::{DType, WeightBytes};
 
-use crate::checkpoint::{Contents, Entry, Stored, shape_of};
+use crate::stored::{Contents, Entry, Stored, shape_of};
 use crate::{Error, Result};
 
 /// Most bytes the header may have; a header of ten thousand tensors takes one or two million.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use samovar_tensor::{DType, WeightBytes};
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::checkpoint::{Contents, Entry, Stored, shape_of};
+use crate::stored::{Contents, Entry, Stored, shape_of};
 use crate::{Error, Result};
 use pickle::{Element, Object, Pickle, TensorRecord, Value};
 

@@ -22,8 +22,9 @@
 //! # }
 //! ```
 //!
-//! - [`Model::load`] takes a name of the [`CATALOGUE`], a Hugging Face folder or an original `.pth` file. [`Engine`]
-//!   and [`Options`] decide about threads, instructions and memory.
+//! - [`Model::load`] takes `nano`, a Hugging Face folder or an original `.pth` file. [`Engine`] and [`Options`] decide
+//!   about threads, instructions and memory, and where other names of the [`CATALOGUE`] are looked for. Nothing here
+//!   reads the environment; the command line does, and hands on what it says.
 //! - [`Prompt`] holds points, a box and a mask, in pixels of the image: x to the right, y down, the centre of the first
 //!   pixel at 0.5.
 //! - [`Segmentation`] holds low-resolution logits; [`PredictedMask::mask`] and [`PredictedMask::alpha`] make pixels of
@@ -37,7 +38,7 @@ pub use samovar_runtime::media::{AlphaMask, BitMask, DecodeLimits, LazyImage, Rg
 pub use samovar_runtime::tensor::Precision;
 pub use samovar_runtime::{
     CATALOGUE, CatalogueEntry, Embedding, Engine, Error, ErrorKind, Family, MAX_THREADS, MaskPrompt, Model,
-    ModelConfig, Options, PredictedMask, Prompt, PromptPoint, Result, Segmentation, SimdLevel,
+    ModelConfig, Options, PredictedMask, Products, Prompt, PromptPoint, Result, Segmentation, SimdLevel,
 };
 pub use samovar_runtime::{
     certificate, evaluate, files, forward, geometry, hub, media, memory, planning, profile, prompt_file,

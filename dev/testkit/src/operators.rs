@@ -1,32 +1,22 @@
 //! The operator suite: one set of generated cases for every backend.
 
 mod attention;
+mod cases;
 mod convolution;
 mod decoder;
 mod elementwise;
+mod ending;
 mod linear;
 mod movement;
 mod precision;
 
 use std::sync::Arc;
 
-use samovar_tensor::{
-    Activation, Device, Epilogue, Kernels, Pool, Reference, Residual, Result, Shape, Tensor,
-};
+use samovar_tensor::{Device, Kernels, Pool, Reference, Tensor};
 
+use crate::Random;
 use crate::poison::Poisoned;
-use crate::{Random, Tolerance};
-
-/// One call of one operator.
-struct Case {
-    /// Operator and what is special, for the report; also the seed of its numbers.
-    name: String,
-    tolerance: Tolerance,
-    call: Call,
-}
-
-/// Prepares weights on the device and calls the operator. Must do the same on every device.
-type Call = Box<dyn Fn(&Device, &mut Random) -> Result<Tensor>>;
+use cases::{Case, Cases};
 
 /// All cases and what the reference answers to them.
 pub struct Suite {
@@ -96,74 +86,3 @@ fn failure(device: &Device, (case, expected): &(Case, Tensor)) -> Option<String>
     };
     compare().err().map(|what| format!("  {}: {what}", case.name))
 }
-
-/// Cases being gathered.
-#[derive(Default)]
-struct Cases(Vec<Case>);
-
-impl Cases {
-    fn add(
-        &mut self,
-        name: impl Into<String>,
-        tolerance: Tolerance,
-        call: impl Fn(&Device, &mut Random) -> Result<Tensor> + 'static,
-    ) {
-        let name = format!("case {}: {}", self.0.len(), name.into());
-        self.0.push(Case { name, tolerance, call: Box::new(call) });
-    }
-}
-
-/// An epilogue to be made for a result.
-#[derive(Debug, Clone, Copy)]
-struct Ending {
-    activation: Activation,
-    residual: Option<RestOf>,
-}
-
-/// Where a residual comes in, and how often its rows repeat.
-#[derive(Debug, Clone, Copy)]
-struct RestOf {
-    before_activation: bool,
-    /// Divides the rows of the result.
-    repeats: usize,
-}
-
-const PLAIN: Ending = Ending { activation: Activation::Identity, residual: None };
-
-impl Ending {
-    fn act(activation: Activation) -> Self {
-        Self { activation, residual: None }
-    }
-
-    fn rest(self, before_activation: bool, repeats: usize) -> Self {
-        Self { residual: Some(RestOf { before_activation, repeats }), ..self }
-    }
-
-    /// A mixture of endings for a result of `rows` rows.
-    fn any(random: &mut Random, rows: usize) -> Self {
-        let activation = random.pick(&ACTIVATIONS);
-        let repeats = (1..=rows).filter(|repeats| rows.is_multiple_of(*repeats)).collect::<Vec<_>>();
-        let ending = Self::act(activation);
-        match random.between(0, 2) {
-            0 => ending,
-            n => ending.rest(n == 1, random.pick(&repeats)),
-        }
-    }
-
-    /// The tensor the residual refers to, if there is one.
-    fn tensor(&self, random: &mut Random, output: Shape) -> Option<Tensor> {
-        let rest = self.residual?;
-        Some(random.tensor([output.rows() / rest.repeats, output.channels()], 1.0))
-    }
-
-    fn epilogue<'a>(&self, tensor: &'a Option<Tensor>) -> Epilogue<'a> {
-        let residual = self
-            .residual
-            .zip(tensor.as_ref())
-            .map(|(rest, tensor)| Residual { tensor, before_activation: rest.before_activation });
-        Epilogue { activation: self.activation, residual }
-    }
-}
-
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::Identity, Activation::Relu, Activation::Relu6, Activation::Gelu, Activation::Sigmoid];

@@ -7,12 +7,11 @@ use anyhow::Result;
 use clap::ValueEnum;
 use samovar::memory::{bytes, peak_resident_bytes};
 use samovar::planning::ModelPlan;
-use samovar::source::ModelSource;
 use samovar::{Prompt, RgbImage, Size};
 use serde_json::json;
 
 use super::segment::print;
-use crate::model_args::ModelArgs;
+use crate::model_args::{ModelArgs, resolve};
 
 /// Measure how long encoding an image or answering a prompt takes on this machine
 #[derive(clap::Args, Debug)]
@@ -57,7 +56,7 @@ fn picture(side: u32) -> RgbImage {
 /// Runs the command.
 pub fn run(args: &Args, process_start: Instant) -> Result<()> {
     let engine = args.model.engine()?;
-    let source = ModelSource::resolve(&args.model.model)?;
+    let source = resolve(&args.model.model)?;
     let model = args.model.load_on(&engine)?;
     let load_s = process_start.elapsed().as_secs_f64();
     let image = picture(model.input_size().width);

@@ -15,8 +15,9 @@ use samovar::{Box2, DecodeLimits, LazyImage, Precision};
 use serde_json::json;
 
 use super::segment::print;
+use crate::environment;
 use crate::failure::{describe, usage};
-use crate::model_args::EngineArgs;
+use crate::model_args::{EngineArgs, resolve};
 use crate::{inputs, interrupt, progress};
 
 /// Check this machine, and measure what each dtype costs and saves on it
@@ -66,7 +67,7 @@ const LEAST_SIDE: f64 = 12.0;
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let engine = samovar::Engine::new(args.engine.options()?)?;
-    let source = ModelSource::resolve(&args.model)?;
+    let source = resolve(&args.model)?;
     let peak = engine.kernels().measure_peak(PEAK_TIME);
     let memory = Memory::now();
     let precisions = if args.dtype.is_empty() { Precision::ALL.to_vec() } else { args.dtype.clone() };
@@ -86,7 +87,8 @@ pub fn run(args: &Args) -> Result<()> {
     count = done;
     // Half a comparison is no certificate, and neither is one of next to nothing.
     let enough = (certificates.len() == 1 || certificates[0].masks >= LEAST_MASKS) && !interrupt::asked();
-    let store = Store::of(&source, &engine).filter(|_| enough);
+    let folder = environment::cache_folder().filter(|_| enough);
+    let store = folder.map(|folder| Store::of(&source, &engine, &folder));
     let kept = store.as_ref().map_or(Ok(()), |store| keep(store, &certificates));
     let store = store.filter(|_| kept.is_ok());
     report(args, &engine, &source, peak, memory, count, &bounds, &certificates, store.as_ref())?;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use samovar::hub::{Hub, HubOptions};
+use samovar::hub::Hub;
 use samovar::memory::bytes;
 use samovar::source::{FILES, REVISION, is_embedded, is_here, split_revision};
 use samovar::{CATALOGUE, CatalogueEntry};
@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use super::segment::print;
 use crate::failure::usage;
-use crate::{interrupt, progress};
+use crate::{environment, interrupt, progress};
 
 /// List the models samovar knows, and fetch them
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", environment::hub_help()))]
 pub struct Args {
     #[command(subcommand)]
     action: Option<Action>,
@@ -57,8 +57,7 @@ Examples:
   samovar models
   samovar models pull facebook/sam-vit-base
 
-Files go to the cache that Hugging Face's own tools use: HF_HUB_CACHE, or HF_HOME, or ~/.cache/huggingface. HF_ENDPOINT \
-names another server, HF_TOKEN your access. Every file is checked against the hub's checksum.";
+Files go to the cache that Hugging Face's own tools use. Every file is checked against the hub's checksum.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
@@ -69,7 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn state(entry: &CatalogueEntry) -> &'static str {
-    match (is_embedded(entry), is_here(entry)) {
+    match (is_embedded(entry), is_here(entry, &environment::hub_cache())) {
         (true, _) => "embedded",
         (false, true) => "here",
         (false, false) if entry.files.is_empty() => "by file",
@@ -160,7 +159,7 @@ fn pull(model: &str, revision: Option<&str>, as_json: bool) -> Result<()> {
     interrupt::catch_saying("stopping; what was fetched is kept");
     let bar = progress::bytes();
     let (mut moved, mut last, mut told) = (Instant::now(), None, false);
-    let folder = Hub::new(HubOptions::from_env()).pull(repository, revision, files, &mut |progress| {
+    let folder = Hub::new(environment::hub_options()).pull(repository, revision, files, &mut |progress| {
         let now = Some((progress.file.to_owned(), progress.all_done_bytes));
         if last != now {
             (moved, last, told) = (Instant::now(), now, false);

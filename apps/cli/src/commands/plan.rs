@@ -3,13 +3,12 @@
 use anyhow::Result;
 use samovar::memory::bytes;
 use samovar::planning::ModelPlan;
-use samovar::source::ModelSource;
 use samovar::tensor::Plan;
 use samovar::{CatalogueEntry, Engine, ModelConfig, Precision};
 use serde_json::{Value, json};
 
 use super::segment::print;
-use crate::model_args::ModelArgs;
+use crate::model_args::{ModelArgs, resolve};
 
 /// Tell what a model takes, in bytes and operations, before any work is done
 #[derive(clap::Args, Debug)]
@@ -44,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// A model's dimensions; of models of the catalogue also when their weights are elsewhere.
 fn config(model: &str) -> Result<(String, ModelConfig, Precision)> {
-    match ModelSource::resolve(model) {
+    match resolve(model) {
         Ok(source) => {
             let opened = source.open()?;
             let stored = opened.stored_precision()?;

@@ -6,12 +6,12 @@ use anyhow::Result;
 use samovar::Precision;
 use samovar::memory::bytes;
 use samovar::rounding::write_rounded;
-use samovar::source::ModelSource;
 use serde_json::json;
 
 use super::segment::print;
 use crate::failure::usage;
 use crate::inputs::Sources;
+use crate::model_args::resolve;
 use crate::outputs::check_place;
 use crate::progress;
 
@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(usage("f32 rounds nothing; choose f16, bf16 or int8"));
     }
     check_place(&args.out, "--out takes a file", &Sources::of([Path::new(&args.model)]))?;
-    let source = ModelSource::resolve(&args.model)?;
+    let source = resolve(&args.model)?;
     let stored = source.open()?.stored_precision()?;
     if stored != Precision::F32 && stored != args.dtype {
         return Err(usage(format!(

@@ -2,7 +2,8 @@
 
 use samovar_geometry::{Image, Size};
 
-use super::{PreparedLogits, Thresholds, Verdict};
+use super::axis::TAPS;
+use super::upscaler::{PreparedLogits, Thresholds, Verdict};
 use crate::error::{MediaError, Result};
 use crate::mask::BitMask;
 
@@ -80,7 +81,7 @@ impl PreparedLogits<'_> {
         let thresholds = Thresholds { middle: 0.0, high: FAR, low: -FAR };
         let mut verdicts = vec![Verdict::Mixed; upscaler.word_columns.len()];
         let mut judged_rows = 0..0;
-        let mut grid_row = vec![0.0; grid_width + super::TAPS];
+        let mut grid_row = vec![0.0; grid_width + TAPS];
         // The pixels at hand and those of the next row (of the last one before, at the end).
         let (mut here, mut beside) = ([0.0f32; 64], [0.0f32; 64]);
         for (y, row) in values.chunks_exact_mut(size.width as usize).enumerate() {

@@ -1,11 +1,13 @@
 //! Against torch's two enlargements, and the shortcut against computing every pixel.
 
 use proptest::prelude::*;
+use samovar_geometry::{ResizeRule, Size};
 use serde::Deserialize;
 
 use super::*;
+use crate::error::MediaErrorKind;
 use crate::golden;
-use crate::mask::Rle;
+use crate::mask::{BitMask, Rle};
 
 #[derive(Debug, Deserialize)]
 struct Case {

@@ -15,18 +15,6 @@ use crate::source::ModelSource;
 /// Largest file of certificates that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The folder in which samovar keeps what can be made again: `SAMOVAR_CACHE`, or `samovar` in the user's cache folder.
-/// `None` where there is neither.
-pub fn cache_folder() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("SAMOVAR_CACHE").or_else(|| {
-        let caches = set("XDG_CACHE_HOME")
-            .or_else(|| set("HOME").map(|home| home.join(".cache")))
-            .or_else(|| set("LOCALAPPDATA"))?;
-        Some(caches.join("samovar"))
-    })
-}
-
 /// Certificates of one model on one machine.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -34,9 +22,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Where the certificates of a model are kept, for this machine's processor and an engine's threads and instructions.
-    /// `None` where nothing can be kept.
-    pub fn of(source: &ModelSource, engine: &Engine) -> Option<Self> {
+    /// Where the certificates of a model are kept, for this machine's processor and an engine's threads and instructions, in
+    /// the folder for what can be made again.
+    pub fn of(source: &ModelSource, engine: &Engine, cache: &Path) -> Self {
         let mut hash = Sha256::new();
         for part in identity(source) {
             hash.update(part.as_bytes());
@@ -44,7 +32,7 @@ impl Store {
         }
         hash.update(format!("{}\0{}\0{}", processor(), engine.simd(), engine.threads()));
         let name: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Self { file: cache_folder()?.join("certificates").join(format!("{name}.json")) })
+        Self { file: cache.join("certificates").join(format!("{name}.json")) }
     }
 
     /// What was measured before; nothing if that cannot be read.

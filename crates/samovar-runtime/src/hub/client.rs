@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 use super::cache::is_commit;
 use super::checksum::Checksum;
@@ -55,9 +55,8 @@ impl Client {
             .timeout_recv_response(Some(SILENCE_TIMEOUT))
             .timeout_per_read(Some(SILENCE_TIMEOUT))
             .tls_config(TlsConfig::builder().root_certs(root_certs(&options.endpoint)).build());
-        if is_loopback(&options.endpoint) {
-            config = config.proxy(None);
-        }
+        // Given or not: by itself the client would look into the environment.
+        config = config.proxy(proxy(options).filter(|_| !is_loopback(&options.endpoint)));
         Self {
             agent: config.build().into(),
             endpoint: options.endpoint.clone(),
@@ -236,6 +235,20 @@ fn origin(url: &str) -> &str {
 
 fn is_same_origin(left: &str, right: &str) -> bool {
     origin(left).eq_ignore_ascii_case(origin(right))
+}
+
+/// The proxy of the options, with its exceptions.
+fn proxy(options: &HubOptions) -> Option<Proxy> {
+    let given = Proxy::new(options.proxy.as_deref()?).ok()?;
+    let mut proxy = Proxy::builder(given.protocol()).host(given.host()).port(given.port());
+    if let Some(name) = given.username() {
+        proxy = proxy.username(name);
+    }
+    if let Some(password) = given.password() {
+        proxy = proxy.password(password);
+    }
+    let hosts = options.no_proxy.iter();
+    hosts.fold(proxy, |proxy, host| proxy.no_proxy(host)).build().ok()
 }
 
 fn is_loopback(endpoint: &str) -> bool {

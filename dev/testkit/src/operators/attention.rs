@@ -2,7 +2,7 @@
 
 use samovar_tensor::{Attention, AttentionBias, Precision, Result, Rows, Tensor, TokenLayout};
 
-use super::Cases;
+use super::cases::Cases;
 use crate::{Random, Tolerance};
 
 /// Sizes of one case.

@@ -2,7 +2,8 @@
 
 use samovar_tensor::{Conv2dGeometry, Shape};
 
-use super::{Cases, Ending, PLAIN};
+use super::cases::Cases;
+use super::ending::{Ending, PLAIN};
 use crate::{Random, Tolerance};
 
 /// An image of which a product becomes that may be cut into quarters.

@@ -2,7 +2,7 @@
 
 use samovar_tensor::{Activation, FoldedAttention};
 
-use super::Cases;
+use super::cases::Cases;
 use crate::Tolerance;
 
 pub(super) fn add(cases: &mut Cases) {

@@ -2,7 +2,8 @@
 
 use samovar_tensor::{Activation, BinaryOp, ResizeMode};
 
-use super::{ACTIVATIONS, Cases};
+use super::cases::Cases;
+use super::ending::ACTIVATIONS;
 use crate::Tolerance;
 
 /// One number, less and more than vectors, and enough for several tasks.

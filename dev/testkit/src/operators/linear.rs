@@ -2,7 +2,8 @@
 
 use samovar_tensor::{Activation, Shape};
 
-use super::{ACTIVATIONS, Cases, Ending, PLAIN};
+use super::cases::Cases;
+use super::ending::{ACTIVATIONS, Ending, PLAIN};
 use crate::{Random, Tolerance};
 
 pub(super) fn add(cases: &mut Cases) {

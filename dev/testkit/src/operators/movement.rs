@@ -1,6 +1,6 @@
 //! Cases of operators that only move numbers.
 
-use super::Cases;
+use super::cases::Cases;
 use crate::Tolerance;
 
 pub(super) fn add(cases: &mut Cases) {

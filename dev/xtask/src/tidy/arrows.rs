@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Finding, Repository};
+use super::finding::Finding;
+use super::repository::Repository;
 
 /// Normal and build dependencies on crates of this workspace. Crates under `dev/` are not listed: they may use
 /// anything, and only dev-dependencies may point at them.

@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Repository};
+use super::finding::Finding;
+use super::repository::Repository;
 
 const MAP: &str = "ARCHITECTURE.md";
 /// Every folder directly under these is a row.

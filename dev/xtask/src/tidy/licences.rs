@@ -1,6 +1,7 @@
 //! Every dependency comes under a licence that `deny.toml` allows; `cargo deny` reads the same list.
 
-use super::{Finding, Repository};
+use super::finding::Finding;
+use super::repository::Repository;
 
 const ALLOWED_IN: &str = "deny.toml";
 

@@ -2,7 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{Finding, Repository};
+use super::finding::Finding;
+use super::repository::Repository;
 
 const CHECK: &str = "links";
 

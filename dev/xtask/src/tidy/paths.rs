@@ -1,6 +1,7 @@
 //! No tracked file knows the machine it was written on, and none is large without a reason.
 
-use super::{Finding, Repository};
+use super::finding::Finding;
+use super::repository::Repository;
 
 /// Folders of developers' and build machines. Split, so that this file does not find itself.
 const MACHINE_FOLDERS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];

@@ -1,6 +1,7 @@
 //! Every Rust file says in its first line what it is for, and can be read in one sitting.
 
-use super::{Finding, Repository};
+use super::finding::Finding;
+use super::repository::Repository;
 
 /// Most lines of a file. Tables and tests may be longer than code one has to understand.
 const MAX_CODE_LINES: usize = 600;

@@ -2,7 +2,7 @@
 
 use samovar_geometry::Point;
 
-use super::{Polygon, Ring};
+use super::ring::{Polygon, Ring};
 
 /// The polygon as one ring that encloses the same area: from each hole's leftmost point a bridge goes straight left
 /// to the nearest line, there and back.

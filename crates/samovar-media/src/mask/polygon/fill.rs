@@ -2,7 +2,7 @@
 
 use samovar_geometry::{Image, Point, Size};
 
-use super::Polygon;
+use super::ring::Polygon;
 use crate::error::{MediaError, Result};
 use crate::mask::bits::BitMask;
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use samovar_geometry::{Image, Point};
 
-use super::{Polygon, Ring, signed_area};
+use super::ring::{Polygon, Ring, signed_area};
 use topology::Topology;
 
 /// Attempts to find tolerances that keep the topology before rings that break it are left as they were.

@@ -1,8 +1,9 @@
 //! Outlines filled are the mask again; simplified ones stay close and keep what is inside what.
 
 use proptest::prelude::*;
-use samovar_geometry::Size;
+use samovar_geometry::{Image, Point, Size};
 
+use super::ring::contains;
 use super::*;
 use crate::golden;
 use crate::mask::{BitMask, Connectivity, connected_components};

@@ -2,7 +2,7 @@
 
 use samovar_geometry::Point;
 
-use super::{Polygon, Ring, signed_area};
+use super::ring::{Polygon, Ring, signed_area};
 use crate::mask::bits::BitMask;
 use crate::mask::components::{Connectivity, connected_components};
 

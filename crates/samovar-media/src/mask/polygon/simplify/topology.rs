@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use samovar_geometry::{Image, Point};
 
-use crate::mask::polygon::{Ring, contains};
+use crate::mask::polygon::ring::{Ring, contains};
 
 /// A square of the plane.
 type Cell = (u32, u32);

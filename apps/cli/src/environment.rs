@@ -1,0 +1,216 @@
+//! The environment, read in this file alone: every variable, what it means, and the options made of them.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use samovar::hub::{DEFAULT_ENDPOINT, HubOptions};
+use samovar::memory::parse_bytes;
+use samovar::{Error, MAX_THREADS, Options, Products, Result, SimdLevel};
+
+/// What a variable is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// How work is done.
+    Engine,
+    /// Where models come from, and where they are kept.
+    Hub,
+    /// Where folders lie that no other variable names.
+    Folders,
+}
+
+/// Every variable that is read, with what it means. Unset and empty are the same.
+const VARIABLES: &[(About, &str, &str)] = &[
+    (About::Engine, "SAMOVAR_THREADS", "threads to use, as --threads"),
+    (About::Engine, "SAMOVAR_MEMORY", "memory that work may take, as --memory (8GB)"),
+    (About::Engine, "SAMOVAR_SIMD", "instructions to use: avx512, avx2, neon or scalar"),
+    (About::Engine, "SAMOVAR_PRODUCTS", "how large products are computed: plain, paired or strassen"),
+    (About::Engine, "SAMOVAR_CACHE", "folder of what `samovar doctor` measured"),
+    (About::Hub, "HF_ENDPOINT", "address of another server than huggingface.co"),
+    (About::Hub, "HF_HOME", "folder of Hugging Face's tools [default: ~/.cache/huggingface]"),
+    (About::Hub, "HF_HUB_CACHE", "folder of fetched models [default: hub in HF_HOME]"),
+    (About::Hub, "HUGGINGFACE_HUB_CACHE", "the former name of HF_HUB_CACHE"),
+    (About::Hub, "HF_HUB_OFFLINE", "1 for no network"),
+    (About::Hub, "HF_TOKEN", "your access"),
+    (About::Hub, "HUGGING_FACE_HUB_TOKEN", "the former name of HF_TOKEN"),
+    (About::Hub, "HF_TOKEN_PATH", "file of the token where HF_TOKEN is unset [default: token in HF_HOME]"),
+    (About::Hub, "HF_HUB_DISABLE_IMPLICIT_TOKEN", "1 for no token"),
+    (
+        About::Hub,
+        "ALL_PROXY",
+        "proxy; so do HTTPS_PROXY and HTTP_PROXY, in capitals or not, the first one set",
+    ),
+    (About::Hub, "all_proxy", ""),
+    (About::Hub, "HTTPS_PROXY", ""),
+    (About::Hub, "https_proxy", ""),
+    (About::Hub, "HTTP_PROXY", ""),
+    (About::Hub, "http_proxy", ""),
+    (About::Hub, "NO_PROXY", "hosts without a proxy, separated by commas; or no_proxy"),
+    (About::Hub, "no_proxy", ""),
+    (About::Folders, "XDG_CACHE_HOME", "folder of all caches [default: ~/.cache]"),
+    (About::Folders, "HOME", "your folder"),
+    (About::Folders, "LOCALAPPDATA", "folder of all caches on Windows"),
+];
+
+/// The variables for the help of the program, one a line.
+pub fn help() -> String {
+    format!("Environment:\n{}", lines(|_| true))
+}
+
+/// The variables for the help of commands that fetch models.
+pub fn hub_help() -> String {
+    format!("Environment:\n{}", lines(|about| about == About::Hub))
+}
+
+fn lines(is_shown: impl Fn(About) -> bool) -> String {
+    let shown = VARIABLES.iter().filter(|(about, _, meaning)| is_shown(*about) && !meaning.is_empty());
+    let lines: Vec<String> = shown.map(|(_, name, meaning)| format!("  {name:30} {meaning}")).collect();
+    lines.join("\n")
+}
+
+/// Options of an engine.
+///
+/// # Errors
+/// [`Error::Usage`] for values that mean nothing.
+pub fn engine_options() -> Result<Options> {
+    Environment::of_this_process().engine_options()
+}
+
+/// The hub and its cache.
+pub fn hub_options() -> HubOptions {
+    Environment::of_this_process().hub_options()
+}
+
+/// The folder of the hub's cache.
+pub fn hub_cache() -> PathBuf {
+    Environment::of_this_process().hub_cache()
+}
+
+/// The folder in which samovar keeps what can be made again; `None` where no variable tells.
+pub fn cache_folder() -> Option<PathBuf> {
+    Environment::of_this_process().cache_folder()
+}
+
+/// Variables, and the folders that the system knows.
+struct Environment {
+    variable: Box<dyn Fn(&str) -> Option<OsString>>,
+    home: Option<PathBuf>,
+    temporary: PathBuf,
+}
+
+impl Environment {
+    fn of_this_process() -> Self {
+        let variable = Box::new(|name: &str| std::env::var_os(name));
+        Self { variable, home: std::env::home_dir(), temporary: std::env::temp_dir() }
+    }
+}
+
+impl Environment {
+    fn value(&self, name: &str) -> Option<OsString> {
+        (self.variable)(name).filter(|value| !value.is_empty())
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.value(name)?.into_string().ok()
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        let text = self.text(name).unwrap_or_default().to_lowercase();
+        matches!(text.as_str(), "1" | "on" | "true" | "yes")
+    }
+
+    /// A path; `~` at its start is the user's folder.
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let path = PathBuf::from(self.value(name)?);
+        match (path.strip_prefix("~"), &self.home) {
+            (Ok(rest), Some(home)) => Some(home.join(rest)),
+            _ => Some(path),
+        }
+    }
+
+    /// One of several words; `refusal` says what another one is not.
+    fn word<T: FromStr>(&self, name: &str, refusal: &str, words: &str) -> Result<Option<T>> {
+        let Some(word) = self.text(name) else { return Ok(None) };
+        let refused = |_| Error::Usage(format!("{refusal} is called {word:?}; {name} takes {words}"));
+        word.parse().map(Some).map_err(refused)
+    }
+
+    fn engine_options(&self) -> Result<Options> {
+        let simd: Option<SimdLevel> =
+            self.word("SAMOVAR_SIMD", "no SIMD level", "avx512, avx2, neon or scalar")?;
+        let products: Option<Products> =
+            self.word("SAMOVAR_PRODUCTS", "no way to compute products", "plain, paired or strassen")?;
+        let mut options = Options { simd, products, hub_cache: Some(self.hub_cache()), ..Options::default() };
+        let number = |name: &str| self.text(name).filter(|text| !text.trim().is_empty());
+        if let Some(text) = number("SAMOVAR_THREADS") {
+            let threads = text.trim().parse().ok().filter(|&threads| threads <= MAX_THREADS);
+            options.threads = threads.ok_or_else(|| {
+                let expected = format!("expected a number of threads, {MAX_THREADS} at most");
+                Error::Usage(format!("SAMOVAR_THREADS is `{text}`; {expected}"))
+            })?;
+        }
+        if let Some(text) = number("SAMOVAR_MEMORY") {
+            let budget = parse_bytes(&text)
+                .ok_or_else(|| Error::Usage(format!("SAMOVAR_MEMORY is `{text}`; expected bytes, as 8GB")))?;
+            options.memory_budget_bytes = Some(budget);
+        }
+        Ok(options)
+    }
+
+    /// The folder of Hugging Face's tools.
+    fn hugging_face(&self) -> PathBuf {
+        self.path("HF_HOME").unwrap_or_else(|| {
+            let caches = self
+                .path("XDG_CACHE_HOME")
+                .or_else(|| self.home.as_ref().map(|home| home.join(".cache")))
+                .unwrap_or_else(|| self.temporary.clone());
+            caches.join("huggingface")
+        })
+    }
+
+    fn hub_cache(&self) -> PathBuf {
+        self.path("HF_HUB_CACHE")
+            .or_else(|| self.path("HUGGINGFACE_HUB_CACHE"))
+            .unwrap_or_else(|| self.hugging_face().join("hub"))
+    }
+
+    /// The token of a variable, or of the file that `hf auth login` writes.
+    fn token(&self) -> Option<String> {
+        if self.flag("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+            return None;
+        }
+        let file = || self.path("HF_TOKEN_PATH").unwrap_or_else(|| self.hugging_face().join("token"));
+        let text = self.text("HF_TOKEN").or_else(|| self.text("HUGGING_FACE_HUB_TOKEN"));
+        let token = text.or_else(|| fs::read_to_string(file()).ok())?;
+        Some(token.trim().to_string()).filter(|token| !token.is_empty())
+    }
+
+    /// As `huggingface_hub` documents them, and curl the proxies.
+    fn hub_options(&self) -> HubOptions {
+        let endpoint = self.text("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_string());
+        let proxies = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+        let no_proxy = ["NO_PROXY", "no_proxy"].into_iter().find_map(|name| self.text(name));
+        HubOptions {
+            endpoint: endpoint.trim_end_matches('/').to_string(),
+            token: self.token(),
+            proxy: proxies.into_iter().find_map(|name| self.text(name)),
+            no_proxy: no_proxy.iter().flat_map(|hosts| hosts.split(',')).map(str::to_string).collect(),
+            offline: self.flag("HF_HUB_OFFLINE"),
+            ..HubOptions::new(self.hub_cache())
+        }
+    }
+
+    fn cache_folder(&self) -> Option<PathBuf> {
+        let folder = |name: &str| self.value(name).map(PathBuf::from);
+        folder("SAMOVAR_CACHE").or_else(|| {
+            let caches = folder("XDG_CACHE_HOME")
+                .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+                .or_else(|| folder("LOCALAPPDATA"))?;
+            Some(caches.join("samovar"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
