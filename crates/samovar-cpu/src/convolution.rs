@@ -5,10 +5,13 @@ use std::ops::Range;
 use samovar_tensor::{Conv2d, Conv2dGeometry, Epilogue, Result, Tensor};
 
 use crate::gemm::finish::Finish;
+use crate::gemm::int8;
+use crate::gemm::output::Output;
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::pack_int8::Int8Panels;
-use crate::gemm::{Matrix, Output, RowSource, copy_row, gemm, int8};
-use crate::level::Products;
+use crate::gemm::product::product;
+use crate::gemm::rows::{Matrix, RowSource, copy_row};
+use crate::routes::choice::FloatProduct;
 use crate::simd::Simd;
 use crate::simd::dot::Dot;
 use crate::threads::Threads;
@@ -28,7 +31,7 @@ pub(crate) fn by_tap<T: Copy>(weight: &[T], outputs: usize, inputs: usize, kerne
 pub(crate) fn conv2d<S: Simd>(
     threads: &Threads,
     s: S,
-    products: Products,
+    route: FloatProduct,
     x: &Tensor,
     layer: &Conv2d,
     epilogue: &Epilogue,
@@ -40,8 +43,8 @@ pub(crate) fn conv2d<S: Simd>(
     let rows = out.shape().rows();
     let out = Output::new(out.f32_mut()?, layer.outputs);
     match pixels.as_matrix() {
-        Some(matrix) => gemm(threads, s, products, &matrix, rows, &weights, &finish, out),
-        None => gemm(threads, s, products, &pixels, rows, &weights, &finish, out),
+        Some(matrix) => product(threads, s, route, &matrix, rows, &weights, &finish, out),
+        None => product(threads, s, route, &pixels, rows, &weights, &finish, out),
     }
     Ok(())
 }
@@ -61,8 +64,8 @@ pub(crate) fn conv2d_int8<D: Dot>(
     let rows = out.shape().rows();
     let out = Output::new(out.f32_mut()?, layer.outputs);
     match pixels.as_matrix() {
-        Some(matrix) => int8::gemm(threads, d, &matrix, rows, weights, &finish, out),
-        None => int8::gemm(threads, d, &pixels, rows, weights, &finish, out),
+        Some(matrix) => int8::product(threads, d, &matrix, rows, weights, &finish, out),
+        None => int8::product(threads, d, &pixels, rows, weights, &finish, out),
     }
     Ok(())
 }

@@ -7,10 +7,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use samovar_tensor::{Conv2d, DType, Epilogue, Packed, Pool, Result, Shape, Tensor};
+use samovar_tensor::{Conv2d, Conv2dGeometry, DType, Epilogue, Packed, Pool, Result, Shape, Tensor};
 
-use crate::gemm::Output;
-use crate::gemm::finish::{Finish, WHOLE};
+use crate::gemm::cut::WHOLE;
+use crate::gemm::finish::Finish;
+use crate::gemm::output::Output;
+use crate::routes::choice::DepthwiseRoute;
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
 
@@ -33,6 +35,11 @@ const LINES: usize = 16;
 /// of a pixel belong to it, so that memory is read as it lies.
 const LINE_LEN: usize = 1 << 13;
 
+/// Whether every channel has a filter of its own.
+pub(crate) fn is_depthwise(geometry: &Conv2dGeometry) -> bool {
+    geometry.groups > 1
+}
+
 /// Weights as [`Packed`] holds them: `[kernel · kernel, channels]`.
 struct Taps(Tensor);
 
@@ -50,6 +57,7 @@ pub(crate) fn pack(pool: &Arc<Pool>, weight: &[f32], channels: usize, kernel: us
 pub(crate) fn conv2d<S: Simd>(
     threads: &Threads,
     s: S,
+    route: DepthwiseRoute,
     x: &Tensor,
     layer: &Conv2d,
     epilogue: &Epilogue,
@@ -93,10 +101,10 @@ pub(crate) fn conv2d<S: Simd>(
         };
         s.vectorize(
             #[inline(always)]
-            || match (g.kernel, g.dilation, g.stride) {
-                (3, 1, 1) => task.blocks::<S, 1, 8>(s, sums),
-                (3, 1, 2) => task.blocks::<S, 2, 4>(s, sums),
-                _ => task.runs(s, sums),
+            || match route {
+                DepthwiseRoute::BlocksOfStride1 => task.blocks::<S, 1, 8>(s, sums),
+                DepthwiseRoute::BlocksOfStride2 => task.blocks::<S, 2, 4>(s, sums),
+                DepthwiseRoute::Pixels => task.runs(s, sums),
             },
         );
     });

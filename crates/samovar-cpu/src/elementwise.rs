@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use samovar_tensor::{Activation, BinaryOp, Epilogue, Result, Tensor};
 
-use crate::gemm::Output;
-use crate::gemm::finish::{Finish, WHOLE};
+use crate::gemm::cut::WHOLE;
+use crate::gemm::finish::Finish;
+use crate::gemm::output::Output;
 use crate::math::{activate, activation_cycles, sin_cos};
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
@@ -116,9 +117,9 @@ pub(crate) fn depth_to_space<S: Simd>(
     let cycles = vectors as u64 * (8 + activation_cycles(epilogue.activation));
     // The taps of a kernel row lie side by side on both sides, so they move as one, unless a residual repeats within.
     let mut group = factor;
-    if let Some(rest) = &mut finish.residual {
-        match rest.values.len().is_multiple_of(factor * channels) {
-            true => rest.columns = factor * channels,
+    if let Some(residual) = &mut finish.residual {
+        match residual.values.len().is_multiple_of(factor * channels) {
+            true => residual.columns = factor * channels,
             false => group = 1,
         }
     }

@@ -2,7 +2,7 @@
 
 use samovar_tensor::{Result, Tensor};
 
-use crate::gemm::Output;
+use crate::gemm::output::Output;
 use crate::simd::Simd;
 use crate::threads::Threads;
 

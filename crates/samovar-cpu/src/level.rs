@@ -217,7 +217,7 @@ pub enum CpuError {
         level: SimdLevel,
     },
     /// More threads than any machine is served by.
-    #[error("{0} threads are too many; choose at most {max}", max = crate::MAX_THREADS)]
+    #[error("{0} threads are too many; choose at most {max}", max = crate::limits::MAX_THREADS)]
     TooManyThreads(usize),
     /// No memory for the scratch memory of the threads.
     #[error("there is no memory for the threads' scratch memory; choose fewer threads")]

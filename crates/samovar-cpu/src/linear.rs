@@ -2,12 +2,17 @@
 
 use samovar_tensor::{Epilogue, Linear, Result, Tensor};
 
+use crate::gemm::cut::steps;
 use crate::gemm::finish::Finish;
+use crate::gemm::int8;
 use crate::gemm::micro::panel_columns;
+use crate::gemm::output::Output;
 use crate::gemm::pack::{PackedMatrix, Storage, pack_panel};
 use crate::gemm::pack_int8::Int8Panels;
-use crate::gemm::{BLOCK_ROWS, Matrix, Output, Pieces, StepPanels, gemm, int8, run_step, steps};
-use crate::level::Products;
+use crate::gemm::plain::{BLOCK_ROWS, Pieces, StepPanels, run_step};
+use crate::gemm::product::product;
+use crate::gemm::rows::Matrix;
+use crate::routes::choice::FloatProduct;
 use crate::simd::Simd;
 use crate::simd::dot::Dot;
 use crate::threads::Threads;
@@ -18,7 +23,7 @@ const PRODUCT_COLUMNS: usize = 256;
 pub(crate) fn linear<S: Simd>(
     threads: &Threads,
     s: S,
-    products: Products,
+    route: FloatProduct,
     x: &Tensor,
     layer: &Linear,
     epilogue: &Epilogue,
@@ -29,7 +34,7 @@ pub(crate) fn linear<S: Simd>(
     let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
     let rows = out.shape().rows();
     let out = Output::new(out.f32_mut()?, layer.outputs);
-    gemm(threads, s, products, &source, rows, &weights.panels()?, &finish, out);
+    product(threads, s, route, &source, rows, &weights.panels()?, &finish, out);
     Ok(())
 }
 
@@ -47,19 +52,22 @@ pub(crate) fn linear_int8<D: Dot>(
     let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
     let rows = out.shape().rows();
     let out = Output::new(out.f32_mut()?, layer.outputs);
-    int8::gemm(threads, d, &source, rows, weights, &finish, out);
+    int8::product(threads, d, &source, rows, weights, &finish, out);
     Ok(())
 }
 
+/// `a cᵀ`; the second operand is packed on the way.
 pub(crate) fn matmul_transposed<S: Simd>(
     threads: &Threads,
     s: S,
+    route: FloatProduct,
     a: &Tensor,
     c: &Tensor,
     out: &mut Tensor,
 ) -> Result<()> {
     let [batch, m, depth] = a.shape().fixed("matmul_transposed")?;
     let [c_batch, n, _] = c.shape().fixed("matmul_transposed")?;
+    let is_shallow = route == FloatProduct::Shallow;
     let (a, c) = (a.f32()?, c.f32()?);
     let width = panel_columns::<S>();
     let out = Output::new(out.f32_mut()?, n);
@@ -110,6 +118,7 @@ pub(crate) fn matmul_transposed<S: Simd>(
                                 &Finish::NONE,
                                 part,
                                 out,
+                                is_shallow,
                                 &mut pieces,
                             );
                         }

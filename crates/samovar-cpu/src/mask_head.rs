@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use samovar_tensor::{Activation, DType, Error, MaskHead, Packed, Pool, Result, Shape, Tensor};
 
+use crate::gemm::cut::odd_lines;
 use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
+use crate::gemm::output::Output;
 use crate::gemm::pack::pack_panel;
-use crate::gemm::{Output, copy_row, odd_lines};
+use crate::gemm::rows::copy_row;
 use crate::math::{activate, activation_cycles};
 use crate::norm::normalise;
 use crate::scratch::{SCRATCH_LEN, padded};
@@ -61,9 +63,9 @@ pub(crate) fn mask_logits<S: Simd>(
     let [batch, height, width, inputs] = x.shape().fixed("mask_logits")?;
     let [_, masks, _] = vectors.shape().fixed("mask_logits")?;
     let PackedHead([first, second]) = head.weights.get::<PackedHead>();
-    let sizes = Sizes::new::<S>(head, width)?;
-    let side = sizes.factor() * width;
-    let plane = sizes.factor() * height * side;
+    let blocking = MaskBlocking::new::<S>(head, width)?;
+    let side = blocking.factor() * width;
+    let plane = blocking.factor() * height * side;
     let work = Work {
         x: x.f32()?,
         first: first.f32()?,
@@ -74,14 +76,14 @@ pub(crate) fn mask_logits<S: Simd>(
         vectors: vectors.f32()?,
         head,
         masks,
-        sizes: &sizes,
+        blocking: &blocking,
         width,
         out: Output::new(out.f32_mut()?, plane),
         plane,
         side,
     };
-    let pieces = width.div_ceil(sizes.tokens);
-    let [middle, outputs] = sizes.columns;
+    let pieces = width.div_ceil(blocking.tokens);
+    let [middle, outputs] = blocking.columns;
     let taps = head.factors[0] * head.factors[0];
     let token = inputs * middle
         + taps * (head.channels[0] + masks) * outputs
@@ -89,12 +91,12 @@ pub(crate) fn mask_logits<S: Simd>(
         + taps * outputs * activation_cycles(head.activation) as usize;
     let cycles = (batch * height * width * token / S::LANES) as u64;
     threads.run(batch * height * pieces, cycles, |task, scratch| {
-        let (line, first) = (task / pieces, task % pieces * sizes.tokens);
-        let tokens = sizes.tokens.min(width - first);
+        let (line, first) = (task / pieces, task % pieces * blocking.tokens);
+        let tokens = blocking.tokens.min(width - first);
         s.vectorize(
             #[inline(always)]
             || {
-                let pieces = scratch.split(sizes.pieces);
+                let pieces = scratch.split(blocking.pieces);
                 // SAFETY: tasks have their own tokens, and with them their own logits.
                 unsafe { work.run(s, line / height, line % height, line, first, tokens, pieces) }
             },
@@ -103,7 +105,8 @@ pub(crate) fn mask_logits<S: Simd>(
     Ok(())
 }
 
-struct Sizes {
+/// Blocks and strides of a task.
+struct MaskBlocking {
     /// Tokens of a task.
     tokens: usize,
     factors: [usize; 2],
@@ -116,7 +119,7 @@ struct Sizes {
     pieces: [usize; 7],
 }
 
-impl Sizes {
+impl MaskBlocking {
     fn new<S: Simd>(head: &MaskHead, width: usize) -> Result<Self> {
         let panel = panel_columns::<S>();
         let columns = [0, 1].map(|i| head.factors[i] * head.factors[i] * head.channels[i]);
@@ -157,7 +160,7 @@ struct Work<'a> {
     vectors: &'a [f32],
     head: &'a MaskHead,
     masks: usize,
-    sizes: &'a Sizes,
+    blocking: &'a MaskBlocking,
     /// Tokens of a line.
     width: usize,
     /// One row per mask.
@@ -183,7 +186,7 @@ impl Work<'_> {
         tokens: usize,
         [x, middle, fine, first_bias, second_bias, panel, tile]: [&mut [f32]; 7],
     ) {
-        let Sizes { factors, columns, strides, .. } = *self.sizes;
+        let MaskBlocking { factors, columns, strides, .. } = *self.blocking;
         let [channels, out_channels] = self.head.channels;
         let inputs = self.head.inputs;
         for (i, to) in x.chunks_exact_mut(strides[0]).take(tokens).enumerate() {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::SimdLevel;
-use crate::simd::with_simd;
+use crate::dispatch::with_simd;
 
 /// Largest error of `f` against `exact` over `count` points of a range; relative where `exact` exceeds `floor`.
 fn largest_error(

@@ -2,7 +2,7 @@
 
 use samovar_tensor::{Activation, LayerNorm, Result, Tensor};
 
-use crate::gemm::Output;
+use crate::gemm::output::Output;
 use crate::math::{activate, activation_cycles};
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;

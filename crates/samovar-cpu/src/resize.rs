@@ -2,7 +2,7 @@
 
 use samovar_tensor::{ResizeMode, Result, Tensor};
 
-use crate::gemm::Output;
+use crate::gemm::output::Output;
 use crate::scratch::{SCRATCH_LEN, padded};
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;

@@ -3,7 +3,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
-use crate::CpuError;
+use crate::level::CpuError;
 
 /// f32 numbers in the scratch memory of one thread. Attention is the largest user; it sizes its blocks to fit.
 pub(crate) const SCRATCH_LEN: usize = 1 << 19;

@@ -1,7 +1,7 @@
 //! Vectors of f32: one small trait, four instruction sets, so that every algorithm is written once.
 //!
 //! A value of a type that implements [`Simd`] is proof that the machine has the instructions: it is only made by
-//! [`with_simd!`] for the level that [`crate::CpuKernels`] checked. That is why arithmetic is safe to call, and only
+//! [`crate::dispatch`] for the level that [`crate::CpuKernels`] checked. That is why arithmetic is safe to call, and only
 //! pointers are not.
 //!
 //! Rust compiles vector code well only inside functions marked with the target features. So kernels are
@@ -123,9 +123,30 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         a: *const f32,
         b: *const f32,
         _next: *const f32,
-    ) -> paired::Sums<Self> {
-        // SAFETY: the caller's promise.
-        unsafe { paired::sums::<Self, ROW>(self, start, periods, a, b) }
+    ) -> paired::Sums<Self::V> {
+        let width = paired::VECTORS * Self::LANES;
+        let of_piece = ROW / paired::PERIOD;
+        let mut sums = [start; paired::ROWS];
+        for period in 0..periods {
+            let depth = period * paired::PERIOD;
+            // SAFETY: the caller's promise.
+            unsafe {
+                let a = a.add(period / of_piece * ROW * paired::ROWS + period % of_piece * paired::PERIOD);
+                for v in 0..paired::VECTORS {
+                    let column = |step: usize| self.load(b.add((depth + step) * width + v * Self::LANES));
+                    let [b0, b1, b2, b3, b4, b5] = [0, 1, 2, 3, 4, 5].map(column);
+                    for r in 0..paired::ROWS {
+                        let x = |step: usize| self.splat(*a.add(r * ROW + step));
+                        let mut sum = sums[r][v];
+                        sum = self.fma(self.add(b1, x(0)), self.add(b0, x(1)), sum);
+                        sum = self.fma(self.sub(x(2), b3), self.sub(b2, x(3)), sum);
+                        sum = self.fma(x(4), b4, sum);
+                        sums[r][v] = self.fma(x(5), b5, sum);
+                    }
+                }
+            }
+        }
+        sums
     }
 
     /// Transposes a tile: number `c` of row `r` goes to `to[c · to_stride + r]`, for `LANES` rows and columns.
@@ -162,32 +183,3 @@ pub(crate) unsafe fn put<S: Simd>(s: S, to: *mut f32, v: S::V, n: usize) {
     // SAFETY: the caller's promise.
     unsafe { if n == S::LANES { s.store(to, v) } else { s.store_part(to, v, n) } }
 }
-
-/// Evaluates an expression with `$s` bound to the instructions of a [`crate::SimdLevel`] that the machine has.
-macro_rules! with_simd {
-    ($level:expr, $s:ident => $body:expr) => {
-        match $level {
-            // SAFETY (all arms): `CpuKernels::new` checked that the machine has the level.
-            #[cfg(target_arch = "x86_64")]
-            $crate::SimdLevel::Avx512 => {
-                let $s = unsafe { $crate::simd::avx512::Avx512::assume_available() };
-                $body
-            }
-            #[cfg(target_arch = "x86_64")]
-            $crate::SimdLevel::Avx2 => {
-                let $s = unsafe { $crate::simd::avx2::Avx2::assume_available() };
-                $body
-            }
-            #[cfg(target_arch = "aarch64")]
-            $crate::SimdLevel::Neon => {
-                let $s = unsafe { $crate::simd::neon::Neon::assume_available() };
-                $body
-            }
-            _ => {
-                let $s = $crate::simd::scalar::Scalar;
-                $body
-            }
-        }
-    };
-}
-pub(crate) use with_simd;

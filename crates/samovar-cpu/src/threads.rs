@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
-use crate::CpuError;
+use crate::level::CpuError;
 use crate::rehearsal::Rehearsal;
 use crate::scratch::Scratch;
 

@@ -1,23 +1,32 @@
 //! Every operator of every backend against the scalar reference.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use samovar_cpu::{CpuKernels, CpuOptions, Int8Level, Products, SimdLevel};
 use samovar_testkit::operators::Suite;
 
-/// One and several threads: cutting work must not change what comes out.
+/// One and several threads: cutting work must not change what comes out. And no route of the table goes untried.
 #[test]
 fn cpu_at_every_simd_level() {
     let suite = Suite::new();
+    let (mut open, mut taken) = (BTreeSet::new(), BTreeSet::new());
     for level in SimdLevel::ALL.into_iter().filter(|level| level.is_available()) {
         let int8 = Int8Level::ALL.into_iter().filter(|int8| int8.is_available(level));
         let ways = int8.flat_map(|int8| [(int8, 1, Products::Strassen), (int8, 3, Products::Paired)]);
         for (int8, threads, products) in ways {
             let options = CpuOptions { threads, level: Some(level), products: Some(products) };
             let kernels = CpuKernels::new(options).expect("an available level").with_int8_level(int8);
-            suite.check(Arc::new(kernels.expect("available instructions on 8 bits")));
+            let kernels = Arc::new(kernels.expect("available instructions on 8 bits"));
+            kernels.record_routes();
+            suite.check(kernels.clone());
+            open.extend(kernels.routes().into_iter().map(|route| route.name));
+            taken.extend(kernels.take_routes().into_iter().map(|taken| taken.route));
         }
     }
+    let untried: Vec<_> = open.difference(&taken).collect();
+    assert!(untried.is_empty(), "no case reaches {untried:?}");
+    assert!(taken.is_subset(&open), "routes that the table does not have");
 }
 
 /// A case that is not the same every time it runs would make every other answer worthless.

@@ -5,22 +5,11 @@
 //! in column `side − 1 − y + k`: for all queries of one line, one piece of the table. So queries of a line are multiplied
 //! with that piece alone, then queries of a column with one of the other table, and the terms lie where they are read.
 
-use super::score::{Addend, Addends};
-use super::{Bias, Work};
+use crate::attention::operands::Bias;
+use crate::attention::query_rows::QueryRows;
+use crate::attention::score::{Addend, Addends};
 use crate::gemm::micro::{Ending, STRIP_ROWS, micro, panel_columns};
-use crate::gemm::odd_lines;
 use crate::simd::Simd;
-
-/// Row stride of a transposed table: room for whole tiles, and for whole vectors from any piece's start on.
-pub(super) fn table_stride<S: Simd>(side: usize) -> usize {
-    match side {
-        0 => 0,
-        _ => {
-            let tiles = (2 * side - 1).next_multiple_of(S::LANES);
-            odd_lines(tiles.max(side - 1 + side.next_multiple_of(S::LANES)))
-        }
-    }
-}
 
 /// Queries on one line or column of the grid.
 #[derive(Clone, Copy)]
@@ -31,14 +20,15 @@ struct Run {
     count: usize,
 }
 
-impl Work<'_> {
+impl QueryRows<'_> {
     /// Transposes both tables, backwards.
     #[inline(always)]
-    pub(super) fn pack_tables<S: Simd>(&mut self, s: S, rows: &[f32], columns: &[f32]) {
-        let channels = self.head.channels;
+    pub(crate) fn pack_tables<S: Simd>(&mut self, s: S, rows: &[f32], columns: &[f32]) {
+        let channels = self.operands.channels;
         let whole = channels / S::LANES * S::LANES;
-        let (first, second) = self.tables.split_at_mut(self.sizes.tables[0] * channels);
-        for ((table, stride), to) in [rows, columns].into_iter().zip(self.sizes.tables).zip([first, second]) {
+        let (first, second) = self.tables.split_at_mut(self.strides.tables[0] * channels);
+        for ((table, stride), to) in [rows, columns].into_iter().zip(self.strides.tables).zip([first, second])
+        {
             let entries = table.len() / channels;
             let mut tile = [std::ptr::null(); 16];
             for start in (0..entries).step_by(S::LANES) {
@@ -63,9 +53,9 @@ impl Work<'_> {
 
     /// What the relative position adds to the scores of each query, for every line and column of the grid.
     #[inline(always)]
-    pub(super) fn relative_terms<S: Simd>(&mut self, s: S) {
-        let [lines, line_len] = self.sizes.grid;
-        let [by_line, by_column] = self.sizes.terms;
+    pub(crate) fn relative_terms<S: Simd>(&mut self, s: S) {
+        let [lines, line_len] = self.strides.grid;
+        let [by_line, by_column] = self.strides.terms;
         // Queries are a rectangle of the grid: `across` of them on a line.
         let across = self.group.queries.across(line_len);
         let (first, end) = (self.first, self.first + self.count);
@@ -92,11 +82,11 @@ impl Work<'_> {
     /// The terms of some queries from one of the tables, which begin with its column `piece`.
     #[inline(always)]
     fn terms_of<S: Simd>(&mut self, s: S, run: Run, piece: usize, which: usize) {
-        let channels = self.head.channels;
-        let terms = self.sizes.terms;
+        let channels = self.operands.channels;
+        let terms = self.strides.terms;
         let stride = terms[0] + terms[1];
-        let table = &self.tables[[0, self.sizes.tables[0] * channels][which] + piece..];
-        let (q_stride, table_stride) = (self.sizes.q_stride, self.sizes.tables[which]);
+        let table = &self.tables[[0, self.strides.tables[0] * channels][which] + piece..];
+        let (q_stride, table_stride) = (self.strides.query, self.strides.tables[which]);
         for start in (0..terms[which]).step_by(panel_columns::<S>()) {
             let vectors = (terms[which] - start).min(panel_columns::<S>()) / S::LANES;
             for strip in (0..run.count).step_by(S::ROWS) {
@@ -114,18 +104,18 @@ impl Work<'_> {
 
     /// What is added to the scores of a strip: the rows of its queries.
     #[inline(always)]
-    pub(super) fn addends(&self, strip: usize, rows: usize) -> Addends {
-        let mut addends = Addends { kind: Addend::Nothing, rows: [std::ptr::null(); STRIP_ROWS], keys: 0 };
+    pub(crate) fn addends(&self, strip: usize, rows: usize) -> Addends {
+        let mut addends = Addends { addend: Addend::Nothing, rows: [std::ptr::null(); STRIP_ROWS], keys: 0 };
         for (r, row) in addends.rows[..rows].iter_mut().enumerate() {
             let query = strip + r;
-            *row = match self.head.bias {
+            *row = match self.operands.bias {
                 Bias::None | Bias::KeyPositions(_) => break,
                 Bias::Table { values, queries, keys } => {
                     let position = self.group.queries.position(self.first + query);
                     values[(self.index * queries + position) * keys..][..keys].as_ptr()
                 }
                 Bias::Relative { .. } => {
-                    let stride = self.sizes.terms[0] + self.sizes.terms[1];
+                    let stride = self.strides.all_terms();
                     self.terms[query * stride..][..stride].as_ptr()
                 }
             };
@@ -133,16 +123,22 @@ impl Work<'_> {
         addends
     }
 
-    /// Where in these rows a panel begins: its first column of a block, and the first key of the block.
+    /// Where in these rows a panel begins: its first column of a block, and the first key of the block. A line of the grid has
+    /// so many keys.
     #[inline(always)]
-    pub(super) fn addend_of_panel<S: Simd>(&self, first_key: usize, column: usize) -> Addend {
-        match self.head.bias {
+    pub(crate) fn addend_of_panel<S: Simd>(
+        &self,
+        first_key: usize,
+        column: usize,
+        line_keys: usize,
+    ) -> Addend {
+        match self.operands.bias {
             Bias::None | Bias::KeyPositions(_) => Addend::Nothing,
             Bias::Table { .. } => Addend::Row { first: first_key + column },
             Bias::Relative { .. } => {
-                let [by_line, line_columns] = self.sizes.terms;
+                let [by_line, line_columns] = self.strides.terms;
                 let vectors = line_columns / S::LANES;
-                let first = first_key / self.sizes.line[0] * vectors + column / S::LANES;
+                let first = first_key / line_keys * vectors + column / S::LANES;
                 let at = [first, first + 1];
                 // A panel's second vector may lie behind the last line, and is not used then.
                 let last = by_line - 1;

@@ -4,16 +4,19 @@
 //! block of rows: x + positions ─ · keys ─ transpose ─ softmax down the columns ─ transpose ─ · values ─ + x ─ norm
 //! ```
 
+use std::f32::consts::LOG2_E;
+
 use samovar_tensor::{Activation, Error, FoldedAttention, Result, Tensor};
 
-use super::LOG2_E;
+use crate::attention::turn::Turned;
+use crate::gemm::cut::odd_lines;
 use crate::gemm::micro::{Ending, micro, panel_columns};
+use crate::gemm::output::Output;
 use crate::gemm::pack::{copy_panel, pack_panel};
-use crate::gemm::{Output, odd_lines};
-use crate::math::exp2_of_negative;
 use crate::norm::normalise;
 use crate::scratch::{SCRATCH_LEN, Scratch, padded};
 use crate::simd::{Simd, put, take};
+use crate::softmax::softmax_down;
 use crate::threads::Threads;
 
 /// Rows of a task: packing the tokens is shared by so many.
@@ -31,8 +34,8 @@ pub(crate) fn folded_attention<S: Simd>(
     let [x_batch, rows, channels] = a.x.shape().fixed("folded_attention")?;
     let [batch, tokens, _] = a.keys.shape().fixed("folded_attention")?;
     let columns = tokens * a.heads;
-    let sizes = Sizes::new::<S>(rows, channels, columns);
-    let needed: usize = sizes.pieces.iter().map(|&len| padded(len)).sum();
+    let blocking = FoldedBlocking::new::<S>(rows, channels, columns);
+    let needed: usize = blocking.pieces.iter().map(|&len| padded(len)).sum();
     if needed > SCRATCH_LEN {
         let what = format!("{tokens} tokens of {} heads and {channels} channels are more than fit", a.heads);
         return Err(Error::Shape { op: "folded_attention", what });
@@ -63,10 +66,10 @@ pub(crate) fn folded_attention<S: Simd>(
         s.vectorize(
             #[inline(always)]
             || {
-                let mut work = Work::new::<S>(&operands, &sizes, scratch);
+                let mut work = Work::new::<S>(&operands, &blocking, scratch);
                 work.pack(s, b);
-                for row in (first..end).step_by(sizes.rows) {
-                    let count = sizes.rows.min(end - row);
+                for row in (first..end).step_by(blocking.rows) {
+                    let count = blocking.rows.min(end - row);
                     let x_row = b % x_batch * rows + row;
                     // SAFETY: tasks have their own rows.
                     unsafe { work.rows(s, x_row, row, count, out.from(b * rows + row, 0)) };
@@ -90,7 +93,8 @@ struct Operands<'a> {
     heads: usize,
 }
 
-struct Sizes {
+/// Blocks and strides of a task.
+struct FoldedBlocking {
     /// Rows of a block.
     rows: usize,
     /// Keys of all heads, token by token.
@@ -104,7 +108,7 @@ struct Sizes {
     pieces: [usize; 7],
 }
 
-impl Sizes {
+impl FoldedBlocking {
     fn new<S: Simd>(all_rows: usize, channels: usize, columns: usize) -> Self {
         let width = panel_columns::<S>();
         let rows = (BLOCK_STRIPS * S::ROWS).min(all_rows);
@@ -127,7 +131,7 @@ impl Sizes {
 /// One task.
 struct Work<'a> {
     a: &'a Operands<'a>,
-    sizes: &'a Sizes,
+    blocking: &'a FoldedBlocking,
     keys: &'a mut [f32],
     constants: &'a mut [f32],
     values: &'a mut [f32],
@@ -138,15 +142,15 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new<S: Simd>(a: &'a Operands<'a>, sizes: &'a Sizes, scratch: &'a mut Scratch) -> Self {
-        let [keys, constants, values, placed, scores, transposed, sums] = scratch.split(sizes.pieces);
-        Self { a, sizes, keys, constants, values, placed, scores, transposed, sums }
+    fn new<S: Simd>(a: &'a Operands<'a>, blocking: &'a FoldedBlocking, scratch: &'a mut Scratch) -> Self {
+        let [keys, constants, values, placed, scores, transposed, sums] = scratch.split(blocking.pieces);
+        Self { a, blocking, keys, constants, values, placed, scores, transposed, sums }
     }
 
     /// Packs the tokens of a prompt.
     #[inline(always)]
     fn pack<S: Simd>(&mut self, s: S, b: usize) {
-        let (a, columns, channels) = (self.a, self.sizes.columns, self.a.channels);
+        let (a, columns, channels) = (self.a, self.blocking.columns, self.a.channels);
         let width = panel_columns::<S>();
         let key_columns = a.heads * (channels + 1);
         let keys = &a.keys[b * a.tokens * key_columns..][..a.tokens * key_columns];
@@ -182,7 +186,7 @@ impl<'a> Work<'a> {
         let channels = self.a.channels;
         let x = &self.a.x[x_row * channels..][..count * channels];
         let positions = &self.a.positions[row * channels..][..count * channels];
-        let stride = self.sizes.row_stride;
+        let stride = self.blocking.row_stride;
         for r in 0..count {
             let (x, p) = (&x[r * channels..][..channels], &positions[r * channels..][..channels]);
             let to = &mut self.placed[r * stride..][..channels];
@@ -196,9 +200,7 @@ impl<'a> Work<'a> {
             }
         }
         self.score(s, count);
-        self.turn_to_lanes(s, count);
-        self.soften(s);
-        self.turn_to_rows(s, count);
+        self.soften(s, count);
         self.sum(s, count);
         for r in 0..count {
             let sums = &mut self.sums[r * stride..][..channels];
@@ -219,7 +221,7 @@ impl<'a> Work<'a> {
 
     #[inline(always)]
     fn score<S: Simd>(&mut self, s: S, count: usize) {
-        let (columns, channels) = (self.sizes.columns, self.a.channels);
+        let (columns, channels) = (self.blocking.columns, self.a.channels);
         let width = panel_columns::<S>();
         for start in (0..columns).step_by(width) {
             let vectors = (columns - start).min(width).div_ceil(S::LANES);
@@ -227,88 +229,53 @@ impl<'a> Work<'a> {
             let bias = self.constants[start..].as_ptr();
             for strip in (0..count).step_by(S::ROWS) {
                 let kernel = micro::<S>(S::ROWS.min(count - strip), vectors);
-                let rows = self.placed[strip * self.sizes.row_stride..].as_ptr();
-                let to = self.scores[strip * self.sizes.score_stride + start..].as_mut_ptr();
+                let rows = self.placed[strip * self.blocking.row_stride..].as_ptr();
+                let to = self.scores[strip * self.blocking.score_stride + start..].as_mut_ptr();
                 let ending = Ending { bias, ..Ending::NONE };
-                let (row_stride, score_stride) = (self.sizes.row_stride, self.sizes.score_stride);
+                let (row_stride, score_stride) = (self.blocking.row_stride, self.blocking.score_stride);
                 // SAFETY: strips and panels lie inside their pieces.
                 unsafe { kernel(s, channels, rows, row_stride, keys, width, to, score_stride, &ending) };
             }
         }
     }
 
-    /// One line per key, one column per row of the image.
+    /// Softmax over the tokens of every head: one line per key, one column per row of the image, and back.
     #[inline(always)]
-    fn turn_to_lanes<S: Simd>(&mut self, s: S, count: usize) {
-        let mut rows = [std::ptr::null(); 16];
-        for column in (0..self.sizes.columns).step_by(S::LANES) {
-            for row in (0..count).step_by(S::LANES) {
-                for (i, from) in rows[..S::LANES].iter_mut().enumerate() {
-                    *from = self.scores[(row + i) * self.sizes.score_stride + column..].as_ptr();
-                }
-                let to = self.transposed[column * self.sizes.lane_stride + row..].as_mut_ptr();
-                // SAFETY: whole tiles of both pieces.
-                unsafe { s.transpose(&rows, to, self.sizes.lane_stride) };
-            }
-        }
-    }
-
-    /// Softmax over the tokens of every head, down the columns.
-    #[inline(always)]
-    fn soften<S: Simd>(&mut self, s: S) {
-        let (tokens, heads, stride) = (self.a.tokens, self.a.heads, self.sizes.lane_stride);
-        for head in 0..heads {
-            for row in (0..stride).step_by(S::LANES) {
-                let piece = self.transposed.as_mut_ptr();
-                let at = |token: usize| piece.wrapping_add((token * heads + head) * stride + row);
-                // SAFETY: a whole vector of each line.
-                unsafe {
-                    let mut largest = s.load(at(0));
-                    for token in 1..tokens {
-                        largest = s.max(largest, s.load(at(token)));
-                    }
-                    let mut sum = s.splat(0.0);
-                    for token in 0..tokens {
-                        let weight = exp2_of_negative(s, s.sub(s.load(at(token)), largest));
-                        sum = s.add(sum, weight);
-                        s.store(at(token), weight);
-                    }
-                    let factor = s.div(s.splat(1.0), sum);
-                    for token in 0..tokens {
-                        s.store(at(token), s.mul(s.load(at(token)), factor));
-                    }
+    fn soften<S: Simd>(&mut self, s: S, count: usize) {
+        let FoldedBlocking { columns, score_stride, lane_stride, .. } = *self.blocking;
+        let (tokens, heads) = (self.a.tokens, self.a.heads);
+        // SAFETY: whole tiles of both pieces, and whole vectors of each line.
+        unsafe {
+            let by_row = Turned { values: self.scores, stride: score_stride };
+            by_row.transpose(s, count, columns, self.transposed, lane_stride);
+            for head in 0..heads {
+                for row in (0..lane_stride).step_by(S::LANES) {
+                    let piece = self.transposed.as_mut_ptr();
+                    softmax_down(
+                        s,
+                        tokens,
+                        #[inline(always)]
+                        |token| piece.wrapping_add((token * heads + head) * lane_stride + row),
+                    );
                 }
             }
-        }
-    }
-
-    #[inline(always)]
-    fn turn_to_rows<S: Simd>(&mut self, s: S, count: usize) {
-        let mut lines = [std::ptr::null(); 16];
-        for column in (0..self.sizes.columns).step_by(S::LANES) {
-            for row in (0..count).step_by(S::LANES) {
-                for (i, from) in lines[..S::LANES].iter_mut().enumerate() {
-                    *from = self.transposed[(column + i) * self.sizes.lane_stride + row..].as_ptr();
-                }
-                let to = self.scores[row * self.sizes.score_stride + column..].as_mut_ptr();
-                // SAFETY: whole tiles of both pieces.
-                unsafe { s.transpose(&lines, to, self.sizes.score_stride) };
-            }
+            let by_key = Turned { values: self.transposed, stride: lane_stride };
+            by_key.transpose(s, columns, count, self.scores, score_stride);
         }
     }
 
     #[inline(always)]
     fn sum<S: Simd>(&mut self, s: S, count: usize) {
-        let (columns, channels) = (self.sizes.columns, self.a.channels);
+        let (columns, channels) = (self.blocking.columns, self.a.channels);
         let width = panel_columns::<S>();
         for channel in (0..channels).step_by(width) {
             let vectors = (channels - channel).min(width).div_ceil(S::LANES);
             let values = self.values[channel * columns..].as_ptr();
             for strip in (0..count).step_by(S::ROWS) {
                 let kernel = micro::<S>(S::ROWS.min(count - strip), vectors);
-                let weights = self.scores[strip * self.sizes.score_stride..].as_ptr();
-                let to = self.sums[strip * self.sizes.row_stride + channel..].as_mut_ptr();
-                let (row_stride, score_stride) = (self.sizes.row_stride, self.sizes.score_stride);
+                let weights = self.scores[strip * self.blocking.score_stride..].as_ptr();
+                let to = self.sums[strip * self.blocking.row_stride + channel..].as_mut_ptr();
+                let (row_stride, score_stride) = (self.blocking.row_stride, self.blocking.score_stride);
                 let ending = &Ending::NONE;
                 // SAFETY: strips and panels lie inside their pieces.
                 unsafe { kernel(s, columns, weights, score_stride, values, width, to, row_stride, ending) };

@@ -11,17 +11,20 @@
 //! Exponents are shifted only where they would leave the range of f32 otherwise: what a shift is good for is the range,
 //! and no digit is lost without one.
 
-mod kernels;
-mod sizes;
+pub(crate) mod blocking;
+pub(crate) mod kernels;
 
 use samovar_tensor::{Attention, Result, Tensor};
 
+use self::blocking::LaneBlocking;
 use self::kernels::{Kernels, Start, strip, tile};
-use self::sizes::Sizes;
-use super::tokens::Tokens;
-use super::{Bias, Head, Place, TASKS_PER_THREAD, Work};
+use crate::attention::operands::{Bias, Operands, Place, TASKS_PER_THREAD};
+use crate::attention::query_rows::QueryRows;
+use crate::attention::shape::AttentionShape;
+use crate::attention::tokens::Tokens;
+use crate::gemm::cut::balanced;
 use crate::gemm::micro::STRIP_ROWS;
-use crate::gemm::{Output, balanced};
+use crate::gemm::output::Output;
 use crate::math::exp2_of_negative;
 use crate::scratch::Scratch;
 use crate::simd::product::Product;
@@ -32,20 +35,22 @@ use crate::threads::Threads;
 /// the largest number, and weights that count are far from the smallest.
 const MOST: f32 = 100.0;
 
-/// Whether it was done; some shapes are better off, or only possible, with queries in rows.
+/// With blocks that fit.
 pub(crate) fn attention<P: Product>(
     threads: &Threads,
     p: P,
+    blocking: LaneBlocking,
     a: &Attention,
+    shape: &AttentionShape,
+    tokens: &Tokens,
     out: &mut Tensor,
-) -> Result<bool> {
-    let tokens = Tokens::new(a)?;
-    let head = Head::new(a)?;
-    let Some(sizes) = Sizes::new::<P>(threads.count(), &head, &tokens)? else { return Ok(false) };
-    let blocks = tokens.most_queries.div_ceil(sizes.queries);
+) -> Result<()> {
+    let operands = Operands::new(a)?;
+    let blocking = blocking.shared::<P>(threads.count(), shape);
+    let blocks = tokens.most_queries.div_ceil(blocking.queries);
     let out = Output::new(out.f32_mut()?, a.heads * a.value_channels);
     let vectors = tokens.groups * a.heads * tokens.most_queries * tokens.keys.div_ceil(P::S::LANES);
-    let cycles = (vectors * (sizes.depth + a.value_channels.div_ceil(P::GROUP) + 12)) as u64;
+    let cycles = (vectors * (blocking.depth + a.value_channels.div_ceil(P::GROUP) + 12)) as u64;
     // What heads have in common is packed once per task.
     let mut heads = if blocks == 1 { a.heads } else { 1 };
     while heads > 1 && tokens.groups * a.heads.div_ceil(heads) < TASKS_PER_THREAD * threads.count() {
@@ -56,14 +61,14 @@ pub(crate) fn attention<P: Product>(
         let (share, block) = (task / blocks, task % blocks);
         let (group, share) = (tokens.group(share / shares), share % shares);
         let range = share * heads..((share + 1) * heads).min(a.heads);
-        let mut task = Task::new(p, &head, &sizes, &tokens, scratch);
+        let mut task = Task::new(p, &operands, shape, &blocking, tokens, scratch);
         p.vectorize(
             #[inline(always)]
             || {
-                let first = block * sizes.queries;
-                let count = sizes.queries.min(group.queries.count().saturating_sub(first));
+                let first = block * blocking.queries;
+                let count = blocking.queries.min(group.queries.count().saturating_sub(first));
                 if count > 0 {
-                    (task.work.group, task.work.first, task.work.count) = (group, first, count);
+                    (task.rows.group, task.rows.first, task.rows.count) = (group, first, count);
                     for index in range.clone() {
                         let next = (index + 1 < range.end).then(|| Place { group, index: index + 1 });
                         task.head(index, out, next);
@@ -72,7 +77,7 @@ pub(crate) fn attention<P: Product>(
             },
         );
     });
-    Ok(true)
+    Ok(())
 }
 
 /// Over the keys of a block: where the numbers stand that their scores start from, a line's and a column's.
@@ -103,9 +108,9 @@ impl Walk {
 
 struct Task<'a, P: Product> {
     p: P,
-    sizes: &'a Sizes,
+    blocking: &'a LaneBlocking,
     /// Queries in rows and the terms of relative positions.
-    work: Work<'a>,
+    rows: QueryRows<'a>,
     /// Whether what heads have in common is there.
     is_packed: bool,
     keys: &'a mut [f32],
@@ -121,34 +126,33 @@ struct Task<'a, P: Product> {
 }
 
 impl<'a, P: Product> Task<'a, P> {
-    fn new(p: P, head: &'a Head<'a>, sizes: &'a Sizes, tokens: &Tokens, scratch: &'a mut Scratch) -> Self {
-        let [a, b, c, d, e, f] = sizes.fixed_pieces::<P>(head);
-        let [g, h, i, j, k, l, m] = sizes.pieces_of_a_query(head).map(|len| len * sizes.queries);
+    fn new(
+        p: P,
+        operands: &'a Operands<'a>,
+        shape: &AttentionShape,
+        blocking: &'a LaneBlocking,
+        tokens: &Tokens,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let [a, b, c, d, e, f] = blocking.fixed_pieces::<P>(shape);
+        let [g, h, i, j, k, l, m] = blocking.pieces_of_a_query(shape).map(|len| len * blocking.queries);
         let [keys, values, weights, tables, lines, stage, q_rows, q, out, row_terms, terms, shift, largest] =
             scratch.split([a, b, c, d, e, f, g, h, i, j, k, l, m]);
-        let work = Work {
-            head,
-            sizes: &sizes.rows,
+        let rows = QueryRows {
+            operands,
+            strides: blocking.rows,
             index: 0,
             group: tokens.group(0),
             first: 0,
             count: 0,
-            keys: &mut [],
-            values: &mut [],
-            numbers: &mut [],
-            scores: &mut [],
-            tables,
             q: q_rows,
-            out: &mut [],
             terms: row_terms,
-            largest: &mut [],
-            sums: &mut [],
-            query_numbers: &mut [],
+            tables,
         };
         Self {
             p,
-            sizes,
-            work,
+            blocking,
+            rows,
             is_packed: false,
             keys,
             values,
@@ -166,33 +170,34 @@ impl<'a, P: Product> Task<'a, P> {
     #[inline(always)]
     fn head(&mut self, index: usize, out: Output, next: Option<Place>) {
         let s = self.p.simd();
-        self.work.index = index;
-        self.work.take_queries(s);
-        if let Bias::Relative { rows, columns, .. } = self.work.head.bias {
+        self.rows.index = index;
+        self.rows.take_queries(s);
+        if let Bias::Relative { rows, columns } = self.rows.operands.bias {
             if !self.is_packed {
-                self.work.pack_tables(s, rows, columns);
+                self.rows.pack_tables(s, rows, columns);
             }
-            self.work.relative_terms(s);
+            self.rows.relative_terms(s);
             self.turn_terms();
         }
         self.is_packed = true;
-        self.work.scale_queries(s);
+        self.rows.scale_queries(s);
         self.turn_queries();
         self.shift.fill(0.0);
         self.largest.fill(f32::NEG_INFINITY);
-        let keys = self.work.group.keys.count();
-        for first_key in (0..keys).step_by(self.sizes.keys) {
-            let count = self.sizes.keys.min(keys - first_key);
+        let keys = self.rows.group.keys.count();
+        for first_key in (0..keys).step_by(self.blocking.keys) {
+            let count = self.blocking.keys.min(keys - first_key);
             self.pack_keys(first_key, count);
             // The next block's rows arrive while this one is worked on, if that takes a while.
-            if self.work.count > tile::<P::S>() {
+            if self.rows.count > tile::<P::S>() {
                 let next = first_key + count;
-                self.work.prefetch_keys(s, next, self.sizes.keys.min(keys - next));
+                self.rows.prefetch_keys(s, next, self.blocking.keys.min(keys - next));
             }
-            for query in (0..self.work.count).step_by(tile::<P::S>()) {
+            for query in (0..self.rows.count).step_by(tile::<P::S>()) {
                 if let Some(next) = next.as_ref().filter(|_| first_key + count == keys) {
-                    for query in query..self.work.count.min(query + tile::<P::S>()) {
-                        self.work.prefetch_next(s, query, next);
+                    for query in query..self.rows.count.min(query + tile::<P::S>()) {
+                        let block = [self.blocking.queries, self.blocking.keys];
+                        self.rows.prefetch_next(s, query, next, block);
                     }
                 }
                 self.score(query, first_key, count);
@@ -210,14 +215,14 @@ impl<'a, P: Product> Task<'a, P> {
     #[inline(always)]
     fn turn_terms(&mut self) {
         let (s, tile) = (self.p.simd(), tile::<P::S>());
-        let all = self.sizes.rows.terms[0] + self.sizes.rows.terms[1];
+        let all = self.blocking.rows.all_terms();
         let mut rows = [std::ptr::null(); 16];
-        for query in (0..self.work.count).step_by(P::S::LANES) {
+        for query in (0..self.rows.count).step_by(P::S::LANES) {
             let to = &mut self.terms[query / tile * tile * all + query % tile..];
             for term in (0..all).step_by(P::S::LANES) {
                 for (i, row) in rows[..P::S::LANES].iter_mut().enumerate() {
                     // Lanes behind the last query repeat it.
-                    *row = self.work.terms[(query + i).min(self.work.count - 1) * all + term..].as_ptr();
+                    *row = self.rows.terms[(query + i).min(self.rows.count - 1) * all + term..].as_ptr();
                 }
                 // SAFETY: whole tiles of both pieces.
                 unsafe { s.transpose(&rows, to[term * tile..].as_mut_ptr(), tile) };
@@ -228,13 +233,13 @@ impl<'a, P: Product> Task<'a, P> {
     /// Queries: from rows to lanes, group by group.
     #[inline(always)]
     fn turn_queries(&mut self) {
-        let (s, tile, stride) = (self.p.simd(), tile::<P::S>(), self.sizes.stride);
-        let channels = self.work.head.channels;
+        let (s, tile, stride) = (self.p.simd(), tile::<P::S>(), self.blocking.stride);
+        let channels = self.rows.operands.channels;
         let mut rows = [std::ptr::null(); 16];
-        for query in (0..self.work.count).step_by(P::S::LANES) {
+        for query in (0..self.rows.count).step_by(P::S::LANES) {
             for i in 0..P::S::LANES {
-                let row = (query + i).min(self.work.count - 1);
-                let from = self.work.q[row * self.sizes.rows.q_stride..][..channels].as_ptr();
+                let row = (query + i).min(self.rows.count - 1);
+                let from = self.rows.q[row * self.blocking.rows.query..][..channels].as_ptr();
                 let to = self.stage[i * stride..][..stride].as_mut_ptr();
                 // SAFETY: a row of as many channels, to a row of whole vectors.
                 unsafe { self.p.pack_row(from, channels, to) };
@@ -253,25 +258,21 @@ impl<'a, P: Product> Task<'a, P> {
     /// Packs a block of keys as they are, and of values group by group.
     #[inline(always)]
     fn pack_keys(&mut self, first: usize, count: usize) {
-        let (p, s, head, index) = (self.p, self.p.simd(), self.work.head, self.work.index);
-        let group = self.work.group;
-        let row = |columns: super::Columns<'a>, channels: usize, key: usize| -> *const f32 {
-            let row = match group.keys.row_or_padding(key) {
-                Some(row) => &columns.values[row * columns.stride..][..columns.stride],
-                None => head.padding.expect("checked: windows over the edge come with a padding row"),
-            };
-            row[columns.first + index * channels..][..channels].as_ptr()
-        };
-        for (i, to) in self.keys.chunks_exact_mut(self.sizes.stride).take(count).enumerate() {
+        let (p, s, operands, place) = (self.p, self.p.simd(), self.rows.operands, self.rows.place());
+        let row = |columns, channels, key| operands.key_row(columns, place, channels, key);
+        for (i, to) in self.keys.chunks_exact_mut(self.blocking.stride).take(count).enumerate() {
             // SAFETY: a row of as many channels, to a row of whole vectors.
-            unsafe { p.pack_row(row(head.k, head.channels, first + i), head.channels, to.as_mut_ptr()) };
+            unsafe {
+                p.pack_row(row(operands.k, operands.channels, first + i), operands.channels, to.as_mut_ptr())
+            };
         }
-        let channels = head.value_channels;
+        let channels = operands.value_channels;
         let nothing = s.splat(0.0);
-        for (i, to) in (0..count).step_by(P::GROUP).zip(self.values.chunks_exact_mut(self.sizes.value_stride))
+        for (i, to) in
+            (0..count).step_by(P::GROUP).zip(self.values.chunks_exact_mut(self.blocking.value_stride))
         {
-            let even = row(head.v, channels, first + i);
-            let odd = (P::GROUP > 1 && i + 1 < count).then(|| row(head.v, channels, first + i + 1));
+            let even = row(operands.v, channels, first + i);
+            let odd = (P::GROUP > 1 && i + 1 < count).then(|| row(operands.v, channels, first + i + 1));
             // SAFETY: `n` numbers are left of the rows, and the result has whole vectors and one number more.
             unsafe {
                 let one = p.join([s.splat(1.0), if odd.is_some() { s.splat(1.0) } else { nothing }]);
@@ -295,7 +296,7 @@ impl<'a, P: Product> Task<'a, P> {
         let mut starts = [[std::ptr::null(); 2]; STRIP_ROWS];
         let strip = strip::<P>();
         let tile = tile::<P::S>();
-        let (stride, depth) = (self.sizes.stride, self.sizes.depth);
+        let (stride, depth) = (self.blocking.stride, self.blocking.depth);
         let q = self.q[query * stride..].as_ptr();
         for key in (0..count).step_by(strip) {
             let rows = strip.min(count - key);
@@ -329,9 +330,10 @@ impl<'a, P: Product> Task<'a, P> {
         // The first line is nothing.
         let (nothing, lines) = self.lines.split_at_mut(tile);
         nothing.fill(0.0);
-        match self.work.head.bias {
-            Bias::Relative { grid: [_, line_len], .. } => {
-                let [by_line, by_column] = self.sizes.rows.terms;
+        match self.rows.operands.bias {
+            Bias::Relative { .. } => {
+                let line_len = self.blocking.rows.grid[1];
+                let [by_line, by_column] = self.blocking.rows.terms;
                 let terms = &self.terms[query * (by_line + by_column)..][..tile * (by_line + by_column)];
                 let (by_line, by_column) = terms.split_at(by_line * tile);
                 let (first, last) = (first_key / line_len, (first_key + count - 1) / line_len);
@@ -363,7 +365,7 @@ impl<'a, P: Product> Task<'a, P> {
     #[inline(always)]
     fn shift(&mut self, query: usize, any_yet: bool) {
         let (s, tile) = (self.p.simd(), tile::<P::S>());
-        let channels = self.work.head.value_channels + 1;
+        let channels = self.rows.operands.value_channels + 1;
         let out = &mut self.out[query * channels..][..tile * channels];
         let mut less = [0.0; 2 * 16];
         for (i, less) in less[..tile].iter_mut().enumerate() {
@@ -392,9 +394,9 @@ impl<'a, P: Product> Task<'a, P> {
     #[inline(always)]
     fn accumulate(&mut self, query: usize, first_key: usize, count: usize) {
         let tile = tile::<P::S>();
-        let channels = self.work.head.value_channels + 1;
+        let channels = self.rows.operands.value_channels + 1;
         let strip = balanced(channels, P::S::ROWS);
-        let (depth, stride) = (count.div_ceil(P::GROUP), self.sizes.value_stride);
+        let (depth, stride) = (count.div_ceil(P::GROUP), self.blocking.value_stride);
         let weights = self.weights.as_ptr();
         for channel in (0..channels).step_by(strip) {
             let kernel = Kernels::<P>::accumulate(strip.min(channels - channel));
@@ -409,13 +411,13 @@ impl<'a, P: Product> Task<'a, P> {
     #[inline(always)]
     fn store(&mut self, out: Output) {
         let (s, tile) = (self.p.simd(), tile::<P::S>());
-        let channels = self.work.head.value_channels;
+        let channels = self.rows.operands.value_channels;
         let mut rows = [std::ptr::null(); 16];
-        for query in (0..self.work.count).step_by(P::S::LANES) {
+        for query in (0..self.rows.count).step_by(P::S::LANES) {
             let first = query / tile * tile;
             let from = &self.out[first * (channels + 1)..][..tile * (channels + 1)];
             let sums = &from[channels * tile + query % tile..];
-            let count = P::S::LANES.min(self.work.count - query);
+            let count = P::S::LANES.min(self.rows.count - query);
             for c in (0..channels).step_by(P::S::LANES) {
                 for (i, row) in rows[..P::S::LANES].iter_mut().enumerate() {
                     *row = from[(c + i).min(channels) * tile + query % tile..].as_ptr();
@@ -425,10 +427,10 @@ impl<'a, P: Product> Task<'a, P> {
                 unsafe {
                     s.transpose(&rows, self.stage.as_mut_ptr(), P::S::LANES);
                     for (i, &sum) in sums[..count].iter().enumerate() {
-                        let row = self.work.group.queries.row(self.work.first + query + i);
+                        let row = self.rows.group.queries.row(self.rows.first + query + i);
                         let value = s.load(self.stage.as_ptr().add(i * P::S::LANES));
                         let value = s.mul(value, s.splat(1.0 / sum));
-                        put(s, out.at(row, self.work.index * channels + c), value, n);
+                        put(s, out.at(row, self.rows.index * channels + c), value, n);
                     }
                 }
             }

@@ -4,59 +4,22 @@
 //! often far less, so values are made an eighth to a quarter on average: with the errors that adding them costs, a mean of
 //! many keys and the value of a single one are about as exact.
 
-use samovar_tensor::TokenLayout;
-
-use super::score::{self, MOST_LANES};
-use super::sizes::Sizes;
-use super::tokens::Tokens;
-use super::{Head, Work};
+use crate::attention::row_blocking::{NUMBER_ROWS, PAIRED_SCORE_ROW};
+use crate::attention::row_blocks::RowTask;
+use crate::attention::score::{self, MOST_LANES};
 use crate::gemm::micro::panel_columns;
-use crate::gemm::odd_lines;
-use crate::gemm::paired::{Prepare, factor, negated, panel_rows, prepare_panel, too_much_of_row};
+use crate::gemm::pairing::{Prepare, factor, negated, prepare_panel, too_much_of_row};
 use crate::simd::Simd;
 use crate::simd::paired::{PERIOD, ROWS, Sums, VECTORS};
 
-/// Numbers from a row of scores to the next: [`super::sizes`]' most columns, and what makes it an odd number of lines.
-pub(super) const SCORE_ROW: usize = 272;
-
-/// Numbers from a query to the next, for which there are kernels: 32, 64 and 80 channels.
-const QUERY_ROWS: [usize; 3] = [48, 80, 112];
-
-/// Numbers from a query of so many channels to the next.
-pub(super) fn query_row(channels: usize) -> usize {
-    odd_lines(panel_rows(channels))
-}
-
-/// Rows of numbers of a panel: see [`prepare_panel`].
-pub(super) const NUMBER_ROWS: usize = 3;
-
-/// Queries and keys from which it pays. Tokens of prompts, of which there may be many together, keep the plain order.
-const LEAST_IN_WINDOW: usize = 128;
-const LEAST_IN_SEQUENCE: usize = 512;
-
-/// Whether an attention is done so. Does not depend on threads.
-pub(super) fn suits(head: &Head, tokens: &Tokens, sizes: &Sizes) -> bool {
-    let least = if tokens.is_sequence() { LEAST_IN_SEQUENCE } else { LEAST_IN_WINDOW };
-    let is_large = head.queries >= least && tokens.keys >= least;
-    is_large && QUERY_ROWS.contains(&query_row(head.channels)) && sizes.columns + MOST_LANES <= SCORE_ROW
-}
-
-/// Queries of an entry or a window.
-pub(super) fn queries_of(layout: TokenLayout) -> usize {
-    match layout {
-        TokenLayout::Sequence { queries, .. } => queries,
-        TokenLayout::Windows { window, .. } => window * window,
-    }
-}
-
-impl Work<'_> {
+impl RowTask<'_> {
     /// Brings all queries to a common size. Of each, its numbers: the inverse factor, and what its products are too much by,
     /// negative and in the size of scores.
     #[inline(always)]
-    pub(super) fn balance_queries<S: Simd>(&mut self, s: S) {
-        let (channels, stride) = (self.head.channels, self.sizes.q_stride);
-        for query in 0..self.count {
-            let row = &mut self.q[query * stride..][..stride];
+    pub(crate) fn balance_queries<S: Simd>(&mut self, s: S) {
+        let (channels, stride) = (self.queries.operands.channels, self.blocking.strides.query);
+        for query in 0..self.queries.count {
+            let row = &mut self.queries.q[query * stride..][..stride];
             row[channels..].fill(0.0);
             let mut sizes = s.splat(0.0);
             for chunk in row.chunks_exact(S::LANES) {
@@ -76,10 +39,11 @@ impl Work<'_> {
 
     /// Brings the panels of a block to common sizes: so many columns of keys, and the values of so many keys.
     #[inline(always)]
-    pub(super) fn prepare_panels<S: Simd>(&mut self, s: S, columns: usize, keys: usize) {
+    pub(crate) fn prepare_panels<S: Simd>(&mut self, s: S, columns: usize, keys: usize) {
         let width = panel_columns::<S>();
-        let (channels, value_channels) = (self.head.channels, self.head.value_channels);
-        let rows = self.sizes.panel_rows(channels);
+        let (channels, value_channels) =
+            (self.queries.operands.channels, self.queries.operands.value_channels);
+        let rows = self.blocking.panel_rows(channels);
         for start in (0..columns).step_by(width) {
             let panel = &mut self.keys[start * rows..][..width * rows];
             if columns - start <= S::LANES {
@@ -94,7 +58,7 @@ impl Work<'_> {
             // SAFETY: a panel and its numbers.
             unsafe { prepare_panel(s, panel.as_mut_ptr(), channels, how, numbers) };
         }
-        let (rows, first) = (self.sizes.panel_rows(self.sizes.keys), self.sizes.columns);
+        let (rows, first) = (self.blocking.panel_rows(self.blocking.keys), self.blocking.columns);
         for channel in (0..value_channels).step_by(width) {
             let panel = &mut self.values[channel * rows..][..width * rows];
             panel[keys * width..].fill(0.0);
@@ -105,9 +69,9 @@ impl Work<'_> {
         }
     }
 
-    /// [`Work::score`]
+    /// [`RowTask::score`]
     #[inline(always)]
-    pub(super) fn score_in_pairs<S: Simd>(
+    pub(crate) fn score_in_pairs<S: Simd>(
         &mut self,
         s: S,
         strip: usize,
@@ -116,11 +80,11 @@ impl Work<'_> {
         count: usize,
         tops: &mut [f32],
     ) {
-        let count = self.columns_of(count);
+        let count = self.blocking.columns_of(count);
         let width = panel_columns::<S>();
-        let (channels, stride) = (self.head.channels, self.sizes.q_stride);
-        let panel_rows = self.sizes.panel_rows(channels);
-        let mut addends = self.addends(strip, rows);
+        let (channels, stride) = (self.queries.operands.channels, self.blocking.strides.query);
+        let panel_rows = self.blocking.panel_rows(channels);
+        let mut addends = self.queries.addends(strip, rows);
         // All rows of a tile are computed.
         for r in rows..ROWS {
             addends.rows[r] = addends.rows[rows - 1];
@@ -128,11 +92,11 @@ impl Work<'_> {
         tops.fill(f32::NEG_INFINITY);
         let query_numbers = &self.query_numbers[2 * strip..][..2 * ROWS];
         for start in (0..count).step_by(width) {
-            addends.kind = self.addend_of_panel::<S>(first_key, start);
+            addends.addend = self.queries.addend_of_panel::<S>(first_key, start, self.blocking.line[0]);
             addends.keys = count - start;
             let numbers = &self.numbers[start * NUMBER_ROWS..][..NUMBER_ROWS * width];
             let down = numbers[width];
-            let q = self.q[strip * stride..].as_ptr();
+            let q = self.queries.q[strip * stride..].as_ptr();
             let keys = self.keys[start * panel_rows..].as_ptr();
             let (scores, tops) = (self.scores[start..].as_mut_ptr(), tops.as_mut_ptr());
             // SAFETY: strips and panels lie inside their pieces, strips are whole, as many tops are there, and rows go on for
@@ -152,21 +116,21 @@ impl Work<'_> {
                     }
                 }
                 if addends.keys > S::LANES {
-                    score::store(s, sums, &addends, scores, SCORE_ROW, tops);
+                    score::store(s, sums, &addends, scores, PAIRED_SCORE_ROW, tops);
                 } else {
                     let sums = sums.map(
                         #[inline(always)]
                         |[first, _]| [first],
                     );
-                    score::store(s, sums, &addends, scores, SCORE_ROW, tops);
+                    score::store(s, sums, &addends, scores, PAIRED_SCORE_ROW, tops);
                 }
             }
         }
     }
 
-    /// [`Work::accumulate`]
+    /// [`RowTask::accumulate`]
     #[inline(always)]
-    pub(super) fn accumulate_in_pairs<S: Simd>(
+    pub(crate) fn accumulate_in_pairs<S: Simd>(
         &mut self,
         s: S,
         strip: usize,
@@ -175,17 +139,17 @@ impl Work<'_> {
         count: usize,
     ) {
         let width = panel_columns::<S>();
-        let (channels, stride) = (self.head.value_channels, self.sizes.out_stride);
-        let panel_rows = self.sizes.panel_rows(self.sizes.keys);
+        let (channels, stride) = (self.queries.operands.value_channels, self.blocking.out_stride);
+        let panel_rows = self.blocking.panel_rows(self.blocking.keys);
         let mut too_much = [0.0; ROWS];
         for (r, too_much) in too_much.iter_mut().enumerate().take(rows) {
-            let row = &mut self.scores[r * SCORE_ROW..][..SCORE_ROW];
+            let row = &mut self.scores[r * PAIRED_SCORE_ROW..][..PAIRED_SCORE_ROW];
             row[count..count + MOST_LANES].fill(0.0);
             // SAFETY: rows go on for a vector behind the weights.
             *too_much = unsafe { too_much_of_row(s, row.as_ptr(), count) };
         }
         for channel in (0..channels).step_by(width) {
-            let numbers = (self.sizes.columns + channel) * NUMBER_ROWS;
+            let numbers = (self.blocking.columns + channel) * NUMBER_ROWS;
             let numbers = &self.numbers[numbers..][..NUMBER_ROWS * width];
             let values = self.values[channel * panel_rows..].as_ptr();
             let to = self.out[strip * stride + channel..].as_mut_ptr();
@@ -193,7 +157,7 @@ impl Work<'_> {
             // SAFETY: strips and panels lie inside their pieces.
             unsafe {
                 let from = negated(s, &numbers[2 * width..]);
-                let sums: Sums<S> = s.paired_sums::<SCORE_ROW>(
+                let sums: Sums<S::V> = s.paired_sums::<PAIRED_SCORE_ROW>(
                     from,
                     count.div_ceil(PERIOD),
                     self.scores.as_ptr(),

@@ -1,8 +1,8 @@
 //! The scores of a strip of queries: products, with the bias and the largest of every row on the way out.
 
+use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
 
-use super::LOG2_E;
 use crate::gemm::micro::STRIP_ROWS;
 use crate::simd::Simd;
 
@@ -11,7 +11,7 @@ const PANEL_VECTORS: usize = 2;
 
 /// What is added to the products of a panel.
 #[derive(Clone, Copy)]
-pub(super) enum Addend {
+pub(crate) enum Addend {
     /// 0.
     Nothing,
     /// A number for every key, a natural logarithm; the panel's begin so far behind the start of a row.
@@ -22,11 +22,11 @@ pub(super) enum Addend {
 }
 
 /// The same, with where each query's numbers stand.
-pub(super) struct Addends {
-    pub(super) kind: Addend,
-    pub(super) rows: [*const f32; STRIP_ROWS],
+pub(crate) struct Addends {
+    pub(crate) addend: Addend,
+    pub(crate) rows: [*const f32; STRIP_ROWS],
     /// Columns of the panel that are keys; what is behind them scores −∞, unless the sums say so themselves.
-    pub(super) keys: usize,
+    pub(crate) keys: usize,
 }
 
 /// `scores[r] = bias[r] + Σ q[r][i] · keys[i]` for the rows and vectors of keys the kernel was chosen for; and one vector
@@ -36,12 +36,12 @@ pub(super) struct Addends {
 /// largest scores so far.
 ///
 /// Safety: all of this must be readable and, beginning with the scores, writable, in whole vectors.
-pub(super) type Score<S> =
+pub(crate) type Score<S> =
     unsafe fn(S, usize, *const f32, usize, *const f32, &Addends, *mut f32, usize, *mut f32);
 
 /// The kernel for `rows` rows (1 to `S::ROWS`) and `vectors` vectors of keys.
 #[inline(always)]
-pub(super) fn score<S: Simd>(rows: usize, vectors: usize) -> Score<S> {
+pub(crate) fn score<S: Simd>(rows: usize, vectors: usize) -> Score<S> {
     Kernels::<S>::ALL[vectors - 1][rows - 1]
 }
 
@@ -84,7 +84,7 @@ static TAIL: [f32; 2 * MOST_LANES] = {
 };
 
 /// Over all instruction sets.
-pub(super) const MOST_LANES: usize = 16;
+pub(crate) const MOST_LANES: usize = 16;
 
 /// # Safety
 /// See [`Score`].
@@ -133,7 +133,7 @@ unsafe fn entry<S: Simd, const ROWS: usize, const VECTORS: usize>(
 /// # Safety
 /// See [`Score`].
 #[inline(always)]
-pub(super) unsafe fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
+pub(crate) unsafe fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
     s: S,
     mut sums: [[S::V; VECTORS]; ROWS],
     addends: &Addends,
@@ -151,7 +151,7 @@ pub(super) unsafe fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
             #[inline(always)]
             |v| s.load(TAIL.as_ptr().add(MOST_LANES - keys[v])),
         );
-        match addends.kind {
+        match addends.addend {
             Addend::Nothing => {
                 for r in 0..ROWS {
                     for v in 0..VECTORS {

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use samovar_tensor::{Activation, Epilogue, Result, Tensor};
 
-use crate::gemm::Output;
+use crate::gemm::cut::Part;
+use crate::gemm::output::Output;
 use crate::math::{gelu, sigmoid};
 use crate::simd::Simd;
 
@@ -14,18 +15,18 @@ pub(crate) struct Finish<'a> {
     /// One number per column.
     pub(crate) bias: Option<&'a [f32]>,
     pub(crate) activation: Activation,
-    pub(crate) residual: Option<Rest<'a>>,
+    pub(crate) residual: Option<ResidualRows<'a>>,
 }
 
 /// A residual: rows like those of the result, that repeat.
 #[derive(Clone, Copy)]
-pub(crate) struct Rest<'a> {
+pub(crate) struct ResidualRows<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) columns: usize,
     pub(crate) before_activation: bool,
 }
 
-impl Rest<'_> {
+impl ResidualRows<'_> {
     /// Where the residual of a number of the result lies, for a column that exists.
     #[inline(always)]
     pub(crate) fn at(&self, row: usize, column: usize) -> *const f32 {
@@ -35,16 +36,6 @@ impl Rest<'_> {
         self.values.as_ptr().wrapping_add(start + column)
     }
 }
-
-/// Which of the depth steps a tile comes from.
-#[derive(Clone, Copy)]
-pub(crate) struct Part {
-    pub(crate) first: bool,
-    pub(crate) last: bool,
-}
-
-/// A product in one step, and operators that have none.
-pub(crate) const WHOLE: Part = Part { first: true, last: true };
 
 impl<'a> Finish<'a> {
     /// Nothing but the product.
@@ -57,7 +48,7 @@ impl<'a> Finish<'a> {
             activation: epilogue.activation,
             residual: match epilogue.residual {
                 None => None,
-                Some(residual) => Some(Rest {
+                Some(residual) => Some(ResidualRows {
                     values: residual.tensor.f32()?,
                     columns: residual.tensor.shape().channels(),
                     before_activation: residual.before_activation,
@@ -66,14 +57,48 @@ impl<'a> Finish<'a> {
         })
     }
 
-    /// Limits of the result, if that is all there is to do after the bias; kernels do it by themselves.
+    /// Limits of what a depth step stores, if that is all there is to do after the bias; kernels do it by themselves.
     #[inline(always)]
-    pub(crate) fn only_limits(&self) -> Option<Option<(f32, f32)>> {
+    pub(crate) fn only_limits(&self, part: Part) -> Option<Option<(f32, f32)>> {
         match (self.activation, self.residual.is_some()) {
+            _ if !part.last => Some(None),
             (Activation::Identity, false) => Some(None),
             (Activation::Relu, false) => Some(Some((0.0, f32::INFINITY))),
             (Activation::Relu6, false) => Some(Some((0.0, 6.0))),
             _ => None,
+        }
+    }
+
+    /// The bias of some columns, and 0 behind them: kernels read whole panels.
+    #[inline(always)]
+    pub(crate) fn pad_bias(bias: &[f32], columns: Range<usize>, to: &mut [f32]) {
+        let (to, behind) = to.split_at_mut(columns.len());
+        to.copy_from_slice(&bias[columns]);
+        behind.fill(0.0);
+    }
+
+    /// Asks for the lines of the result that a tile is stored to, or of those `ahead` rows on, and for its residual's.
+    #[inline(always)]
+    pub(crate) fn prefetch_tile<S: Simd>(
+        &self,
+        s: S,
+        out: Output,
+        part: Part,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        ahead: usize,
+    ) {
+        for row in rows.clone() {
+            for column in columns.clone().step_by(16) {
+                s.prefetch_to_write(out.at(row + ahead, column));
+            }
+        }
+        if let Some(residual) = self.residual.as_ref().filter(|_| part.last) {
+            for row in rows {
+                for column in columns.clone().step_by(16) {
+                    s.prefetch_to_read(residual.at(row, column));
+                }
+            }
         }
     }
 
@@ -162,27 +187,27 @@ impl Tile<'_> {
     /// See [`Finish::tile`].
     #[inline(always)]
     unsafe fn store_with<S: Simd>(&self, s: S, activate: impl Fn(S::V) -> S::V) {
-        let rest = self.finish.residual.as_ref().filter(|_| self.part.last);
+        let residual = self.finish.residual.as_ref().filter(|_| self.part.last);
         // SAFETY: the caller's promise.
         unsafe {
-            match rest {
+            match residual {
                 None => self.rows(
                     s,
                     None,
                     #[inline(always)]
                     |y, _| activate(y),
                 ),
-                Some(rest) if rest.before_activation => self.rows(
+                Some(residual) if residual.before_activation => self.rows(
                     s,
-                    Some(rest),
+                    Some(residual),
                     #[inline(always)]
-                    |y, rest| activate(s.add(y, rest)),
+                    |y, residual| activate(s.add(y, residual)),
                 ),
-                Some(rest) => self.rows(
+                Some(residual) => self.rows(
                     s,
-                    Some(rest),
+                    Some(residual),
                     #[inline(always)]
-                    |y, rest| s.add(activate(y), rest),
+                    |y, residual| s.add(activate(y), residual),
                 ),
             }
         }
@@ -191,27 +216,27 @@ impl Tile<'_> {
     /// # Safety
     /// See [`Finish::tile`].
     #[inline(always)]
-    unsafe fn rows<S: Simd>(&self, s: S, rest: Option<&Rest>, f: impl Fn(S::V, S::V) -> S::V) {
+    unsafe fn rows<S: Simd>(&self, s: S, residual: Option<&ResidualRows>, f: impl Fn(S::V, S::V) -> S::V) {
         let len = self.columns.len();
         let whole = len / S::LANES * S::LANES;
         for (r, row) in self.rows.clone().enumerate() {
             // Without a residual its place is taken by something readable that nobody looks at.
             let values = self.values.wrapping_add(r * self.stride);
-            let rest = match rest {
+            let residual = match residual {
                 None => values,
-                Some(rest) => rest.at(row, self.columns.start),
+                Some(residual) => residual.at(row, self.columns.start),
             };
             let to = self.out.at(row, self.columns.start);
             // SAFETY: the caller's promise; the residual has as many numbers as there are columns.
             unsafe {
                 if self.part.first {
                     for i in (0..whole).step_by(S::LANES) {
-                        s.store(to.add(i), f(s.load(values.add(i)), s.load(rest.add(i))));
+                        s.store(to.add(i), f(s.load(values.add(i)), s.load(residual.add(i))));
                     }
                 } else {
                     for i in (0..whole).step_by(S::LANES) {
                         let y = s.add(s.load(values.add(i)), s.load(to.add(i)));
-                        s.store(to.add(i), f(y, s.load(rest.add(i))));
+                        s.store(to.add(i), f(y, s.load(residual.add(i))));
                     }
                 }
                 let n = len - whole;
@@ -220,7 +245,7 @@ impl Tile<'_> {
                     if !self.part.first {
                         y = s.add(y, s.load_part(to, n));
                     }
-                    s.store_part(to, f(y, s.load_part(rest.add(whole), n)), n);
+                    s.store_part(to, f(y, s.load_part(residual.add(whole), n)), n);
                 }
             }
         }

@@ -15,10 +15,13 @@ use std::ops::Range;
 
 use samovar_tensor::RowScale;
 
-use crate::gemm::finish::{Finish, WHOLE};
+use crate::gemm::cut::{WHOLE, balanced};
+use crate::gemm::finish::Finish;
 use crate::gemm::micro::{STRIP_ROWS, panel_columns};
+use crate::gemm::output::Output;
 use crate::gemm::pack_int8::Int8Panels;
-use crate::gemm::{Output, RowSource, balanced};
+use crate::gemm::rows::RowSource;
+use crate::math::activation_cycles;
 use crate::scratch::Scratch;
 use crate::simd::dot::Dot;
 use crate::simd::{Simd, take};
@@ -34,7 +37,7 @@ const BLOCK_ROWS: usize = 224;
 const PANELS_WORTH_ROUNDING: usize = 8;
 
 /// `out[r] = finish(rows[r] · weights)` for `rows` rows, in 8 bits.
-pub(crate) fn gemm<D: Dot, A: RowSource>(
+pub(crate) fn product<D: Dot, A: RowSource>(
     threads: &Threads,
     d: D,
     source: &A,
@@ -46,7 +49,7 @@ pub(crate) fn gemm<D: Dot, A: RowSource>(
     let grid = Grid::new::<D>(threads.count(), rows, weights);
     let products = rows * weights.columns.div_ceil(D::S::LANES) * weights.depth.div_ceil(D::GROUP);
     let vectors = rows * weights.columns.div_ceil(D::S::LANES);
-    let cycles = products as u64 + vectors as u64 * (4 + crate::math::activation_cycles(finish.activation));
+    let cycles = products as u64 + vectors as u64 * (4 + activation_cycles(finish.activation));
     threads.run(grid.tasks(rows, weights), cycles, |task, scratch| {
         let (rows, panels) = grid.task(task, rows, weights);
         d.vectorize(
@@ -154,33 +157,19 @@ unsafe fn block<D: Dot, A: RowSource>(
             *zeros.add(r) = D::OFFSET - rounding.zero;
         }
     }
-    let limits = finish.only_limits();
+    let limits = finish.only_limits(WHOLE);
     for panel in panels {
         let column = panel * width;
         let columns = column..weights.columns.min(column + width);
         match finish.bias {
             None => bias.fill(0.0),
-            Some(values) => {
-                bias[..columns.len()].copy_from_slice(&values[columns.clone()]);
-                bias[columns.len()..].fill(0.0);
-            }
+            Some(values) => Finish::pad_bias(values, columns.clone(), bias),
         }
         let in_kernel = limits.filter(|_| columns.len().is_multiple_of(D::S::LANES));
         for first in (0..rows.len()).step_by(D::ROWS) {
             let row = rows.start + first;
             let tile_rows = row..rows.end.min(row + D::ROWS);
-            for row in tile_rows.clone() {
-                for column in columns.clone().step_by(16) {
-                    s.prefetch_to_write(out.at(row, column));
-                }
-            }
-            if let Some(rest) = &finish.residual {
-                for row in tile_rows.clone() {
-                    for column in columns.clone().step_by(16) {
-                        s.prefetch_to_read(rest.at(row, column));
-                    }
-                }
-            }
+            finish.prefetch_tile(s, out, WHOLE, tile_rows.clone(), columns.clone(), 0);
             // SAFETY: the caller's promise; the tile has room for all rows.
             unsafe {
                 let kernel = micro::<D>(tile_rows.len(), columns.len().div_ceil(D::S::LANES));

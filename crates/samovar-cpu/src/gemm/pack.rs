@@ -6,8 +6,7 @@ use half::{bf16, f16};
 use samovar_tensor::{DType, Error, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::micro::panel_columns;
-use crate::gemm::paired::{self, Prepare};
-use crate::level::Products;
+use crate::gemm::pairing::{self, Prepare};
 use crate::simd::Simd;
 use crate::threads::Threads;
 
@@ -70,7 +69,8 @@ pub(crate) struct PackedMatrix {
 
 impl PackedMatrix {
     /// Packs a matrix stored as `columns` rows of `depth` numbers (`[outputs, inputs]`), in memory of the pool. Its
-    /// numbers must be exact in the type they are to be stored in.
+    /// numbers must be exact in the type they are to be stored in. `for_pairs` where large products with it are made in
+    /// pairs.
     pub(crate) fn pack<S: Simd>(
         threads: &Threads,
         s: S,
@@ -79,17 +79,16 @@ impl PackedMatrix {
         dtype: DType,
         depth: usize,
         columns: usize,
-        products: Products,
+        for_pairs: bool,
     ) -> Result<Packed> {
         let width = panel_columns::<S>();
         let storage = Storage::of(dtype);
-        let for_pairs = products == Products::Paired && paired::suits(columns, depth);
-        let rows = if for_pairs { paired::panel_rows(depth) } else { depth };
+        let rows = if for_pairs { pairing::panel_rows(depth) } else { depth };
         let shape = Shape::new(&[columns.div_ceil(width), rows, width]);
         let mut values = Tensor::allocate(pool, shape, storage.dtype())?;
         let mut numbers = None;
         if for_pairs {
-            let shape = Shape::new(&[columns.div_ceil(width), paired::number_rows(depth), width]);
+            let shape = Shape::new(&[columns.div_ceil(width), pairing::number_rows(depth), width]);
             numbers = Some(Tensor::allocate(pool, shape, DType::F32)?);
         }
         let of_columns = numbers.as_mut().map(Tensor::f32_mut).transpose()?;
@@ -263,7 +262,7 @@ fn pack_matrix<S: Simd>(
 ) {
     let width = panel_columns::<S>();
     assert_eq!(matrix.len(), depth * columns);
-    let mut numbers = numbers.map(|numbers| numbers.chunks_exact_mut(paired::number_rows(depth) * width));
+    let mut numbers = numbers.map(|numbers| numbers.chunks_exact_mut(pairing::number_rows(depth) * width));
     let panels = to.chunks_exact_mut((rows * width).max(1));
     let panels = panels.map(|panel| (panel, numbers.as_mut().and_then(Iterator::next)));
     threads.run_each(panels, matrix.len() as u64, |panel, (to, numbers)| {
@@ -279,7 +278,7 @@ fn pack_matrix<S: Simd>(
                     pack_panel(s, width.min(columns - first), depth, column, packed.as_mut_ptr());
                     if let Some(numbers) = numbers {
                         let how = Prepare { size: 1.0, together: false, now: storage == Storage::F32 };
-                        paired::prepare_panel(s, to.as_mut_ptr(), depth, how, numbers);
+                        pairing::prepare_panel(s, to.as_mut_ptr(), depth, how, numbers);
                     }
                 }
             },

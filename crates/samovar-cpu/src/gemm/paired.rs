@@ -8,16 +8,16 @@
 
 use std::ops::Range;
 
-use crate::gemm::finish::{Finish, Part};
+use crate::gemm::cut::Part;
+use crate::gemm::finish::Finish;
 use crate::gemm::micro::{Ending, micro, panel_columns};
+use crate::gemm::output::Output;
 use crate::gemm::pack::{Panels, Storage};
-use crate::gemm::{Output, RowSource, ask_for_tile, cut};
+use crate::gemm::pairing::{DEPTH, factor, negated, panel_rows, steps};
+use crate::gemm::rows::RowSource;
 use crate::scratch::Scratch;
-use crate::simd::paired::{CHUNK, PERIOD, ROWS, SIGNS, VECTORS};
-use crate::simd::{Simd, paired::Sums};
-
-/// Most depth of a step; a tile is stored once in each. Its rows and its panel come from L2.
-const DEPTH: usize = 768;
+use crate::simd::Simd;
+use crate::simd::paired::{CHUNK, PERIOD, ROWS, SIGNS, Sums, VECTORS};
 
 /// Most rows of a task: its copied rows fill half of L2, and the more there are, the less the panels count.
 pub(crate) const BLOCK_ROWS: usize = 168;
@@ -25,41 +25,9 @@ pub(crate) const BLOCK_ROWS: usize = 168;
 /// Most columns of a task.
 pub(crate) const BLOCK_COLUMNS: usize = 3072;
 
-/// Rows, columns and depth from which a product is done so. Only pixels are meant, not tokens of prompts: those keep the
-/// plain order, in which what comes of a prompt does not depend on how many there are.
-const LEAST: [usize; 3] = [1024, 64, 48];
-
 /// Largest product of a pair in a row whose mean size is 1 to 2. Activations hardly reach it; errors stay below 1e-4 of the
 /// root mean square of the results.
 const MOST_PRODUCT: f32 = 1024.0;
-
-/// Weights from which it pays: with 64 x 128 copying the rows takes longer than is gained, with 64 x 256 not.
-const LEAST_WEIGHTS: usize = 1 << 14;
-
-/// Whether weights of this size are packed for it.
-pub(crate) fn suits(columns: usize, depth: usize) -> bool {
-    columns >= LEAST[1] && depth >= LEAST[2] && columns * depth >= LEAST_WEIGHTS
-}
-
-/// Whether a product with such weights is done so. Does not depend on threads, nor may it: results would.
-pub(crate) fn pays(rows: usize, weights: &Panels) -> bool {
-    !weights.numbers.is_empty() && rows >= LEAST[0]
-}
-
-/// The depth steps.
-fn steps(depth: usize) -> impl Iterator<Item = (Range<usize>, Part)> {
-    cut(depth, DEPTH, CHUNK)
-}
-
-/// Rows of a packed panel: whole periods.
-pub(crate) const fn panel_rows(depth: usize) -> usize {
-    depth.next_multiple_of(PERIOD)
-}
-
-/// Rows of [`crate::gemm::pack::PanelNumbers`] of a panel.
-pub(crate) fn number_rows(depth: usize) -> usize {
-    2 + steps(depth).count()
-}
 
 /// Scratch memory of a task.
 struct Pieces<'a> {
@@ -134,9 +102,9 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
                     pieces.panel.as_ptr()
                 }
             };
-            pieces.bias.fill(0.0);
-            if let Some(bias) = finish.bias.filter(|_| part.first) {
-                pieces.bias[..columns_of_panel.len()].copy_from_slice(&bias[columns_of_panel.clone()]);
+            match finish.bias.filter(|_| part.first) {
+                None => pieces.bias.fill(0.0),
+                Some(bias) => Finish::pad_bias(bias, columns_of_panel.clone(), pieces.bias),
             }
             let next = if panel + 1 < panels.end { panel + 1 } else { panels.start };
             let next = weights.step(next, depth.start);
@@ -144,7 +112,7 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
                 // The next panel comes from L3 or memory, a share with every strip.
                 let next = next.wrapping_add(64 * lines * strip).cast();
                 let (a, first) = (strip * strip_len, strip * ROWS);
-                ask_for_tile(s, out, finish, part, rows.clone(), columns_of_panel.clone(), 0);
+                finish.prefetch_tile(s, out, part, rows.clone(), columns_of_panel.clone(), 0);
                 // SAFETY: the strip, its numbers and the panel are there; the caller's promise.
                 unsafe {
                     let a = pieces.strips.as_ptr().add(a);
@@ -164,22 +132,18 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
     }
 }
 
-/// The power of 2 that brings numbers of this mean size to 1..2, and its inverse. Of sizes that f32 hardly has, the
-/// nearest common one; whatever is no number gets 1.
-#[inline(always)]
-pub(crate) fn factor(mean: f32) -> [f32; 2] {
-    let exponent = (mean.to_bits() >> 23) as i32 - 127;
-    // A sum of finite numbers may be infinite.
-    let exponent = if mean > 0.0 { exponent.clamp(-120, 120) } else { 0 };
-    [-exponent, exponent].map(|n| f32::from_bits(((n + 127) as u32) << 23))
-}
-
 /// The sums in plain order, without anything that is too much.
 ///
 /// # Safety
 /// A strip, a panel and a tile.
 #[inline(always)]
-unsafe fn plain_sums<S: Simd>(s: S, depth: usize, a: *const f32, b: *const f32, tile: &mut [f32]) -> Sums<S> {
+unsafe fn plain_sums<S: Simd>(
+    s: S,
+    depth: usize,
+    a: *const f32,
+    b: *const f32,
+    tile: &mut [f32],
+) -> Sums<S::V> {
     let width = panel_columns::<S>();
     let tile = tile.as_mut_ptr();
     // SAFETY: the caller's promise.
@@ -268,111 +232,6 @@ fn sum_of_all<S: Simd>(s: S, sums: &[S::V]) -> f32 {
     s.sum(all)
 }
 
-/// How the columns of a panel are prepared.
-#[derive(Clone, Copy)]
-pub(crate) struct Prepare {
-    /// The mean size of a column will lie between this and twice this, a power of 2.
-    pub(crate) size: f32,
-    /// All columns have the same factor.
-    pub(crate) together: bool,
-    /// The panel is multiplied with the factors; or will be when it is used.
-    pub(crate) now: bool,
-}
-
-/// Makes a packed panel ready: its columns are brought to common sizes, and `numbers` get, row by row, the factors that do
-/// so, their inverses, and what the products of each depth step are too much by.
-///
-/// # Safety
-/// The panel must have [`panel_rows`], and the numbers [`number_rows`].
-#[inline(always)]
-pub(crate) unsafe fn prepare_panel<S: Simd>(
-    s: S,
-    panel: *mut f32,
-    depth: usize,
-    how: Prepare,
-    numbers: &mut [f32],
-) {
-    let width = panel_columns::<S>();
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sizes = [0.0; VECTORS * CHUNK];
-        for first in (0..width).step_by(S::LANES) {
-            // Several sums at once: additions take longer than loads.
-            let mut sums = [s.splat(0.0); PERIOD];
-            for i in (0..panel_rows(depth)).step_by(PERIOD) {
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.add(*sum, s.abs(s.load(panel.add((i + j) * width + first))));
-                }
-            }
-            let sum = sums.into_iter().fold(
-                s.splat(0.0),
-                #[inline(always)]
-                |all, sum| s.add(all, sum),
-            );
-            s.store(sizes[first..].as_mut_ptr(), sum);
-        }
-        if how.together {
-            let mean = sizes[..width].iter().sum::<f32>() / width as f32;
-            sizes[..width].fill(mean);
-        }
-        for (i, sum) in sizes.into_iter().enumerate().take(width) {
-            let [up, down] = factor(sum / depth as f32);
-            (numbers[i], numbers[width + i]) = (up * how.size, down / how.size);
-        }
-        for first in (0..width).step_by(S::LANES) {
-            let up = s.load(numbers[first..].as_ptr());
-            for (step, (depth, _)) in steps(depth).enumerate() {
-                let mut sum = s.splat(0.0);
-                for i in (depth.start..panel_rows(depth.end)).step_by(PERIOD) {
-                    let mut y = [s.splat(0.0); PERIOD];
-                    for (j, y) in y.iter_mut().enumerate() {
-                        let at = panel.add((i + j) * width + first);
-                        *y = s.mul(s.load(at), up);
-                        if how.now {
-                            s.store(at, *y);
-                        }
-                    }
-                    sum = s.fma(y[0], y[1], sum);
-                    sum = s.sub(sum, s.mul(y[2], y[3]));
-                }
-                s.store(numbers[(2 + step) * width + first..].as_mut_ptr(), sum);
-            }
-        }
-    }
-}
-
-/// Two vectors of numbers with the other sign.
-#[inline(always)]
-pub(crate) fn negated<S: Simd>(s: S, numbers: &[f32]) -> [S::V; VECTORS] {
-    let numbers = &numbers[..VECTORS * S::LANES];
-    std::array::from_fn(
-        #[inline(always)]
-        // SAFETY: the slice is that long.
-        |v| s.sub(s.splat(0.0), unsafe { s.load(numbers.as_ptr().add(v * S::LANES)) }),
-    )
-}
-
-/// What the products of a row are too much by, in whole vectors.
-///
-/// # Safety
-/// The row must be readable.
-#[inline(always)]
-pub(crate) unsafe fn too_much_of_row<S: Simd>(s: S, row: *const f32, len: usize) -> f32 {
-    let mut sums = [s.splat(0.0); 2];
-    let (mut i, mut sign) = (0, 0);
-    while i < len {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let x = s.load(row.add(i));
-            let sum = s.fma(s.mul(x, s.swap_pairs(x)), s.load(SIGNS.as_ptr().add(sign)), sums[0]);
-            sums = [sums[1], sum];
-        }
-        i += S::LANES;
-        sign = if sign + S::LANES == CHUNK { 0 } else { sign + S::LANES };
-    }
-    s.sum(s.add(sums[0], sums[1]))
-}
-
 /// Multiplies every row of a panel.
 ///
 /// # Safety
@@ -416,12 +275,12 @@ impl ColumnNumbers<'_> {
 #[inline(always)]
 unsafe fn correct<S: Simd>(
     s: S,
-    mut sums: Sums<S>,
+    mut sums: Sums<S::V>,
     columns: ColumnNumbers,
     too_much: &[f32],
     factors: &[f32],
     bias: *const f32,
-) -> Sums<S> {
+) -> Sums<S::V> {
     for v in 0..VECTORS {
         // SAFETY: the caller's promise; numbers for all columns.
         let (column_factor, bias) =
@@ -441,7 +300,7 @@ unsafe fn correct<S: Simd>(
 #[inline(always)]
 unsafe fn store<S: Simd>(
     s: S,
-    sums: Sums<S>,
+    sums: Sums<S::V>,
     rows: Range<usize>,
     columns: Range<usize>,
     finish: &Finish,
@@ -450,7 +309,7 @@ unsafe fn store<S: Simd>(
     tile: &mut [f32],
 ) {
     let width = panel_columns::<S>();
-    let only_limits = if part.last { finish.only_limits() } else { Some(None) };
+    let only_limits = finish.only_limits(part);
     let is_whole = rows.len() == ROWS && columns.len() == width;
     // SAFETY: the caller's promise; a tile has room for all rows.
     unsafe {

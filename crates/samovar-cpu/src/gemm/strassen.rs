@@ -23,10 +23,12 @@
 
 use std::ops::Range;
 
-use crate::gemm::finish::{Finish, Part};
+use crate::gemm::cut::{Part, cut, odd_lines};
+use crate::gemm::finish::Finish;
 use crate::gemm::micro::{Also, Ending, STRIP_ROWS, micro, panel_columns};
+use crate::gemm::output::Output;
 use crate::gemm::pack::{Panels, Storage};
-use crate::gemm::{Output, RowSource, ask_for_tile, cut, odd_lines};
+use crate::gemm::rows::RowSource;
 use crate::scratch::{SCRATCH_LEN, Scratch, padded};
 use crate::simd::Simd;
 
@@ -40,11 +42,6 @@ const BLOCK_ROWS: usize = 336;
 /// Most columns of a task: the more, the less the sums of the rows count.
 pub(crate) const BLOCK_COLUMNS: usize = 1536;
 
-/// Rows, columns and depth from which a product is done so. It is faster by 2 % with 56 rows and by 5 % with 128 columns;
-/// with a depth of 160 it is slower. But only pixels are meant, not tokens of prompts: those keep the plain order, in
-/// which what comes of a prompt does not depend on how many there are.
-const LEAST: [usize; 3] = [1024, 192, 256];
-
 /// Strips a pair of strips becomes.
 const STRIPS: usize = 7;
 
@@ -54,11 +51,6 @@ const PANELS: usize = 7;
 
 /// Tiles of sums on their way, and one to be finished.
 const TILES: usize = 4;
-
-/// Whether a product of this size is done so. Does not depend on threads, nor may it: results would.
-pub(crate) fn pays(rows: usize, columns: usize, depth: usize) -> bool {
-    [rows, columns, depth].iter().zip(LEAST).all(|(&size, least)| size >= least)
-}
 
 /// Most rows of a task: what fits scratch memory.
 pub(crate) fn most_rows<S: Simd>(depth: usize, storage: Storage) -> usize {
@@ -328,8 +320,8 @@ impl Tile<'_> {
         let (row, column) = (self.row + down * S::ROWS, self.column + across * width);
         let (rows, columns) = (row..row + S::ROWS, column..column + width);
         let (finish, part, out) = (self.finish, self.part, self.out);
-        ask_for_tile(s, out, finish, part, rows.clone(), columns.clone(), 0);
-        let only_limits = if part.last { finish.only_limits() } else { Some(None) };
+        finish.prefetch_tile(s, out, part, rows.clone(), columns.clone(), 0);
+        let only_limits = finish.only_limits(part);
         // SAFETY: the caller's promise.
         unsafe {
             if let Some(clamp) = only_limits {

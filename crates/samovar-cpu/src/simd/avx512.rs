@@ -151,7 +151,7 @@ impl Simd for Avx512 {
         a: *const f32,
         b: *const f32,
         next: *const f32,
-    ) -> paired::Sums<Self> {
+    ) -> paired::Sums<Self::V> {
         unsafe { paired::avx512::sums::<ROW>(start, periods, a, b, next) }
     }
 

@@ -17,8 +17,6 @@
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 
-use super::Simd;
-
 /// Rows of a tile: two vectors of sums each, beside four vectors of weights and four of intermediate results.
 pub(crate) const ROWS: usize = 12;
 
@@ -32,8 +30,8 @@ pub(crate) const PERIOD: usize = 6;
 /// on every instruction set.
 pub(crate) const CHUNK: usize = 48;
 
-/// Sums of the products of one tile, with what is too much.
-pub(crate) type Sums<S> = [[<S as Simd>::V; VECTORS]; ROWS];
+/// Sums of the products of one tile in vectors `V`, corrections not yet subtracted.
+pub(crate) type Sums<V> = [[V; VECTORS]; ROWS];
 
 /// What is too much of a period's products, for a row: at even steps, the sign of the product with the next number.
 pub(crate) static SIGNS: [f32; CHUNK] = {
@@ -46,40 +44,3 @@ pub(crate) static SIGNS: [f32; CHUNK] = {
     }
     signs
 };
-
-/// [`Simd::paired_sums`] in terms of the other instructions.
-///
-/// # Safety
-/// See there.
-#[inline(always)]
-pub(crate) unsafe fn sums<S: Simd, const ROW: usize>(
-    s: S,
-    start: [S::V; VECTORS],
-    periods: usize,
-    a: *const f32,
-    b: *const f32,
-) -> Sums<S> {
-    let width = VECTORS * S::LANES;
-    let of_piece = ROW / PERIOD;
-    let mut sums = [start; ROWS];
-    for period in 0..periods {
-        let depth = period * PERIOD;
-        // SAFETY: the caller's promise.
-        unsafe {
-            let a = a.add(period / of_piece * ROW * ROWS + period % of_piece * PERIOD);
-            for v in 0..VECTORS {
-                let column = |step: usize| s.load(b.add((depth + step) * width + v * S::LANES));
-                let [b0, b1, b2, b3, b4, b5] = [0, 1, 2, 3, 4, 5].map(column);
-                for r in 0..ROWS {
-                    let x = |step: usize| s.splat(*a.add(r * ROW + step));
-                    let mut sum = sums[r][v];
-                    sum = s.fma(s.add(b1, x(0)), s.add(b0, x(1)), sum);
-                    sum = s.fma(s.sub(x(2), b3), s.sub(b2, x(3)), sum);
-                    sum = s.fma(x(4), b4, sum);
-                    sums[r][v] = s.fma(x(5), b5, sum);
-                }
-            }
-        }
-    }
-    sums
-}

@@ -10,17 +10,17 @@ use crate::simd::product::Product;
 const TILE_VECTORS: usize = 2;
 
 /// Queries of a tile.
-pub(super) const fn tile<S: Simd>() -> usize {
+pub(crate) const fn tile<S: Simd>() -> usize {
     TILE_VECTORS * S::LANES
 }
 
 /// Keys of a strip: whole groups, so that strips do not share a row of weights.
-pub(super) const fn strip<P: Product>() -> usize {
+pub(crate) const fn strip<P: Product>() -> usize {
     P::S::ROWS / P::GROUP * P::GROUP
 }
 
 /// Where two numbers stand for every query of a tile; the scores of a key start from their sum.
-pub(super) type Start = [*const f32; 2];
+pub(crate) type Start = [*const f32; 2];
 
 /// Weights `2^(start + k q)` of a strip of keys for a tile of queries, group by group; and the largest exponents.
 ///
@@ -28,7 +28,7 @@ pub(super) type Start = [*const f32; 2];
 /// weights, largest exponents so far of every query.
 ///
 /// Safety: all of this must be readable and, the last two, writable.
-pub(super) type Score<P> =
+pub(crate) type Score<P> =
     unsafe fn(P, usize, *const f32, usize, *const f32, &[Start; STRIP_ROWS], *mut f32, *mut f32);
 
 /// `sums (+)= values · weights` for a strip of channels and a tile of queries.
@@ -37,9 +37,9 @@ pub(super) type Score<P> =
 /// are any yet.
 ///
 /// Safety: all of this must be readable and the sums writable.
-pub(super) type Accumulate<P> = unsafe fn(P, usize, *const f32, usize, *const f32, *mut f32, bool);
+pub(crate) type Accumulate<P> = unsafe fn(P, usize, *const f32, usize, *const f32, *mut f32, bool);
 
-pub(super) struct Kernels<P>(PhantomData<P>);
+pub(crate) struct Kernels<P>(PhantomData<P>);
 
 macro_rules! for_all_rows {
     ($kernel:ident) => {
@@ -68,13 +68,13 @@ impl<P: Product> Kernels<P> {
 
     /// For strips of `rows` keys, up to `S::ROWS`.
     #[inline(always)]
-    pub(super) fn score(rows: usize) -> Score<P> {
+    pub(crate) fn score(rows: usize) -> Score<P> {
         Self::SCORE[rows - 1]
     }
 
     /// For strips of `rows` channels, up to `S::ROWS`.
     #[inline(always)]
-    pub(super) fn accumulate(rows: usize) -> Accumulate<P> {
+    pub(crate) fn accumulate(rows: usize) -> Accumulate<P> {
         Self::ACCUMULATE[rows - 1]
     }
 }

@@ -1,0 +1,391 @@
+//! The backend: options, and the way of every operator from its call to its kernel.
+
+use std::fmt;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use samovar_tensor::{
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, DType, Epilogue, FoldedAttention, Kernels,
+    LayerNorm, Linear, MaskHead, Packed, Pool, ResizeMode, Result, Shape, Tensor,
+};
+
+#[cfg(target_arch = "x86_64")]
+use crate::attention::in_lanes::{self, blocking::LaneBlocking};
+use crate::attention::shape::AttentionShape;
+use crate::attention::tokens::Tokens;
+use crate::attention::{few_keys, folded, in_rows};
+use crate::dispatch::{with_dot, with_simd};
+use crate::gemm::pack::PackedMatrix;
+use crate::gemm::pack_int8::PackedInt8;
+use crate::level::{CpuError, Int8Level, Products, SimdLevel};
+use crate::limits::MAX_THREADS;
+use crate::rehearsal::{Rehearsal, Rehearsed};
+use crate::routes::call::{DepthwiseCall, Machine, ProductCall, TransposedCall};
+use crate::routes::choice::{AttentionRoute, ProductRoute};
+use crate::routes::record::{Recorder, RouteUse};
+use crate::routes::table::{self, Entry, Route};
+use crate::scratch::SCRATCH_LEN;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::product::avx512_bf16::Avx512Bf16;
+use crate::threads::Threads;
+use crate::{convolution, depthwise, elementwise, layout, linear, mask_head, norm, peak, resize};
+
+/// How to make a [`CpuKernels`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuOptions {
+    /// Threads an operator uses, the calling one included, [`MAX_THREADS`] at most; 0 for one per processor.
+    pub threads: usize,
+    /// Instructions to use, or `None` for the best the machine has.
+    pub level: Option<SimdLevel>,
+    /// How large products are computed, or `None` for what is fastest with these instructions.
+    pub products: Option<Products>,
+}
+
+/// The operators on this machine's processors.
+///
+/// Threads and scratch memory belong to the instance; two instances share nothing. Calls from several threads take
+/// turns.
+pub struct CpuKernels {
+    machine: Machine,
+    threads: Threads,
+    recorder: Recorder,
+}
+
+impl CpuKernels {
+    /// A backend with its own threads, which start with the first work that is worth sharing, or with
+    /// [`CpuKernels::reserve`].
+    ///
+    /// # Errors
+    /// [`CpuError::UnavailableLevel`] or [`CpuError::TooManyThreads`].
+    pub fn new(options: CpuOptions) -> std::result::Result<Self, CpuError> {
+        let best = SimdLevel::detect();
+        let level = options.level.unwrap_or(best);
+        if !level.is_available() {
+            return Err(CpuError::UnavailableLevel { wanted: level, best });
+        }
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS),
+            threads if threads > MAX_THREADS => return Err(CpuError::TooManyThreads(threads)),
+            threads => threads,
+        };
+        Ok(Self {
+            machine: Machine {
+                level,
+                int8: Int8Level::detect(level),
+                products: options.products.unwrap_or_else(|| Products::detect(level)),
+                #[cfg(target_arch = "x86_64")]
+                has_bf16: level.has_bf16(),
+                #[cfg(not(target_arch = "x86_64"))]
+                has_bf16: false,
+            },
+            threads: Threads::new(threads),
+            recorder: Recorder::default(),
+        })
+    }
+
+    /// Starts all threads and allocates their scratch memory now. Without this, operators do so when they need them, and
+    /// panic when there is no memory.
+    ///
+    /// # Errors
+    /// [`CpuError::OutOfMemory`], or [`CpuError::Thread`] when the system refuses a thread.
+    pub fn reserve(&self) -> std::result::Result<(), CpuError> {
+        self.threads.reserve()
+    }
+
+    /// The instructions in use.
+    pub fn level(&self) -> SimdLevel {
+        self.machine.level
+    }
+
+    /// The same backend with these instructions on 8-bit numbers, instead of the best beside its level. Weights that are
+    /// packed already must not meet it.
+    ///
+    /// # Errors
+    /// [`CpuError::UnavailableInt8`].
+    pub fn with_int8_level(self, int8: Int8Level) -> std::result::Result<Self, CpuError> {
+        let level = self.machine.level;
+        if !int8.is_available(level) {
+            return Err(CpuError::UnavailableInt8 { level });
+        }
+        Ok(Self { machine: Machine { int8, ..self.machine }, ..self })
+    }
+
+    /// How 8-bit numbers are multiplied.
+    pub fn int8_level(&self) -> Int8Level {
+        self.machine.int8
+    }
+
+    /// How large products are computed.
+    pub fn products(&self) -> Products {
+        self.machine.products
+    }
+
+    /// Multiply-adds (two operations each) in registers that all threads together do per second, measured for about
+    /// `limit`. No operator can be faster.
+    pub fn measure_peak(&self, limit: Duration) -> f64 {
+        let start = Instant::now();
+        self.measure_peak_by(limit, || start.elapsed().as_secs_f64())
+    }
+
+    /// The same by another clock, in seconds: that of a thread's own time, on a machine that is shared.
+    pub fn measure_peak_by(&self, limit: Duration, clock: impl Fn() -> f64) -> f64 {
+        with_simd!(self.machine.level, s => peak::peak(&self.threads, s, limit, clock))
+    }
+
+    /// Runs all tasks on the calling thread from now on, cut as for all threads, and keeps the time of each.
+    #[doc(hidden)]
+    pub fn rehearsing(mut self, clock: fn() -> f64) -> Self {
+        self.threads.rehearsal = Some(Rehearsal::new(clock));
+        self
+    }
+
+    /// The operators since the last call, while rehearsing.
+    #[doc(hidden)]
+    pub fn take_rehearsed(&self) -> Vec<Rehearsed> {
+        self.threads.rehearsal.as_ref().map_or_else(Vec::new, Rehearsal::take)
+    }
+
+    /// Hands nothing over to all threads, to see how long that takes.
+    #[doc(hidden)]
+    pub fn hand_over(&self) {
+        self.threads.run(self.threads(), u64::MAX, |_, _| {});
+    }
+
+    /// The table of routes: which kernel runs for which shape, as far as these instructions and options have them.
+    pub fn routes(&self) -> Vec<&'static Route> {
+        table::routes(Some(&self.machine))
+    }
+
+    /// Counts from now on which routes the operators take for which shapes.
+    pub fn record_routes(&self) {
+        self.recorder.start();
+    }
+
+    /// Stops counting, and says what was counted since [`CpuKernels::record_routes`].
+    pub fn take_routes(&self) -> Vec<RouteUse> {
+        self.recorder.finish()
+    }
+
+    /// Threads an operator uses.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+}
+
+impl fmt::Debug for CpuKernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CpuKernels")
+            .field("level", &self.machine.level)
+            .field("threads", &self.threads())
+            .finish()
+    }
+}
+
+impl CpuKernels {
+    /// The route of a call, which the recorder is told.
+    fn route<Call: std::fmt::Display, Choice: Copy>(
+        &self,
+        operator: &'static str,
+        table: &'static [Entry<Call, Choice>],
+        call: &Call,
+    ) -> Choice {
+        let (choice, route) = Entry::pick(table, &self.machine, call);
+        self.recorder.note(operator, route, call);
+        choice
+    }
+
+    fn product_route(&self, operator: &'static str, rows: usize, weight: &Packed) -> Result<ProductRoute> {
+        Ok(self.route(operator, &table::PRODUCTS, &ProductCall::new(rows, weight)?))
+    }
+
+    /// Tells the recorder of an operator with one kernel.
+    fn note(&self, operator: &'static str, out: &Shape) {
+        self.recorder.note(operator, table::only_route(operator), out);
+    }
+
+    fn pack_int8(&self, pool: &Arc<Pool>, matrix: &[i8], scales: &[f32], depth: usize) -> Result<Packed> {
+        let Machine { level, int8, .. } = self.machine;
+        with_dot!(level, int8, d => PackedInt8::pack(&self.threads, d, pool, matrix, scales, depth))
+    }
+
+    fn pack_floats(
+        &self,
+        pool: &Arc<Pool>,
+        matrix: &[f32],
+        dtype: DType,
+        depth: usize,
+        columns: usize,
+    ) -> Result<Packed> {
+        let for_pairs = table::packs_for_pairs(self.machine.products, columns, depth);
+        with_simd!(self.machine.level, s =>
+            PackedMatrix::pack(&self.threads, s, pool, matrix, dtype, depth, columns, for_pairs))
+    }
+}
+
+impl Kernels for CpuKernels {
+    fn name(&self) -> String {
+        let threads = self.threads();
+        format!("cpu {}, {threads} thread{}", self.machine.level, if threads == 1 { "" } else { "s" })
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.threads() * SCRATCH_LEN * size_of::<f32>()
+    }
+
+    fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
+        let [outputs, inputs] = weight.shape().fixed("linear weight")?;
+        if let Some(scales) = weight.scales() {
+            return self.pack_int8(pool, weight.i8()?, scales, inputs);
+        }
+        self.pack_floats(pool, &weight.to_f32()?, weight.dtype(), inputs, outputs)
+    }
+
+    fn pack_conv2d(&self, pool: &Arc<Pool>, weight: &Tensor, geometry: &Conv2dGeometry) -> Result<Packed> {
+        let [outputs, inputs, kernel, _] = weight.shape().fixed("conv2d weight")?;
+        if depthwise::is_depthwise(geometry) {
+            return depthwise::pack(pool, &weight.to_f32()?, outputs, kernel);
+        }
+        let depth = inputs * kernel * kernel;
+        if let Some(scales) = weight.scales() {
+            let matrix = convolution::by_tap(weight.i8()?, outputs, inputs, kernel);
+            return self.pack_int8(pool, &matrix, scales, depth);
+        }
+        let matrix = convolution::by_tap(&weight.to_f32()?, outputs, inputs, kernel);
+        self.pack_floats(pool, &matrix, weight.dtype(), depth, outputs)
+    }
+
+    fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        let Machine { level, int8, .. } = self.machine;
+        match self.product_route("linear", out.shape().rows(), &layer.weight)? {
+            ProductRoute::Int8 => {
+                let weights = layer.weight.get::<PackedInt8>().panels()?;
+                with_dot!(level, int8, d => linear::linear_int8(&self.threads, d, x, layer, &weights, epilogue, out))
+            }
+            ProductRoute::Float(route) => {
+                with_simd!(level, s => linear::linear(&self.threads, s, route, x, layer, epilogue, out))
+            }
+        }
+    }
+
+    fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        let Machine { level, int8, .. } = self.machine;
+        let rows = out.shape().rows();
+        if depthwise::is_depthwise(&layer.geometry) {
+            let call = DepthwiseCall { geometry: layer.geometry, rows, channels: layer.outputs };
+            let route = self.route("conv2d", &table::DEPTHWISE, &call);
+            return with_simd!(level, s => depthwise::conv2d(&self.threads, s, route, x, layer, epilogue, out));
+        }
+        match self.product_route("conv2d", rows, &layer.weight)? {
+            ProductRoute::Int8 => {
+                let weights = layer.weight.get::<PackedInt8>().panels()?;
+                with_dot!(level, int8, d =>
+                    convolution::conv2d_int8(&self.threads, d, x, layer, &weights, epilogue, out))
+            }
+            ProductRoute::Float(route) => {
+                with_simd!(level, s => convolution::conv2d(&self.threads, s, route, x, layer, epilogue, out))
+            }
+        }
+    }
+
+    fn depth_to_space(&self, x: &Tensor, factor: usize, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        self.note("depth_to_space", out.shape());
+        with_simd!(self.machine.level, s => elementwise::depth_to_space(&self.threads, s, x, factor, epilogue, out))
+    }
+
+    fn layer_norm(
+        &self,
+        x: &Tensor,
+        norm: &LayerNorm,
+        activation: Activation,
+        out: &mut Tensor,
+    ) -> Result<()> {
+        self.note("layer_norm", out.shape());
+        with_simd!(self.machine.level, s => norm::layer_norm(&self.threads, s, x, norm, activation, out))
+    }
+
+    fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()> {
+        let tokens = Tokens::new(attention)?;
+        let shape = AttentionShape::new(attention, &tokens);
+        let threads = &self.threads;
+        match self.route("attention", table::ATTENTION, &shape) {
+            #[cfg(target_arch = "x86_64")]
+            AttentionRoute::InLanes => {
+                let blocking = LaneBlocking::fit::<Avx512Bf16>(&shape).expect("a condition of this route");
+                // SAFETY: the machine has the instructions, or the route is not open.
+                let p = unsafe { Avx512Bf16::assume_available() };
+                in_lanes::attention(threads, p, blocking, attention, &shape, &tokens, out)
+            }
+            AttentionRoute::FewKeys => {
+                with_simd!(self.machine.level, s => few_keys::attention(threads, s, attention, &tokens, out))
+            }
+            AttentionRoute::Rows(route) => {
+                with_simd!(self.machine.level, s =>
+                    in_rows::attention(threads, s, route, attention, &shape, &tokens, out))
+            }
+        }
+    }
+
+    fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
+        self.note("folded_attention", out.shape());
+        with_simd!(self.machine.level, s => folded::folded_attention(&self.threads, s, attention, out))
+    }
+
+    fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed> {
+        with_simd!(self.machine.level, s => mask_head::pack(s, pool, first, second))
+    }
+
+    fn mask_logits(&self, x: &Tensor, head: &MaskHead, vectors: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.note("mask_logits", out.shape());
+        with_simd!(self.machine.level, s => mask_head::mask_logits(&self.threads, s, x, head, vectors, out))
+    }
+
+    fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()> {
+        let [batch, rows, depth] = a.shape().fixed("matmul_transposed")?;
+        let call = TransposedCall { batch, rows, depth, columns: out.shape().channels() };
+        let route = self.route("matmul_transposed", &table::TRANSPOSED, &call);
+        with_simd!(self.machine.level, s => linear::matmul_transposed(&self.threads, s, route, a, c, out))
+    }
+
+    fn binary(
+        &self,
+        op: BinaryOp,
+        a: &Tensor,
+        b: &Tensor,
+        activation: Activation,
+        out: &mut Tensor,
+    ) -> Result<()> {
+        self.note("binary", out.shape());
+        with_simd!(self.machine.level, s => elementwise::binary(&self.threads, s, op, a, b, activation, out))
+    }
+
+    fn activation(&self, x: &Tensor, activation: Activation, out: &mut Tensor) -> Result<()> {
+        self.note("activation", out.shape());
+        with_simd!(self.machine.level, s => elementwise::activation(&self.threads, s, x, activation, out))
+    }
+
+    fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
+        self.note("resize", out.shape());
+        with_simd!(self.machine.level, s => resize::resize(&self.threads, s, x, mode, out))
+    }
+
+    fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.note("fourier_features", out.shape());
+        with_simd!(self.machine.level, s => elementwise::fourier_features(&self.threads, s, x, gaussian, out))
+    }
+
+    fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {
+        self.note("concat", out.shape());
+        layout::concat(&self.threads, parts, axis, out)
+    }
+
+    fn slice(&self, x: &Tensor, axis: usize, start: usize, out: &mut Tensor) -> Result<()> {
+        self.note("slice", out.shape());
+        layout::slice(&self.threads, x, axis, start, out)
+    }
+
+    fn transpose(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.note("transpose", out.shape());
+        with_simd!(self.machine.level, s => layout::transpose(&self.threads, s, x, out))
+    }
+}
