@@ -55,5 +55,8 @@ pub use segmentation::{PredictedMask, Segmentation};
 pub use samovar_cpu::{MAX_THREADS, SimdLevel};
 pub use samovar_geometry as geometry;
 pub use samovar_media as media;
-pub use samovar_models::{CATALOGUE, CatalogueEntry, Family, ModelConfig};
+pub use samovar_models::{
+    CATALOGUE, Capability, CatalogueEntry, EverythingThresholds, Family, MaskChoice, MaskRule, ModelConfig,
+    Preprocessing, Recommendations,
+};
 pub use samovar_tensor as tensor;

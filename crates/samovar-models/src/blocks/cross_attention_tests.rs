@@ -50,21 +50,13 @@ fn folded_and_projected_agree() {
     let device = Device::new(Arc::new(Reference), Pool::new(1 << 28));
     let loader = Loader::new(&device, &device, &Weights);
     let (channels, prompts, tokens, image_tokens) = (24, 3, 5, 11);
-    let config = TwoWayConfig {
-        channels,
-        depth: 1,
-        heads: 3,
-        cross_channels: 12,
-        mlp_channels: 1,
-        epsilon: 1e-3,
-        final_epsilon: 1e-3,
-    };
+    let config = CrossAttentionConfig { channels, inner_channels: 12, heads: 3 };
     let positions = random("positions", &[1, image_tokens, channels]);
     let placed = random("placed", &[prompts, tokens, channels]);
     let plain = random("plain", &[prompts, tokens, channels]);
-    let to_image = TokensToImage::load(&loader.at("to_image"), &config).unwrap();
-    let norm = loader.layer_norm("norm", channels, config.epsilon).unwrap();
-    let to_tokens = ImageToTokens::load(&loader.at("to_tokens"), &config, norm).unwrap();
+    let to_image = TokensToImage::load(&loader.at("to_image"), config).unwrap();
+    let norm = loader.layer_norm("norm", channels, 1e-3).unwrap();
+    let to_tokens = ImageToTokens::load(&loader.at("to_tokens"), config, norm).unwrap();
     for image_batch in [1, prompts] {
         let image = random("image", &[image_batch, image_tokens, channels]);
         let folded = to_image.folded(&device, &placed, &plain, &image, &positions).unwrap();
