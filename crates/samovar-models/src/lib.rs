@@ -67,6 +67,8 @@ mod limits;
 mod model;
 mod names;
 mod preprocessor;
+#[cfg(test)]
+mod test_weights;
 
 pub use capabilities::Capabilities;
 pub use catalogue::{CATALOGUE, CatalogueEntry};

@@ -399,3 +399,7 @@ impl Detail {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "mask_decoder_tests.rs"]
+mod tests;

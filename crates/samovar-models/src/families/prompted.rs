@@ -116,3 +116,7 @@ impl PromptableSegmenter for Segmenter {
         self.mask_decoder.draw_chosen(&device.stage("decoder"), features, scored, chosen)
     }
 }
+
+#[cfg(test)]
+#[path = "prompted_tests.rs"]
+mod tests;
