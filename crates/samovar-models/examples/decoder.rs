@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
-use samovar_models::{ImageFeatures, Model, ModelConfig, PromptBatch};
+use samovar_geometry::Point;
+use samovar_models::{ImageFeatures, MaskOutput, Model, ModelConfig, PromptBatch};
 use samovar_tensor::{Device, Instrument, Pool, Shape, Span, Tensor};
 use samovar_weights::WeightSource;
 
@@ -81,12 +82,12 @@ impl Instrument for Totals {
 }
 
 fn grid_of_points(prompts: usize) -> PromptBatch {
-    let point = |i: usize| [(i * 97 % 1024) as f32, (i * 389 % 1024) as f32];
+    let point = |i: usize| Point::new((i * 97 % 1024) as f64, (i * 389 % 1024) as f64);
     PromptBatch {
         prompts,
         points: (0..prompts).map(point).collect(),
         labels: vec![1; prompts],
-        multimask: true,
+        output: MaskOutput::Multimask,
         ..PromptBatch::default()
     }
 }
@@ -110,6 +111,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // MobileSAM has SAM's decoder and fewer weights to make up.
     let config = ModelConfig::from_catalogue("mobile_sam").ok_or("not in the catalogue")?;
     let model = Model::load(&plain, &config, &RandomWeights)?;
+    let segmenter = model.promptable_segmenter()?;
     let embedding = random(&[1, 64, 64, 256], 1.0, 0.0);
     let features = ImageFeatures { embedding, high_res: Vec::new() };
     let threads = kernels.threads() as f64;
@@ -118,7 +120,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}, peak {:.1} GFLOP/s per thread", plain.name(), peak / 1e9);
     for count in counts {
         let prompts = grid_of_points(count);
-        model.decode(&plain, &features, &prompts)?;
+        segmenter.decode(&plain, &features, &prompts)?;
         plain.pool().reset_peak();
         let (mut score, mut all, mut processor) = (Vec::new(), Vec::new(), Vec::new());
         let mut best = Table::new();
@@ -130,9 +132,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         while start.elapsed().as_secs_f64() < seconds || all.len() < 3 {
             take();
             let (start, start_processor) = (Instant::now(), processor_time());
-            let scored = model.score(&device, &features, &prompts)?;
+            let scored = segmenter.score(&device, &features, &prompts)?;
             score.push(start.elapsed());
-            model.draw(&device, &features, scored)?;
+            segmenter.draw(&device, &features, scored)?;
             all.push(start.elapsed());
             processor.push(Duration::from_secs_f64(processor_time() - start_processor));
             for (key, total) in take() {

@@ -1,9 +1,13 @@
 //! One table of models; help, documentation and APIs read it.
 
-use crate::Family;
+use crate::config::{Dimensions, Family, ModelConfig};
+use crate::families::mobile_sam::MobileSamConfig;
+use crate::families::nano_json::NanoConfig;
+use crate::families::sam1::SamConfig;
+use crate::interface::Capability;
 
 /// A model samovar knows by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct CatalogueEntry {
     /// Name on the command line: a Hugging Face repository where there is one.
     pub id: &'static str,
@@ -25,7 +29,18 @@ pub struct CatalogueEntry {
     pub parameters: u64,
     /// Approximate size of the download; 0 for a model that comes with the program.
     pub download_bytes: u64,
+    /// Its dimensions.
+    config: fn() -> Dimensions,
 }
+
+/// Entries are the same when their ids are.
+impl PartialEq for CatalogueEntry {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for CatalogueEntry {}
 
 const HUGGING_FACE_FILES: &[&str] = &["config.json", "model.safetensors"];
 
@@ -42,6 +57,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &[],
         parameters: 3_110_000,
         download_bytes: 0,
+        config: || Dimensions::Nano(NanoConfig::default()),
     },
     CatalogueEntry {
         id: "mobile_sam",
@@ -54,6 +70,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["mobile_sam.pt"],
         parameters: 9_790_000,
         download_bytes: 40_700_000,
+        config: || Dimensions::MobileSam(MobileSamConfig::published()),
     },
     CatalogueEntry {
         id: "facebook/sam-vit-base",
@@ -66,6 +83,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam_vit_b_01ec64.pth"],
         parameters: 93_740_000,
         download_bytes: 375_000_000,
+        config: || Dimensions::Sam(SamConfig::vit_b()),
     },
     CatalogueEntry {
         id: "facebook/sam-vit-large",
@@ -78,6 +96,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam_vit_l_0b3195.pth"],
         parameters: 312_340_000,
         download_bytes: 1_250_000_000,
+        config: || Dimensions::Sam(SamConfig::vit_l()),
     },
     CatalogueEntry {
         id: "facebook/sam-vit-huge",
@@ -90,6 +109,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam_vit_h_4b8939.pth"],
         parameters: 641_090_000,
         download_bytes: 2_560_000_000,
+        config: || Dimensions::Sam(SamConfig::vit_h()),
     },
 ];
 
@@ -101,6 +121,23 @@ impl CatalogueEntry {
         CATALOGUE.iter().find(|entry| {
             entry.id == name || entry.aliases.contains(&name) || entry.original_files.iter().any(is_file)
         })
+    }
+
+    /// The model's dimensions.
+    pub fn config(&self) -> ModelConfig {
+        (self.config)().into()
+    }
+
+    /// The models that can do something.
+    pub fn with(capability: Capability) -> impl Iterator<Item = &'static CatalogueEntry> {
+        CATALOGUE.iter().filter(move |entry| entry.config().capabilities().contains(&capability))
+    }
+}
+
+impl ModelConfig {
+    /// The configuration of a model of the catalogue, by any of its names.
+    pub fn from_catalogue(name: &str) -> Option<Self> {
+        CatalogueEntry::find(name).map(CatalogueEntry::config)
     }
 }
 

@@ -1,17 +1,27 @@
-//! All dimensions of a model, and the limits beyond which a configuration is not believed.
+//! Which family a model is of, and its dimensions: from a `config.json`, from a checkpoint's shapes, or by name.
 
 use std::fmt;
 
 use samovar_weights::{WeightSource, looks_like};
 
-use crate::blocks::mask_decoder::MaskDecoderConfig;
-use crate::blocks::prompt_encoder::PromptEncoderConfig;
-use crate::families::mobile_sam::MobileSamConfig;
+use crate::blocks::loader::Loader;
+use crate::capabilities::Capabilities;
+use crate::error::{Error, Result};
+use crate::families::mobile_sam::{self, MobileSamConfig};
 use crate::families::nano_json::NanoConfig;
-use crate::families::original::{self, Named};
-use crate::families::sam1::SamConfig;
-use crate::families::sam1_json;
-use crate::{CatalogueEntry, Error, Result};
+use crate::families::sam_checkpoint::two_way_epsilon;
+use crate::families::sam1::{self, SamConfig};
+use crate::families::{mobile_sam_checkpoint, nano, prompted, sam_heads, sam1_checkpoint, sam1_json};
+use crate::interface::{Capability, Preprocessing, Recommendations};
+use crate::limits::{MAX_INPUT_SIDE, at_most};
+use crate::names::Named;
+use crate::preprocessor::Preprocessor;
+
+/// Metadata of a weight file that holds its configuration.
+pub const CONFIG_KEY: &str = "samovar_config";
+
+/// Metadata of a weight file that holds its `preprocessor_config.json`.
+pub const PREPROCESSOR_KEY: &str = "samovar_preprocessor";
 
 /// Model families: one image encoder each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,14 +48,41 @@ impl fmt::Display for Family {
 /// Configuration of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    pub(crate) kind: Kind,
+    pub(crate) dimensions: Dimensions,
+    /// What a file of its own says about pixels, where that is not what the family says.
+    preprocessor: Option<Preprocessor>,
 }
 
+/// The dimensions of a model, as its family states them.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum Dimensions {
     Sam(SamConfig),
     MobileSam(MobileSamConfig),
     Nano(NanoConfig),
+}
+
+impl Dimensions {
+    fn with_input_size(self, input_size: usize) -> Result<Self> {
+        Ok(match self {
+            Dimensions::Sam(config) => Dimensions::Sam(config.with_image_size(input_size)?),
+            Dimensions::MobileSam(config) => Dimensions::MobileSam(config.with_image_size(input_size)?),
+            Dimensions::Nano(config) => Dimensions::Nano(config.with_image_size(input_size)?),
+        })
+    }
+
+    fn preprocessing(&self) -> Preprocessing {
+        match self {
+            Dimensions::Sam(config) => config.preprocessing(),
+            Dimensions::MobileSam(config) => config.preprocessing(),
+            Dimensions::Nano(config) => config.preprocessing(),
+        }
+    }
+}
+
+impl From<Dimensions> for ModelConfig {
+    fn from(dimensions: Dimensions) -> Self {
+        Self { dimensions, preprocessor: None }
+    }
 }
 
 impl ModelConfig {
@@ -56,9 +93,9 @@ impl ModelConfig {
     pub fn from_hf_json(json: &str) -> Result<Self> {
         let value: serde_json::Value =
             serde_json::from_str(json).map_err(|error| Error::Config(format!("config.json: {error}")))?;
-        let kind = match value.get("model_type").and_then(|kind| kind.as_str()) {
-            Some("sam") => Kind::Sam(sam1_json::parse(json)?),
-            Some("nano") => Kind::Nano(NanoConfig::from_json(json)?),
+        let dimensions = match value.get("model_type").and_then(|kind| kind.as_str()) {
+            Some("sam") => Dimensions::Sam(sam1_json::parse(json)?),
+            Some("nano") => Dimensions::Nano(NanoConfig::from_json(json)?),
             Some(other) => {
                 let what =
                     format!("model_type is `{other}`; models of type sam and nano run from a config.json");
@@ -66,41 +103,38 @@ impl ModelConfig {
             }
             None => return Err(Error::Config("no model_type; is this the config.json of a model?".into())),
         };
-        Ok(Self { kind })
+        Ok(dimensions.into())
     }
 
-    /// Reads the dimensions off the tensors of a checkpoint (and off its `samovar_config` metadata, if any).
+    /// Reads the dimensions off the tensors of a checkpoint, or off its metadata [`CONFIG_KEY`] and
+    /// [`PREPROCESSOR_KEY`], if any.
     ///
     /// # Errors
     /// [`Error::Config`] when it is not of a model samovar runs.
     pub fn infer(weights: &dyn WeightSource) -> Result<Self> {
-        if let Some(json) = weights.metadata("samovar_config") {
-            return Self::from_hf_json(&json);
+        let config = match weights.metadata(CONFIG_KEY) {
+            Some(json) => Self::from_hf_json(&json)?,
+            None => Self::infer_from_shapes(weights)?,
+        };
+        match weights.metadata(PREPROCESSOR_KEY) {
+            Some(json) => config.with_preprocessor(&json),
+            None => Ok(config),
         }
+    }
+
+    fn infer_from_shapes(weights: &dyn WeightSource) -> Result<Self> {
         let named = Named::new(weights)?;
-        let kind = if original::is_mobile_sam(named.source()) {
-            Kind::MobileSam(original::infer_mobile_sam(&named)?)
-        } else if original::is_sam(named.source()) {
-            Kind::Sam(original::infer_sam(&named)?)
+        let (source, epsilon) = (named.source(), two_way_epsilon(named.is_original()));
+        let dimensions = if mobile_sam_checkpoint::holds(source) {
+            Dimensions::MobileSam(mobile_sam_checkpoint::infer(source, epsilon)?)
+        } else if sam1_checkpoint::holds(source) {
+            Dimensions::Sam(sam1_checkpoint::infer(source, epsilon)?)
         } else {
             let found = looks_like(weights).unwrap_or("something else");
             let what = format!("{}: expected SAM, MobileSAM or nano, found {found}", weights.origin());
             return Err(Error::Config(what));
         };
-        Ok(Self { kind })
-    }
-
-    /// The configuration of a model of the catalogue, by any of its names.
-    pub fn from_catalogue(id: &str) -> Option<Self> {
-        let kind = match CatalogueEntry::find(id)?.id {
-            "nano" => Kind::Nano(NanoConfig::default()),
-            "mobile_sam" => Kind::MobileSam(MobileSamConfig::published()),
-            "facebook/sam-vit-base" => Kind::Sam(SamConfig::vit_b()),
-            "facebook/sam-vit-large" => Kind::Sam(SamConfig::vit_l()),
-            "facebook/sam-vit-huge" => Kind::Sam(SamConfig::vit_h()),
-            _ => return None,
-        };
-        Some(Self { kind })
+        Ok(dimensions.into())
     }
 
     /// The same model on another input square, for families in which nothing learned depends on it.
@@ -108,153 +142,70 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::Config`] for SAM, whose position tables fix the size, and for sizes a model cannot have.
     pub fn with_input_size(self, input_size: usize) -> Result<Self> {
-        at_most("input size", input_size, Limits::IMAGE_SIZE)?;
-        let kind = match self.kind {
-            Kind::Sam(config) if config.vit.image_size == input_size => Kind::Sam(config),
-            Kind::Sam(config) => {
-                let size = config.vit.image_size;
-                return Err(Error::Config(format!("this SAM was trained for input squares of {size}")));
+        at_most("input size", input_size, MAX_INPUT_SIDE)?;
+        Ok(Self { dimensions: self.dimensions.with_input_size(input_size)?, ..self })
+    }
+
+    /// The same model with pixels prepared as a Hugging Face `preprocessor_config.json` says (or the `image_processor` in a
+    /// `processor_config.json`).
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the file says what it cannot mean, or what the model cannot do.
+    pub fn with_preprocessor(self, json: &str) -> Result<Self> {
+        let own = self.dimensions.preprocessing();
+        let preprocessor = Preprocessor::parse(json, &own)?;
+        let config = match preprocessor.canvas().filter(|canvas| *canvas != own.canvas()) {
+            None => self,
+            Some(canvas) if canvas.width == canvas.height => self.with_input_size(canvas.width as usize)?,
+            Some(canvas) => {
+                let what =
+                    format!("preprocessor_config.json: size {canvas}; the model takes {}", own.canvas());
+                return Err(Error::Config(what));
             }
-            Kind::MobileSam(config) => {
-                let config = config.with_image_size(input_size);
-                config.check()?;
-                Kind::MobileSam(config)
-            }
-            Kind::Nano(config) => Kind::Nano(config.with_image_size(input_size)?),
         };
-        Ok(Self { kind })
+        let own = config.dimensions.preprocessing();
+        let differs = preprocessor.applied_to(own) != own;
+        Ok(Self { preprocessor: differs.then_some(preprocessor), ..config })
     }
 
     /// The model's family.
     pub fn family(&self) -> Family {
-        match self.kind {
-            Kind::Sam(_) => Family::Sam,
-            Kind::MobileSam(_) => Family::MobileSam,
-            Kind::Nano(_) => Family::Nano,
+        match self.dimensions {
+            Dimensions::Sam(_) => Family::Sam,
+            Dimensions::MobileSam(_) => Family::MobileSam,
+            Dimensions::Nano(_) => Family::Nano,
         }
     }
-}
 
-/// Numbers above these are taken for damage or malice: several times those of the largest known models.
-pub(crate) struct Limits;
-
-impl Limits {
-    pub(crate) const IMAGE_SIZE: usize = 8192;
-    pub(crate) const CHANNELS: usize = 65_536;
-    pub(crate) const DEPTH: usize = 256;
-    pub(crate) const HEADS: usize = 256;
-    pub(crate) const PATCH: usize = 256;
-    /// Tokens along a side; attention goes with its fourth power.
-    pub(crate) const GRID: usize = 1024;
-    pub(crate) const WINDOW: usize = 1024;
-    /// The bias table of a window grows with its fourth power.
-    pub(crate) const TABLE_WINDOW: usize = 32;
-    pub(crate) const KERNEL: usize = 31;
-    pub(crate) const MASKS: usize = 64;
-}
-
-/// Checks `1..=limit`.
-pub(crate) fn at_most(what: &str, value: usize, limit: usize) -> Result<()> {
-    if (1..=limit).contains(&value) {
-        return Ok(());
+    /// How pixels become the model's input.
+    pub fn preprocessing(&self) -> Preprocessing {
+        let own = self.dimensions.preprocessing();
+        self.preprocessor.map_or(own, |preprocessor| preprocessor.applied_to(own))
     }
-    Err(Error::Config(format!("{what} is {value}, expected 1 to {limit}")))
-}
 
-fn divides(what: &str, channels: usize, heads: usize) -> Result<()> {
-    at_most(&format!("{what}: channels"), channels, Limits::CHANNELS)?;
-    at_most(&format!("{what}: heads"), heads, Limits::HEADS)?;
-    if channels.is_multiple_of(heads) {
-        return Ok(());
+    /// What the model can do.
+    pub fn capabilities(&self) -> &'static [Capability] {
+        match self.dimensions {
+            Dimensions::Sam(_) | Dimensions::MobileSam(_) | Dimensions::Nano(_) => prompted::CAPABILITIES,
+        }
     }
-    Err(Error::Config(format!("{what}: {heads} heads do not divide {channels} channels")))
-}
 
-fn positive(what: &str, value: f32) -> Result<()> {
-    if value.is_finite() && value > 0.0 {
-        return Ok(());
+    /// What the model's authors recommend to those who use its masks.
+    pub fn recommendations(&self) -> Recommendations {
+        match &self.dimensions {
+            Dimensions::Sam(_) | Dimensions::MobileSam(_) => sam_heads::RECOMMENDATIONS,
+            Dimensions::Nano(config) => config.recommendations(),
+        }
     }
-    Err(Error::Config(format!("{what} is {value}, expected a positive number")))
-}
 
-impl SamConfig {
-    pub(crate) fn check(&self) -> Result<()> {
-        let vit = &self.vit;
-        at_most("image size", vit.image_size, Limits::IMAGE_SIZE)?;
-        at_most("patch size", vit.patch_size, Limits::PATCH)?;
-        if !vit.image_size.is_multiple_of(vit.patch_size) {
-            let what = format!("patches of {} do not divide an image of {}", vit.patch_size, vit.image_size);
-            return Err(Error::Config(what));
+    /// Loads the model's layers.
+    pub(crate) fn load(&self, loader: &Loader) -> Result<Capabilities> {
+        let preprocessing = self.preprocessing();
+        match &self.dimensions {
+            Dimensions::Sam(config) => sam1::load(loader, config, preprocessing),
+            Dimensions::MobileSam(config) => mobile_sam::load(loader, config, preprocessing),
+            Dimensions::Nano(config) => nano::load(loader, config, preprocessing),
         }
-        at_most("patches along a side", vit.grid(), Limits::GRID)?;
-        divides("vision encoder", vit.channels, vit.heads)?;
-        at_most("vision encoder: depth", vit.depth, Limits::DEPTH)?;
-        at_most("vision encoder: mlp", vit.mlp_channels, Limits::CHANNELS)?;
-        at_most("window", vit.window.max(1), Limits::WINDOW)?;
-        positive("vision encoder: layer norm epsilon", vit.epsilon)?;
-        self.prompt.check(vit.output_channels)?;
-        self.decoder.check(vit.output_channels)
-    }
-}
-
-impl MobileSamConfig {
-    pub(crate) fn check(&self) -> Result<()> {
-        let tiny_vit = &self.tiny_vit;
-        at_most("image size", tiny_vit.image_size, Limits::IMAGE_SIZE)?;
-        if !(2..=8).contains(&tiny_vit.stages.len()) {
-            return Err(Error::Config(format!("{} stages, expected 2 to 8", tiny_vit.stages.len())));
-        }
-        if !tiny_vit.image_size.is_multiple_of(1 << tiny_vit.stages.len()) {
-            let what = format!(
-                "input size {} is not a multiple of {}",
-                tiny_vit.image_size,
-                1 << tiny_vit.stages.len()
-            );
-            return Err(Error::Config(what));
-        }
-        for stage in &tiny_vit.stages {
-            divides("stage", stage.channels, stage.heads)?;
-            at_most("stage: depth", stage.depth, Limits::DEPTH)?;
-            at_most("stage: hidden channels", stage.hidden, Limits::CHANNELS)?;
-            at_most("stage: window", stage.window, Limits::TABLE_WINDOW)?;
-        }
-        at_most("cells along a side", tiny_vit.grid(), Limits::GRID)?;
-        at_most("stem channels", tiny_vit.stages[0].channels / 2, Limits::CHANNELS)?;
-        self.prompt.check(tiny_vit.output_channels)?;
-        self.decoder.check(tiny_vit.output_channels)
-    }
-}
-
-impl PromptEncoderConfig {
-    fn check(&self, channels: usize) -> Result<()> {
-        at_most("prompt encoder: channels", self.channels, Limits::CHANNELS)?;
-        if self.channels != channels || !channels.is_multiple_of(2) {
-            let what = format!("prompts of {} channels for images of {channels}", self.channels);
-            return Err(Error::Config(what));
-        }
-        at_most("prompt encoder: mask channels", self.mask_channels[0], Limits::CHANNELS)?;
-        at_most("prompt encoder: mask channels", self.mask_channels[1], Limits::CHANNELS)?;
-        positive("prompt encoder: layer norm epsilon", self.epsilon)
-    }
-}
-
-impl MaskDecoderConfig {
-    fn check(&self, channels: usize) -> Result<()> {
-        let transformer = &self.transformer;
-        if transformer.channels != channels {
-            let what = format!("a decoder of {} channels for images of {channels}", transformer.channels);
-            return Err(Error::Config(what));
-        }
-        divides("mask decoder", transformer.channels, transformer.heads)?;
-        divides("mask decoder: attention to the image", transformer.cross_channels, transformer.heads)?;
-        at_most("mask decoder: depth", transformer.depth, Limits::DEPTH)?;
-        at_most("mask decoder: mlp", transformer.mlp_channels, Limits::CHANNELS)?;
-        at_most("mask decoder: masks", self.multimask_outputs, Limits::MASKS)?;
-        at_most("mask decoder: upscaled channels", self.upscale_channels[0], Limits::CHANNELS)?;
-        at_most("mask decoder: upscaled channels", self.upscale_channels[1], Limits::CHANNELS)?;
-        at_most("mask decoder: IoU head depth", self.iou_depth.saturating_sub(1), Limits::DEPTH)?;
-        at_most("mask decoder: IoU head channels", self.iou_hidden, Limits::CHANNELS)?;
-        positive("mask decoder: layer norm epsilon", transformer.epsilon)
     }
 }
 

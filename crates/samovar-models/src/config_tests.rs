@@ -4,8 +4,10 @@ use samovar_tensor::{DType, Device, Shape, ShapeOnly, Tensor};
 use samovar_weights::{Result, ShapeSource, WeightSource};
 use serde_json::{Value, json};
 
-use crate::families::original::Named;
-use crate::{Family, Model, ModelConfig, PromptBatch};
+use samovar_geometry::{Box2, Point};
+
+use crate::names::Named;
+use crate::{Family, MaskOutput, Model, ModelConfig, PromptBatch};
 
 fn refusal(json: &str) -> String {
     ModelConfig::from_hf_json(json).expect_err(json).to_string()
@@ -15,15 +17,21 @@ fn refusal(json: &str) -> String {
 fn run_on_shapes(config: &ModelConfig) {
     let device = Device::shape_only(ShapeOnly::new());
     let model = Model::load(&device, config, &ShapeSource).expect("loads");
-    let side = model.preprocessing().input_size;
-    let pixels = device.tensor([1, side, side, 3], |_| {}).expect("pixels");
-    let features = model.encode(&device, &pixels).expect("encodes");
-    let mut prompts =
-        PromptBatch { prompts: 2, points: vec![[1.0, 2.0]; 4], labels: vec![1; 4], ..Default::default() };
-    model.decode(&device, &features, &prompts).expect("decodes");
-    prompts.multimask = true;
-    prompts.boxes = vec![[0.0, 0.0, 5.0, 5.0]; 2];
-    model.decode(&device, &features, &prompts).expect("decodes");
+    assert_eq!(model.capabilities().list(), config.capabilities());
+    let (encoder, segmenter) = (model.image_encoder().unwrap(), model.promptable_segmenter().unwrap());
+    assert_eq!(encoder.preprocessing().canvas(), segmenter.input_size());
+    let pixels = device.tensor(encoder.preprocessing().pixels_shape(1), |_| {}).expect("pixels");
+    let features = encoder.encode(&device, &pixels).expect("encodes");
+    let mut prompts = PromptBatch {
+        prompts: 2,
+        points: vec![Point::new(1.0, 2.0); 4],
+        labels: vec![1; 4],
+        ..Default::default()
+    };
+    segmenter.decode(&device, &features, &prompts).expect("decodes");
+    prompts.output = MaskOutput::Multimask;
+    prompts.boxes = vec![Box2::new(0.0, 0.0, 5.0, 5.0); 2];
+    segmenter.decode(&device, &features, &prompts).expect("decodes");
 }
 
 #[test]

@@ -16,6 +16,16 @@ pub enum Error {
     /// The configuration is not one of a model samovar runs.
     #[error("model configuration: {0}")]
     Config(String),
+    /// The model cannot do what was asked of it.
+    #[error("a model of the family {family} has no {capability}; {capable}")]
+    Capability {
+        /// The model's family.
+        family: String,
+        /// What it lacks.
+        capability: String,
+        /// Models of the catalogue that can.
+        capable: String,
+    },
     /// Image or prompts do not fit the model.
     #[error("{0}")]
     Input(String),

@@ -4,21 +4,27 @@
 //! config.json, tensor shapes or catalogue ── ModelConfig ──┐
 //! WeightSource ────────────────────────────────────────────┴─ Model::load ── Model
 //!
-//! pixels [B, S, S, 3] ── Model::encode ── ImageFeatures ── Model::decode ── MaskPrediction
-//!                                                              ▲
-//!                                                        PromptBatch
+//! pixels [B, H, W, 3] ── ImageEncoder::encode ── ImageFeatures ── PromptableSegmenter::decode ── MaskPrediction
+//!                                                                       ▲
+//!                                                                  PromptBatch
 //! ```
 //!
 //! - [`ModelConfig`]: all dimensions of a model, from a Hugging Face `config.json`, from the shapes of an original
-//!   checkpoint, or from the catalogue.
-//! - [`Model`]: the weights on a device, and the two calls. It holds no state beside them. Decoding also comes in two
-//!   parts, [`Model::score`] and [`Model::draw`], for those who throw most masks away by their scores.
+//!   checkpoint, or from the catalogue; and from a `preprocessor_config.json` how it wants its pixels.
+//! - [`Model`]: the weights on a device, as a set of capabilities ([`ImageEncoder`], [`PromptableSegmenter`],
+//!   [`Detector`], [`Embedder`]). It holds no state beside them. Decoding also comes in two parts,
+//!   [`PromptableSegmenter::score`] and [`PromptableSegmenter::draw`], for those who throw most masks away by their
+//!   scores.
 //! - [`CATALOGUE`]: the models samovar knows by name.
+//!
+//! Files lie in layers: `error`, `limits` and `interface` below `blocks`, those below `families`, and above them
+//! `config` (which family), `catalogue` and `model`.
 //!
 //! What a click on an image takes with SAM ViT-B, before any file is there:
 //!
 //! ```
-//! use samovar_models::{Model, ModelConfig, PromptBatch};
+//! use samovar_geometry::Point;
+//! use samovar_models::{MaskOutput, Model, ModelConfig, PromptBatch};
 //! use samovar_tensor::Device;
 //! use samovar_weights::ShapeSource;
 //!
@@ -27,17 +33,17 @@
 //!     0,
 //!     |device| Model::load(device, &config, &ShapeSource),
 //!     |device, model| {
-//!         let side = model.preprocessing().input_size;
-//!         let pixels = device.tensor([1, side, side, 3], |_| {})?;
-//!         let features = model.encode(device, &pixels)?;
+//!         let encoder = model.image_encoder()?;
+//!         let pixels = device.tensor(encoder.preprocessing().pixels_shape(1), |_| {})?;
+//!         let features = encoder.encode(device, &pixels)?;
 //!         let click = PromptBatch {
 //!             prompts: 1,
-//!             points: vec![[500.0, 375.0]],
+//!             points: vec![Point::new(500.0, 375.0)],
 //!             labels: vec![1],
-//!             multimask: true,
+//!             output: MaskOutput::Multimask,
 //!             ..PromptBatch::default()
 //!         };
-//!         let masks = model.decode(device, &features, &click)?;
+//!         let masks = model.promptable_segmenter()?.decode(device, &features, &click)?;
 //!         assert_eq!(masks.logits.dims(), [1, 3, 256, 256]);
 //!         Ok::<(), samovar_models::Error>(())
 //!     },
@@ -51,15 +57,26 @@
 //! takes (see [`samovar_tensor::Device::plan`] and [`samovar_weights::ShapeSource`]). Maps are channels last.
 
 mod blocks;
+mod capabilities;
 mod catalogue;
 mod config;
 mod error;
 mod families;
+mod interface;
+mod limits;
 mod model;
-mod prompt_map;
+mod names;
+mod preprocessor;
+#[cfg(test)]
+mod test_weights;
 
-pub use blocks::mask_decoder::ScoredPrompts;
+pub use capabilities::Capabilities;
 pub use catalogue::{CATALOGUE, CatalogueEntry};
-pub use config::{Family, ModelConfig};
+pub use config::{CONFIG_KEY, Family, ModelConfig, PREPROCESSOR_KEY};
 pub use error::{Error, Result};
-pub use model::{ImageFeatures, MaskChoice, MaskPrediction, MaskRule, Model, Preprocessing, PromptBatch};
+pub use interface::{
+    Capability, Detections, Detector, Embedder, EverythingThresholds, ImageEncoder, ImageFeatures,
+    MaskChoice, MaskOutput, MaskPrediction, MaskRule, Preprocessing, PromptBatch, PromptableSegmenter,
+    Recommendations, ScoredPrompts,
+};
+pub use model::Model;

@@ -1,6 +1,7 @@
 //! Full-size models on shapes alone: their arithmetic must be what the papers' dimensions give.
 
-use samovar_models::{ImageFeatures, Model, ModelConfig, PromptBatch};
+use samovar_geometry::Point;
+use samovar_models::{ImageFeatures, MaskOutput, Model, ModelConfig, PromptBatch};
 use samovar_tensor::{Device, Plan};
 use samovar_weights::ShapeSource;
 
@@ -9,27 +10,27 @@ fn plans(id: &str) -> (Plan, Plan) {
     let config = ModelConfig::from_catalogue(id).unwrap();
     let load = |device: &Device| Model::load(device, &config, &ShapeSource);
     let encode = Device::plan(0, load, |device, model| {
-        let side = model.preprocessing().input_size;
-        let pixels = device.tensor([1, side, side, 3], |_| {})?;
-        model.encode(device, &pixels).map(drop)
+        let encoder = model.image_encoder()?;
+        let pixels = device.tensor(encoder.preprocessing().pixels_shape(1), |_| {})?;
+        encoder.encode(device, &pixels).map(drop)
     });
     // The features exist before decoding starts, so they belong to what is built.
     let load_and_encode = |device: &Device| {
         let model = load(device)?;
-        let side = model.preprocessing().input_size;
-        let pixels = device.tensor([1, side, side, 3], |_| {})?;
-        let features = model.encode(device, &pixels)?;
+        let encoder = model.image_encoder()?;
+        let pixels = device.tensor(encoder.preprocessing().pixels_shape(1), |_| {})?;
+        let features = encoder.encode(device, &pixels)?;
         Ok::<(Model, ImageFeatures), samovar_models::Error>((model, features))
     };
     let decode = Device::plan(0, load_and_encode, |device, (model, features)| {
         let prompts = PromptBatch {
             prompts: 1,
-            points: vec![[500.0, 375.0]],
+            points: vec![Point::new(500.0, 375.0)],
             labels: vec![1],
-            multimask: true,
+            output: MaskOutput::Multimask,
             ..PromptBatch::default()
         };
-        model.decode(device, features, &prompts).map(drop)
+        model.promptable_segmenter()?.decode(device, features, &prompts).map(drop)
     });
     (encode.unwrap(), decode.unwrap())
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Golden, Worst, channels_first, compare_prediction, encode, prompts, reference, values};
+use common::{Golden, Worst, channels_first, compare_prediction, decode, encode, prompts, reference, values};
 use samovar_models::{Family, Model, ModelConfig};
 
 #[test]
@@ -27,7 +27,7 @@ fn agrees_with_upstream() {
     for (name, case) in golden.cases() {
         let multimask = case["multimask_output"].as_bool().unwrap();
         let prompts = prompts(&cases, &name, 0, multimask);
-        let found = model.decode(&device, &features, &prompts).unwrap();
+        let found = decode(&device, &model, &features, &prompts).unwrap();
         compare_prediction(&mut worst, &found, &cases, &name, 0, tolerance);
     }
     println!("mobile_sam: {worst:?}");

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Worst, channels_first, reference, repository};
-use samovar_models::{Family, Model, ModelConfig, PromptBatch};
+use common::{Worst, boxes_of, channels_first, points_of, reference, repository, sides};
+use samovar_models::{Family, MaskOutput, Model, ModelConfig, PromptBatch};
 use samovar_tensor::{Shape, Tensor};
 use samovar_weights::{Checkpoint, Result, WeightSource};
 
@@ -49,7 +49,8 @@ fn agrees_with_the_trainer() {
 
     let expected = |name: &str| golden.any_tensor(name).unwrap().to_f32_vec().unwrap();
     let pixels = golden.any_tensor("image.pixel_values").unwrap();
-    let features = model.encode(&device, &device.channels_last(&pixels).unwrap()).unwrap();
+    let (encoder, segmenter) = (model.image_encoder().unwrap(), model.promptable_segmenter().unwrap());
+    let features = encoder.encode(&device, &device.channels_last(&pixels).unwrap()).unwrap();
     let maps = [&features.embedding, &features.high_res[0], &features.high_res[1]];
     for (map, name) in maps.into_iter().zip(["image_embedding", "high_res_8", "high_res_4"]) {
         worst.compare(name, &channels_first(&device, map), &expected(&format!("image.{name}")), TOLERANCE);
@@ -62,15 +63,16 @@ fn agrees_with_the_trainer() {
         };
         let prompts = PromptBatch {
             prompts: 1,
-            points: input("input_points").map_or(Vec::new(), |points| points.as_chunks::<2>().0.to_vec()),
+            points: input("input_points").map_or(Vec::new(), |points| points_of(&points)),
             labels: input("input_labels").unwrap_or_default().iter().map(|&label| label as i32).collect(),
-            boxes: input("input_boxes").map_or(Vec::new(), |boxes| boxes.as_chunks::<4>().0.to_vec()),
+            boxes: input("input_boxes").map_or(Vec::new(), |boxes| boxes_of(&boxes)),
             masks: input("input_masks"),
-            multimask: false,
+            output: MaskOutput::Single,
         };
-        let single = model.decode(&device, &features, &prompts).unwrap();
-        let multi =
-            model.decode(&device, &features, &PromptBatch { multimask: true, ..prompts.clone() }).unwrap();
+        let masks = |output| {
+            segmenter.decode(&device, &features, &PromptBatch { output, ..prompts.clone() }).unwrap()
+        };
+        let (single, multi) = (masks(MaskOutput::Single), masks(MaskOutput::Multimask));
         let both = |first: &Tensor, second: &Tensor| {
             [first.to_f32_vec().unwrap(), second.to_f32_vec().unwrap()].concat()
         };
@@ -88,7 +90,7 @@ fn agrees_with_the_trainer() {
             &expected(&format!("case.{case}.iou_scores")),
             TOLERANCE,
         );
-        let all = model.decode_all(&device, &features, &prompts).unwrap();
+        let all = masks(MaskOutput::All);
         assert_eq!(
             (all.logits.to_f32_vec().unwrap(), all.iou_scores.to_f32_vec().unwrap()),
             (logits, scores)
@@ -104,5 +106,5 @@ fn shipped_weights_load() {
     let config = ModelConfig::infer(&weights).unwrap();
     assert_eq!(config.family(), Family::Nano);
     let model = Model::load(&reference(), &config, &weights).unwrap();
-    assert_eq!((model.preprocessing().input_size, model.low_res_side()), (384, 96));
+    assert_eq!(sides(&model), (384, 96));
 }

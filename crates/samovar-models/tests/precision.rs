@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use common::repository;
 use samovar_cpu::{CpuKernels, CpuOptions};
+use samovar_geometry::Point;
 use samovar_models::{Model, ModelConfig, PromptBatch};
 use samovar_tensor::{Device, Pool, Precision};
 use samovar_weights::{Checkpoint, ShapeSource, WeightSource, quantise, stored_precision};
@@ -28,19 +29,24 @@ fn logits(source: &dyn WeightSource, precision: Precision) -> Vec<f32> {
     let near = (held - held / 100)..=(held + held / 4);
     assert!(near.contains(&plan.weight_bytes), "{precision}: planned {}, held {held}", plan.weight_bytes);
 
-    let side = model.preprocessing().input_size;
-    let pixels = device.tensor([1, side, side, 3], |values| {
+    let (encoder, segmenter) = (model.image_encoder().unwrap(), model.promptable_segmenter().unwrap());
+    let side = segmenter.input_size().width as usize;
+    let pixels = device.tensor(encoder.preprocessing().pixels_shape(1), |values| {
         for (i, pixel) in values.chunks_exact_mut(3).enumerate() {
             let (x, y) = ((i % side) as f32 / side as f32 - 0.5, (i / side) as f32 / side as f32 - 0.5);
             let inside = x.hypot(y) < 0.25;
             pixel.copy_from_slice(&if inside { [1.5, -0.5, 0.2] } else { [x, y, 0.3 * (40.0 * x).sin()] });
         }
     });
-    let features = model.encode(&device, &pixels.unwrap()).unwrap();
-    let middle = side as f32 / 2.0;
-    let prompts =
-        PromptBatch { prompts: 1, points: vec![[middle; 2]], labels: vec![1], ..PromptBatch::default() };
-    model.decode(&device, &features, &prompts).unwrap().logits.to_f32_vec().unwrap()
+    let features = encoder.encode(&device, &pixels.unwrap()).unwrap();
+    let middle = side as f64 / 2.0;
+    let prompts = PromptBatch {
+        prompts: 1,
+        points: vec![Point::new(middle, middle)],
+        labels: vec![1],
+        ..PromptBatch::default()
+    };
+    segmenter.decode(&device, &features, &prompts).unwrap().logits.to_f32_vec().unwrap()
 }
 
 fn iou(a: &[f32], b: &[f32]) -> f64 {

@@ -4,8 +4,9 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Golden, encode, prompts, reference};
-use samovar_models::{Error, ImageFeatures, Model, ModelConfig, PromptBatch};
+use common::{Golden, decode, encode, prompts, reference, sides};
+use samovar_geometry::{Box2, Point};
+use samovar_models::{Error, ImageFeatures, MaskOutput, Model, ModelConfig, PromptBatch};
 use samovar_tensor::{Device, Pool, Reference, Shape, Tensor};
 use samovar_weights::{Checkpoint, WeightSource};
 
@@ -22,20 +23,20 @@ fn prompts_that_do_not_fit_are_refused() {
     let device = reference();
     let (model, features, _) = tiny_sam(&device);
     let features = features.image(0).unwrap();
-    let side = model.low_res_side();
+    let side = sides(&model).1 as usize;
     let good = || PromptBatch {
         prompts: 2,
-        points: vec![[1.0, 2.0], [3.0, 4.0]],
+        points: vec![Point::new(1.0, 2.0), Point::new(3.0, 4.0)],
         labels: vec![1, 0],
-        boxes: vec![[0.0, 0.0, 9.0, 9.0]; 2],
+        boxes: vec![Box2::new(0.0, 0.0, 9.0, 9.0); 2],
         masks: Some(vec![0.0; side * side]),
-        multimask: true,
+        output: MaskOutput::Multimask,
     };
-    assert!(model.decode(&device, &features, &good()).is_ok());
+    assert!(decode(&device, &model, &features, &good()).is_ok());
     let refused = |what: &str, change: &dyn Fn(&mut PromptBatch)| {
         let mut prompts = good();
         change(&mut prompts);
-        match model.decode(&device, &features, &prompts) {
+        match decode(&device, &model, &features, &prompts) {
             Err(Error::Input(message)) => assert!(message.contains(what), "{message}"),
             other => panic!("{what}: {other:?}"),
         }
@@ -45,14 +46,15 @@ fn prompts_that_do_not_fit_are_refused() {
     refused("2 points for 3 prompts; pad", &|p| p.prompts = 3);
     refused("label 7", &|p| p.labels[1] = 7);
     refused("1 boxes for 2", &|p| p.boxes.truncate(1));
-    refused("coordinate", &|p| p.points[1][0] = f32::NAN);
-    refused("coordinate", &|p| p.boxes[1][3] = f32::INFINITY);
+    refused("coordinate", &|p| p.points[1].x = f64::NAN);
+    refused("coordinate", &|p| p.boxes[1].y1 = f64::INFINITY);
+    refused("coordinate", &|p| p.points[0].y = 1e300);
     refused("mask values; expected 28x28", &|p| p.masks = Some(vec![0.0; side]));
     refused("mask value that is not a number", &|p| p.masks.as_mut().unwrap()[3] = f32::NAN);
     // Far outside the image is not wrong: upstream takes it as well.
     let mut far = good();
-    far.points[0] = [-1e9, 1e9];
-    assert!(model.decode(&device, &features, &far).is_ok());
+    far.points[0] = Point::new(-1e9, 1e9);
+    assert!(decode(&device, &model, &features, &far).is_ok());
 }
 
 #[test]
@@ -61,12 +63,16 @@ fn pixels_and_features_must_be_the_models() {
     let (model, features, _) = tiny_sam(&device);
     for shape in [[1, 55, 56, 3], [1, 56, 56, 4], [0, 56, 56, 3]] {
         let pixels = device.tensor(shape, |values| values.fill(0.0)).unwrap();
-        let message = model.encode(&device, &pixels).unwrap_err().to_string();
+        let message = model.image_encoder().unwrap().encode(&device, &pixels).unwrap_err().to_string();
         assert!(message.contains("expected [images, 56, 56, 3]"), "{message}");
     }
-    let prompts =
-        PromptBatch { prompts: 1, points: vec![[1.0, 2.0]], labels: vec![1], ..PromptBatch::default() };
-    let two_images = model.decode(&device, &features, &prompts).unwrap_err().to_string();
+    let prompts = PromptBatch {
+        prompts: 1,
+        points: vec![Point::new(1.0, 2.0)],
+        labels: vec![1],
+        ..PromptBatch::default()
+    };
+    let two_images = decode(&device, &model, &features, &prompts).unwrap_err().to_string();
     assert!(two_images.contains("those of one image"), "{two_images}");
     assert!(features.image(2).is_err());
     assert_eq!((features.images(), features.size_bytes()), (2, 2 * 7 * 7 * 32 * 4));
@@ -78,7 +84,7 @@ fn prompts_in_one_batch_do_not_touch_each_other() {
     let (model, features, cases) = tiny_sam(&device);
     let features = features.image(0).unwrap();
     let together = prompts(&cases, "prompts_per_image", 0, true);
-    let all = model.decode(&device, &features, &together).unwrap();
+    let all = decode(&device, &model, &features, &together).unwrap();
     for i in 0..together.prompts {
         let alone = PromptBatch {
             prompts: 1,
@@ -86,19 +92,21 @@ fn prompts_in_one_batch_do_not_touch_each_other() {
             labels: vec![together.labels[i]],
             ..together.clone()
         };
-        let alone = model.decode(&device, &features, &alone).unwrap();
+        let alone = decode(&device, &model, &features, &alone).unwrap();
         let same = all.logits.narrow(i, 1).unwrap();
         assert_eq!(alone.logits.to_f32_vec().unwrap(), same.to_f32_vec().unwrap(), "prompt {i}");
     }
     // Scores first, masks of some prompts later.
-    let scored = model.score(&device, &features, &together).unwrap();
+    let scored = model.promptable_segmenter().unwrap().score(&device, &features, &together).unwrap();
     assert_eq!(scored.iou_scores.to_f32_vec().unwrap(), all.iou_scores.to_f32_vec().unwrap());
-    let last = model.draw(&device, &features, scored.narrow(2, 1).unwrap()).unwrap();
+    let last =
+        model.promptable_segmenter().unwrap().draw(&device, &features, scored.narrow(2, 1).unwrap()).unwrap();
     assert_eq!(last.to_f32_vec().unwrap(), all.logits.narrow(2, 1).unwrap().to_f32_vec().unwrap());
     assert!(scored.narrow(2, 2).is_err());
     // Or just some of the masks.
     let chosen = [(2, 1), (0, 0), (0, 2)];
-    let drawn = model.draw_chosen(&device, &features, &scored, &chosen).unwrap();
+    let drawn =
+        model.promptable_segmenter().unwrap().draw_chosen(&device, &features, &scored, &chosen).unwrap();
     assert_eq!(drawn.dims(), [3, all.logits.dims()[2], all.logits.dims()[3]]);
     for (i, (prompt, mask)) in chosen.into_iter().enumerate() {
         let expected = device.slice(&all.logits.narrow(prompt, 1).unwrap(), 1, mask, 1).unwrap();
@@ -109,13 +117,15 @@ fn prompts_in_one_batch_do_not_touch_each_other() {
         );
     }
     for wrong in [&[][..], &[(3, 0)], &[(0, 3)]] {
-        assert!(model.draw_chosen(&device, &features, &scored, wrong).is_err());
+        assert!(
+            model.promptable_segmenter().unwrap().draw_chosen(&device, &features, &scored, wrong).is_err()
+        );
     }
     // One mask for all prompts is the same as that mask for each of them.
     let shared = prompts(&cases, "mask_and_prompts", 0, true);
     let each = PromptBatch { masks: shared.masks.clone().map(|mask| mask.repeat(2)), ..shared.clone() };
-    let shared = model.decode(&device, &features, &shared).unwrap();
-    let each = model.decode(&device, &features, &each).unwrap();
+    let shared = decode(&device, &model, &features, &shared).unwrap();
+    let each = decode(&device, &model, &features, &each).unwrap();
     assert_eq!(shared.logits.to_f32_vec().unwrap(), each.logits.to_f32_vec().unwrap());
 }
 
@@ -129,7 +139,7 @@ fn over_budget_is_an_error_and_a_warm_run_allocates_nothing() {
         let device = Device::new(Arc::new(Reference), Pool::new(budget));
         let result = Model::load(&device, &config, &weights).and_then(|model| {
             let pixels = device.channels_last(&encoder.any_tensor("pixel_values")?)?;
-            model.encode(&device, &pixels)
+            model.image_encoder().unwrap().encode(&device, &pixels)
         });
         let error = result.expect_err("too small a budget").to_string();
         assert!(error.contains("out of memory"), "{error}");
@@ -139,7 +149,7 @@ fn over_budget_is_an_error_and_a_warm_run_allocates_nothing() {
     let run = || {
         let features = encode(&device, &model, &encoder);
         let prompts = prompts(&cases, "mask_point_and_box", 0, true);
-        model.decode(&device, &features.image(0).unwrap(), &prompts).unwrap();
+        decode(&device, &model, &features.image(0).unwrap(), &prompts).unwrap();
         device.pool().stats().system_allocations
     };
     // The pool hands out the smallest idle buffer that fits, so it takes a run or two until every size is there.

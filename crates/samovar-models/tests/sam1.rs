@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Golden, Worst, channels_first, compare_prediction, encode, prompts, reference, values};
+use common::{
+    Golden, Worst, channels_first, compare_prediction, decode, encode, prompts, reference, sides, values,
+};
 use samovar_models::{Family, Model, ModelConfig};
 
 /// Runs all cases that have outputs under `prefix` ("" for transformers, "original." for the original code).
@@ -24,7 +26,7 @@ fn run(golden: &Golden, model: &Model, prefix: &str) -> (Worst, usize) {
         for (i, image) in case["images"].as_array().unwrap().iter().enumerate() {
             let features = features.image(image.as_u64().unwrap() as usize).unwrap();
             let prompts = prompts(&cases, &name, i, multimask);
-            let found = model.decode(&device, &features, &prompts).unwrap();
+            let found = decode(&device, model, &features, &prompts).unwrap();
             let expected = if prefix.is_empty() { name.clone() } else { format!("{name}.original") };
             compare_prediction(&mut worst, &found, &cases, &expected, i, tolerance);
             compared += 1;
@@ -40,7 +42,7 @@ fn transformers_folder_agrees_with_transformers() {
     let config = ModelConfig::from_hf_json(&json).unwrap();
     assert_eq!(config.family(), Family::Sam);
     let model = Model::load(&reference(), &config, &golden.checkpoint("model.safetensors")).unwrap();
-    assert_eq!((model.preprocessing().input_size, model.low_res_side()), (56, 28));
+    assert_eq!(sides(&model), (56, 28));
     let (worst, compared) = run(&golden, &model, "");
     println!("transformers: {compared} decodes, {worst:?}");
     assert_eq!(compared, 17);

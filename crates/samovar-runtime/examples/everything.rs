@@ -9,10 +9,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use samovar_geometry::{Box2, Image};
+use samovar_geometry::{Box2, Image, Point};
 use samovar_media::segpack::{SegpackLimits, SegpackReader};
 use samovar_media::{BitMask, DecodeLimits, LazyImage, nms};
-use samovar_models::PromptBatch;
+use samovar_models::{MaskOutput, PromptBatch};
 use samovar_runtime::automatic::{AutomaticOptions, generate};
 use samovar_runtime::{Engine, Model, Options};
 
@@ -45,26 +45,27 @@ fn steps(model: &str, image: &str, threads: usize) -> Result<(), Box<dyn Error>>
     let start = Instant::now();
     let embedding = model.embed_pixels(&image)?;
     println!("encode {:8.1} ms, {} threads", milliseconds(start), model.engine().threads());
-    let (network, device, features) = (model.network(), model.engine().device(), embedding.features());
-    let side = model.input_size().width as f32;
+    let segmenter = model.network().promptable_segmenter()?;
+    let (device, features) = (model.engine().device(), embedding.features());
+    let side = f64::from(model.input_size().width);
     println!("per point: score, draw, measure (all three masks), ms");
     for batch in [1, 2, 4, 8, 16, 32, 64] {
         let mut spent = [0.0; 3];
         let batches = (64 / batch).max(2);
         for index in 0..=batches {
-            let at = |i: usize| [(i % 8) as f32 / 8.0 * side, (i / 8 % 8) as f32 / 8.0 * side];
+            let at = |i: usize| Point::new((i % 8) as f64 / 8.0 * side, (i / 8 % 8) as f64 / 8.0 * side);
             let prompts = PromptBatch {
                 prompts: batch,
                 points: (0..batch).map(|i| at(index * batch + i)).collect(),
                 labels: vec![1; batch],
-                multimask: true,
+                output: MaskOutput::Multimask,
                 ..PromptBatch::default()
             };
             let start = Instant::now();
-            let scored = network.score(device, features, &prompts)?;
+            let scored = segmenter.score(device, features, &prompts)?;
             let score = milliseconds(start);
             let start = Instant::now();
-            let logits = network.draw(device, features, scored)?;
+            let logits = segmenter.draw(device, features, scored)?;
             let draw = milliseconds(start);
             let values = logits.f32()?;
             let cells = model.grid_size().area() as usize;

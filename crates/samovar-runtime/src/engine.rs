@@ -114,7 +114,7 @@ impl Engine {
         self.kernels.reserve()?;
         let device = self.device.stage("load").with_weight_precision(precision);
         let network = Network::load(&device, &opened.config, &opened.weights)?;
-        Ok(Model::new(self.clone(), network, source.name(), precision))
+        Model::new(self.clone(), network, source.name(), precision)
     }
 
     /// Threads that operators use.

@@ -3,8 +3,8 @@
 //!
 //! | in | shape | |
 //! |---|---|---|
-//! | `pixel_values` | `[B, 3, S, S]` | normalised and padded |
-//! | `input_points` | `[B, P, N, 2]` | x, y in pixels of the input square |
+//! | `pixel_values` | `[B, 3, H, W]` | normalised and padded |
+//! | `input_points` | `[B, P, N, 2]` | x, y in pixels of the input |
 //! | `input_labels` | `[B, P, N]` | 1 foreground, 0 background, -1 not a point, -10 ignore |
 //! | `input_boxes` | `[B, P, 4]` | x0, y0, x1, y1 |
 //! | `input_masks` | `[B, 1, s, s]` | low-resolution logits, one for all prompts of an image |
@@ -19,7 +19,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use samovar_models::{ImageFeatures, PromptBatch};
+use samovar_geometry::{Box2, Grid, Input, Point, Size};
+use samovar_models::{ImageFeatures, MaskOutput, PromptBatch};
 use samovar_tensor::Tensor;
 use samovar_weights::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
 
@@ -79,24 +80,23 @@ pub fn forward(
     inputs: &BTreeMap<String, NamedTensor>,
 ) -> Result<BTreeMap<String, NamedTensor>> {
     let pixels = inputs.get("pixel_values").ok_or_else(|| Error::usage("no tensor `pixel_values`"))?;
-    let side = model.network().preprocessing().input_size;
-    let &[images, 3, height, width] = pixels.shape.as_slice() else {
-        return Err(misshapen("pixel_values", &pixels.shape, &format!("[images, 3, {side}, {side}]")));
-    };
-    if images == 0 || (height, width) != (side, side) {
-        return Err(misshapen("pixel_values", &pixels.shape, &format!("[images, 3, {side}, {side}]")));
+    let [_, rows, columns, _] = model.preprocessing().pixels_shape(1);
+    let refuse = || misshapen("pixel_values", &pixels.shape, &format!("[images, 3, {rows}, {columns}]"));
+    let &[images, 3, height, width] = pixels.shape.as_slice() else { return Err(refuse()) };
+    if images == 0 || (height, width) != (rows, columns) {
+        return Err(refuse());
     }
-    let prompts = Prompts::read(inputs, images, model.network().low_res_side())?;
+    let prompts = Prompts::read(inputs, images, model.grid_size())?;
     let mut outputs = Outputs::default();
     let device = model.device();
     for image in 0..images {
-        let planes = &pixels.values[image * 3 * side * side..][..3 * side * side];
-        let planes = device.tensor([1, 3, side, side], |out| out.copy_from_slice(planes))?;
-        let features = model.network().encode(device, &device.channels_last(&planes)?)?;
+        let planes = &pixels.values[image * 3 * rows * columns..][..3 * rows * columns];
+        let planes = device.tensor([1, 3, rows, columns], |out| out.copy_from_slice(planes))?;
+        let features = model.encoder().encode(device, &device.channels_last(&planes)?)?;
         drop(planes);
         outputs.features(model, &features)?;
         let Some(batch) = prompts.batch(image) else { continue };
-        let predicted = model.network().decode(device, &features, &batch)?;
+        let predicted = model.segmenter().decode(device, &features, &batch)?;
         for (name, part) in [("pred_masks", &predicted.logits), ("iou_scores", &predicted.iou_scores)] {
             outputs.append(name, part.dims(), part)?;
         }
@@ -119,11 +119,11 @@ struct Prompts<'a> {
     boxes: &'a [f32],
     masks: &'a [f32],
     mask_len: usize,
-    multimask: bool,
+    output: MaskOutput,
 }
 
 impl<'a> Prompts<'a> {
-    fn read(inputs: &'a BTreeMap<String, NamedTensor>, images: usize, mask_side: usize) -> Result<Self> {
+    fn read(inputs: &'a BTreeMap<String, NamedTensor>, images: usize, grid: Size<Grid>) -> Result<Self> {
         let tensor = |name: &str| inputs.get(name);
         let mut prompts = None;
         let mut agree = |name: &str, found: &[usize], count: usize| {
@@ -139,9 +139,11 @@ impl<'a> Prompts<'a> {
             labels: Vec::new(),
             boxes: &[],
             masks: &[],
-            mask_len: mask_side * mask_side,
-            multimask: tensor("multimask_output")
-                .is_none_or(|flag| flag.values.iter().any(|&value| value != 0.0)),
+            mask_len: grid.area() as usize,
+            output: match tensor("multimask_output") {
+                Some(flag) if flag.values.iter().all(|&value| value == 0.0) => MaskOutput::Single,
+                _ => MaskOutput::Multimask,
+            },
         };
         if let Some(points) = tensor("input_points") {
             let &[_, count, per_prompt, 2] = points.shape.as_slice() else {
@@ -180,8 +182,9 @@ impl<'a> Prompts<'a> {
             all.boxes = &boxes.values;
         }
         if let Some(masks) = tensor("input_masks") {
-            if masks.shape != [images, 1, mask_side, mask_side] {
-                let expected = format!("[{images}, 1, {mask_side}, {mask_side}]");
+            let (rows, columns) = (grid.height as usize, grid.width as usize);
+            if masks.shape != [images, 1, rows, columns] {
+                let expected = format!("[{images}, 1, {rows}, {columns}]");
                 return Err(misshapen("input_masks", &masks.shape, &expected));
             }
             all.masks = &masks.values;
@@ -201,13 +204,24 @@ impl<'a> Prompts<'a> {
         };
         Some(PromptBatch {
             prompts: self.prompts,
-            points: of_image(self.point_values, 2 * points).as_chunks::<2>().0.to_vec(),
+            points: in_frame(of_image(self.point_values, 2 * points)).collect(),
             labels: if points == 0 { Vec::new() } else { self.labels[image * points..][..points].to_vec() },
-            boxes: of_image(self.boxes, 4 * self.prompts).as_chunks::<4>().0.to_vec(),
+            boxes: in_frame(of_image(self.boxes, 4 * self.prompts))
+                .collect::<Vec<_>>()
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|[a, b]| Box2::new(a.x, a.y, b.x, b.y))
+                .collect(),
             masks: (!self.masks.is_empty()).then(|| of_image(self.masks, self.mask_len).to_vec()),
-            multimask: self.multimask,
+            output: self.output,
         })
     }
+}
+
+/// Coordinates x, y of points in the model's input.
+fn in_frame(coordinates: &[f32]) -> impl Iterator<Item = Point<Input>> {
+    coordinates.as_chunks::<2>().0.iter().map(|&[x, y]| Point::new(x.into(), y.into()))
 }
 
 /// Results, image after image.
@@ -257,7 +271,7 @@ mod tests {
             ("input_points".to_owned(), tensor(&[1, 1, points, 2], 5.0)),
             ("input_labels".to_owned(), tensor(&[1, 1, points], label)),
         ]);
-        Prompts::read(&inputs, 1, 256).map(drop)
+        Prompts::read(&inputs, 1, Size::square(256)).map(drop)
     }
 
     #[test]

@@ -108,20 +108,38 @@ impl Hub {
         files: &[&str],
         progress: &mut OnProgress<'_>,
     ) -> Result<PathBuf> {
+        self.pull_with_optional(repo_id, revision, files, &[], progress)
+    }
+
+    /// The same, with those of the `optional` files that the repository has. That it has one not is remembered in the
+    /// cache, as Hugging Face's own tools do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hub::pull`].
+    pub fn pull_with_optional(
+        &self,
+        repo_id: &str,
+        revision: &str,
+        files: &[&str],
+        optional: &[&str],
+        progress: &mut OnProgress<'_>,
+    ) -> Result<PathBuf> {
         let repo = RepoCache::new(&self.options.cache_dir, repo_id, revision)?;
-        for file in files {
+        for file in files.iter().chain(optional) {
             cache::check_file_name(repo_id, file)?;
         }
-        if (!self.options.refresh || self.options.offline)
-            && let Some(folder) = repo.snapshot_with(files)
-        {
-            return Ok(folder);
+        if let Some(folder) = repo.snapshot_with(files) {
+            let is_settled = || optional.iter().all(|file| repo.is_settled(&folder, file));
+            if self.options.offline || (!self.options.refresh && is_settled()) {
+                return Ok(folder);
+            }
         }
         if self.options.offline {
             return Err(HubError::offline(repo_id, revision, &self.options.cache_dir));
         }
 
-        let remote_files = self.describe(&repo, files, progress)?;
+        let (remote_files, absent) = self.describe(&repo, files, optional, progress)?;
         let commit = match remote_files.first() {
             Some(first) => first.commit.as_str(),
             None => return Err(HubError::invalid(repo_id, "a pull names at least one file")),
@@ -137,19 +155,25 @@ impl Hub {
             repo.link(commit, remote.name, &blob)?;
             reporter.finished_bytes += remote.size;
         }
+        for file in absent {
+            repo.note_absent(commit, file)?;
+        }
         repo.write_ref(commit)?;
         Ok(repo.snapshot(commit))
     }
 
-    /// Asks the hub for commit, checksum and size of every file; all from the commit of the first answer.
+    /// Asks the hub for commit, checksum and size of every file; all from the commit of the first answer. Also the
+    /// `optional` files it has not.
     fn describe<'a>(
         &self,
         repo: &RepoCache<'_>,
         files: &[&'a str],
+        optional: &[&'a str],
         progress: &mut OnProgress<'_>,
-    ) -> Result<Vec<RemoteFile<'a>>> {
-        let mut remote_files: Vec<RemoteFile<'a>> = Vec::with_capacity(files.len());
-        for &name in files {
+    ) -> Result<(Vec<RemoteFile<'a>>, Vec<&'a str>)> {
+        let mut remote_files: Vec<RemoteFile<'a>> = Vec::with_capacity(files.len() + optional.len());
+        let mut absent = Vec::new();
+        for (index, &name) in files.iter().chain(optional).enumerate() {
             let revision = match remote_files.first() {
                 Some(first) => first.commit.as_str(),
                 None => repo.revision,
@@ -167,7 +191,13 @@ impl Hub {
                     ControlFlow::Break(()) => Err(HubError::cancelled(repo.repo_id, name)),
                 }
             };
-            let remote = self.client.describe(repo.repo_id, revision, name, &mut ask)?;
+            let remote = match self.client.describe(repo.repo_id, revision, name, &mut ask) {
+                Err(error) if index >= files.len() && error.is_absent_file() => {
+                    absent.push(name);
+                    continue;
+                }
+                described => described?,
+            };
             if cache::is_commit(revision) && remote.commit != revision {
                 return Err(HubError::protocol(
                     repo.repo_id,
@@ -177,7 +207,7 @@ impl Hub {
             }
             remote_files.push(remote);
         }
-        Ok(remote_files)
+        Ok((remote_files, absent))
     }
 }
 

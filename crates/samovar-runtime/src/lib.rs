@@ -56,5 +56,8 @@ pub use samovar_cpu::{MAX_THREADS, Products, SimdLevel};
 pub use samovar_files as files;
 pub use samovar_geometry as geometry;
 pub use samovar_media as media;
-pub use samovar_models::{CATALOGUE, CatalogueEntry, Family, ModelConfig};
+pub use samovar_models::{
+    CATALOGUE, Capability, CatalogueEntry, EverythingThresholds, Family, MaskChoice, MaskRule, ModelConfig,
+    Preprocessing, Recommendations,
+};
 pub use samovar_tensor as tensor;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use samovar_geometry::{Grid, Image, Input, ResizeRule, Size};
 use samovar_media::{LazyImage, Normalisation, RgbImage, Upscaler, resize_normalise};
-use samovar_models::{Family, ImageFeatures, MaskChoice, MaskPrediction, Model as Network, PromptBatch};
+use samovar_models::{
+    Family, ImageEncoder, ImageFeatures, MaskOutput, MaskPrediction, Model as Network, Preprocessing,
+    PromptBatch, PromptableSegmenter, Recommendations,
+};
 use samovar_tensor::{Device, Precision, Tensor};
 
 use crate::cleanup::Cleanup;
@@ -16,20 +19,29 @@ use crate::segmentation::{PredictedMask, Segmentation};
 /// Prompts that are decoded together: enough to fill the kernels, few enough to stay in the caches.
 pub(crate) const PROMPTS_AT_ONCE: usize = 8;
 
-/// A model, ready to encode images. Cheap to clone; clones share the weights.
+/// A model that encodes images and answers prompts on them, ready to run. Cheap to clone; clones share the weights.
 #[derive(Clone)]
 pub struct Model {
     engine: Engine,
     network: Network,
+    encoder: Arc<dyn ImageEncoder>,
+    segmenter: Arc<dyn PromptableSegmenter>,
     name: Arc<str>,
     precision: Precision,
     cleans_up: bool,
 }
 
 impl Model {
-    pub(crate) fn new(engine: Engine, network: Network, name: String, precision: Precision) -> Self {
-        let cleans_up = network.family() == Family::Nano;
-        Self { engine, network, name: name.into(), precision, cleans_up }
+    /// Asks the network for what a model has to do.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it cannot, naming the models that can.
+    pub(crate) fn new(engine: Engine, network: Network, name: String, precision: Precision) -> Result<Self> {
+        let refuse = |lacks: samovar_models::Error| Error::usage(format!("{name}: {lacks}"));
+        let encoder = Arc::clone(network.image_encoder().map_err(refuse)?);
+        let segmenter = Arc::clone(network.promptable_segmenter().map_err(refuse)?);
+        let cleans_up = segmenter.recommendations().cleanup;
+        Ok(Self { engine, network, encoder, segmenter, name: name.into(), precision, cleans_up })
     }
 
     /// Loads a model by name onto an engine of its own that uses the whole machine: the defaults of [`Options`]. `nano` is
@@ -62,22 +74,22 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`].
     pub fn embed_preprocessed(&self, pixels: &Tensor, image_size: Size<Image>) -> Result<Embedding> {
-        let features = self.network.encode(self.engine.device(), pixels)?;
+        let features = self.encoder.encode(self.engine.device(), pixels)?;
         let upscaler = Arc::new(Upscaler::new(self.grid_size(), self.resize_rule(), image_size)?);
         Ok(Embedding { model: self.clone(), features, image_size, upscaler })
     }
 
-    /// The model's input for an image, `[1, S, S, 3]`: resized, normalised, then padded.
+    /// The model's input for an image, `[1, height, width, 3]`: resized, normalised, then padded.
     ///
     /// # Errors
     /// As [`Model::embed`].
     pub fn preprocess(&self, image: &RgbImage) -> Result<Tensor> {
-        let preprocessing = self.network.preprocessing();
-        let (rule, side) = (self.resize_rule(), preprocessing.input_size);
+        let preprocessing = self.encoder.preprocessing();
+        let rule = preprocessing.resize;
         let normalisation = Normalisation { mean: preprocessing.mean, std: preprocessing.std };
         let (resized, canvas) = (rule.resized(image.size()), rule.canvas());
         let mut outcome = Ok(());
-        let pixels = self.device().stage("preprocess").tensor([1, side, side, 3], |values| {
+        let pixels = self.device().stage("preprocess").tensor(preprocessing.pixels_shape(1), |values| {
             outcome = resize_normalise(image, resized, canvas, &normalisation, self.engine.threads(), values);
         })?;
         outcome?;
@@ -86,7 +98,17 @@ impl Model {
 
     /// How images are fitted into the model's input.
     pub fn resize_rule(&self) -> ResizeRule {
-        ResizeRule::LongestSide { target: self.network.preprocessing().input_size as u32 }
+        self.encoder.preprocessing().resize
+    }
+
+    /// How pixels become the model's input.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        self.encoder.preprocessing()
+    }
+
+    /// What the model's authors recommend to those who use its masks.
+    pub fn recommendations(&self) -> Recommendations {
+        self.segmenter.recommendations()
     }
 
     /// Size of the model's input.
@@ -96,7 +118,7 @@ impl Model {
 
     /// Size of the low-resolution logits.
     pub fn grid_size(&self) -> Size<Grid> {
-        Size::square(self.network.low_res_side() as u32)
+        self.segmenter.grid_size()
     }
 
     /// The model's family.
@@ -121,8 +143,8 @@ impl Model {
 
     /// The same model, taking stray parts and pinholes out of its masks or not. One click keeps the part that was
     /// clicked; with other prompts, parts below a tenth of the largest go unless clicked; holes below a fiftieth of the
-    /// mask are filled unless clicked away. On for nano, whose masks have many of both; off for the others, which are
-    /// upstream's to the pixel.
+    /// mask are filled unless clicked away. On where the model's authors recommend it: for nano, whose masks have many of
+    /// both; off for the others, which are upstream's to the pixel.
     #[must_use]
     pub fn with_cleanup(&self, cleans_up: bool) -> Self {
         Self { cleans_up, ..self.clone() }
@@ -144,6 +166,14 @@ impl Model {
         // `&` asks of every number alike, which takes several at once where `all` would look at one after the other.
         let finite = numbers.iter().fold(true, |finite, number| finite & number.is_finite());
         if finite { Ok(()) } else { Err(Error::NotFinite { model: self.name().to_owned() }) }
+    }
+
+    pub(crate) fn encoder(&self) -> &dyn ImageEncoder {
+        &*self.encoder
+    }
+
+    pub(crate) fn segmenter(&self) -> &dyn PromptableSegmenter {
+        &*self.segmenter
     }
 
     pub(crate) fn device(&self) -> &Device {
@@ -179,7 +209,7 @@ impl Embedding {
         for prompt in prompts {
             prompt.check(self.image_size, self.model.grid_size())?;
         }
-        let rule = self.model.network.mask_rule();
+        let rule = self.model.recommendations().mask_rule;
         let form = |prompt: &Prompt| {
             (prompt.points.len(), prompt.bounds.is_some(), prompt.mask.is_some(), prompt.choice(rule))
         };
@@ -194,42 +224,36 @@ impl Embedding {
 
     /// Prompts of one form: as many points, box or none, mask or none, the same choice of masks.
     fn segment_alike(&self, prompts: &[&Prompt]) -> Result<Vec<Segmentation>> {
-        let network = &self.model.network;
-        let device = self.model.device();
-        let choice = prompts[0].choice(network.mask_rule());
-        let batch = self.batch(prompts, choice != MaskChoice::Single);
-        let predicted = match choice {
-            MaskChoice::BestOfAll => network.decode_all(device, &self.features, &batch)?,
-            _ => network.decode(device, &self.features, &batch)?,
-        };
+        let choice = prompts[0].choice(self.model.recommendations().mask_rule);
+        let batch = self.batch(prompts, choice.output());
+        let predicted = self.model.segmenter.decode(self.model.device(), &self.features, &batch)?;
         let masks = self.masks_of(&predicted)?;
-        let answers = masks.into_iter().zip(prompts).map(|(masks, prompt)| {
+        let answers = masks.into_iter().zip(prompts).map(|(mut masks, prompt)| {
+            if !prompt.multimask {
+                // Several masks were predicted to find the likeliest; only who asked for all gets all.
+                let scores: Vec<f32> = masks.iter().map(|mask| mask.iou_score).collect();
+                masks = vec![masks.swap_remove(choice.choose(&scores, masks[0].logits()?))];
+            }
             let cleanup = self.model.cleans_up.then(|| Arc::new(Cleanup::of(prompt)));
             let masks = masks.into_iter().map(|mask| mask.cleaned(cleanup.clone())).collect();
-            let answer = Segmentation::new(masks);
-            // Several masks were predicted to find the likeliest; only who asked for all gets all.
-            if prompt.multimask { answer } else { Segmentation::new(vec![answer.best().clone()]) }
+            Ok(Segmentation::new(masks))
         });
-        Ok(answers.collect())
+        answers.collect()
     }
 
     /// Prompts in the model's input frame.
-    fn batch(&self, prompts: &[&Prompt], multimask: bool) -> PromptBatch {
+    fn batch(&self, prompts: &[&Prompt], output: MaskOutput) -> PromptBatch {
         let rule = self.model.resize_rule();
         let input_from_image = rule.input_from_image(self.image_size);
         let grid = self.model.grid_size();
-        let mut batch = PromptBatch { prompts: prompts.len(), multimask, ..PromptBatch::default() };
+        let mut batch = PromptBatch { prompts: prompts.len(), output, ..PromptBatch::default() };
         for prompt in prompts {
             for point in &prompt.points {
-                let in_input = input_from_image * point.at;
-                batch.points.push([in_input.x as f32, in_input.y as f32]);
+                batch.points.push(input_from_image * point.at);
                 batch.labels.push(i32::from(point.positive));
             }
             if let Some(bounds) = prompt.bounds {
-                let in_input = input_from_image * bounds.clamped(self.image_size);
-                batch
-                    .boxes
-                    .push([in_input.x0, in_input.y0, in_input.x1, in_input.y1].map(|edge| edge as f32));
+                batch.boxes.push(input_from_image * bounds.clamped(self.image_size));
             }
             if let Some(mask) = &prompt.mask {
                 let logits = match mask {
@@ -244,12 +268,11 @@ impl Embedding {
 
     /// The masks of each prompt, in the model's order.
     pub(crate) fn masks_of(&self, predicted: &MaskPrediction) -> Result<Vec<Vec<PredictedMask>>> {
-        let dims = predicted.logits.dims();
-        let (prompts, masks, side) = (dims[0], dims[1], dims[2]);
+        let [prompts, masks, height, width] = predicted.logits.shape().fixed("masks")?;
         let scores = predicted.iou_scores.f32()?;
         self.model.check_finite(scores)?;
         self.model.check_finite(predicted.logits.f32()?)?;
-        let flat = predicted.logits.reshape([prompts * masks, side, side])?;
+        let flat = predicted.logits.reshape([prompts * masks, height, width])?;
         let mask = |index: usize| -> Result<PredictedMask> {
             let logits = flat.narrow(index, 1)?;
             let threads = self.model.engine.threads();

@@ -1,6 +1,7 @@
 //! What work takes, known before any of it is done: the dry run of a whole model.
 
-use samovar_models::{Model as Network, ModelConfig, PromptBatch};
+use samovar_geometry::{Input, Point, Size};
+use samovar_models::{MaskOutput, Model as Network, ModelConfig, PromptBatch};
 use samovar_tensor::{Device, Plan, Precision};
 use samovar_weights::ShapeSource;
 
@@ -16,8 +17,8 @@ pub struct ModelPlan {
     pub decode: Plan,
     /// Bytes of one encoded image.
     pub embedding_bytes: usize,
-    /// Side of the input square.
-    pub input_side: usize,
+    /// Size of the model's input.
+    pub input_size: Size<Input>,
 }
 
 impl ModelPlan {
@@ -37,33 +38,32 @@ impl ModelPlan {
         let load =
             |device: &Device| Network::load(&device.with_weight_precision(precision), config, &ShapeSource);
         let mut embedding_bytes = 0;
-        let mut input_side = 0;
+        let preprocessing = config.preprocessing();
         let encode = Device::plan(scratch_bytes, load, |device, network| {
-            input_side = network.preprocessing().input_size;
-            let pixels = device.tensor([1, input_side, input_side, 3], |_| {})?;
-            embedding_bytes = network.encode(device, &pixels)?.size_bytes();
+            let pixels = device.tensor(preprocessing.pixels_shape(1), |_| {})?;
+            embedding_bytes = network.image_encoder()?.encode(device, &pixels)?.size_bytes();
             Ok::<(), samovar_models::Error>(())
         })?;
         let decode = Device::plan(
             scratch_bytes,
             |device| {
                 let network = load(device)?;
-                let pixels = device.tensor([1, input_side, input_side, 3], |_| {})?;
-                let features = network.encode(device, &pixels)?;
+                let pixels = device.tensor(preprocessing.pixels_shape(1), |_| {})?;
+                let features = network.image_encoder()?.encode(device, &pixels)?;
                 Ok::<_, samovar_models::Error>((network, features))
             },
             |device, (network, features)| {
                 let click = PromptBatch {
                     prompts: 1,
-                    points: vec![[0.0, 0.0]],
+                    points: vec![Point::default()],
                     labels: vec![1],
-                    multimask: true,
+                    output: MaskOutput::Multimask,
                     ..PromptBatch::default()
                 };
-                network.decode(device, features, &click).map(|_| ())
+                network.promptable_segmenter()?.decode(device, features, &click).map(|_| ())
             },
         )?;
-        Ok(Self { encode, decode, embedding_bytes, input_side })
+        Ok(Self { encode, decode, embedding_bytes, input_size: preprocessing.canvas() })
     }
 
     /// Bytes of tensors and scratch memory at the worst moment of encoding and prompting one image.

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use samovar_models::Model as Network;
+use samovar_models::{CONFIG_KEY, Model as Network, PREPROCESSOR_KEY};
 use samovar_tensor::{Precision, Shape, Tensor};
 use samovar_weights::{Checkpoint, QuantiseReport, WeightSource, quantise};
 
 use crate::error::Result;
 use crate::source::ModelSource;
-
-/// Key under which `ModelConfig::infer` looks for a configuration.
-const CONFIG_KEY: &str = "samovar_config";
 
 /// Writes a model with rounded weights to one safetensors file, whole or not at all. Loaded from there, it is the same to
 /// the bit as when rounded while loading.
@@ -21,14 +18,15 @@ const CONFIG_KEY: &str = "samovar_config";
 pub fn write_rounded(source: &ModelSource, precision: Precision, path: &Path) -> Result<QuantiseReport> {
     let opened = source.open()?;
     let precisions = Network::weight_precisions(&opened.config, &opened.weights, precision)?;
-    let weights = WithConfig { weights: &opened.weights, json: opened.config_json };
+    let files = [(CONFIG_KEY, opened.config_json), (PREPROCESSOR_KEY, opened.preprocessor_json)];
+    let weights = WithConfig { weights: &opened.weights, files };
     Ok(quantise(&weights, precision, &precisions, path)?)
 }
 
-/// A checkpoint that knows its configuration, which lay in a file of its own.
+/// A checkpoint that knows its configuration, which lay in files of its own.
 struct WithConfig<'a> {
     weights: &'a Checkpoint,
-    json: Option<String>,
+    files: [(&'static str, Option<String>); 2],
 }
 
 impl WeightSource for WithConfig<'_> {
@@ -50,7 +48,8 @@ impl WeightSource for WithConfig<'_> {
 
     fn all_metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = self.weights.all_metadata();
-        metadata.extend(self.json.clone().map(|json| (CONFIG_KEY.to_owned(), json)));
+        let given = self.files.iter().filter_map(|(key, json)| Some(((*key).to_owned(), json.clone()?)));
+        metadata.extend(given);
         metadata
     }
 

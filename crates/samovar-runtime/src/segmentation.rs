@@ -54,7 +54,7 @@ impl Segmentation {
 pub struct PredictedMask {
     /// The model's estimate of the mask's IoU with the object, about 0..1.
     pub iou_score: f32,
-    /// `[side, side]`
+    /// `[1, height, width]` of the grid.
     logits: Tensor,
     upscaler: Arc<Upscaler>,
     threads: usize,

@@ -22,6 +22,9 @@ pub const REVISION: &str = "main";
 /// Files of a hub repository that is not in the catalogue.
 pub const FILES: &[&str] = &["config.json", "model.safetensors"];
 
+/// Files of a hub repository that say how pixels are prepared, the first that is there: not every repository has one.
+pub const OPTIONAL_FILES: &[&str] = &["preprocessor_config.json", "processor_config.json"];
+
 /// A hub repository and its revision, as `owner/name` or `owner/name@revision`.
 pub fn split_revision(name: &str) -> (&str, Option<&str>) {
     name.split_once('@').map_or((name, None), |(repository, revision)| (repository, Some(revision)))
@@ -55,6 +58,8 @@ pub struct OpenedModel {
     pub config: ModelConfig,
     /// The text they were read from, where that is a file of its own.
     pub config_json: Option<String>,
+    /// The text of its `preprocessor_config.json`, where there is one.
+    pub preprocessor_json: Option<String>,
     /// Its weights.
     pub weights: Checkpoint,
 }
@@ -125,7 +130,7 @@ impl ModelSource {
         match self {
             Self::Embedded { id } => {
                 let weights = Checkpoint::from_static(id, NANO)?;
-                Ok(OpenedModel { config: ModelConfig::infer(&weights)?, config_json: None, weights })
+                opened(weights, None, None)
             }
             Self::Folder { path, .. } => {
                 let config = path.join("config.json");
@@ -133,9 +138,14 @@ impl ModelSource {
                     let what = "no model in this folder; expected config.json and model.safetensors";
                     return Err(Error::file(path, what));
                 }
-                opened(Checkpoint::open(path)?, Some(config).filter(|config| config.is_file()))
+                opened(Checkpoint::open(path)?, Some(config).filter(|config| config.is_file()), Some(path))
             }
-            Self::File { path } => opened(Checkpoint::open(path)?, beside(path)),
+            Self::File { path } => {
+                let config = beside(path);
+                // Without a configuration beside it, a file stands for itself.
+                let folder = config.as_deref().and_then(Path::parent);
+                opened(Checkpoint::open(path)?, config.clone(), folder)
+            }
         }
     }
 
@@ -171,14 +181,42 @@ fn of_hub(
     }
 }
 
-/// Weights with the configuration of a file beside them, or the one their tensors tell.
-fn opened(weights: Checkpoint, config_file: Option<PathBuf>) -> Result<OpenedModel> {
-    let Some(file) = config_file else {
-        return Ok(OpenedModel { config: ModelConfig::infer(&weights)?, config_json: None, weights });
+/// Weights with the configuration of a file beside them, or the one their tensors tell; and with what a file in their
+/// folder says about pixels.
+fn opened(weights: Checkpoint, config_file: Option<PathBuf>, folder: Option<&Path>) -> Result<OpenedModel> {
+    let mut config_json = None;
+    let mut config = match &config_file {
+        None => ModelConfig::infer(&weights)?,
+        Some(file) => {
+            let json = config_json.insert(read_config(file)?);
+            ModelConfig::from_hf_json(json).map_err(|error| Error::file(file, error.to_string()))?
+        }
     };
-    let json = read_config(&file)?;
-    let config = ModelConfig::from_hf_json(&json).map_err(|error| Error::file(&file, error.to_string()))?;
-    Ok(OpenedModel { config, config_json: Some(json), weights })
+    let preprocessor = folder.and_then(preprocessor_file).transpose()?;
+    if let Some((file, json)) = &preprocessor {
+        config = config.with_preprocessor(json).map_err(|error| Error::file(file, error.to_string()))?;
+    }
+    Ok(OpenedModel { config, config_json, preprocessor_json: preprocessor.map(|(_, json)| json), weights })
+}
+
+/// The file of a folder that says how pixels are prepared, and its text.
+fn preprocessor_file(folder: &Path) -> Option<Result<(PathBuf, String)>> {
+    OPTIONAL_FILES.iter().map(|name| folder.join(name)).find_map(|file| {
+        if !file.is_file() {
+            return None;
+        }
+        match read_config(&file) {
+            // Not every `processor_config.json` speaks of images.
+            Ok(json) if file.ends_with("processor_config.json") && !speaks_of_images(&json) => None,
+            Ok(json) => Some(Ok((file, json))),
+            Err(error) => Some(Err(error)),
+        }
+    })
+}
+
+fn speaks_of_images(json: &str) -> bool {
+    // What is no JSON is refused by whoever reads it next.
+    serde_json::from_str(json).map_or(true, |value: serde_json::Value| value.get("image_processor").is_some())
 }
 
 /// Whether a model of the catalogue is part of the program.

@@ -141,9 +141,9 @@ fn config(data: &[u8]) {
     let Ok(config) = ModelConfig::from_hf_json(&String::from_utf8_lossy(data)) else { return };
     let load = |device: &Device| Model::load(device, &config, &ShapeSource);
     let encode = |device: &Device, model: &Model| {
-        let side = model.preprocessing().input_size;
-        let pixels = Tensor::shape_only(Shape::new(&[1, side, side, 3]), DType::F32);
-        model.encode(device, &pixels).map(drop)
+        let encoder = model.image_encoder()?;
+        let pixels = Tensor::shape_only(Shape::new(&encoder.preprocessing().pixels_shape(1)), DType::F32);
+        encoder.encode(device, &pixels).map(drop)
     };
     let _ = Device::plan(0, load, encode);
 }

@@ -74,7 +74,7 @@ pub fn run(args: &Args, process_start: Instant) -> Result<()> {
     };
     match args.what {
         What::Encode => measure(&mut || {
-            model.network().encode(engine.device(), &pixels)?;
+            model.network().image_encoder()?.encode(engine.device(), &pixels)?;
             Ok(())
         })?,
         What::Decode => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use samovar::hub::Hub;
 use samovar::memory::bytes;
-use samovar::source::{FILES, REVISION, is_embedded, is_here, split_revision};
+use samovar::source::{FILES, OPTIONAL_FILES, REVISION, is_embedded, is_here, split_revision};
 use samovar::{CATALOGUE, CatalogueEntry};
 use serde_json::{Value, json};
 
@@ -159,7 +159,8 @@ fn pull(model: &str, revision: Option<&str>, as_json: bool) -> Result<()> {
     interrupt::catch_saying("stopping; what was fetched is kept");
     let bar = progress::bytes();
     let (mut moved, mut last, mut told) = (Instant::now(), None, false);
-    let folder = Hub::new(environment::hub_options()).pull(repository, revision, files, &mut |progress| {
+    let hub = Hub::new(environment::hub_options());
+    let folder = hub.pull_with_optional(repository, revision, files, OPTIONAL_FILES, &mut |progress| {
         let now = Some((progress.file.to_owned(), progress.all_done_bytes));
         if last != now {
             (moved, last, told) = (Instant::now(), now, false);

@@ -62,7 +62,11 @@ fn document(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine)
     json!({
         "model": name,
         "dtype": precision.to_string(),
-        "input_size": plan.input_side,
+        // One number for a square, as all models of the catalogue have.
+        "input_size": match (plan.input_size.width, plan.input_size.height) {
+            (width, height) if width == height => json!(width),
+            (width, height) => json!([width, height]),
+        },
         "weight_bytes": plan.encode.weight_bytes,
         "embedding_bytes": plan.embedding_bytes,
         "scratch_bytes": plan.encode.scratch_bytes,
@@ -97,7 +101,7 @@ fn work(plan: &Plan) -> Value {
 fn table(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine) -> Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{name}, {precision}, input {0} x {0}\n", plan.input_side)?;
+    writeln!(out, "{name}, {precision}, input {} x {}\n", plan.input_size.width, plan.input_size.height)?;
     for (what, work) in [("encode one image", &plan.encode), ("decode one prompt", &plan.decode)] {
         writeln!(
             out,

@@ -12,27 +12,23 @@ use samovar_tensor::{
     Rows, Tensor, TokenLayout,
 };
 
+use super::attention::attention;
 use super::loader::Loader;
-use super::two_way::{TwoWayConfig, attention};
-use crate::Result;
+use crate::error::Result;
 
-/// Channels and heads.
-#[derive(Debug, Clone, Copy)]
-struct Dimensions {
-    channels: usize,
-    /// Inside the attention.
-    cross: usize,
-    heads: usize,
+/// Dimensions of [`TokensToImage`] and [`ImageToTokens`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CrossAttentionConfig {
+    pub(crate) channels: usize,
+    /// Channels inside the attention.
+    pub(crate) inner_channels: usize,
+    pub(crate) heads: usize,
 }
 
-impl Dimensions {
-    fn new(config: &TwoWayConfig) -> Self {
-        Self { channels: config.channels, cross: config.cross_channels, heads: config.heads }
-    }
-
+impl CrossAttentionConfig {
     /// Of the logits.
     fn scale(&self) -> f32 {
-        1.0 / ((self.cross / self.heads) as f32).sqrt()
+        1.0 / ((self.inner_channels / self.heads) as f32).sqrt()
     }
 
     /// Multiplications per image token with everything on the side of the tokens.
@@ -40,9 +36,9 @@ impl Dimensions {
         2 * prompts * tokens * self.heads * self.channels
     }
 
-    /// The same with `projections` of the image tokens to or from `cross` channels.
+    /// The same with `projections` of the image tokens to or from the channels inside.
     fn projected_work(&self, projections: usize, prompts: usize, tokens: usize) -> usize {
-        projections * self.channels * self.cross + 2 * prompts * tokens * self.cross
+        projections * self.channels * self.inner_channels + 2 * prompts * tokens * self.inner_channels
     }
 }
 
@@ -54,14 +50,13 @@ pub(crate) struct TokensToImage {
     out: Linear,
     folded_query: Linear,
     folded_out: Linear,
-    dimensions: Dimensions,
+    config: CrossAttentionConfig,
 }
 
 impl TokensToImage {
-    pub(crate) fn load(loader: &Loader, config: &TwoWayConfig) -> Result<Self> {
-        let dimensions = Dimensions::new(config);
-        let Dimensions { channels, cross, heads } = dimensions;
-        let raw = Raw::new(loader, dimensions)?;
+    pub(crate) fn load(loader: &Loader, config: CrossAttentionConfig) -> Result<Self> {
+        let CrossAttentionConfig { channels, inner_channels: cross, heads } = config;
+        let raw = Projections::new(loader, config)?;
         Ok(Self {
             query: loader.linear("q_proj", channels, cross)?,
             key: loader.linear("k_proj", channels, cross)?,
@@ -69,7 +64,7 @@ impl TokensToImage {
             out: loader.linear("out_proj", cross, channels)?,
             folded_query: Folded::load(loader, channels, heads * channels, || raw.folded_query())?,
             folded_out: Folded::load(loader, heads * channels, channels, || raw.folded_out())?,
-            dimensions,
+            config,
         })
     }
 
@@ -83,8 +78,8 @@ impl TokensToImage {
         positions: &Tensor,
     ) -> Result<Tensor> {
         let [batch, tokens, _] = queries.shape().fixed("attention")?;
-        let projected = self.dimensions.projected_work(2 * image.dims()[0], batch, tokens);
-        if self.dimensions.folded_work(batch, tokens) > projected {
+        let projected = self.config.projected_work(2 * image.dims()[0], batch, tokens);
+        if self.config.folded_work(batch, tokens) > projected {
             self.projected(device, queries, residual, image, positions)
         } else {
             self.folded(device, queries, residual, image, positions)
@@ -99,7 +94,7 @@ impl TokensToImage {
         image: &Tensor,
         positions: &Tensor,
     ) -> Result<Tensor> {
-        let Dimensions { cross, heads, .. } = self.dimensions;
+        let CrossAttentionConfig { inner_channels: cross, heads, .. } = self.config;
         let [batch, tokens, _] = queries.shape().fixed("attention")?;
         let [key_batch, keys, _] = image.shape().fixed("attention")?;
         let query = device.linear(queries, &self.query, &Epilogue::NONE)?;
@@ -119,7 +114,7 @@ impl TokensToImage {
         image: &Tensor,
         positions: &Tensor,
     ) -> Result<Tensor> {
-        let Dimensions { channels, heads, .. } = self.dimensions;
+        let CrossAttentionConfig { channels, heads, .. } = self.config;
         let [batch, tokens, _] = queries.shape().fixed("attention")?;
         let [key_batch, keys, _] = image.shape().fixed("attention")?;
         // Every head of every token is a query of its own.
@@ -132,7 +127,7 @@ impl TokensToImage {
             heads: 1,
             head_channels: channels,
             value_channels: channels,
-            scale: self.dimensions.scale(),
+            scale: self.config.scale(),
             layout: TokenLayout::Sequence { batch, key_batch, queries: tokens * heads, keys },
             bias: AttentionBias::KeyPositions(&positions.reshape([keys, channels])?),
             precision: Precision::F32,
@@ -151,14 +146,13 @@ pub(crate) struct ImageToTokens {
     folded_key: Linear,
     folded_value: Linear,
     norm: LayerNorm,
-    dimensions: Dimensions,
+    config: CrossAttentionConfig,
 }
 
 impl ImageToTokens {
-    pub(crate) fn load(loader: &Loader, config: &TwoWayConfig, norm: LayerNorm) -> Result<Self> {
-        let dimensions = Dimensions::new(config);
-        let Dimensions { channels, cross, heads } = dimensions;
-        let raw = Raw::new(loader, dimensions)?;
+    pub(crate) fn load(loader: &Loader, config: CrossAttentionConfig, norm: LayerNorm) -> Result<Self> {
+        let CrossAttentionConfig { channels, inner_channels: cross, heads } = config;
+        let raw = Projections::new(loader, config)?;
         Ok(Self {
             query: loader.linear("q_proj", channels, cross)?,
             key: loader.linear("k_proj", channels, cross)?,
@@ -167,7 +161,7 @@ impl ImageToTokens {
             folded_key: Folded::load(loader, channels, heads * (channels + 1), || raw.folded_key())?,
             folded_value: Folded::load(loader, channels, heads * channels, || raw.folded_value())?,
             norm,
-            dimensions,
+            config,
         })
     }
 
@@ -181,8 +175,8 @@ impl ImageToTokens {
         positions: &Tensor,
     ) -> Result<Tensor> {
         let [batch, tokens, _] = keys.shape().fixed("attention")?;
-        let projected = self.dimensions.projected_work(image.dims()[0] + batch, batch, tokens);
-        if self.dimensions.folded_work(batch, tokens) > projected {
+        let projected = self.config.projected_work(image.dims()[0] + batch, batch, tokens);
+        if self.config.folded_work(batch, tokens) > projected {
             self.projected(device, keys, values, image, positions)
         } else {
             self.folded(device, keys, values, &image, positions)
@@ -202,7 +196,7 @@ impl ImageToTokens {
             positions,
             keys: &device.linear(keys, &self.folded_key, &Epilogue::NONE)?,
             values: &device.linear(values, &self.folded_value, &Epilogue::NONE)?,
-            heads: self.dimensions.heads,
+            heads: self.config.heads,
             norm: &self.norm,
         })?)
     }
@@ -215,7 +209,7 @@ impl ImageToTokens {
         image: Tensor,
         positions: &Tensor,
     ) -> Result<Tensor> {
-        let Dimensions { cross, heads, .. } = self.dimensions;
+        let CrossAttentionConfig { inner_channels: cross, heads, .. } = self.config;
         let [batch, tokens, _] = keys.shape().fixed("attention")?;
         let [image_batch, image_tokens, _] = image.shape().fixed("attention")?;
         let mut query = device.linear(&device.add(&image, positions)?, &self.query, &Epilogue::NONE)?;
@@ -236,12 +230,12 @@ impl ImageToTokens {
 }
 
 /// The four layers of an attention as the file has them.
-struct Raw {
+struct Projections {
     query: Projection,
     key: Projection,
     value: Projection,
     out: Projection,
-    dimensions: Dimensions,
+    config: CrossAttentionConfig,
 }
 
 /// A layer as the file has it: `[outputs, inputs]` and `[outputs]`.
@@ -257,9 +251,9 @@ struct Folded {
     bias: Vec<f32>,
 }
 
-impl Raw {
-    fn new(loader: &Loader, dimensions: Dimensions) -> Result<Self> {
-        let Dimensions { channels, cross, .. } = dimensions;
+impl Projections {
+    fn new(loader: &Loader, config: CrossAttentionConfig) -> Result<Self> {
+        let CrossAttentionConfig { channels, inner_channels: cross, .. } = config;
         let layer = |name: &str, inputs: usize, outputs: usize| -> Result<Projection> {
             let layer = loader.at(name);
             let weight = layer.weight("weight", &[outputs, inputs])?;
@@ -270,14 +264,14 @@ impl Raw {
             key: layer("k_proj", channels, cross)?,
             value: layer("v_proj", channels, cross)?,
             out: layer("out_proj", cross, channels)?,
-            dimensions,
+            config,
         })
     }
 
     /// `heads` blocks of `outer` rows: in block `h` row `o` is `Σ_d left[o, d] right[d]` over the channels `d` of head
     /// `h`, where `left` has `cross` columns.
     fn fold(&self, left: &[f32], right: &Projection) -> Result<Folded> {
-        let Dimensions { channels, cross, heads } = self.dimensions;
+        let CrossAttentionConfig { channels, inner_channels: cross, heads } = self.config;
         let (weight, bias) = (right.weight.to_f32_vec()?, right.bias.to_f32_vec()?);
         let mut folded = Folded::default();
         for head in 0..heads {
@@ -308,7 +302,7 @@ impl Raw {
         let constants = self.fold(&self.query.bias.to_f32_vec()?, &self.key)?;
         keys.weight.extend(constants.weight);
         keys.bias.extend(constants.bias);
-        let scale = self.dimensions.scale();
+        let scale = self.config.scale();
         keys.weight.iter_mut().chain(&mut keys.bias).for_each(|w| *w *= scale);
         Ok(keys)
     }
@@ -323,7 +317,7 @@ impl Raw {
 
     /// `W_o W_v` of all heads side by side.
     fn folded_out(&self) -> Result<Folded> {
-        let Dimensions { channels, heads, .. } = self.dimensions;
+        let CrossAttentionConfig { channels, heads, .. } = self.config;
         let values = self.folded_value()?;
         let mut weight = Vec::with_capacity(values.weight.len());
         for output in 0..channels {
@@ -337,7 +331,7 @@ impl Raw {
 
     /// `[cross, channels]` the other way round.
     fn transposed(&self, weight: &[f32]) -> Vec<f32> {
-        let Dimensions { channels, .. } = self.dimensions;
+        let CrossAttentionConfig { channels, .. } = self.config;
         (0..channels).flat_map(|c| weight.iter().skip(c).step_by(channels).copied()).collect()
     }
 }

@@ -8,7 +8,7 @@ use samovar_tensor::{
 };
 use samovar_weights::WeightSource;
 
-use crate::Result;
+use crate::error::Result;
 
 /// Batch norms of all models here have PyTorch's default.
 const BATCH_NORM_EPSILON: f64 = 1e-5;

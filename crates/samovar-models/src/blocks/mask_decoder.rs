@@ -10,10 +10,16 @@ use samovar_tensor::{
 use super::loader::Loader;
 use super::mlp::{Head, HeadConfig};
 use super::prompt_encoder::EncodedPrompts;
+use super::prompt_map::CLICK_MAP_CHANNELS;
 use super::two_way::{TwoWayConfig, TwoWayTransformer};
-use crate::model::ImageFeatures;
-use crate::prompt_map::CLICK_MAP_CHANNELS;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::interface::{ImageFeatures, MaskOutput, ScoredPrompts};
+use crate::limits::{MAX_CHANNELS, MAX_DEPTH, at_most, positive};
+
+/// Masks of an ambiguous prompt.
+const MAX_MASKS: usize = 64;
+/// Side of a refinement's kernel.
+const MAX_KERNEL: usize = 31;
 
 /// Dimensions of a [`MaskDecoder`].
 #[derive(Debug, Clone, PartialEq)]
@@ -30,61 +36,77 @@ pub(crate) struct MaskDecoderConfig {
     pub(crate) iou_hidden: usize,
     /// After the IoU head: nothing in SAM, a sigmoid in nano.
     pub(crate) iou_activation: Activation,
-    pub(crate) detail: Option<DetailConfig>,
+    /// Where a head says from a token of its own whether there is an object at all, as in SAM 2: its layers and their
+    /// width.
+    pub(crate) object_score: Option<ObjectScoreConfig>,
+    /// Where finer maps of the image are added at every doubling, as in SAM 2.
+    pub(crate) high_res: Option<HighResConfig>,
 }
 
-/// What nano's decoder adds to SAM's: finer maps of image and prompts at every doubling, and refinement after it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct DetailConfig {
+/// Dimensions of the head of the object score: `obj_score_token`, `pred_obj_score_head`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ObjectScoreConfig {
+    pub(crate) depth: usize,
+    pub(crate) hidden: usize,
+}
+
+/// What happens beside the finer maps themselves; nothing in SAM 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HighResConfig {
+    /// Whether the map of the prompts is read again at every doubling.
+    pub(crate) prompt_map: bool,
     /// Refinement blocks after the first and the second doubling.
     pub(crate) refine_blocks: [usize; 2],
     pub(crate) refine_kernel: usize,
 }
 
-/// Which of the decoder's masks are wanted: token 0 is the single mask, the others are those of an ambiguous prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Masks {
-    Single,
-    Multi,
-    All,
+impl MaskDecoderConfig {
+    /// `channels` are those of the image embedding.
+    pub(crate) fn check(&self, channels: usize) -> Result<()> {
+        if self.transformer.channels != channels {
+            let what =
+                format!("a decoder of {} channels for images of {channels}", self.transformer.channels);
+            return Err(Error::Config(what));
+        }
+        self.transformer.check()?;
+        at_most("mask decoder: masks", self.multimask_outputs, MAX_MASKS)?;
+        at_most("mask decoder: upscaled channels", self.upscale_channels[0], MAX_CHANNELS)?;
+        at_most("mask decoder: upscaled channels", self.upscale_channels[1], MAX_CHANNELS)?;
+        positive("mask decoder: upscaling: layer norm epsilon", self.upscale_epsilon)?;
+        check_head("IoU head", self.iou_depth, self.iou_hidden)?;
+        if let Some(ObjectScoreConfig { depth, hidden }) = self.object_score {
+            check_head("object score head", depth, hidden)?;
+        }
+        self.high_res.map_or(Ok(()), |high_res| high_res.check())
+    }
 }
 
-/// Prompts whose masks have scores and can be made, or not.
-///
-/// An automatic mask generator throws most prompts away by their scores; making their masks is a fifth of the work.
-pub struct ScoredPrompts {
-    /// Predicted IoU of each mask, `[P, M]`.
-    pub iou_scores: Tensor,
-    tokens: Tensor,
-    image: Tensor,
-    map: Option<Tensor>,
-    masks: Range<usize>,
+/// Heads have two layers at least.
+fn check_head(what: &str, depth: usize, hidden: usize) -> Result<()> {
+    at_most(&format!("mask decoder: {what} depth"), depth.saturating_sub(1), MAX_DEPTH)?;
+    at_most(&format!("mask decoder: {what} channels"), hidden, MAX_CHANNELS)
 }
 
-impl ScoredPrompts {
-    /// Prompts `start..start + len` of these, without a copy.
-    ///
-    /// # Errors
-    /// [`Error::Tensor`] when there are not so many.
-    pub fn narrow(&self, start: usize, len: usize) -> Result<ScoredPrompts> {
-        Ok(ScoredPrompts {
-            iou_scores: self.iou_scores.narrow(start, len)?,
-            tokens: self.tokens.narrow(start, len)?,
-            image: self.image.narrow(start, len)?,
-            map: self.map.as_ref().map(|map| map.narrow(start, len)).transpose()?,
-            masks: self.masks.clone(),
-        })
+impl HighResConfig {
+    fn check(self) -> Result<()> {
+        self.refine_blocks.iter().try_for_each(|&count| at_most("depth", count.max(1), MAX_DEPTH))?;
+        at_most("refine_kernel", self.refine_kernel, MAX_KERNEL)?;
+        if self.refine_kernel.is_multiple_of(2) {
+            return Err(Error::Config(format!("a kernel of {}, expected an odd one", self.refine_kernel)));
+        }
+        Ok(())
     }
 }
 
 pub(crate) struct MaskDecoder {
     config: MaskDecoderConfig,
-    /// IoU token and mask tokens, `[1, 1 + masks, C]`.
+    /// The object's token where there is one, the IoU token, and the mask tokens: `[1, tokens, C]`.
     output_tokens: Tensor,
     transformer: TwoWayTransformer,
     upscaling: Upscaling,
     hypernetworks: Vec<Head>,
     iou_head: Head,
+    object_score_head: Option<Head>,
 }
 
 /// From image tokens to pixels.
@@ -92,10 +114,10 @@ enum Upscaling {
     /// In one go with the product that makes masks.
     Plain(Box<MaskHead>),
     /// Step by step, with finer maps.
-    Detailed(Box<Detailed>),
+    HighRes(Box<HighRes>),
 }
 
-struct Detailed {
+struct HighRes {
     conv1: ConvTranspose2d,
     layer_norm: LayerNorm,
     conv2: ConvTranspose2d,
@@ -111,11 +133,13 @@ impl MaskDecoder {
     pub(crate) fn load(loader: &Loader, config: &MaskDecoderConfig, positions: &Tensor) -> Result<Self> {
         let channels = config.transformer.channels;
         let masks = config.multimask_outputs + 1;
-        let tokens = [
-            loader.tensor("iou_token.weight", &[1, channels])?,
-            loader.tensor("mask_tokens.weight", &[masks, channels])?,
-        ];
-        let output_tokens = loader.device.stage("load").concat(&[&tokens[0], &tokens[1]], 0)?;
+        let mut tokens = Vec::new();
+        if config.object_score.is_some() {
+            tokens.push(loader.tensor("obj_score_token.weight", &[1, channels])?);
+        }
+        tokens.push(loader.tensor("iou_token.weight", &[1, channels])?);
+        tokens.push(loader.tensor("mask_tokens.weight", &[masks, channels])?);
+        let output_tokens = loader.device.stage("load").concat(&tokens.iter().collect::<Vec<_>>(), 0)?;
         let hypernetwork = |i: usize| {
             let outputs = config.upscale_channels[1];
             let (inputs, hidden, depth) = (channels, channels, HYPERNETWORK_DEPTH);
@@ -129,13 +153,20 @@ impl MaskDecoder {
             depth: config.iou_depth,
             last: config.iou_activation,
         };
+        let object_score = |ObjectScoreConfig { depth, hidden }| {
+            let config =
+                HeadConfig { inputs: channels, hidden, outputs: 1, depth, last: Activation::Identity };
+            Head::load(&loader.at("pred_obj_score_head"), config)
+        };
+        let count = output_tokens.dims()[0];
         Ok(Self {
             config: config.clone(),
-            output_tokens: output_tokens.reshape([1, 1 + masks, channels])?,
+            output_tokens: output_tokens.reshape([1, count, channels])?,
             transformer: TwoWayTransformer::load(&loader.at("transformer"), &config.transformer, positions)?,
             upscaling: Upscaling::load(loader, config)?,
             hypernetworks: (0..masks).map(hypernetwork).collect::<Result<_>>()?,
             iou_head: Head::load(&loader.at("iou_prediction_head"), iou)?,
+            object_score_head: config.object_score.map(object_score).transpose()?,
         })
     }
 
@@ -145,7 +176,7 @@ impl MaskDecoder {
         device: &Device,
         prompts: EncodedPrompts,
         count: usize,
-        masks: Masks,
+        output: MaskOutput,
     ) -> Result<ScoredPrompts> {
         let EncodedPrompts { tokens, image, map } = prompts;
         let tokens = match tokens {
@@ -153,24 +184,34 @@ impl MaskDecoder {
             None => device.concat(&vec![&self.output_tokens; count], 0)?,
         };
         let (tokens, image) = self.transformer.forward(device, &tokens, image)?;
-        let masks = self.masks(masks);
+        let object_scores = match &self.object_score_head {
+            // Its token is the first.
+            Some(head) => {
+                let scores = head.forward(device, &device.slice(&tokens, 1, 0, 1)?)?;
+                Some(scores.reshape([count, 1])?)
+            }
+            None => None,
+        };
+        let masks = self.masks(output);
         let iou_scores = self.iou_scores(device, &tokens, masks.clone())?;
-        Ok(ScoredPrompts { iou_scores, tokens, image, map, masks })
+        let first = self.iou_token() + 1;
+        let mask_tokens = first + masks.start..first + masks.end;
+        Ok(ScoredPrompts { iou_scores, object_scores, tokens, mask_tokens, image, map })
     }
 
-    /// Masks of prompts that have been scored, `[P, M, side, side]`.
+    /// Masks of prompts that have been scored, `[P, M, height, width]`.
     pub(crate) fn draw(
         &self,
         device: &Device,
         features: &ImageFeatures,
         scored: ScoredPrompts,
     ) -> Result<Tensor> {
-        let ScoredPrompts { tokens, image, map, masks, .. } = scored;
-        let vectors = self.mask_vectors(device, &tokens, masks)?;
+        let ScoredPrompts { tokens, mask_tokens, image, map, .. } = scored;
+        let vectors = self.mask_vectors(device, &tokens, mask_tokens)?;
         self.logits(device, features, image, map.as_ref(), &vectors)
     }
 
-    /// Some masks of prompts that have been scored, as (prompt, mask), `[masks, side, side]`.
+    /// Some masks of prompts that have been scored, as (prompt, mask), `[masks, height, width]`.
     pub(crate) fn draw_chosen(
         &self,
         device: &Device,
@@ -183,7 +224,7 @@ impl MaskDecoder {
             let what = format!("{chosen:?} of {prompts} prompts with {masks} masks");
             return Err(Error::Input(format!("masks to draw: {what}")));
         }
-        let vectors = self.mask_vectors(device, &scored.tokens, scored.masks.clone())?;
+        let vectors = self.mask_vectors(device, &scored.tokens, scored.mask_tokens.clone())?;
         let mut drawn = Vec::new();
         // Neighbours of one prompt together: making its pixels is nearly all of the work.
         for of_prompt in chosen.chunk_by(|a, b| a.0 == b.0) {
@@ -194,6 +235,7 @@ impl MaskDecoder {
             let vectors = device.concat(&rows.iter().collect::<Vec<_>>(), 1)?;
             let map = scored.map.as_ref().map(|map| map.narrow(prompt, 1)).transpose()?;
             let image = scored.image.narrow(prompt, 1)?;
+            let features = &features.of_prompt(prompt)?;
             let logits = self.logits(device, features, image, map.as_ref(), &vectors)?;
             let [_, count, height, width] = logits.shape().fixed("mask decoder")?;
             drawn.push(logits.reshape([count, height, width])?);
@@ -204,19 +246,24 @@ impl MaskDecoder {
         Ok(device.concat(&drawn.iter().collect::<Vec<_>>(), 0)?)
     }
 
-    /// Which of the mask tokens are asked for.
-    fn masks(&self, masks: Masks) -> Range<usize> {
+    /// Which of the masks are asked for.
+    fn masks(&self, output: MaskOutput) -> Range<usize> {
         let all = 1 + self.config.multimask_outputs;
-        match masks {
-            Masks::Single => 0..1,
-            Masks::Multi => 1..all,
-            Masks::All => 0..all,
+        match output {
+            MaskOutput::Single => 0..1,
+            MaskOutput::Multimask => 1..all,
+            MaskOutput::All => 0..all,
         }
+    }
+
+    /// Where the IoU token stands; the mask tokens follow it.
+    fn iou_token(&self) -> usize {
+        usize::from(self.object_score_head.is_some())
     }
 
     /// Predicted IoU of some masks, `[P, M]`. Needs the tokens alone, so it can come before any mask is made.
     fn iou_scores(&self, device: &Device, tokens: &Tensor, masks: Range<usize>) -> Result<Tensor> {
-        let iou_token = device.slice(tokens, 1, 0, 1)?;
+        let iou_token = device.slice(tokens, 1, self.iou_token(), 1)?;
         let scores = self.iou_head.forward(device, &iou_token)?;
         let scores = device.slice(&scores, 2, masks.start, masks.len())?;
         let prompts = tokens.dims()[0];
@@ -224,17 +271,17 @@ impl MaskDecoder {
     }
 
     /// Vectors of some mask tokens, `[P, M, channels]`.
-    fn mask_vectors(&self, device: &Device, tokens: &Tensor, masks: Range<usize>) -> Result<Tensor> {
-        let vectors = masks.map(|mask| {
-            // The IoU token comes before the mask tokens.
-            let token = device.slice(tokens, 1, 1 + mask, 1)?;
-            self.hypernetworks[mask].forward(device, &token)
+    fn mask_vectors(&self, device: &Device, tokens: &Tensor, mask_tokens: Range<usize>) -> Result<Tensor> {
+        let first = self.iou_token() + 1;
+        let vectors = mask_tokens.map(|index| {
+            let token = device.slice(tokens, 1, index, 1)?;
+            self.hypernetworks[index - first].forward(device, &token)
         });
         let vectors = vectors.collect::<Result<Vec<_>>>()?;
         Ok(device.concat(&vectors.iter().collect::<Vec<_>>(), 1)?)
     }
 
-    /// Mask logits `[P, M, side, side]`: each vector against every pixel that image tokens `[P, h·w, C]` become.
+    /// Mask logits `[P, M, height, width]`: each vector against every pixel that image tokens `[P, h·w, C]` become.
     fn logits(
         &self,
         device: &Device,
@@ -246,21 +293,21 @@ impl MaskDecoder {
         let [_, height, width, channels] = features.embedding.shape().fixed("mask decoder")?;
         let mut x = image.reshape([image.dims()[0], height, width, channels])?;
         drop(image);
-        let Detailed { conv1, layer_norm, conv2, details: [coarse, fine] } = match &self.upscaling {
+        let HighRes { conv1, layer_norm, conv2, details: [coarse, fine] } = match &self.upscaling {
             Upscaling::Plain(head) => return Ok(device.mask_logits(&x, head, vectors)?),
-            Upscaling::Detailed(detailed) => &**detailed,
+            Upscaling::HighRes(high_res) => &**high_res,
         };
-        let (Some(map), [high_res_8, high_res_4]) = (map, &features.high_res[..]) else {
+        let [coarse_map, fine_map] = &features.high_res[..] else {
             return Err(Error::Input("features without their finer maps; of another model?".into()));
         };
-        let mut detail = device.conv2d(map, &coarse.dense, &Epilogue::add(high_res_8))?;
-        x = device.conv_transpose2d(&x, conv1, &Epilogue::add(&detail))?;
+        let mut finer = coarse.with_prompts(device, coarse_map, map)?;
+        x = device.conv_transpose2d(&x, conv1, &Epilogue::add(&finer))?;
         x = device.layer_norm(&x, layer_norm, Activation::Gelu)?;
         x = coarse.refine(device, x)?;
-        detail = device.conv2d(map, &fine.dense, &Epilogue::add(high_res_4))?;
-        let activation = Epilogue::add_then_act(&detail, self.config.upscale_activation);
+        finer = fine.with_prompts(device, fine_map, map)?;
+        let activation = Epilogue::add_then_act(&finer, self.config.upscale_activation);
         x = device.conv_transpose2d(&x, conv2, &activation)?;
-        drop(detail);
+        drop(finer);
         x = fine.refine(device, x)?;
         let [prompts, height, width, channels] = x.shape().fixed("mask decoder")?;
         let pixels = x.reshape([prompts, height * width, channels])?;
@@ -274,7 +321,7 @@ impl Upscaling {
         let channels = config.transformer.channels;
         let [first, second] = config.upscale_channels;
         let layer_norm = loader.layer_norm("upscale_layer_norm", first, config.upscale_epsilon)?;
-        let Some(detail) = &config.detail else {
+        let Some(high_res) = config.high_res else {
             let layer = |name: &str, inputs: usize, outputs: usize| -> Result<(Tensor, Tensor)> {
                 let layer = loader.at(name);
                 Ok((layer.raw("weight", &[inputs, outputs, 2, 2])?, layer.raw("bias", &[outputs])?))
@@ -287,15 +334,13 @@ impl Upscaling {
         };
         let coarse = Conv2dGeometry::same(3).stride(2);
         let fine = Conv2dGeometry::same(3);
-        let [blocks_8, blocks_4] = detail.refine_blocks;
-        let kernel = detail.refine_kernel;
-        Ok(Self::Detailed(Box::new(Detailed {
+        Ok(Self::HighRes(Box::new(HighRes {
             conv1: loader.conv_transpose2d("upscale_conv1", channels, first, 2)?,
             layer_norm,
             conv2: loader.conv_transpose2d("upscale_conv2", first, second, 2)?,
             details: [
-                Detail::load(loader, ["dense_conv8", "refine_8"], first, coarse, blocks_8, kernel)?,
-                Detail::load(loader, ["dense_conv4", "refine_4"], second, fine, blocks_4, kernel)?,
+                Detail::load(loader, ["dense_conv8", "refine_8"], first, coarse, high_res, 0)?,
+                Detail::load(loader, ["dense_conv4", "refine_4"], second, fine, high_res, 1)?,
             ],
         })))
     }
@@ -303,8 +348,8 @@ impl Upscaling {
 
 /// Detail at one scale.
 struct Detail {
-    /// Reads the map of prompts.
-    dense: Conv2d,
+    /// Reads the map of prompts, in models that do.
+    dense: Option<Conv2d>,
     blocks: Vec<Refine>,
 }
 
@@ -320,10 +365,11 @@ impl Detail {
         [dense, refine]: [&str; 2],
         channels: usize,
         geometry: Conv2dGeometry,
-        blocks: usize,
-        kernel: usize,
+        config: HighResConfig,
+        doubling: usize,
     ) -> Result<Self> {
-        let depthwise = Conv2dGeometry::same(kernel).depthwise(channels);
+        let depthwise = Conv2dGeometry::same(config.refine_kernel).depthwise(channels);
+        let dense = || loader.conv2d(dense, CLICK_MAP_CHANNELS, channels, geometry, true).map(Some);
         let block = |i: usize| {
             let block = loader.at(format!("{refine}.{i}"));
             Ok(Refine {
@@ -332,9 +378,18 @@ impl Detail {
             })
         };
         Ok(Self {
-            dense: loader.conv2d(dense, CLICK_MAP_CHANNELS, channels, geometry, true)?,
-            blocks: (0..blocks).map(block).collect::<Result<_>>()?,
+            dense: if config.prompt_map { dense()? } else { None },
+            blocks: (0..config.refine_blocks[doubling]).map(block).collect::<Result<_>>()?,
         })
+    }
+
+    /// A finer map of the image `[1 or P, h, w, C]`, with what the prompts' map says, `[P, ..]`, where it is read.
+    fn with_prompts(&self, device: &Device, finer: &Tensor, map: Option<&Tensor>) -> Result<Tensor> {
+        match (&self.dense, map) {
+            (Some(dense), Some(map)) => Ok(device.conv2d(map, dense, &Epilogue::add(finer))?),
+            (Some(_), None) => Err(Error::Input("prompts without their map; of another model?".into())),
+            (None, _) => Ok(finer.clone()),
+        }
     }
 
     fn refine(&self, device: &Device, x: Tensor) -> Result<Tensor> {
@@ -344,3 +399,7 @@ impl Detail {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "mask_decoder_tests.rs"]
+mod tests;

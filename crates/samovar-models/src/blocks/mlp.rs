@@ -3,7 +3,7 @@
 use samovar_tensor::{Activation, Device, Epilogue, Linear, Tensor};
 
 use super::loader::Loader;
-use crate::Result;
+use crate::error::Result;
 
 /// `lin2(act(lin1(x))) + residual`
 pub(crate) struct Mlp {

@@ -3,7 +3,7 @@
 use samovar_tensor::{Activation, Conv2d, Conv2dGeometry, Device, Epilogue, Linear, Tensor};
 
 use super::loader::Loader;
-use crate::Result;
+use crate::error::Result;
 
 /// Dimensions of a [`MobileNet`].
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,6 @@
 //! Building blocks shared by the families: each takes its dimensions as a config, its weights by name, and a device.
 
+mod attention;
 mod cross_attention;
 pub(crate) mod loader;
 pub(crate) mod mask_decoder;
@@ -8,6 +9,7 @@ pub(crate) mod mobile_net;
 pub(crate) mod neck;
 pub(crate) mod position;
 pub(crate) mod prompt_encoder;
+pub(crate) mod prompt_map;
 pub(crate) mod tiny_vit;
 pub(crate) mod two_way;
 pub(crate) mod vit;

@@ -3,7 +3,7 @@
 use samovar_tensor::{Activation, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear, Tensor};
 
 use super::loader::Loader;
-use crate::Result;
+use crate::error::Result;
 
 /// Fixed in both upstreams, whatever their configuration says.
 const EPSILON: f32 = 1e-6;

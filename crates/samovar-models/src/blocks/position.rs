@@ -3,7 +3,7 @@
 use samovar_tensor::{Device, Tensor};
 
 use super::loader::Loader;
-use crate::Result;
+use crate::error::Result;
 
 pub(crate) struct PositionEncoding {
     gaussian: Tensor,
@@ -26,12 +26,12 @@ impl PositionEncoding {
         Ok(device.fourier_features(positions, &self.gaussian)?)
     }
 
-    /// Features of the cell centres of a square grid, `[1, side * side, channels]`.
-    pub(crate) fn of_grid(&self, device: &Device, side: usize) -> Result<Tensor> {
-        let centres = device.tensor([1, side * side, 2], |values| {
+    /// Features of the cell centres of a grid, `[1, height * width, channels]`.
+    pub(crate) fn of_grid(&self, device: &Device, [height, width]: [usize; 2]) -> Result<Tensor> {
+        let centres = device.tensor([1, height * width, 2], |values| {
             for (i, position) in values.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                let centre = |index: usize| (index as f32 + 0.5) / side as f32;
-                *position = [centre(i % side), centre(i / side)];
+                let centre = |index: usize, cells: usize| (index as f32 + 0.5) / cells as f32;
+                *position = [centre(i % width, width), centre(i / width, height)];
             }
         })?;
         self.encode(device, &centres)

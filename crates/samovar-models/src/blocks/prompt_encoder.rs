@@ -1,23 +1,25 @@
 //! Prompts to embeddings: points and boxes become tokens, a mask becomes a map that is added to the image.
 
+use samovar_geometry::{Box2, Grid, Input, Point, Size};
 use samovar_tensor::{
     Activation, BinaryOp, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear, Tensor,
 };
 
 use super::loader::Loader;
 use super::position::PositionEncoding;
-use crate::model::PromptBatch;
-use crate::prompt_map::{CLICK_MAP_CHANNELS, PromptMap};
-use crate::{Error, Result};
+use super::prompt_map::{CLICK_MAP_CHANNELS, PromptMap};
+use crate::error::{Error, Result};
+use crate::interface::PromptBatch;
+use crate::limits::{MAX_CHANNELS, MAX_GRID_SIDE, MAX_INPUT_SIDE, at_most, positive};
 
 /// Dimensions of a [`PromptEncoder`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PromptEncoderConfig {
     pub(crate) channels: usize,
-    /// Side of the input square: coordinates are divided by it.
-    pub(crate) image_size: usize,
-    /// Side of the image embedding.
-    pub(crate) grid: usize,
+    /// The canvas: coordinates are divided by its sides.
+    pub(crate) input: Size<Input>,
+    /// Rows and columns of the image embedding.
+    pub(crate) embedding: [usize; 2],
     /// Channels of the two hidden maps of the mask embedding.
     pub(crate) mask_channels: [usize; 2],
     pub(crate) epsilon: f32,
@@ -31,6 +33,32 @@ pub(crate) enum DensePrompt {
     Mask,
     /// A map of mask, clicks and box, always there.
     Map(PromptMap),
+}
+
+impl PromptEncoderConfig {
+    /// `channels` are those of the image embedding.
+    pub(crate) fn check(&self, channels: usize) -> Result<()> {
+        at_most("prompt encoder: channels", self.channels, MAX_CHANNELS)?;
+        if self.channels != channels || !channels.is_multiple_of(2) {
+            let what = format!("prompts of {} channels for images of {channels}", self.channels);
+            return Err(Error::Config(what));
+        }
+        let sides = [self.input.width, self.input.height];
+        sides.iter().try_for_each(|&side| at_most("input side", side as usize, MAX_INPUT_SIDE))?;
+        self.embedding.iter().try_for_each(|&side| at_most("embedding side", side, MAX_GRID_SIDE))?;
+        at_most("prompt encoder: mask channels", self.mask_channels[0], MAX_CHANNELS)?;
+        at_most("prompt encoder: mask channels", self.mask_channels[1], MAX_CHANNELS)?;
+        if let DensePrompt::Map(map) = &self.dense {
+            map.check()?;
+        }
+        positive("prompt encoder: layer norm epsilon", self.epsilon)
+    }
+
+    /// Size of mask prompts and predicted masks: each cell of the embedding has 4 x 4 logits.
+    pub(crate) fn grid(&self) -> Size<Grid> {
+        let [height, width] = self.embedding.map(|side| 4 * side as u32);
+        Size::new(width, height)
+    }
 }
 
 /// Rows of the label table.
@@ -59,7 +87,7 @@ pub(crate) struct EncodedPrompts {
     pub(crate) tokens: Option<Tensor>,
     /// Image embedding plus dense prompt, `[P or 1, h·w, C]`.
     pub(crate) image: Tensor,
-    /// `[P, side, side, channels]` for models whose decoder looks at it again.
+    /// `[P, height, width, channels]` for models whose decoder looks at it again.
     pub(crate) map: Option<Tensor>,
 }
 
@@ -102,32 +130,40 @@ impl PromptEncoder {
 
     /// Positions of the image tokens, `[1, h·w, C]`.
     pub(crate) fn image_positions(&self, device: &Device) -> Result<Tensor> {
-        self.position.of_grid(device, self.config.grid)
+        self.position.of_grid(device, self.config.embedding)
     }
 
-    /// Side of mask prompts and predicted masks.
-    pub(crate) fn low_res_side(&self) -> usize {
-        4 * self.config.grid
+    /// The frame of the prompts.
+    pub(crate) fn input(&self) -> Size<Input> {
+        self.config.input
     }
 
-    /// `embedding` is that of one image, `[1, h, w, C]`.
+    /// Size of mask prompts and predicted masks.
+    pub(crate) fn grid(&self) -> Size<Grid> {
+        self.config.grid()
+    }
+
+    /// `embedding` is that of one image, `[1, h, w, C]`, or one for each prompt, `[P, h, w, C]`.
     pub(crate) fn encode(
         &self,
         device: &Device,
         embedding: &Tensor,
         prompts: &PromptBatch,
     ) -> Result<EncodedPrompts> {
-        let points = check(prompts, self.low_res_side())?;
+        let grid = self.grid();
+        let points = check(prompts, grid)?;
+        self.check_embedding(embedding, prompts.prompts)?;
         let map = match self.config.dense {
             DensePrompt::Mask => None,
-            DensePrompt::Map(map) => Some(map.draw(device, prompts, self.low_res_side())?),
+            DensePrompt::Map(map) => Some(map.draw(device, prompts, grid)?),
         };
         let image = match (&map, &prompts.masks, &self.no_mask) {
             (Some(map), _, _) => self.embed_dense(device, map, embedding)?,
             (None, Some(masks), _) => {
-                let side = self.low_res_side();
-                let count = masks.len() / (side * side);
-                let masks = device.tensor([count, side, side, 1], |values| values.copy_from_slice(masks))?;
+                let (height, width) = (grid.height as usize, grid.width as usize);
+                let count = masks.len() / (height * width);
+                let masks =
+                    device.tensor([count, height, width, 1], |values| values.copy_from_slice(masks))?;
                 self.embed_dense(device, &masks, embedding)?
             }
             (None, None, Some(no_mask)) => device.add(embedding, no_mask)?,
@@ -141,12 +177,35 @@ impl PromptEncoder {
         })
     }
 
-    /// Dense prompts `[D, side, side, inputs]` to `embedding + prompt`, `[D, h, w, C]`.
+    /// The decoder works on the embedding of one image, or on one for each prompt.
+    pub(crate) fn check_embedding(&self, embedding: &Tensor, prompts: usize) -> Result<()> {
+        let [rows, columns] = self.config.embedding;
+        let channels = self.config.channels;
+        match *embedding.dims() {
+            [batch, h, w, c]
+                if (h, w, c) == (rows, columns, channels) && (batch == 1 || batch == prompts) =>
+            {
+                Ok(())
+            }
+            _ => Err(Error::Input(format!(
+                "features of shape {}, expected those of one image, [1, {rows}, {columns}, {channels}], or one for each \
+                 of {prompts} prompts",
+                embedding.shape()
+            ))),
+        }
+    }
+
+    /// Dense prompts `[D, height, width, inputs]` to `embedding + prompt`, `[D or P, h, w, C]`.
     fn embed_dense(&self, device: &Device, dense: &Tensor, embedding: &Tensor) -> Result<Tensor> {
         let mut x = device.conv2d(dense, &self.conv1, &Epilogue::NONE)?;
         x = device.layer_norm(&x, &self.layer_norm1, Activation::Gelu)?;
         x = device.conv2d(&x, &self.conv2, &Epilogue::NONE)?;
         x = device.layer_norm(&x, &self.layer_norm2, Activation::Gelu)?;
+        if embedding.dims()[0] > x.dims()[0] {
+            // One mask for all prompts, on features of their own.
+            let prompt = device.linear(&x, &self.conv3, &Epilogue::NONE)?;
+            return Ok(device.add(embedding, &prompt)?);
+        }
         Ok(device.linear(&x, &self.conv3, &Epilogue::add(embedding))?)
     }
 
@@ -165,18 +224,18 @@ impl PromptEncoder {
             for i in prompt * points..(prompt + 1) * points {
                 tokens.push((prompts.points[i], Label::of_point(prompts.labels[i])));
             }
-            if let Some(&[x0, y0, x1, y1]) = prompts.boxes.get(prompt) {
-                tokens.push(([x0, y0], Label { row: Some(CORNERS[0]), has_position: true }));
-                tokens.push(([x1, y1], Label { row: Some(CORNERS[1]), has_position: true }));
+            if let Some(&bounds) = prompts.boxes.get(prompt) {
+                let labels = CORNERS.map(|row| Label { row: Some(row), has_position: true });
+                tokens.extend(bounds.corners().into_iter().zip(labels));
             }
-            tokens.resize((prompt + 1) * per_prompt, ([0.0; 2], Label::of_point(-1)));
+            tokens.resize((prompt + 1) * per_prompt, (Point::default(), Label::of_point(-1)));
         }
         let channels = self.config.channels;
-        let size = self.config.image_size as f32;
+        let (width, height) = (self.config.input.width as f32, self.config.input.height as f32);
         let positions = device.tensor([1, count, 2], |values| {
-            for (position, &([x, y], _)) in values.as_chunks_mut::<2>().0.iter_mut().zip(&tokens) {
+            for (position, (point, _)) in values.as_chunks_mut::<2>().0.iter_mut().zip(&tokens) {
                 // Half-pixel shift: upstream adds 0.5 before normalising.
-                *position = [(x + 0.5) / size, (y + 0.5) / size];
+                *position = [(point.x as f32 + 0.5) / width, (point.y as f32 + 0.5) / height];
             }
         })?;
         let has_position = device.tensor([1, count, channels], |values| {
@@ -221,7 +280,7 @@ impl Label {
 }
 
 /// Checks a batch of prompts; returns the number of points per prompt.
-fn check(prompts: &PromptBatch, side: usize) -> Result<usize> {
+fn check(prompts: &PromptBatch, grid: Size<Grid>) -> Result<usize> {
     let PromptBatch { prompts: count, points, labels, boxes, masks, .. } = prompts;
     let refuse = |what: String| Err(Error::Input(format!("prompts: {what}")));
     if *count == 0 {
@@ -240,15 +299,16 @@ fn check(prompts: &PromptBatch, side: usize) -> Result<usize> {
     if !boxes.is_empty() && boxes.len() != *count {
         return refuse(format!("{} boxes for {count} prompts", boxes.len()));
     }
-    let coordinates = points.as_flattened().iter().chain(boxes.as_flattened());
-    if coordinates.into_iter().any(|coordinate| !coordinate.is_finite()) {
+    // They have to be numbers as f32, too.
+    let is_finite = |point: &Point<Input>| (point.x as f32).is_finite() && (point.y as f32).is_finite();
+    let corners = boxes.iter().flat_map(|bounds: &Box2<Input>| bounds.corners());
+    if !points.iter().copied().chain(corners).all(|point| is_finite(&point)) {
         return refuse("a coordinate that is not a number".into());
     }
     if let Some(masks) = masks {
-        let pixels = side * side;
+        let pixels = grid.area() as usize;
         if masks.len() != pixels && masks.len() != count * pixels {
-            let what =
-                format!("{} mask values; expected {side}x{side} for all or each of {count}", masks.len());
+            let what = format!("{} mask values; expected {grid} for all or each of {count}", masks.len());
             return refuse(what);
         }
         if masks.iter().any(|logit| !logit.is_finite()) {

@@ -9,7 +9,8 @@ use samovar_tensor::{
 use super::loader::Loader;
 use super::mlp::Mlp;
 use super::neck::Neck;
-use crate::Result;
+use crate::error::{Error, Result};
+use crate::limits::{MAX_CHANNELS, MAX_DEPTH, MAX_GRID_SIDE, MAX_INPUT_SIDE, at_most, divides};
 
 /// Dimensions of a [`TinyVit`].
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +38,30 @@ pub(crate) struct Stage {
 /// Side of the depthwise kernels.
 const LOCAL_KERNEL: usize = 3;
 
+/// Side of a window; the table of its bias grows with its fourth power.
+const MAX_WINDOW_SIDE: usize = 32;
+
 impl TinyVitConfig {
+    pub(crate) fn check(&self) -> Result<()> {
+        at_most("image size", self.image_size, MAX_INPUT_SIDE)?;
+        if !(2..=8).contains(&self.stages.len()) {
+            return Err(Error::Config(format!("{} stages, expected 2 to 8", self.stages.len())));
+        }
+        let multiple = 1 << self.stages.len();
+        if !self.image_size.is_multiple_of(multiple) {
+            let what = format!("input size {} is not a multiple of {multiple}", self.image_size);
+            return Err(Error::Config(what));
+        }
+        for stage in &self.stages {
+            divides("stage", stage.channels, stage.heads)?;
+            at_most("stage: depth", stage.depth, MAX_DEPTH)?;
+            at_most("stage: hidden channels", stage.hidden, MAX_CHANNELS)?;
+            at_most("stage: window", stage.window, MAX_WINDOW_SIDE)?;
+        }
+        at_most("cells along a side", self.grid(), MAX_GRID_SIDE)?;
+        at_most("stem channels", self.stages[0].channels / 2, MAX_CHANNELS)
+    }
+
     /// Cells along each side of the result. The stem halves twice, every merge but the last halves once.
     pub(crate) fn grid(&self) -> usize {
         let merges = self.stages.len().saturating_sub(2) as u32;

@@ -1,14 +1,13 @@
 //! The two-way transformer: prompt tokens and image tokens attend to each other.
 
-use samovar_tensor::{
-    Activation, Attention, AttentionBias, Device, Epilogue, LayerNorm, Linear, Precision, Rows, Tensor,
-    TokenLayout,
-};
+use samovar_tensor::{Activation, Device, Epilogue, LayerNorm, Linear, Rows, Tensor, TokenLayout};
 
-use super::cross_attention::{ImageToTokens, TokensToImage};
+use super::attention::attention;
+use super::cross_attention::{CrossAttentionConfig, ImageToTokens, TokensToImage};
 use super::loader::Loader;
 use super::mlp::Mlp;
-use crate::Result;
+use crate::error::Result;
+use crate::limits::{MAX_CHANNELS, MAX_DEPTH, at_most, divides, positive};
 
 /// Dimensions of a [`TwoWayTransformer`].
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +21,25 @@ pub(crate) struct TwoWayConfig {
     pub(crate) epsilon: f32,
     /// Of the norm behind the last attention: 1e-5 even where the others have 1e-6.
     pub(crate) final_epsilon: f32,
+}
+
+impl TwoWayConfig {
+    pub(crate) fn check(&self) -> Result<()> {
+        divides("mask decoder", self.channels, self.heads)?;
+        divides("mask decoder: attention to the image", self.cross_channels, self.heads)?;
+        at_most("mask decoder: depth", self.depth, MAX_DEPTH)?;
+        at_most("mask decoder: mlp", self.mlp_channels, MAX_CHANNELS)?;
+        positive("mask decoder: layer norm epsilon", self.epsilon)?;
+        positive("mask decoder: last layer norm epsilon", self.final_epsilon)
+    }
+
+    fn cross_attention(&self) -> CrossAttentionConfig {
+        CrossAttentionConfig {
+            channels: self.channels,
+            inner_channels: self.cross_channels,
+            heads: self.heads,
+        }
+    }
 }
 
 pub(crate) struct TwoWayTransformer {
@@ -38,7 +56,10 @@ impl TwoWayTransformer {
         let layers = (0..config.depth).map(|i| Layer::load(&loader.at(format!("layers.{i}")), config));
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
-            final_attention: TokensToImage::load(&loader.at("final_attn_token_to_image"), config)?,
+            final_attention: TokensToImage::load(
+                &loader.at("final_attn_token_to_image"),
+                config.cross_attention(),
+            )?,
             final_norm: loader.layer_norm("layer_norm_final_attn", config.channels, config.final_epsilon)?,
             positions: positions.clone(),
         })
@@ -83,6 +104,7 @@ impl Layer {
     fn load(loader: &Loader, config: &TwoWayConfig) -> Result<Self> {
         let TwoWayConfig { channels, heads, mlp_channels, epsilon, .. } = *config;
         let own = loader.at("self_attn");
+        let cross = config.cross_attention();
         let norm4 = loader.layer_norm("layer_norm4", channels, epsilon)?;
         Ok(Self {
             self_query_key: own.stacked_linear(&["q_proj", "k_proj"], channels, channels)?,
@@ -90,11 +112,11 @@ impl Layer {
             self_out: own.linear("out_proj", channels, channels)?,
             heads,
             layer_norm1: loader.layer_norm("layer_norm1", channels, epsilon)?,
-            to_image: TokensToImage::load(&loader.at("cross_attn_token_to_image"), config)?,
+            to_image: TokensToImage::load(&loader.at("cross_attn_token_to_image"), cross)?,
             layer_norm2: loader.layer_norm("layer_norm2", channels, epsilon)?,
             mlp: Mlp::load(&loader.at("mlp"), ["lin1", "lin2"], channels, mlp_channels, Activation::Relu)?,
             layer_norm3: loader.layer_norm("layer_norm3", channels, epsilon)?,
-            to_tokens: ImageToTokens::load(&loader.at("cross_attn_image_to_token"), config, norm4)?,
+            to_tokens: ImageToTokens::load(&loader.at("cross_attn_image_to_token"), cross, norm4)?,
         })
     }
 
@@ -137,29 +159,4 @@ impl Layer {
         let layout = TokenLayout::Sequence { batch, key_batch: batch, queries: count, keys: count };
         attention(device, self.heads, channels, q, k, Rows::whole(&value), layout)
     }
-}
-
-/// Attention without a bias.
-pub(super) fn attention(
-    device: &Device,
-    heads: usize,
-    channels: usize,
-    q: Rows,
-    k: Rows,
-    v: Rows,
-    layout: TokenLayout,
-) -> Result<Tensor> {
-    let head_channels = channels / heads;
-    Ok(device.attention(&Attention {
-        q,
-        k,
-        v,
-        heads,
-        head_channels,
-        value_channels: head_channels,
-        scale: 1.0 / (head_channels as f32).sqrt(),
-        layout,
-        bias: AttentionBias::None,
-        precision: Precision::F32,
-    })?)
 }

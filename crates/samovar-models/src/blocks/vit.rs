@@ -8,7 +8,13 @@ use samovar_tensor::{
 use super::loader::Loader;
 use super::mlp::Mlp;
 use super::neck::Neck;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::limits::{MAX_CHANNELS, MAX_DEPTH, MAX_GRID_SIDE, MAX_INPUT_SIDE, at_most, divides, positive};
+
+/// Side of a patch.
+const MAX_PATCH_SIDE: usize = 256;
+/// Side of a window.
+const MAX_WINDOW_SIDE: usize = 1024;
 
 /// Dimensions of a [`Vit`].
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +36,22 @@ pub(crate) struct VitConfig {
 }
 
 impl VitConfig {
+    pub(crate) fn check(&self) -> Result<()> {
+        at_most("image size", self.image_size, MAX_INPUT_SIDE)?;
+        at_most("patch size", self.patch_size, MAX_PATCH_SIDE)?;
+        if !self.image_size.is_multiple_of(self.patch_size) {
+            let what =
+                format!("patches of {} do not divide an image of {}", self.patch_size, self.image_size);
+            return Err(Error::Config(what));
+        }
+        at_most("patches along a side", self.grid(), MAX_GRID_SIDE)?;
+        divides("vision encoder", self.channels, self.heads)?;
+        at_most("vision encoder: depth", self.depth, MAX_DEPTH)?;
+        at_most("vision encoder: mlp", self.mlp_channels, MAX_CHANNELS)?;
+        at_most("window", self.window.max(1), MAX_WINDOW_SIDE)?;
+        positive("vision encoder: layer norm epsilon", self.epsilon)
+    }
+
     /// Tokens along each side of the image.
     pub(crate) fn grid(&self) -> usize {
         self.image_size / self.patch_size

@@ -1,14 +1,17 @@
 //! MobileSAM: TinyViT-5M in front of SAM's own decoder.
 
+use samovar_geometry::{ResizeRule, Size};
 use samovar_tensor::{Device, Tensor};
 
-use super::{IMAGENET_MEAN, IMAGENET_STD, ImageEncoder, Parts, sam_mask_decoder, sam_prompt_encoder};
-use crate::Result;
+use super::prompted::{self, Encoder, Wiring};
+use super::sam_heads::{self, IMAGENET_MEAN, IMAGENET_STD};
 use crate::blocks::loader::Loader;
 use crate::blocks::mask_decoder::MaskDecoderConfig;
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
 use crate::blocks::tiny_vit::{Stage, TinyVit, TinyVitConfig};
-use crate::model::{ImageFeatures, Preprocessing};
+use crate::capabilities::Capabilities;
+use crate::error::Result;
+use crate::interface::{ImageFeatures, Preprocessing};
 
 /// All numbers of a MobileSAM.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,33 +34,48 @@ impl MobileSamConfig {
             output_channels: 256,
             epsilon: 1e-5,
         };
-        let prompt = sam_prompt_encoder(IMAGE_SIZE, tiny_vit.grid());
-        let mut decoder = sam_mask_decoder();
+        let prompt = sam_heads::prompt_encoder(IMAGE_SIZE, tiny_vit.grid());
+        let mut decoder = sam_heads::mask_decoder();
         decoder.transformer.epsilon = 1e-5;
         Self { tiny_vit, prompt, decoder }
     }
 
     /// The same model on another input square: nothing learned depends on its size.
-    pub(crate) fn with_image_size(mut self, image_size: usize) -> Self {
+    pub(crate) fn with_image_size(mut self, image_size: usize) -> Result<Self> {
         self.tiny_vit.image_size = image_size;
-        self.prompt.image_size = image_size;
-        self.prompt.grid = self.tiny_vit.grid();
-        self
+        self.tiny_vit.check()?;
+        self.prompt.input = Size::square(image_size as u32);
+        self.prompt.embedding = [self.tiny_vit.grid(); 2];
+        self.check()?;
+        Ok(self)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.tiny_vit.check()?;
+        self.prompt.check(self.tiny_vit.output_channels)?;
+        self.decoder.check(self.tiny_vit.output_channels)
+    }
+
+    pub(crate) fn preprocessing(&self) -> Preprocessing {
+        let target = self.tiny_vit.image_size as u32;
+        Preprocessing { resize: ResizeRule::LongestSide { target }, mean: IMAGENET_MEAN, std: IMAGENET_STD }
     }
 }
 
-struct Encoder(TinyVit);
+struct TinyVitEncoder(TinyVit);
 
-impl ImageEncoder for Encoder {
-    fn encode(&self, device: &Device, pixels: &Tensor) -> Result<ImageFeatures> {
+impl Encoder for TinyVitEncoder {
+    fn forward(&self, device: &Device, pixels: &Tensor) -> Result<ImageFeatures> {
         Ok(ImageFeatures { embedding: self.0.forward(device, pixels)?, high_res: Vec::new() })
     }
 }
 
-pub(crate) fn load(loader: &Loader, config: &MobileSamConfig) -> Result<Parts> {
-    let preprocessing =
-        Preprocessing { input_size: config.tiny_vit.image_size, mean: IMAGENET_MEAN, std: IMAGENET_STD };
-    Parts::load(loader, preprocessing, &config.prompt, &config.decoder, |vision, _| {
-        Ok(Box::new(Encoder(TinyVit::load(vision, &config.tiny_vit)?)))
-    })
+pub(crate) fn load(
+    loader: &Loader,
+    config: &MobileSamConfig,
+    preprocessing: Preprocessing,
+) -> Result<Capabilities> {
+    let MobileSamConfig { tiny_vit, prompt, decoder } = config;
+    let wiring = Wiring { preprocessing, prompt, decoder, recommendations: sam_heads::RECOMMENDATIONS };
+    prompted::load(loader, wiring, |vision, _| Ok(Box::new(TinyVitEncoder(TinyVit::load(vision, tiny_vit)?))))
 }

@@ -6,25 +6,27 @@ use samovar_tensor::{
 };
 
 use super::nano_json::NanoConfig;
-use super::{ImageEncoder, Parts};
+use super::prompted::{self, Encoder, Wiring};
 use crate::blocks::loader::Loader;
 use crate::blocks::mobile_net::{MobileNet, MobileNetConfig};
 use crate::blocks::vit::{Block, BlockConfig};
-use crate::model::{ImageFeatures, Preprocessing};
-use crate::{Error, Result};
+use crate::capabilities::Capabilities;
+use crate::error::{Error, Result};
+use crate::interface::{ImageFeatures, Preprocessing};
 
-pub(crate) fn load(loader: &Loader, config: &NanoConfig) -> Result<Parts> {
-    let preprocessing = Preprocessing {
-        input_size: config.image_size,
-        mean: config.pixel_mean.map(|mean| mean / 255.0),
-        std: config.pixel_std.map(|std| std / 255.0),
-    };
-    Parts::load(loader, preprocessing, &config.prompt(), &config.decoder(), |vision, positions| {
-        Ok(Box::new(Encoder::load(vision, config, positions)?))
+pub(crate) fn load(
+    loader: &Loader,
+    config: &NanoConfig,
+    preprocessing: Preprocessing,
+) -> Result<Capabilities> {
+    let (prompt, decoder) = (&config.prompt(), &config.decoder());
+    let wiring = Wiring { preprocessing, prompt, decoder, recommendations: config.recommendations() };
+    prompted::load(loader, wiring, |vision, positions| {
+        Ok(Box::new(NanoEncoder::load(vision, config, positions)?))
     })
 }
 
-struct Encoder {
+struct NanoEncoder {
     trunk: MobileNet,
     neck_proj: Linear,
     neck_norm: LayerNorm,
@@ -43,7 +45,7 @@ struct Encoder {
     smooth_4: Conv2d,
 }
 
-impl Encoder {
+impl NanoEncoder {
     fn load(loader: &Loader, config: &NanoConfig, positions: &Tensor) -> Result<Self> {
         let blocks = config.trunk_blocks();
         let tapped: Vec<usize> = config.taps.iter().map(|&tap| blocks[tap].outputs).collect();
@@ -84,8 +86,8 @@ impl Encoder {
     }
 }
 
-impl ImageEncoder for Encoder {
-    fn encode(&self, device: &Device, pixels: &Tensor) -> Result<ImageFeatures> {
+impl Encoder for NanoEncoder {
+    fn forward(&self, device: &Device, pixels: &Tensor) -> Result<ImageFeatures> {
         let tapped = self.trunk.forward(device, pixels)?;
         let [s2, s4, s8, s16] = &tapped[..] else {
             return Err(Error::Config("nano: not four taps".into()));

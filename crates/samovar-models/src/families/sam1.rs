@@ -1,14 +1,17 @@
 //! Segment Anything: a ViT with windows and four global blocks, and the decoder everybody borrowed.
 
+use samovar_geometry::ResizeRule;
 use samovar_tensor::{Device, Tensor};
 
-use super::{IMAGENET_MEAN, IMAGENET_STD, ImageEncoder, Parts, sam_mask_decoder, sam_prompt_encoder};
-use crate::Result;
+use super::prompted::{self, Encoder, Wiring};
+use super::sam_heads::{self, IMAGENET_MEAN, IMAGENET_STD};
 use crate::blocks::loader::Loader;
 use crate::blocks::mask_decoder::MaskDecoderConfig;
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
 use crate::blocks::vit::{Vit, VitConfig};
-use crate::model::{ImageFeatures, Preprocessing};
+use crate::capabilities::Capabilities;
+use crate::error::{Error, Result};
+use crate::interface::{ImageFeatures, Preprocessing};
 
 /// All numbers of a SAM.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +34,26 @@ impl SamConfig {
         Self::published(1280, 32, 16, &[7, 15, 23, 31])
     }
 
+    pub(crate) fn check(&self) -> Result<()> {
+        self.vit.check()?;
+        self.prompt.check(self.vit.output_channels)?;
+        self.decoder.check(self.vit.output_channels)
+    }
+
+    pub(crate) fn preprocessing(&self) -> Preprocessing {
+        let target = self.vit.image_size as u32;
+        Preprocessing { resize: ResizeRule::LongestSide { target }, mean: IMAGENET_MEAN, std: IMAGENET_STD }
+    }
+
+    /// The same model, if that is its input square: its position tables fix it.
+    pub(crate) fn with_image_size(self, image_size: usize) -> Result<Self> {
+        let trained = self.vit.image_size;
+        if trained == image_size {
+            return Ok(self);
+        }
+        Err(Error::Config(format!("this SAM was trained for input squares of {trained}, not {image_size}")))
+    }
+
     fn published(channels: usize, depth: usize, heads: usize, global_blocks: &[usize]) -> Self {
         let vit = VitConfig {
             image_size: 1024,
@@ -47,23 +70,25 @@ impl SamConfig {
             absolute_positions: true,
             relative_positions: true,
         };
-        let prompt = sam_prompt_encoder(vit.image_size, vit.grid());
-        Self { vit, prompt, decoder: sam_mask_decoder() }
+        let prompt = sam_heads::prompt_encoder(vit.image_size, vit.grid());
+        Self { vit, prompt, decoder: sam_heads::mask_decoder() }
     }
 }
 
-struct Encoder(Vit);
+struct VitEncoder(Vit);
 
-impl ImageEncoder for Encoder {
-    fn encode(&self, device: &Device, pixels: &Tensor) -> Result<ImageFeatures> {
+impl Encoder for VitEncoder {
+    fn forward(&self, device: &Device, pixels: &Tensor) -> Result<ImageFeatures> {
         Ok(ImageFeatures { embedding: self.0.forward(device, pixels)?, high_res: Vec::new() })
     }
 }
 
-pub(crate) fn load(loader: &Loader, config: &SamConfig) -> Result<Parts> {
-    let preprocessing =
-        Preprocessing { input_size: config.vit.image_size, mean: IMAGENET_MEAN, std: IMAGENET_STD };
-    Parts::load(loader, preprocessing, &config.prompt, &config.decoder, |vision, _| {
-        Ok(Box::new(Encoder(Vit::load(vision, &config.vit)?)))
-    })
+pub(crate) fn load(
+    loader: &Loader,
+    config: &SamConfig,
+    preprocessing: Preprocessing,
+) -> Result<Capabilities> {
+    let SamConfig { vit, prompt, decoder } = config;
+    let wiring = Wiring { preprocessing, prompt, decoder, recommendations: sam_heads::RECOMMENDATIONS };
+    prompted::load(loader, wiring, |vision, _| Ok(Box::new(VitEncoder(Vit::load(vision, vit)?))))
 }

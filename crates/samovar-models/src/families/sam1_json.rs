@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
+use super::sam_heads;
 use super::sam1::SamConfig;
-use super::{sam_mask_decoder, sam_prompt_encoder};
 use crate::blocks::vit::VitConfig;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -168,11 +168,12 @@ pub(crate) fn parse(json: &str) -> Result<SamConfig> {
         absolute_positions: vision.use_abs_pos,
         relative_positions: vision.use_rel_pos,
     };
-    let mut prompt_encoder = sam_prompt_encoder(image_size, image_size.checked_div(patch_size).unwrap_or(0));
+    let mut prompt_encoder =
+        sam_heads::prompt_encoder(image_size, image_size.checked_div(patch_size).unwrap_or(0));
     prompt_encoder.channels = prompt.hidden_size;
     prompt_encoder.mask_channels = [prompt.mask_input_channels / 4, prompt.mask_input_channels];
     prompt_encoder.epsilon = prompt.layer_norm_eps;
-    let mut mask_decoder = sam_mask_decoder();
+    let mut mask_decoder = sam_heads::mask_decoder();
     let transformer = &mut mask_decoder.transformer;
     transformer.channels = decoder.hidden_size;
     transformer.depth = decoder.num_hidden_layers;

@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use samovar_models::{ImageFeatures, MaskPrediction, Model, PromptBatch};
+use samovar_geometry::{Box2, Input, Point};
+use samovar_models::{ImageFeatures, MaskOutput, MaskPrediction, Model, PromptBatch};
 use samovar_tensor::{Device, Pool, Reference, Tensor};
 use samovar_weights::{Checkpoint, WeightSource};
 
@@ -58,7 +59,8 @@ pub fn values(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
 
 /// The prompts of one image of a case, in transformers' layout: `[images, prompts, ..]`.
 pub fn prompts(cases: &Checkpoint, case: &str, image: usize, multimask: bool) -> PromptBatch {
-    let mut batch = PromptBatch { prompts: 1, multimask, ..PromptBatch::default() };
+    let output = if multimask { MaskOutput::Multimask } else { MaskOutput::Single };
+    let mut batch = PromptBatch { prompts: 1, output, ..PromptBatch::default() };
     let of_image = |input: &str| {
         let name = format!("{case}.{input}");
         let shape = cases.shape(&name)?;
@@ -66,25 +68,57 @@ pub fn prompts(cases: &Checkpoint, case: &str, image: usize, multimask: bool) ->
         Some((tensor.to_f32_vec().unwrap(), shape.dims()[1]))
     };
     if let Some((points, prompts)) = of_image("input_points") {
-        batch.points = points.as_chunks::<2>().0.to_vec();
+        batch.points = points_of(&points);
         batch.prompts = prompts;
     }
     if let Some((labels, _)) = of_image("input_labels") {
         batch.labels = labels.iter().map(|&label| label as i32).collect();
     }
     if let Some((boxes, prompts)) = of_image("input_boxes") {
-        batch.boxes = boxes.as_chunks::<4>().0.to_vec();
+        batch.boxes = boxes_of(&boxes);
         batch.prompts = prompts;
     }
     batch.masks = of_image("input_masks").map(|(masks, _)| masks);
     batch
 }
 
+/// Points of a tensor `[.., 2]`.
+pub fn points_of(values: &[f32]) -> Vec<Point<Input>> {
+    values.as_chunks::<2>().0.iter().map(|&[x, y]| Point::new(x.into(), y.into())).collect()
+}
+
+/// Boxes of a tensor `[.., 4]`.
+pub fn boxes_of(values: &[f32]) -> Vec<Box2<Input>> {
+    let of_edges = |edges: &[f32; 4]| {
+        let [x0, y0, x1, y1] = edges.map(f64::from);
+        Box2::new(x0, y0, x1, y1)
+    };
+    values.as_chunks::<4>().0.iter().map(of_edges).collect()
+}
+
+/// Masks of prompts on one image.
+pub fn decode(
+    device: &Device,
+    model: &Model,
+    features: &ImageFeatures,
+    prompts: &PromptBatch,
+) -> samovar_models::Result<MaskPrediction> {
+    model.promptable_segmenter()?.decode(device, features, prompts)
+}
+
+/// Sides of the input and of the mask logits, both squares.
+pub fn sides(model: &Model) -> (u32, u32) {
+    let segmenter = model.promptable_segmenter().unwrap();
+    let (input, grid) = (segmenter.input_size(), segmenter.grid_size());
+    assert_eq!((input.width, grid.width), (input.height, grid.height));
+    (input.width, grid.width)
+}
+
 /// Encodes the golden's pixels `[B, 3, S, S]`.
 pub fn encode(device: &Device, model: &Model, encoder: &Checkpoint) -> ImageFeatures {
     let pixels = encoder.any_tensor("pixel_values").unwrap();
     let pixels = device.channels_last(&pixels).unwrap();
-    model.encode(device, &pixels).unwrap()
+    model.image_encoder().unwrap().encode(device, &pixels).unwrap()
 }
 
 /// A channels-last map in transformers' layout.

@@ -6,7 +6,7 @@ use std::thread;
 
 use samovar_geometry::{Box2, Image, Point};
 use samovar_media::{RgbImage, Rle, Upscaler};
-use samovar_models::PromptBatch;
+use samovar_models::{MaskOutput, PromptBatch};
 use samovar_tensor::Tensor;
 
 use super::suppress::best_of_overlapping;
@@ -130,9 +130,9 @@ impl CropRun<'_> {
         points: &[Point<Image>],
         stages: &mut Stages,
     ) -> Result<Vec<Drawn>> {
-        let (network, device) = (self.model.network(), self.model.device());
+        let (segmenter, device) = (self.model.segmenter(), self.model.device());
         let features = embedding.features();
-        let scored = network.score(device, features, &self.prompts(points))?;
+        let scored = segmenter.score(device, features, &self.prompts(points))?;
         let scores = scored.iou_scores.f32()?.to_vec();
         self.model.check_finite(&scores)?;
         let masks_per_point = scores.len() / points.len();
@@ -148,7 +148,7 @@ impl CropRun<'_> {
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
-        let logits = network.draw_chosen(device, features, &scored, &chosen)?;
+        let logits = segmenter.draw_chosen(device, features, &scored, &chosen)?;
         let drawn = chosen.iter().enumerate().map(|(index, &(point, mask))| {
             let predicted_iou = scores[point * masks_per_point + mask];
             Ok(Drawn { logits: logits.narrow(index, 1)?, predicted_iou, point: points[point] })
@@ -158,15 +158,11 @@ impl CropRun<'_> {
 
     fn prompts(&self, points: &[Point<Image>]) -> PromptBatch {
         let input_from_crop = self.model.resize_rule().input_from_image(self.crop.size);
-        let in_input = |&point: &Point<Image>| {
-            let point = input_from_crop * point;
-            [point.x as f32, point.y as f32]
-        };
         PromptBatch {
             prompts: points.len(),
-            points: points.iter().map(in_input).collect(),
+            points: points.iter().map(|&point| input_from_crop * point).collect(),
             labels: vec![1; points.len()],
-            multimask: true,
+            output: MaskOutput::Multimask,
             ..PromptBatch::default()
         }
     }

@@ -1,6 +1,6 @@
 //! The parameters of the generator: one table for the struct, its defaults, the checks, the help and `set` by name.
 
-use samovar_models::Family;
+use samovar_models::Recommendations;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -95,26 +95,18 @@ parameters! {
 impl AutomaticOptions {
     /// Defaults for a model: upstream's for SAM and MobileSAM, and for nano what its scores call for.
     pub fn for_model(model: &Model) -> Self {
-        Self::for_family(model.family())
+        Self::recommended(&model.recommendations())
     }
 
-    /// Defaults for a family of models.
-    ///
-    /// nano's logits are flatter than SAM's and its predicted IoU is a chance, seldom over 0.75, so upstream's thresholds
-    /// would keep one mask in ten pictures. With these it finds, on every fourth picture of its dev set, 26 masks per
-    /// picture, among them 52 % of the known ones (IoU over 0.5); of its masks on pictures in which everything is known,
-    /// 77 % are right. Half the points per side cost a quarter of the time; nano's map has 24 cells across.
-    /// `examples/everything.rs` prints the whole table.
-    pub fn for_family(family: Family) -> Self {
-        match family {
-            Family::Nano => Self {
-                points_per_side: 16,
-                pred_iou_thresh: 0.6,
-                stability_score_thresh: 0.85,
-                stability_score_offset: 0.3,
-                ..Self::default()
-            },
-            _ => Self::default(),
+    /// Defaults as a model's authors recommend them (`ModelConfig::recommendations`).
+    pub fn recommended(recommendations: &Recommendations) -> Self {
+        let thresholds = &recommendations.everything;
+        Self {
+            points_per_side: thresholds.points_per_side,
+            pred_iou_thresh: thresholds.pred_iou_thresh,
+            stability_score_thresh: thresholds.stability_score_thresh,
+            stability_score_offset: thresholds.stability_score_offset,
+            ..Self::default()
         }
     }
 

@@ -1,7 +1,7 @@
 //! Bytes and work of the generator before any of it is done.
 
-use samovar_geometry::{Image, Size};
-use samovar_models::{Model as Network, ModelConfig, PromptBatch};
+use samovar_geometry::{Image, Point, Size};
+use samovar_models::{MaskOutput, Model as Network, ModelConfig, PromptBatch};
 use samovar_tensor::{Cost, Device};
 use samovar_weights::ShapeSource;
 
@@ -58,30 +58,30 @@ impl AutomaticPlan {
         let at_once = points_of.iter().copied().max().unwrap_or(0).min(options.points_per_batch).max(1);
 
         let once = ModelPlan::of(config, scratch_bytes)?;
-        let mut side = 0;
+        let mut grid_rows = 0;
         let decode = Device::plan(
             scratch_bytes,
             |device| {
                 let network = Network::load(device, config, &ShapeSource)?;
-                let input = network.preprocessing().input_size;
-                side = network.low_res_side();
-                let pixels = device.tensor([1, input, input, 3], |_| {})?;
-                let features = network.encode(device, &pixels)?;
+                grid_rows = network.promptable_segmenter()?.grid_size().height as usize;
+                let pixels = device.tensor(config.preprocessing().pixels_shape(1), |_| {})?;
+                let features = network.image_encoder()?.encode(device, &pixels)?;
                 Ok::<_, samovar_models::Error>((network, features))
             },
             |device, (network, features)| {
                 let batch = PromptBatch {
                     prompts: at_once,
-                    points: vec![[0.0; 2]; at_once],
+                    points: vec![Point::default(); at_once],
                     labels: vec![1; at_once],
-                    multimask: true,
+                    output: MaskOutput::Multimask,
                     ..PromptBatch::default()
                 };
-                let scored = network.score(device, features, &batch)?;
+                let segmenter = network.promptable_segmenter()?;
+                let scored = segmenter.score(device, features, &batch)?;
                 let all: Vec<_> = (0..at_once)
                     .flat_map(|point| (0..MASKS_PER_POINT).map(move |mask| (point, mask)))
                     .collect();
-                network.draw_chosen(device, features, &scored, &all).map(|_| ())
+                segmenter.draw_chosen(device, features, &scored, &all).map(|_| ())
             },
         )?;
 
@@ -100,7 +100,7 @@ impl AutomaticPlan {
         let words_down = (image.height as usize).div_ceil(64);
         // The mask, its transpose for the run lengths, and the bounds (two f32) of each word's logits.
         let per_mask =
-            words * image.height as usize * 8 + words_down * image.width as usize * 8 + words * side * 8;
+            words * image.height as usize * 8 + words_down * image.width as usize * 8 + words * grid_rows * 8;
         let per_candidate = image.width as usize * COUNTS_PER_COLUMN * size_of::<u32>();
         Ok(Self {
             crops: crops.len(),

@@ -5,6 +5,7 @@
 //!                                        blobs/<checksum>.incomplete a download that stopped
 //!                                        snapshots/<commit>/<file>   a link to its blob
 //!                                        refs/<revision>             the commit a branch or tag stands for
+//!                                        .no_exist/<commit>/<file>   empty: the commit has no such file
 //! <cache>/.locks/models--facebook--sam-vit-base/<checksum>.lock      held while a blob is being fetched
 //! ```
 //!
@@ -65,6 +66,21 @@ impl<'a> RepoCache<'a> {
         // `is_file` follows the link, so a link whose blob is gone counts as absent.
         let is_complete = folder.is_dir() && files.iter().all(|file| folder.join(file).is_file());
         is_complete.then_some(folder)
+    }
+
+    /// Whether a file of a snapshot is there, or known not to exist.
+    pub(super) fn is_settled(&self, snapshot: &Path, file: &str) -> bool {
+        let commit = snapshot.file_name().unwrap_or_default();
+        snapshot.join(file).is_file() || self.folder.join(".no_exist").join(commit).join(file).is_file()
+    }
+
+    /// Remembers that `commit` has no such file.
+    pub(super) fn note_absent(&self, commit: &str, file: &str) -> Result<()> {
+        let marker = self.folder.join(".no_exist").join(commit).join(file);
+        if marker.is_file() {
+            return Ok(());
+        }
+        self.place(&marker, |temporary| fs::write(temporary, []))
     }
 
     /// Puts `file` of `commit` in the snapshot, as a link to its blob.

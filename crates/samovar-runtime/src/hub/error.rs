@@ -45,6 +45,8 @@ pub struct HubError {
     what: String,
     next_step: String,
     source: Option<Box<dyn Error + Send + Sync>>,
+    /// The revision is there, the file is not.
+    is_absent_file: bool,
 }
 
 const RESUMES: &str = "what was downloaded is kept and the next run goes on from there";
@@ -56,7 +58,14 @@ impl HubError {
         what: impl Into<String>,
         next_step: impl Into<String>,
     ) -> Self {
-        Self { kind, place: place.into(), what: what.into(), next_step: next_step.into(), source: None }
+        Self {
+            kind,
+            place: place.into(),
+            what: what.into(),
+            next_step: next_step.into(),
+            source: None,
+            is_absent_file: false,
+        }
     }
 
     /// The class of the error.
@@ -164,7 +173,9 @@ impl HubError {
                     "EntryNotFound" => "the model has no such file at this revision (404)",
                     _ => "there is no such model, revision or file (404)",
                 };
-                Self::new(HubErrorKind::NotFound, place, what, format!("see what there is at {page}"))
+                let error =
+                    Self::new(HubErrorKind::NotFound, place, what, format!("see what there is at {page}"));
+                Self { is_absent_file: code == "EntryNotFound", ..error }
             }
             408 | 429 | 500..=599 => Self::new(
                 HubErrorKind::Server,
@@ -179,6 +190,11 @@ impl HubError {
                 "check that HF_ENDPOINT names a Hugging Face hub or a full mirror of it",
             ),
         }
+    }
+
+    /// Whether the hub said that the revision has no such file.
+    pub(super) fn is_absent_file(&self) -> bool {
+        self.is_absent_file
     }
 
     /// Whether the same request may succeed a moment later.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use samovar::automatic::{AutomaticOptions, PARAMETERS};
-use samovar::{Family, Model};
+use samovar::{CATALOGUE, Model};
 use serde_json::{Map, Value};
 
 use crate::failure::usage;
@@ -26,10 +26,19 @@ pub struct Parameters {
 
 impl clap::Args for Parameters {
     fn augment_args(command: Command) -> Command {
-        let (upstream, nano) = (AutomaticOptions::default(), AutomaticOptions::for_family(Family::Nano));
+        let upstream = AutomaticOptions::default();
+        let recommended: Vec<(&str, AutomaticOptions)> = CATALOGUE
+            .iter()
+            .map(|entry| (entry.id, AutomaticOptions::recommended(&entry.config().recommendations())))
+            .collect();
         let command = PARAMETERS.iter().fold(command, |command, parameter| {
-            let (default, nanos) = ((parameter.get)(&upstream), (parameter.get)(&nano));
-            let own = if nanos == default { String::new() } else { format!("; nano: {nanos}") };
+            let default = (parameter.get)(&upstream);
+            let own: String = recommended
+                .iter()
+                .map(|(model, options)| (model, (parameter.get)(options)))
+                .filter(|(_, value)| *value != default)
+                .map(|(model, value)| format!("; {model}: {value}"))
+                .collect();
             let help = parameter.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
             let help = help.trim_end_matches('.');
             let parse = move |text: &str| -> samovar::Result<String> {
