@@ -63,6 +63,36 @@ def torch_seeds():
         write("torch_pickle", f"{name}.pkl", pickle_of(archive))
 
 
+def growth_seeds():
+    """What once took memory or time beyond its size: head, the part that is repeated, tail."""
+
+    def text(value):
+        return b"X" + struct.pack("<I", len(value)) + value
+
+    storage = b"(" + text(b"storage") + b"ctorch\nFloatStorage\n" + text(b"0") + text(b"cpu") + b"K\x01tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00(K\x01t(K\x01t\x89)tR"
+    kept = b"}" + text(b"x") + tensor + b"q\x01s"
+    entry = text(b"%%%%") + b"h\x01"
+    prefix = b"}(" + text(b"p" * 2000)
+    parameter = b"ctorch._utils\n_rebuild_parameter\nq\x01"
+    key = text(b"k" * 4000) + b"q\x02"
+    seeds = {
+        "plain": (b"}(", text(b"%%%%") + tensor, b"u."),
+        "long_prefix": (kept + prefix + b"}(", entry, b"uu."),
+        "long_prefixes": (kept + prefix * 7 + b"}(", entry, b"uuuuuuuu."),
+        "long_name_again_and_again": (kept + b"}(" + key + b"h\x01", text(b"%%%%") + b"}h\x02h\x01s", b"u."),
+        "long_arguments": (b"}" + parameter + b"(" + b"N" * 8000 + b"tq\x02", b"h\x01h\x02R", b"."),
+        "shared_dictionary": (kept + b"}q\x03(" + b"".join(text(b"%d" % i) + b"h\x01" for i in range(500)) + b"u}(",
+                              text(b"%%%%") + b"h\x03", b"u."),
+        "memo": (b"}", b"\x94", b"."),
+        "tuples": (b"}", b")\x85", b"."),
+        "dictionaries": (b"}(", b"K\x00}", b"u."),
+    }
+    for name, (head, part, tail) in seeds.items():
+        sizes = struct.pack("<HH", len(head), len(part))
+        write("torch_growth", f"{name}.bin", sizes + head + part + tail)
+
+
 def image_seeds():
     y, x = np.mgrid[0:9, 0:13]
     rgb = np.stack([x * 19, y * 28, (x * y) * 2], -1).astype(np.uint8)
@@ -178,6 +208,7 @@ def config_seeds():
 config_seeds()
 safetensors_seeds()
 torch_seeds()
+growth_seeds()
 image_seeds()
 for name, png in label_pngs().items():
     write("labels", f"{name}.png", png)

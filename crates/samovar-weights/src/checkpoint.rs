@@ -6,7 +6,7 @@ use std::io::Read;
 #[cfg(unix)]
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
 #[cfg(unix)]
@@ -28,6 +28,8 @@ pub(crate) const SCALES_SUFFIX: &str = "_scale";
 pub struct Checkpoint {
     origin: String,
     contents: Contents,
+    /// What the names look like, once somebody asked.
+    looks_like: OnceLock<Option<&'static str>>,
 }
 
 impl Checkpoint {
@@ -57,7 +59,7 @@ impl Checkpoint {
         } else {
             read(&origin, map(path, &origin)?)?
         };
-        Ok(Self { origin, contents })
+        Ok(Self::of(origin, contents))
     }
 
     /// Reads the bytes of a weight file; `origin` names them in messages.
@@ -65,7 +67,7 @@ impl Checkpoint {
     /// # Errors
     /// Any [`Error`].
     pub fn from_bytes(origin: &str, bytes: Vec<u8>) -> Result<Self> {
-        Ok(Self { origin: origin.to_owned(), contents: read(origin, Arc::new(bytes))? })
+        Ok(Self::of(origin.to_owned(), read(origin, Arc::new(bytes))?))
     }
 
     /// Reads the bytes of a weight file that is part of the program.
@@ -73,11 +75,16 @@ impl Checkpoint {
     /// # Errors
     /// Any [`Error`].
     pub fn from_static(origin: &str, bytes: &'static [u8]) -> Result<Self> {
-        Ok(Self { origin: origin.to_owned(), contents: read(origin, Arc::new(Static(bytes)))? })
+        Ok(Self::of(origin.to_owned(), read(origin, Arc::new(Static(bytes)))?))
+    }
+
+    fn of(origin: String, contents: Contents) -> Self {
+        Self { origin, contents, looks_like: OnceLock::new() }
     }
 
     fn hint(&self) -> Box<str> {
-        match looks_like::model_of(self.contents.tensors.keys().map(String::as_str)) {
+        let names = self.contents.tensors.keys().map(String::as_str);
+        match self.looks_like.get_or_init(|| looks_like::model_of(names)) {
             Some(model) => format!("; the file looks like {model}").into(),
             None => "".into(),
         }

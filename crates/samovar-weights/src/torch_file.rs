@@ -14,7 +14,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::stored::{Contents, Entry, Stored, shape_of};
 use crate::{Error, Result};
-use pickle::{Element, Object, Pickle, TensorRecord, Value};
+use pickle::{Element, Pickle, Tensor, Value};
 
 /// Most entries the archive may have.
 const MAX_ENTRIES: usize = 200_000;
@@ -22,8 +22,17 @@ const MAX_ENTRIES: usize = 200_000;
 const MAX_PICKLE_BYTES: usize = 16 << 20;
 /// Deepest nesting of dictionaries that is followed.
 const MAX_DEPTH: usize = 8;
-/// Most dictionary entries that are visited, nested ones counted every time they are reached.
-const MAX_VISITS: usize = 1 << 20;
+/// Most tensors and dictionaries that are visited, those in shared dictionaries counted every time they are reached: this
+/// many, and one per so many bytes of the pickle. A tensor takes some hundred.
+const MAX_VISITS: usize = 4096;
+const BYTES_PER_VISIT: usize = 16;
+/// Most bytes of all names together, those of dictionaries counted every time they are reached: this many, and so many
+/// per byte of the pickle. Names of nested dictionaries begin with those of the outer ones, so they can be longer than
+/// the pickle.
+const MAX_NAME_BYTES: usize = 1 << 16;
+const NAME_BYTES_PER_BYTE: usize = 4;
+/// Longest name of a storage, which is a number, and of the folder in the archive, which is the name of a file.
+const MAX_KEY_BYTES: usize = 255;
 /// Keys under which training code keeps the weights beside other things.
 const WRAPPERS: [&str; 6] = ["model", "state_dict", "model_state_dict", "module", "ema", "net"];
 
@@ -44,7 +53,14 @@ pub(crate) fn read(origin: &str, bytes: Arc<dyn WeightBytes>) -> Result<Contents
              load it in PyTorch and save the state dict again",
         ));
     };
-    let root = pickle_name.trim_end_matches("data.pkl");
+    let root = pickle_name.strip_suffix("data.pkl").unwrap_or_default();
+    if root.len() > MAX_KEY_BYTES {
+        let what = format!(
+            "a folder whose name has {} bytes, more than {MAX_KEY_BYTES}; damaged or hostile",
+            root.len()
+        );
+        return Err(Error::malformed(origin, what));
+    }
     if stretches.contains_key(&format!("{root}constants.pkl")) {
         return Err(Error::malformed(
             origin,
@@ -64,13 +80,19 @@ pub(crate) fn read(origin: &str, bytes: Arc<dyn WeightBytes>) -> Result<Contents
         return Err(Error::malformed(origin, what));
     }
     let pickle = pickle::read(origin, stretch_of(bytes.bytes(), described))?;
-    let records = tensors_of(origin, &pickle)?;
-    let mut contents = Contents::default();
-    for (name, record) in records {
-        let entry = locate(origin, &name, record, &bytes, &stretches, root)?;
-        contents.tensors.insert(name, entry);
+    let mut collector = Collector {
+        pickle: &pickle,
+        visits_left: MAX_VISITS + described.len / BYTES_PER_VISIT,
+        name_bytes_left: MAX_NAME_BYTES + described.len * NAME_BYTES_PER_BYTE,
+        found: BTreeMap::new(),
+        locate: |name: &str, tensor: Tensor| locate(origin, name, &tensor, &bytes, &stretches, root),
+        origin,
+    };
+    collector.collect(state_dict_of(origin, &pickle)?, &mut String::new(), 0)?;
+    if collector.found.is_empty() {
+        return Err(Error::malformed(origin, "no tensors in this file"));
     }
-    Ok(contents)
+    Ok(Contents { tensors: collector.found, ..Contents::default() })
 }
 
 fn stretch_of(bytes: &[u8], stretch: Stretch) -> &[u8] {
@@ -107,111 +129,136 @@ fn entries(origin: &str, bytes: &[u8]) -> Result<BTreeMap<String, Stretch>> {
     Ok(entries)
 }
 
-/// The named tensors of a pickled state dict, however deep it is wrapped.
-fn tensors_of<'p>(origin: &str, pickle: &'p Pickle) -> Result<BTreeMap<String, &'p TensorRecord<'p>>> {
-    let mut dict = pickle.dict(pickle.root).ok_or_else(|| {
-        let found = pickle.describe(pickle.root);
-        Error::malformed(origin, format!("expected a dictionary of tensors, found {found}"))
-    })?;
-    let holds_tensors =
-        |dict: &[(Value, Value)]| dict.iter().any(|&(_, value)| pickle.tensor(value).is_some());
+/// The dictionary of tensors in a pickle, however deep it is wrapped.
+fn state_dict_of(origin: &str, pickle: &Pickle) -> Result<Value> {
+    let mut root = pickle.root;
     for _ in 0..MAX_DEPTH {
-        let wrapped = WRAPPERS.iter().find_map(|&wrapper| {
-            let inner = dict.iter().find(|(key, _)| matches!(key, Value::Str(key) if *key == wrapper))?;
-            pickle.dict(inner.1)
-        });
+        let dict = pickle.dict(root).ok_or_else(|| {
+            let found = pickle.describe(root);
+            Error::malformed(origin, format!("expected a dictionary of tensors, found {found}"))
+        })?;
+        // The first wrapper of the list counts, and of its values the first; a tensor beside it makes it a part like any
+        // other.
+        let mut wrapped: Option<(usize, Value)> = None;
+        let mut holds_tensors = false;
+        for (key, value) in dict {
+            let Value::Str(key) = key else {
+                holds_tensors |= pickle.is_tensor(value);
+                continue;
+            };
+            holds_tensors |= pickle.is_tensor(value);
+            let rank = WRAPPERS.iter().position(|&wrapper| pickle.is(key, wrapper));
+            if let Some(rank) = rank.filter(|&rank| wrapped.is_none_or(|(before, _)| rank < before)) {
+                wrapped = Some((rank, value));
+            }
+        }
         match wrapped {
-            Some(inner) if !holds_tensors(dict) => dict = inner,
+            Some((_, inner)) if !holds_tensors => root = inner,
             _ => break,
         }
     }
-    let mut found = BTreeMap::new();
-    let mut visits = 0;
-    collect(origin, pickle, dict, "", 0, &mut visits, &mut found)?;
-    if found.is_empty() {
-        return Err(Error::malformed(origin, "no tensors in this file"));
-    }
-    Ok(found)
+    Ok(root)
 }
 
-fn collect<'p>(
-    origin: &str,
-    pickle: &'p Pickle,
-    dict: &'p [(Value<'p>, Value<'p>)],
-    prefix: &str,
-    depth: usize,
-    visits: &mut usize,
-    found: &mut BTreeMap<String, &'p TensorRecord<'p>>,
-) -> Result<()> {
-    for &(key, value) in dict {
-        *visits += 1;
-        if *visits > MAX_VISITS {
-            return Err(Error::malformed(
-                origin,
-                "dictionaries nested beyond all measure; damaged or hostile",
-            ));
-        }
-        let key = match key {
-            Value::Str(key) => key.to_owned(),
-            Value::Int(key) => key.to_string(),
-            _ => continue,
-        };
-        let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
-        if let Some(record) = pickle.tensor(value) {
-            if found.insert(name.clone(), record).is_some() {
-                return Err(Error::malformed(origin, format!("two tensors `{name}`")));
+/// Gathers the tensors of nested dictionaries, within limits that follow from the bytes they are written in.
+struct Collector<'p, L> {
+    origin: &'p str,
+    pickle: &'p Pickle<'p>,
+    visits_left: usize,
+    name_bytes_left: usize,
+    locate: L,
+    found: BTreeMap<String, Entry>,
+}
+
+impl<'p, L: Fn(&str, Tensor<'p>) -> Result<Entry>> Collector<'p, L> {
+    /// Takes what is in a dictionary; `name` is its own, and is so again afterwards.
+    fn collect(&mut self, dict: Value, name: &mut String, depth: usize) -> Result<()> {
+        let len = name.len();
+        let pickle = self.pickle;
+        for (key, value) in pickle.dict(dict).into_iter().flatten() {
+            let number;
+            let key = match key {
+                Value::Str(key) => pickle.text(key),
+                Value::Int(key) => {
+                    number = key.to_string();
+                    &number
+                }
+                _ => continue,
+            };
+            let added = key.len() + usize::from(len > 0);
+            let is_tensor = pickle.is_tensor(value);
+            let name_bytes = if is_tensor { len + added } else { added };
+            let left = self.visits_left.checked_sub(1).zip(self.name_bytes_left.checked_sub(name_bytes));
+            let Some(left) = left else {
+                let what = "names and dictionaries nested beyond all measure; damaged or hostile";
+                return Err(Error::malformed(self.origin, what));
+            };
+            (self.visits_left, self.name_bytes_left) = left;
+            if len > 0 {
+                name.push('.');
             }
-        } else if let Some(inner) = pickle.dict(value)
-            && depth < MAX_DEPTH
-        {
-            collect(origin, pickle, inner, &name, depth + 1, visits, found)?;
+            name.push_str(key);
+            if let Some(tensor) = pickle.tensor(value) {
+                let entry = (self.locate)(name, tensor)?;
+                if self.found.insert(name.clone(), entry).is_some() {
+                    return Err(Error::malformed(self.origin, format!("two tensors `{name}`")));
+                }
+            } else if depth < MAX_DEPTH {
+                self.collect(value, name, depth + 1)?;
+            }
+            name.truncate(len);
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Finds a tensor's values in the file and checks that all of them lie in its storage.
 fn locate(
     origin: &str,
     name: &str,
-    record: &TensorRecord,
+    tensor: &Tensor,
     bytes: &Arc<dyn WeightBytes>,
     stretches: &BTreeMap<String, Stretch>,
     root: &str,
 ) -> Result<Entry> {
     let broken = |what: String| Error::malformed(origin, format!("tensor `{name}`: {what}"));
-    let storage = &record.storage;
-    let stretch = stretches
-        .get(&format!("{root}data/{}", storage.key))
-        .ok_or_else(|| broken(format!("its storage `{}` is not in the file", storage.key)))?;
-    let element_bytes = storage.element.size_bytes();
-    let storage_fits = storage.elements.checked_mul(element_bytes).is_some_and(|size| size <= stretch.len);
+    let stretch = Some(tensor.key)
+        .filter(|key| key.len() <= MAX_KEY_BYTES)
+        .and_then(|key| stretches.get(&format!("{root}data/{key}")))
+        .ok_or_else(|| broken(format!("its storage `{}` is not in the file", shortened(tensor.key))))?;
+    let element_bytes = tensor.element.size_bytes();
+    let storage_fits = tensor.elements.checked_mul(element_bytes).is_some_and(|size| size <= stretch.len);
     if !storage_fits {
-        let what = format!("a storage of {} elements in {} bytes; truncated?", storage.elements, stretch.len);
+        let what = format!("a storage of {} elements in {} bytes; truncated?", tensor.elements, stretch.len);
         return Err(broken(what));
     }
-    let shape = match shape_of(&record.dims) {
+    let shape = match shape_of(&tensor.dims) {
         Ok(shape) => shape,
         Err(why) => return Ok(Entry::Unreadable(why)),
     };
     // The last element must lie inside the storage; and no view may have more elements than its storage, so that a
     // stride of zero cannot blow up a small file.
-    let last = record.dims.iter().zip(&record.strides).try_fold(record.offset, |at, (&dim, &stride)| {
+    let last = tensor.dims.iter().zip(&tensor.strides).try_fold(tensor.offset, |at, (&dim, &stride)| {
         at.checked_add(dim.saturating_sub(1).checked_mul(stride)?)
     });
-    let inside = last.is_some_and(|last| last < storage.elements);
-    if !inside || shape.len() > storage.elements {
+    let inside = last.is_some_and(|last| last < tensor.elements);
+    if !inside || shape.len() > tensor.elements {
         return Err(broken(format!(
             "shape {shape} with strides {:?} from element {} leaves its storage of {} elements",
-            record.strides, record.offset, storage.elements
+            tensor.strides, tensor.offset, tensor.elements
         )));
     }
-    let Some(dtype) = storage.element.dtype() else {
-        return Ok(Entry::Unreadable(format!("values of type {:?} are not read", storage.element)));
+    let Some(dtype) = tensor.element.dtype() else {
+        return Ok(Entry::Unreadable(format!("values of type {:?} are not read", tensor.element)));
     };
-    let strides = (!is_contiguous(&record.dims, &record.strides)).then(|| record.strides.clone());
-    let offset_bytes = stretch.start + record.offset * element_bytes;
+    let strides = (!is_contiguous(&tensor.dims, &tensor.strides)).then(|| tensor.strides.clone());
+    let offset_bytes = stretch.start + tensor.offset * element_bytes;
     Ok(Entry::Readable(Stored { bytes: Arc::clone(bytes), offset_bytes, shape, dtype, strides }))
+}
+
+/// The beginning of a name, for messages.
+fn shortened(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_KEY_BYTES)]
 }
 
 fn is_contiguous(dims: &[usize], strides: &[usize]) -> bool {
@@ -244,22 +291,6 @@ impl Element {
             Element::Long => DType::I64,
             Element::Double | Element::Short | Element::Bool => return None,
         })
-    }
-}
-
-impl<'p> Pickle<'p> {
-    fn dict(&self, value: Value<'p>) -> Option<&[(Value<'p>, Value<'p>)]> {
-        match self.object(value)? {
-            Object::Dict(entries) => Some(entries),
-            _ => None,
-        }
-    }
-
-    fn tensor(&self, value: Value<'p>) -> Option<&TensorRecord<'p>> {
-        match self.object(value)? {
-            Object::Tensor(record) => Some(record),
-            _ => None,
-        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::memory::peak_bytes;
+use samovar_testkit::peak_bytes;
+
 use crate::{Mutator, Target};
 
 /// Most time one input may take. Generous: a shared machine stalls now and then.

@@ -11,12 +11,11 @@
 //! [`MAX_TIME`].
 
 mod harness;
-mod memory;
 mod mutate;
 mod png;
 mod targets;
 
 pub use harness::{Failure, Harness, MAX_TIME, Report};
-pub use memory::MeteredAllocator;
 pub use mutate::Mutator;
+pub use samovar_testkit::MeteredAllocator;
 pub use targets::{TARGETS, Target};

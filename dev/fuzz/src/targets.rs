@@ -1,6 +1,7 @@
 //! The table of targets, one per parser.
 
 use std::io::{Cursor, Write};
+use std::time::Duration;
 
 use samovar_geometry::{Image, Size};
 use samovar_media::image::{DecodeLimits, LazyImage, decode_bytes};
@@ -10,6 +11,7 @@ use samovar_media::write::CocoDataset;
 use samovar_models::{Model, ModelConfig};
 use samovar_runtime::prompt_file::PromptFile;
 use samovar_tensor::{DType, Device, Shape, Tensor};
+use samovar_testkit::{cpu_time, peak_bytes};
 use samovar_weights::{Checkpoint, ShapeSource, WeightSource};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -33,12 +35,20 @@ pub struct Target {
 const IMAGE_LIMITS: DecodeLimits = DecodeLimits { max_pixels: 1 << 20, max_bytes: 8 << 20 };
 const CANVAS: Size<Image> = Size::new(64, 48);
 
+/// Bytes of the files that [`torch_growth`] makes.
+const GROWN_BYTES: usize = 128 << 10;
+/// Most time per byte of them: a hundred times what reading takes. Where the time grows with the square, it is a thousand
+/// times.
+const MAX_TIME_PER_BYTE: Duration = Duration::from_nanos(if cfg!(debug_assertions) { 20_000 } else { 2_000 });
+
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "safetensors", run: checkpoint, memory_bytes: 1 << 20, memory_factor: 64 },
     // The zip library makes room for as many entries as the file claims, up to 65,535 of 232 bytes.
     Target { name: "torch_zip", run: checkpoint, memory_bytes: 16 << 20, memory_factor: 64 },
     Target { name: "torch_pickle", run: torch_pickle, memory_bytes: 2 << 20, memory_factor: 64 },
+    // Judges itself, by the larger files it makes of its input.
+    Target { name: "torch_growth", run: torch_growth, memory_bytes: 64 << 20, memory_factor: 64 },
     Target { name: "image", run: image_but_tiff, memory_bytes: 32 << 20, memory_factor: 8 },
     // The TIFF library reserves up to 256 MiB, untouched, for a table of values before it looks whether the file
     // holds them; its limits can be set only after that.
@@ -60,18 +70,51 @@ fn checkpoint(data: &[u8]) {
 
 /// A pickle inside a well-formed archive, so that mutations reach the pickle's reader.
 fn torch_pickle(data: &[u8]) {
+    checkpoint(&archive_of(data));
+}
+
+/// An archive as torch.save makes it, of this pickle and two small storages.
+fn archive_of(pickle: &[u8]) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let storage = [7; 64];
     for (name, content) in
-        [("m/data.pkl", data), ("m/byteorder", b"little"), ("m/data/0", &storage), ("m/data/1", &storage)]
+        [("m/data.pkl", pickle), ("m/byteorder", b"little"), ("m/data/0", &storage), ("m/data/1", &storage)]
     {
         let written = writer.start_file(name, options).map(|()| writer.write_all(content));
         assert!(matches!(written, Ok(Ok(()))), "writing to memory does not fail");
     }
-    if let Ok(cursor) = writer.finish() {
-        checkpoint(cursor.get_ref());
+    writer.finish().map(Cursor::into_inner).unwrap_or_default()
+}
+
+/// A pickle of which one part is repeated until it is large: memory stays within 64 times the file, and time grows as the
+/// file does. The first bytes say where the part begins (u16, little endian) and how long it is (u16); `%%%%` in it is
+/// another text in every repetition.
+fn torch_growth(data: &[u8]) {
+    let Some((&[s0, s1, l0, l1], pickle)) = data.split_first_chunk() else { return };
+    let start = usize::from(u16::from_le_bytes([s0, s1])).min(pickle.len());
+    let (head, rest) = pickle.split_at(start);
+    let (part, tail) = rest.split_at(usize::from(u16::from_le_bytes([l0, l1])).min(rest.len()));
+    if part.is_empty() {
+        return;
     }
+    let numbered = part.windows(4).position(|window| window == b"%%%%");
+    let mut large = head.to_vec();
+    for number in 0..GROWN_BYTES / part.len() {
+        let at = large.len();
+        large.extend_from_slice(part);
+        if let Some(place) = numbered {
+            large[at + place..at + place + 4].copy_from_slice(format!("{:04x}", number & 0xffff).as_bytes());
+        }
+    }
+    large.extend_from_slice(tail);
+    let file = archive_of(&large);
+    let len = file.len();
+    let (((), time), memory) = peak_bytes(|| cpu_time(|| drop(Checkpoint::from_bytes("fuzz", file))));
+    let allowed = 64 * len + (1 << 20);
+    assert!(memory <= allowed, "{len} bytes of file took {memory} of memory, {allowed} are allowed");
+    let allowed = MAX_TIME_PER_BYTE * len as u32;
+    assert!(time <= allowed, "{len} bytes of file took {time:?}, {allowed:?} are allowed");
 }
 
 fn read_all(checkpoint: &Checkpoint) {

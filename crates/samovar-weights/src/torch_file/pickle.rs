@@ -4,10 +4,10 @@
 //! dangerous elsewhere. Here the only "functions" are the handful below, each a plain Rust match arm that makes a
 //! record; any other name ends the reading with [`Error::Code`].
 //!
-//! All objects live in one arena and refer to each other by index. So shared and even cyclic structures cost nothing,
-//! dropping never recurses, and memory is bounded by the number of opcodes.
-
-use std::collections::HashMap;
+//! All objects live in one arena and refer to each other by index. So shared and even cyclic structures cost nothing
+//! and dropping never recurses. Memory is bounded by the bytes of the pickle, some fifty times at the worst: values are
+//! small, an opcode makes at most one of them, nothing is copied but short tuples, and what no state dict needs (the items
+//! of lists, entries that are neither tensors nor dictionaries) is read and forgotten.
 
 use crate::{Error, Result};
 
@@ -15,29 +15,55 @@ use crate::{Error, Result};
 const MAX_VALUES: usize = 1 << 20;
 /// Longest string.
 const MAX_STRING_BYTES: usize = 1 << 16;
-/// Most dimensions of a tensor.
-const MAX_DIMS: usize = 16;
+/// Most dimensions of a tensor, and most items of a tuple that are kept: no tuple that means something has more.
+const MAX_ITEMS: usize = 16;
+/// No entry; no items.
+const NONE: u32 = u32::MAX;
+const EMPTY_DICT: Object = Object::Dict { first: NONE, last: NONE };
 
 /// A value; containers are indices into the arena.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'p> {
+pub(super) enum Value {
     None,
     Bool(bool),
     Int(i64),
     Float,
-    Str(&'p str),
+    Str(Text),
     Global(Global),
-    Object(usize),
+    Object(u32),
+}
+
+/// A string: a stretch of the pickle that was found to be UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Text {
+    start: u32,
+    len: u32,
 }
 
 /// What has an identity.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Object {
+    /// A stretch of the kept items; [`NONE`] items are those of a tuple too long to mean anything.
+    Tuple {
+        start: u32,
+        len: u32,
+    },
+    List,
+    /// The ends of its chain of entries.
+    Dict {
+        first: u32,
+        last: u32,
+    },
+    Storage(u32),
+    Tensor(u32),
+}
+
+/// An entry of a dictionary: the value is a tensor or a dictionary, the key an integer or text.
 #[derive(Debug)]
-pub(super) enum Object<'p> {
-    Tuple(Vec<Value<'p>>),
-    List(Vec<Value<'p>>),
-    Dict(Vec<(Value<'p>, Value<'p>)>),
-    Storage(StorageRecord<'p>),
-    Tensor(TensorRecord<'p>),
+struct Entry {
+    key: Value,
+    object: u32,
+    next: u32,
 }
 
 /// The names a state dict may mention.
@@ -66,16 +92,27 @@ pub(super) enum Element {
 
 /// A storage: an entry of the archive.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StorageRecord<'p> {
+pub(super) struct StorageRecord {
+    pub(super) element: Element,
+    pub(super) key: Text,
+    pub(super) elements: u64,
+}
+
+/// A tensor: a strided view of a storage. Tuples never change, so shape and strides stay where they are.
+#[derive(Debug, Clone, Copy)]
+struct TensorRecord {
+    storage: u32,
+    dims: u32,
+    strides: u32,
+    offset: u64,
+}
+
+/// A tensor, looked up.
+#[derive(Debug)]
+pub(super) struct Tensor<'p> {
     pub(super) element: Element,
     pub(super) key: &'p str,
     pub(super) elements: usize,
-}
-
-/// A tensor: a strided view of a storage.
-#[derive(Debug)]
-pub(super) struct TensorRecord<'p> {
-    pub(super) storage: StorageRecord<'p>,
     pub(super) offset: usize,
     pub(super) dims: Vec<usize>,
     pub(super) strides: Vec<usize>,
@@ -84,24 +121,129 @@ pub(super) struct TensorRecord<'p> {
 /// A pickle that was read to its end.
 #[derive(Debug)]
 pub(super) struct Pickle<'p> {
-    objects: Vec<Object<'p>>,
-    pub(super) root: Value<'p>,
+    arena: Arena<'p>,
+    pub(super) root: Value,
 }
 
-impl<'p> Pickle<'p> {
-    pub(super) fn object(&self, value: Value<'p>) -> Option<&Object<'p>> {
+/// What was made while reading.
+#[derive(Debug)]
+struct Arena<'p> {
+    bytes: &'p [u8],
+    objects: Vec<Object>,
+    /// Of all tuples, one after the other.
+    items: Vec<Value>,
+    /// Of all dictionaries, each a chain.
+    entries: Vec<Entry>,
+    storages: Vec<StorageRecord>,
+    tensors: Vec<TensorRecord>,
+}
+
+impl<'p> Arena<'p> {
+    fn object(&self, value: Value) -> Option<Object> {
         match value {
-            Value::Object(index) => self.objects.get(index),
+            Value::Object(index) => self.objects.get(index as usize).copied(),
             _ => None,
         }
     }
 
+    fn bytes_of(&self, text: Text) -> &'p [u8] {
+        &self.bytes[text.start as usize..][..text.len as usize]
+    }
+
+    /// Takes as long as the text is.
+    fn text(&self, text: Text) -> &'p str {
+        std::str::from_utf8(self.bytes_of(text)).unwrap_or_default()
+    }
+
+    /// The items of a tuple, unless it is too long to mean anything.
+    fn tuple(&self, value: Value) -> Option<&[Value]> {
+        match self.object(value)? {
+            Object::Tuple { start, len } if len != NONE => {
+                Some(&self.items[start as usize..][..len as usize])
+            }
+            _ => None,
+        }
+    }
+
+    /// A tuple of counts.
+    fn counts(&self, value: Value) -> Option<Vec<usize>> {
+        self.tuple(value)?.iter().map(count).collect()
+    }
+
+    /// Adds an entry to a dictionary, if anybody will ask for it.
+    fn insert(&mut self, dict: Value, key: Value, value: Value) {
+        let (Value::Object(dict), Some(Object::Dict { first, last })) = (dict, self.object(dict)) else {
+            return;
+        };
+        let Value::Object(object) = value else { return };
+        let has_meaning = matches!(key, Value::Str(_) | Value::Int(_))
+            && matches!(self.object(value), Some(Object::Dict { .. } | Object::Tensor(_)));
+        if has_meaning {
+            let index = self.entries.len() as u32;
+            self.entries.push(Entry { key, object, next: NONE });
+            if let Some(last) = self.entries.get_mut(last as usize).filter(|_| last != NONE) {
+                last.next = index;
+            }
+            let first = if first == NONE { index } else { first };
+            self.objects[dict as usize] = Object::Dict { first, last: index };
+        }
+    }
+}
+
+fn count(value: &Value) -> Option<usize> {
+    match *value {
+        Value::Int(value) => usize::try_from(value).ok(),
+        _ => None,
+    }
+}
+
+impl<'p> Pickle<'p> {
+    /// The tensors and dictionaries of a dictionary with their keys, as they came; `None` for what is none.
+    pub(super) fn dict(&self, value: Value) -> Option<impl Iterator<Item = (Value, Value)> + Clone> {
+        let Object::Dict { first, .. } = self.arena.object(value)? else { return None };
+        let mut next = first;
+        Some(std::iter::from_fn(move || {
+            let entry = self.arena.entries.get(next as usize)?;
+            next = entry.next;
+            Some((entry.key, Value::Object(entry.object)))
+        }))
+    }
+
+    pub(super) fn is_tensor(&self, value: Value) -> bool {
+        matches!(self.arena.object(value), Some(Object::Tensor(_)))
+    }
+
+    pub(super) fn tensor(&self, value: Value) -> Option<Tensor<'p>> {
+        let Object::Tensor(index) = self.arena.object(value)? else { return None };
+        let record = self.arena.tensors[index as usize];
+        let storage = self.arena.storages[record.storage as usize];
+        Some(Tensor {
+            element: storage.element,
+            key: self.arena.text(storage.key),
+            // What does not fit an address does not fit the file either.
+            elements: usize::try_from(storage.elements).unwrap_or(usize::MAX),
+            offset: usize::try_from(record.offset).unwrap_or(usize::MAX),
+            dims: self.arena.counts(Value::Object(record.dims)).unwrap_or_default(),
+            strides: self.arena.counts(Value::Object(record.strides)).unwrap_or_default(),
+        })
+    }
+
+    /// The text, in as much time as it is long.
+    pub(super) fn text(&self, text: Text) -> &'p str {
+        self.arena.text(text)
+    }
+
+    /// Whether this is the text, in no time.
+    pub(super) fn is(&self, text: Text, wanted: &str) -> bool {
+        self.arena.bytes_of(text) == wanted.as_bytes()
+    }
+
     /// What a value is, for messages.
-    pub(super) fn describe(&self, value: Value<'p>) -> &'static str {
-        match self.object(value) {
-            Some(Object::Tuple(_)) => "a tuple",
-            Some(Object::List(_)) => "a list",
-            Some(Object::Dict(_)) => "a dictionary",
+    pub(super) fn describe(&self, value: Value) -> &'static str {
+        match self.arena.object(value) {
+            Some(Object::Tuple { .. }) => "a tuple",
+            Some(Object::List) => "a list",
+            Some(Object::Dict { .. }) => "a dictionary",
             Some(Object::Storage(_)) => "a storage",
             Some(Object::Tensor(_)) => "a tensor",
             None => "a plain value",
@@ -109,21 +251,23 @@ impl<'p> Pickle<'p> {
     }
 }
 
-/// Reads a pickle.
+/// Reads a pickle of less than 4 GiB.
 ///
 /// # Errors
 /// [`Error::Code`] for any name but those of tensors and containers, [`Error::Malformed`] for anything else.
 pub(super) fn read<'p>(origin: &str, bytes: &'p [u8]) -> Result<Pickle<'p>> {
-    let mut machine = Machine {
+    let arena = Arena {
         bytes,
-        at: 0,
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: HashMap::new(),
         objects: Vec::new(),
+        items: Vec::new(),
+        entries: Vec::new(),
+        storages: Vec::new(),
+        tensors: Vec::new(),
     };
+    let mut machine =
+        Machine { at: 0, stack: Vec::new(), marks: Vec::new(), memo: Vec::new(), remembered: 0, arena };
     match machine.run() {
-        Ok(root) => Ok(Pickle { objects: machine.objects, root }),
+        Ok(root) => Ok(Pickle { arena: machine.arena, root }),
         Err(Refusal::Code(global)) => Err(Error::Code { file: origin.to_owned(), global }),
         Err(Refusal::Broken(what)) => {
             Err(Error::malformed(origin, format!("data.pkl, byte {}: {what}", machine.at)))
@@ -143,26 +287,27 @@ fn broken<T>(what: impl Into<String>) -> Step<T> {
 }
 
 struct Machine<'p> {
-    bytes: &'p [u8],
     at: usize,
-    stack: Vec<Value<'p>>,
+    stack: Vec<Value>,
     /// Stack heights at the open marks.
-    marks: Vec<usize>,
-    memo: HashMap<u32, Value<'p>>,
-    objects: Vec<Object<'p>>,
+    marks: Vec<u32>,
+    /// By number: pickles count from zero.
+    memo: Vec<Option<Value>>,
+    /// How many of them there are.
+    remembered: u32,
+    arena: Arena<'p>,
 }
 
 impl<'p> Machine<'p> {
-    fn run(&mut self) -> Step<Value<'p>> {
+    fn run(&mut self) -> Step<Value> {
         loop {
             let opcode = self.take::<1>()?[0];
             if opcode == b'.' {
                 return self.pop();
             }
             self.step(opcode)?;
-            if self.stack.len().max(self.marks.len()).max(self.memo.len()).max(self.objects.len())
-                > MAX_VALUES
-            {
+            let memo = self.remembered as usize;
+            if self.stack.len().max(self.marks.len()).max(memo).max(self.arena.objects.len()) > MAX_VALUES {
                 return broken(format!("more than {MAX_VALUES} values; damaged or hostile"));
             }
         }
@@ -178,7 +323,7 @@ impl<'p> Machine<'p> {
             }
             // FRAME: a length that only helps streaming readers.
             0x95 => drop(self.take::<8>()?),
-            b'(' => self.marks.push(self.stack.len()),
+            b'(' => self.marks.push(self.stack.len() as u32),
             b'N' => self.stack.push(Value::None),
             0x88 => self.stack.push(Value::Bool(true)),
             0x89 => self.stack.push(Value::Bool(false)),
@@ -207,16 +352,16 @@ impl<'p> Machine<'p> {
                 let [len] = self.take()?;
                 self.string(len.into())?;
             }
-            b'}' => self.push_object(Object::Dict(Vec::new())),
-            b']' => self.push_object(Object::List(Vec::new())),
-            b')' => self.push_object(Object::Tuple(Vec::new())),
+            b'}' => self.push_object(EMPTY_DICT),
+            b']' => self.push_object(Object::List),
+            b')' => self.push_tuple(self.stack.len()),
             b't' => {
-                let items = self.pop_mark()?;
-                self.push_object(Object::Tuple(items));
+                let start = self.mark()?;
+                self.push_tuple(start);
             }
             0x85..=0x87 => {
-                let items = self.pop_many(usize::from(opcode - 0x84))?;
-                self.push_object(Object::Tuple(items));
+                let start = self.start_of(usize::from(opcode - 0x84))?;
+                self.push_tuple(start);
             }
             b'q' => {
                 let [index] = self.take()?;
@@ -226,7 +371,7 @@ impl<'p> Machine<'p> {
                 let index = u32::from_le_bytes(self.take()?);
                 self.memoize(index)?;
             }
-            0x94 => self.memoize(self.memo.len() as u32)?,
+            0x94 => self.memoize(self.remembered)?,
             b'h' => {
                 let [index] = self.take()?;
                 self.recall(index.into())?;
@@ -236,20 +381,20 @@ impl<'p> Machine<'p> {
                 self.recall(index)?;
             }
             b'a' => {
-                let item = self.pop()?;
-                self.append(vec![item])?;
+                let start = self.start_of(1)?;
+                self.append(start)?;
             }
             b'e' => {
-                let items = self.pop_mark()?;
-                self.append(items)?;
+                let start = self.mark()?;
+                self.append(start)?;
             }
             b's' => {
-                let items = self.pop_many(2)?;
-                self.set_items(&items)?;
+                let start = self.start_of(2)?;
+                self.set_items(start)?;
             }
             b'u' => {
-                let items = self.pop_mark()?;
-                self.set_items(&items)?;
+                let start = self.mark()?;
+                self.set_items(start)?;
             }
             b'c' => {
                 let module = self.line()?;
@@ -257,10 +402,12 @@ impl<'p> Machine<'p> {
                 self.global(module, name)?;
             }
             0x93 => {
-                let [Value::Str(module), Value::Str(name)] = self.pop_many(2)?[..] else {
+                let start = self.start_of(2)?;
+                let [Value::Str(module), Value::Str(name)] = self.stack[start..] else {
                     return broken("a global whose name is not text");
                 };
-                self.global(module, name)?;
+                self.stack.truncate(start);
+                self.global(self.arena.text(module), self.arena.text(name))?;
             }
             b'Q' => self.persistent()?,
             b'R' => self.reduce()?,
@@ -273,7 +420,7 @@ impl<'p> Machine<'p> {
     // ---- bytes -----------------------------------------------------------------------------------------------------
 
     fn take<const N: usize>(&mut self) -> Step<[u8; N]> {
-        let Some(chunk) = self.bytes[self.at..].first_chunk::<N>() else {
+        let Some(chunk) = self.arena.bytes[self.at..].first_chunk::<N>() else {
             return broken("the pickle ends too early");
         };
         self.at += N;
@@ -284,19 +431,19 @@ impl<'p> Machine<'p> {
         if len > MAX_STRING_BYTES {
             return broken(format!("a string of {len} bytes"));
         }
-        let Some(bytes) = self.bytes[self.at..].get(..len) else {
+        let Some(bytes) = self.arena.bytes[self.at..].get(..len) else {
             return broken("the pickle ends inside a string");
         };
-        let Ok(text) = std::str::from_utf8(bytes) else {
+        if std::str::from_utf8(bytes).is_err() {
             return broken("a string that is not UTF-8");
-        };
+        }
+        self.stack.push(Value::Str(Text { start: self.at as u32, len: len as u32 }));
         self.at += len;
-        self.stack.push(Value::Str(text));
         Ok(())
     }
 
     fn line(&mut self) -> Step<&'p str> {
-        let rest = &self.bytes[self.at..];
+        let rest = &self.arena.bytes[self.at..];
         let end = rest.iter().take(MAX_STRING_BYTES).position(|&byte| byte == b'\n');
         let Some(line) = end.and_then(|end| std::str::from_utf8(&rest[..end]).ok()) else {
             return broken("a name that does not end");
@@ -307,7 +454,7 @@ impl<'p> Machine<'p> {
 
     fn long(&mut self) -> Step<()> {
         let len = usize::from(self.take::<1>()?[0]);
-        let Some(bytes) = self.bytes[self.at..].get(..len).filter(|bytes| bytes.len() <= 8) else {
+        let Some(bytes) = self.arena.bytes[self.at..].get(..len).filter(|bytes| bytes.len() <= 8) else {
             return broken(format!("an integer of {len} bytes"));
         };
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
@@ -320,41 +467,68 @@ impl<'p> Machine<'p> {
 
     // ---- stack and memo --------------------------------------------------------------------------------------------
 
-    fn pop(&mut self) -> Step<Value<'p>> {
-        if self.marks.last() == Some(&self.stack.len()) {
+    fn pop(&mut self) -> Step<Value> {
+        if self.floor() == self.stack.len() && !self.marks.is_empty() {
             return broken("a value is missing after a mark");
         }
         self.stack.pop().map_or_else(|| broken("a value is missing"), Ok)
     }
 
-    fn pop_many(&mut self, count: usize) -> Step<Vec<Value<'p>>> {
-        let floor = self.marks.last().copied().unwrap_or(0);
+    /// Stack height at the last mark.
+    fn floor(&self) -> usize {
+        self.marks.last().map_or(0, |&mark| mark as usize)
+    }
+
+    /// Where the last `count` values of the stack begin.
+    fn start_of(&self, count: usize) -> Step<usize> {
         match self.stack.len().checked_sub(count) {
-            Some(start) if start >= floor => Ok(self.stack.split_off(start)),
+            Some(start) if start >= self.floor() => Ok(start),
             _ => broken("values are missing"),
         }
     }
 
-    fn pop_mark(&mut self) -> Step<Vec<Value<'p>>> {
-        match self.marks.pop() {
-            Some(start) => Ok(self.stack.split_off(start)),
-            None => broken("a mark is missing"),
-        }
+    /// Where the values since the last mark begin, which is taken away.
+    fn mark(&mut self) -> Step<usize> {
+        self.marks.pop().map_or_else(|| broken("a mark is missing"), |start| Ok(start as usize))
     }
 
-    fn push_object(&mut self, object: Object<'p>) {
-        self.stack.push(Value::Object(self.objects.len()));
-        self.objects.push(object);
+    fn push_object(&mut self, object: Object) {
+        self.stack.push(Value::Object(self.arena.objects.len() as u32));
+        self.arena.objects.push(object);
+    }
+
+    /// Makes a tuple of what is on the stack from `start` on.
+    fn push_tuple(&mut self, start: usize) {
+        let (first, len) = (self.arena.items.len() as u32, self.stack.len() - start);
+        let len = if len > MAX_ITEMS { NONE } else { len as u32 };
+        if len != NONE {
+            self.arena.items.extend_from_slice(&self.stack[start..]);
+        }
+        self.stack.truncate(start);
+        self.push_object(Object::Tuple { start: first, len });
     }
 
     fn memoize(&mut self, index: u32) -> Step<()> {
         let Some(&value) = self.stack.last() else { return broken("nothing to remember") };
-        self.memo.insert(index, value);
+        let index = index as usize;
+        // Pickles count from zero, so that no honest number exceeds the bytes it took to get there.
+        if index > self.at {
+            return broken(format!("something to be remembered as {index}, which is out of order"));
+        }
+        if index >= self.memo.len() {
+            let most = self.arena.bytes.len();
+            let len = (index + 1).max((2 * self.memo.len()).min(most));
+            self.memo.reserve_exact(len - self.memo.len());
+            self.memo.resize(len, None);
+        }
+        if self.memo[index].replace(value).is_none() {
+            self.remembered += 1;
+        }
         Ok(())
     }
 
     fn recall(&mut self, index: u32) -> Step<()> {
-        let Some(&value) = self.memo.get(&index) else {
+        let Some(&Some(value)) = self.memo.get(index as usize) else {
             return broken(format!("nothing was remembered as {index}"));
         };
         self.stack.push(value);
@@ -363,37 +537,34 @@ impl<'p> Machine<'p> {
 
     // ---- containers ------------------------------------------------------------------------------------------------
 
-    fn top_object(&mut self) -> Option<&mut Object<'p>> {
-        match self.stack.last() {
-            Some(&Value::Object(index)) => self.objects.get_mut(index),
-            _ => None,
+    /// Adds what is on the stack from `start` on to the list below. Nothing here needs the items.
+    fn append(&mut self, start: usize) -> Step<()> {
+        self.stack.truncate(start);
+        match self.stack.last().and_then(|&list| self.arena.object(list)) {
+            Some(Object::List) => Ok(()),
+            _ => broken("items for something that is not a list"),
         }
     }
 
-    fn append(&mut self, items: Vec<Value<'p>>) -> Step<()> {
-        match self.top_object() {
-            Some(Object::List(list)) => list.extend(items),
-            _ => return broken("items for something that is not a list"),
-        }
-        Ok(())
-    }
-
-    fn set_items(&mut self, items: &[Value<'p>]) -> Step<()> {
+    /// Adds what is on the stack from `start` on, key by value, to the dictionary below.
+    fn set_items(&mut self, start: usize) -> Step<()> {
+        let (below, items) = self.stack.split_at(start);
         let (pairs, rest) = items.as_chunks::<2>();
-        match self.top_object() {
-            Some(Object::Dict(dict)) if rest.is_empty() => {
-                dict.extend(pairs.iter().map(|&[key, value]| (key, value)));
-            }
-            _ => return broken("entries for something that is not a dictionary"),
+        let dict = below.last().copied().filter(|_| rest.is_empty());
+        let dict = dict.filter(|&dict| matches!(self.arena.object(dict), Some(Object::Dict { .. })));
+        let Some(dict) = dict else { return broken("entries for something that is not a dictionary") };
+        for &[key, value] in pairs {
+            self.arena.insert(dict, key, value);
         }
+        self.stack.truncate(start);
         Ok(())
     }
 
     /// `BUILD` sets attributes. State dicts carry `_metadata` that way; nothing here needs it.
     fn build(&mut self) -> Step<()> {
         self.pop()?;
-        match self.top_object() {
-            Some(Object::Dict(_)) => Ok(()),
+        match self.stack.last().and_then(|&dict| self.arena.object(dict)) {
+            Some(Object::Dict { .. }) => Ok(()),
             _ => broken("attributes for something that is not a dictionary"),
         }
     }
@@ -424,33 +595,24 @@ impl<'p> Machine<'p> {
     /// `("storage", type, key, device, elements)` names an entry of the archive.
     fn persistent(&mut self) -> Step<()> {
         let id = self.pop()?;
-        let record = match self.tuple(id) {
+        let record = match self.arena.tuple(id) {
             Some(
                 &[
-                    Value::Str("storage"),
+                    Value::Str(kind),
                     Value::Global(Global::Storage(element)),
                     Value::Str(key),
                     Value::Str(_),
                     Value::Int(elements),
                 ],
-            ) => match usize::try_from(elements) {
+            ) if self.arena.bytes_of(kind) == b"storage" => match u64::try_from(elements) {
                 Ok(elements) => StorageRecord { element, key, elements },
                 Err(_) => return broken(format!("a storage of {elements} elements")),
             },
             _ => return broken("a reference that does not name a storage"),
         };
-        self.push_object(Object::Storage(record));
+        self.push_object(Object::Storage(self.arena.storages.len() as u32));
+        self.arena.storages.push(record);
         Ok(())
-    }
-
-    fn tuple(&self, value: Value<'p>) -> Option<&[Value<'p>]> {
-        match value {
-            Value::Object(index) => match self.objects.get(index)? {
-                Object::Tuple(items) => Some(items),
-                _ => None,
-            },
-            _ => None,
-        }
     }
 
     fn reduce(&mut self) -> Step<()> {
@@ -458,15 +620,16 @@ impl<'p> Machine<'p> {
         let Value::Global(callable) = self.pop()? else {
             return broken("a call of something that is not a function");
         };
-        let Some(arguments) = self.tuple(arguments).map(<[_]>::to_vec) else {
-            return broken("a call without a tuple of arguments");
+        let Some(arguments) = self.arena.tuple(arguments) else {
+            return broken("a call without a tuple of arguments, or with more than any takes");
         };
-        match (callable, &arguments[..]) {
-            (Global::OrderedDict, []) => self.push_object(Object::Dict(Vec::new())),
+        match (callable, arguments) {
+            (Global::OrderedDict, []) => self.push_object(EMPTY_DICT),
             (Global::RebuildParameter, &[data, ..]) => self.stack.push(data),
             (Global::RebuildTensor, &[storage, offset, dims, strides, ..]) => {
                 let record = self.tensor_record(storage, offset, dims, strides)?;
-                self.push_object(Object::Tensor(record));
+                self.push_object(Object::Tensor(self.arena.tensors.len() as u32));
+                self.arena.tensors.push(record);
             }
             _ => return broken(format!("{callable:?} called with {} arguments", arguments.len())),
         }
@@ -475,32 +638,24 @@ impl<'p> Machine<'p> {
 
     fn tensor_record(
         &self,
-        storage: Value<'p>,
-        offset: Value<'p>,
-        dims: Value<'p>,
-        strides: Value<'p>,
-    ) -> Step<TensorRecord<'p>> {
-        let storage = match storage {
-            Value::Object(index) => match self.objects.get(index) {
-                Some(Object::Storage(storage)) => *storage,
-                _ => return broken("a tensor without a storage"),
-            },
-            _ => return broken("a tensor without a storage"),
+        storage: Value,
+        offset: Value,
+        dims: Value,
+        strides: Value,
+    ) -> Step<TensorRecord> {
+        let Some(Object::Storage(storage)) = self.arena.object(storage) else {
+            return broken("a tensor without a storage");
         };
-        let count = |value: &Value| match *value {
-            Value::Int(value) => usize::try_from(value).ok(),
-            _ => None,
+        let rank = |value: Value| {
+            let items = self.arena.tuple(value)?;
+            items.iter().all(|item| count(item).is_some()).then_some(items.len())
         };
-        let counts = |value: Value<'p>| {
-            self.tuple(value)?
-                .iter()
-                .map(count)
-                .collect::<Option<Vec<_>>>()
-                .filter(|list| list.len() <= MAX_DIMS)
-        };
-        match (count(&offset), counts(dims), counts(strides)) {
-            (Some(offset), Some(dims), Some(strides)) if dims.len() == strides.len() => {
-                Ok(TensorRecord { storage, offset, dims, strides })
+        match (count(&offset), dims, strides) {
+            (Some(offset), Value::Object(dims), Value::Object(strides))
+                if rank(Value::Object(dims))
+                    .is_some_and(|dims| rank(Value::Object(strides)) == Some(dims)) =>
+            {
+                Ok(TensorRecord { storage, dims, strides, offset: offset as u64 })
             }
             _ => broken("a tensor with impossible offset, shape or strides"),
         }

@@ -1,6 +1,6 @@
 //! Pickles made by hand, most of them hostile.
 
-use super::{Object, Value, read};
+use super::{Value, read};
 use crate::Error;
 use crate::torch_file::test_pickles::*;
 
@@ -101,10 +101,22 @@ fn depth_costs_nothing_and_amount_is_limited() {
 }
 
 #[test]
+fn a_number_for_the_memo_on_the_files_word_alone_is_refused() {
+    assert!(refusal(b"Nr\xff\xff\xff\x7f.").contains("out of order"));
+}
+
+#[test]
+fn a_value_stays_small() {
+    // What the limit of 64 bytes per byte of the pickle stands on.
+    assert_eq!((size_of::<Value>(), size_of::<Option<Value>>()), (16, 16));
+    assert!(size_of::<super::Object>() <= 12 && size_of::<super::Entry>() <= 24);
+}
+
+#[test]
 fn a_dictionary_may_hold_itself() {
     let pickle = read("", b"}q\x00K\x01h\x00s.").unwrap();
-    let Some(Object::Dict(entries)) = pickle.object(pickle.root) else { panic!() };
-    assert_eq!(entries[..], [(Value::Int(1), pickle.root)]);
+    let entries: Vec<_> = pickle.dict(pickle.root).unwrap().collect();
+    assert_eq!(entries, [(Value::Int(1), pickle.root)]);
 }
 
 #[test]

@@ -1,22 +1,46 @@
-//! An allocator that counts, per thread, so that a target's peak memory is known.
+//! What a call takes: memory, by an allocator that counts per thread, and time of the processor.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
 thread_local! {
     static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
     static PEAK_BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, counting. Make it the global allocator of a binary that uses [`crate::Harness`].
+/// The system's allocator, counting. Make it the global allocator of a binary that asks for [`peak_bytes`].
 pub struct MeteredAllocator;
 
-/// Bytes that `f` had allocated at its peak, on this thread; zero without [`MeteredAllocator`].
-pub(crate) fn peak_bytes<T>(f: impl FnOnce() -> T) -> (T, usize) {
-    let before = LIVE_BYTES.get();
+/// Bytes that `f` had allocated at its peak, on this thread; zero without [`MeteredAllocator`]. May be nested.
+pub fn peak_bytes<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    let (before, outer_peak) = (LIVE_BYTES.get(), PEAK_BYTES.get());
     PEAK_BYTES.set(before);
     let result = f();
-    (result, usize::try_from(PEAK_BYTES.get() - before).unwrap_or(0))
+    let peak = PEAK_BYTES.get();
+    PEAK_BYTES.set(peak.max(outer_peak));
+    (result, usize::try_from(peak - before).unwrap_or(0))
+}
+
+/// Time that the processor spent on `f`, on this thread: other programs on the machine do not count.
+pub fn cpu_time<T>(f: impl FnOnce() -> T) -> (T, Duration) {
+    let start = thread_time();
+    let result = f();
+    (result, thread_time().saturating_sub(start))
+}
+
+#[cfg(unix)]
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes to the structure it is given and nowhere else.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(not(unix))]
+fn thread_time() -> Duration {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed()
 }
 
 fn count(bytes: isize) {
