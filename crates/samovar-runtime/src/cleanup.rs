@@ -3,6 +3,7 @@
 use samovar_geometry::{Image, Point};
 use samovar_media::{AlphaMask, BitMask, Connectivity, connected_components};
 
+use crate::error::Result;
 use crate::prompt::Prompt;
 
 /// Parts smaller than this share of the largest one are strays, unless they were clicked.
@@ -64,28 +65,33 @@ impl Cleanup {
         });
         filled
     }
+}
 
-    /// The same for soft edges: what was taken out becomes transparent with its own soft edge, what was filled opaque.
-    pub(crate) fn apply_to_alpha(&self, alpha: AlphaMask, mask: &BitMask) -> AlphaMask {
-        let cleaned = self.apply(mask);
-        if cleaned == *mask {
-            return alpha;
-        }
-        let size = alpha.size();
-        let (near_mask, near_gap) = (grown(&cleaned), grown(&cleaned.inverted()));
-        let mut values = alpha.values().to_vec();
-        for (y, row) in values.chunks_exact_mut(size.width.max(1) as usize).enumerate() {
-            for (x, value) in row.iter_mut().enumerate() {
-                let (x, y) = (x as u32, y as u32);
-                if !near_mask.get(x, y) {
-                    *value = 0;
-                } else if !near_gap.get(x, y) {
-                    *value = 255;
-                }
+/// Soft edges of a mask that was cleaned up, from those of the mask as it was drawn: what was taken out becomes
+/// transparent with its own soft edge, what was filled opaque. Nothing changes where nothing was cleaned up.
+///
+/// # Errors
+/// [`crate::Error::Media`] when the two are not of one size.
+pub(crate) fn alpha_of_cleaned(drawn: AlphaMask, cleaned: &BitMask) -> Result<AlphaMask> {
+    // Alpha is over 127 exactly where the mask was drawn.
+    let as_drawn = BitMask::from_values(cleaned.size(), drawn.values(), |alpha| alpha > 127)?;
+    if as_drawn == *cleaned {
+        return Ok(drawn);
+    }
+    let size = drawn.size();
+    let (near_mask, near_gap) = (grown(cleaned), grown(&cleaned.inverted()));
+    let mut values = drawn.values().to_vec();
+    for (y, row) in values.chunks_exact_mut(size.width.max(1) as usize).enumerate() {
+        for (x, value) in row.iter_mut().enumerate() {
+            let (x, y) = (x as u32, y as u32);
+            if !near_mask.get(x, y) {
+                *value = 0;
+            } else if !near_gap.get(x, y) {
+                *value = 255;
             }
         }
-        AlphaMask::from_raw(size, values).unwrap_or(alpha)
     }
+    Ok(AlphaMask::from_raw(size, values)?)
 }
 
 /// Which components have one of the points in them.
@@ -162,10 +168,23 @@ mod tests {
     fn alpha_follows() {
         let (mask, prompt) = (parts(), Prompt::default().point(5.5, 5.5));
         let soft = AlphaMask::from_raw(mask.size(), mask.to_bytes(200)).unwrap();
-        let cleaned = Cleanup::of(&prompt).apply_to_alpha(soft, &mask);
+        let cleaned = alpha_of_cleaned(soft, &Cleanup::of(&prompt).apply(&mask)).unwrap();
         let at = |x: u32, y: u32| cleaned.values()[(y * 70 + x) as usize];
         assert_eq!((at(31, 3), at(45, 25), at(8, 8), at(8, 9)), (0, 0, 255, 255));
         assert_eq!(at(2, 2), 200, "edges stay soft");
+    }
+
+    #[test]
+    fn alpha_stays_as_it_is_where_nothing_was_cleaned_up() {
+        let mask = parts();
+        let soft = AlphaMask::from_raw(mask.size(), mask.to_bytes(130)).unwrap();
+        assert_eq!(alpha_of_cleaned(soft.clone(), &mask).unwrap(), soft);
+    }
+
+    #[test]
+    fn alpha_of_another_size_is_refused() {
+        let soft = AlphaMask::from_raw(Size::new(3, 2), vec![0; 6]).unwrap();
+        assert!(alpha_of_cleaned(soft, &parts()).is_err());
     }
 
     #[test]

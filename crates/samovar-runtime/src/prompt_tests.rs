@@ -55,3 +55,11 @@ fn masks_become_logits_by_coverage() {
         }
     }
 }
+
+/// The documentation spoke of 16 when it had long been 8.
+#[test]
+fn the_documentation_says_how_many_prompts_are_decoded_together() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");
+    let words = format!("**Many prompts: {} at a time.**", crate::model::PROMPTS_AT_ONCE);
+    assert!(std::fs::read_to_string(file).unwrap().contains(&words), "{file} does not say: {words}");
+}

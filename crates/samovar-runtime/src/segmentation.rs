@@ -5,7 +5,7 @@ use std::sync::Arc;
 use samovar_media::{AlphaMask, BitMask, Upscaler};
 use samovar_tensor::Tensor;
 
-use crate::cleanup::Cleanup;
+use crate::cleanup::{Cleanup, alpha_of_cleaned};
 use crate::error::Result;
 
 /// Logits above this are in the mask.
@@ -106,12 +106,26 @@ impl PredictedMask {
     /// # Errors
     /// None with a mask from [`crate::Embedding::segment`].
     pub fn alpha(&self) -> Result<AlphaMask> {
-        let prepared = self.upscaler.prepare(self.logits()?)?;
-        let alpha = prepared.alpha();
-        Ok(match &self.cleanup {
-            None => alpha,
-            Some(cleanup) => cleanup.apply_to_alpha(alpha, &prepared.mask(MASK_THRESHOLD, self.threads)),
-        })
+        match self.cleanup {
+            None => self.raw_alpha(),
+            Some(_) => self.alpha_of(&self.mask()?),
+        }
+    }
+
+    /// [`PredictedMask::alpha`] for those who have the mask already: it is neither drawn nor cleaned up once more.
+    /// `mask` is what [`PredictedMask::mask`] gave.
+    ///
+    /// # Errors
+    /// [`crate::Error::Media`] for a mask of another size.
+    pub fn alpha_of(&self, mask: &BitMask) -> Result<AlphaMask> {
+        match self.cleanup {
+            None => self.raw_alpha(),
+            Some(_) => alpha_of_cleaned(self.raw_alpha()?, mask),
+        }
+    }
+
+    fn raw_alpha(&self) -> Result<AlphaMask> {
+        Ok(self.upscaler.prepare(self.logits()?)?.alpha())
     }
 }
 

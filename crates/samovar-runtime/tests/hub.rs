@@ -257,8 +257,7 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
     let (server, home) = start();
     server.state().token = Some("hf_secret".to_string());
     server.state().resolve_cache = true;
-    fs::write(home.path().join("token"), "hf_secret\n").unwrap();
-    pull(options(&server, &home)).unwrap();
+    pull(HubOptions { token: Some("hf_secret".to_string()), ..options(&server, &home) }).unwrap();
     let (hub, cdn) = server.take_requests();
     assert!(hub.iter().any(|request| request.path.starts_with("/api/resolve-cache/")));
     assert!(hub.iter().all(|request| request.header("authorization") == Some("Bearer hf_secret")), "{hub:?}");

@@ -35,6 +35,28 @@ fn nano_cuts_out_a_disc_by_point_box_and_mask() {
     }
 }
 
+/// A cut-out was drawn and cleaned up twice, once for its mask and once for its soft edges.
+#[test]
+fn soft_edges_of_a_mask_at_hand_are_those_of_one_that_is_not() {
+    // Two discs and a pinhole, so that one click leaves something to clean up.
+    let (one, _) = disc();
+    let image = RgbImage::from_fn(one.size(), |x, y| {
+        match (f64::from(x) - 150.0).hypot(f64::from(y) - 60.0) < 12.0 {
+            true => [210, 40, 30],
+            false => one.pixel(x, y),
+        }
+    });
+    for model in [Model::load("nano").unwrap(), Model::load("nano").unwrap().with_cleanup(false)] {
+        let embedding = model.embed_pixels(&image).unwrap();
+        let answer = embedding.segment(&Prompt::default().point(90.0, 70.0)).unwrap();
+        let mask = answer.best().mask().unwrap();
+        let alpha = answer.best().alpha_of(&mask).unwrap();
+        assert_eq!(alpha, answer.best().alpha().unwrap());
+        let over_half = BitMask::from_values(mask.size(), alpha.values(), |alpha| alpha > 127).unwrap();
+        assert_eq!(over_half, mask);
+    }
+}
+
 /// Decoding prompts together must not change their answers.
 #[test]
 fn many_prompts_are_as_each_alone() {

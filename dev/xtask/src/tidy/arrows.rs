@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::finding::Finding;
 use super::repository::Repository;
+use super::syntax::{Crate, written_out};
 
 /// Normal and build dependencies on crates of this workspace. Crates under `dev/` are not listed: they may use
 /// anything, and only dev-dependencies may point at them.
@@ -39,16 +40,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const NOT_IN_MODELS: &[&str] =
     &["std::fs", "std::net", "std::process", "std::env", "std::thread", "std::time", "rayon", "samovar_cpu"];
 
+/// Where models lie.
+const MODELS: &str = "crates/samovar-models/";
+
 const CHECK: &str = "arrows";
 
 pub(super) fn check(repository: &Repository) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         own_packages(repository).flat_map(|package| check_package(package, &repository.root)).collect();
-    for file in &repository.files {
-        if file.starts_with("crates/samovar-models/src/") && !super::sources::is_test(file) {
-            findings.extend(check_purity(file, &repository.text(file)));
-        }
-    }
+    let models = repository.crates.iter().filter(|of| of.files[0].starts_with(MODELS));
+    findings.extend(models.flat_map(check_purity));
     findings
 }
 
@@ -86,20 +87,20 @@ fn check_package(package: &Value, root: &std::path::Path) -> Vec<Finding> {
         .collect()
 }
 
-fn check_purity(file: &str, text: &str) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let code = line.split("//").next().unwrap_or_default();
-        if let Some(word) = NOT_IN_MODELS.iter().find(|word| code.contains(**word)) {
-            let next_step = "models are pure; hand the value in, or move this to samovar-runtime";
-            findings.push(Finding::new(
-                CHECK,
-                format!("{file}:{}", number + 1),
-                format!("uses {word}"),
-                next_step,
-            ));
-        }
-    }
+fn check_purity(of: &Crate) -> Vec<Finding> {
+    let finding = |mention| {
+        let path = written_out(of, mention).join("::");
+        let is_in = |word: &&&str| {
+            path.strip_prefix(**word).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        let word = NOT_IN_MODELS.iter().find(is_in)?;
+        let place = format!("{}:{}", of.files[of.modules[mention.module].file], mention.line);
+        let next_step = "models are pure; hand the value in, or move this to samovar-runtime";
+        Some(Finding::new(CHECK, place, format!("uses {word}"), next_step))
+    };
+    let mut findings: Vec<Finding> = of.mentions.iter().filter_map(finding).collect();
+    // A name that is imported is found where it is imported, and where it is used.
+    findings.dedup();
     findings
 }
 

@@ -208,7 +208,7 @@ impl<'a> Sheet<'a> {
         match &mut self.content {
             Content::Mask(joined) => join(joined, mask)?,
             Content::Alpha(joined) => {
-                let alpha = predicted.alpha()?;
+                let alpha = predicted.alpha_of(mask)?;
                 *joined = Some(match joined.take() {
                     None => alpha,
                     Some(before) => {

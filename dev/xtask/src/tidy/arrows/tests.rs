@@ -50,8 +50,15 @@ fn a_crate_without_a_row_is_found() {
 
 #[test]
 fn models_that_look_at_a_clock_are_found() {
-    let code = "//! Model.\nuse std::sync::Arc;\n// not std::time, says this comment\nlet t = std::time::Instant::now();\n";
-    let found = check_purity("crates/samovar-models/src/a.rs", code);
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].place, "crates/samovar-models/src/a.rs:4");
+    let lines = |code: &str| {
+        let of = Crate::read("crates/samovar-models/src/lib.rs", &|_| Some(code.to_string())).unwrap();
+        let lines = check_purity(&of).into_iter().map(|finding| finding.place);
+        lines.map(|place| place.rsplit(':').next().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let code =
+        "use std::sync::Arc;\n// not std::time, says this comment\nfn f() { std::time::Instant::now(); }\n";
+    assert_eq!(lines(code), ["3"]);
+    assert_eq!(lines("use std::{sync::Arc, time};\nfn f() { time::Instant::now(); }"), ["1", "2"]);
+    assert_eq!(lines("use std as s;\nfn f() { s::fs::read(\"a\"); }"), ["2"]);
+    assert_eq!(lines("#[cfg(test)]\nmod tests {\n    use std::fs;\n}\nmod fs {}"), [""; 0]);
 }
