@@ -50,8 +50,14 @@ const BILINEAR: u64 = 2;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Preprocessor {
     fit: Option<Fit>,
-    /// Mean and deviation of pixels in 0..1.
-    normalisation: Option<([f32; 3], [f32; 3])>,
+    normalisation: Option<Normalisation>,
+}
+
+/// Of pixels in 0..1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Normalisation {
+    mean: [f32; 3],
+    std: [f32; 3],
 }
 
 /// How an image gets into the canvas.
@@ -85,7 +91,8 @@ impl Preprocessor {
             Some(Fit::LongestSide(_)) => ResizeRule::LongestSide { target: canvas.longest_side() },
             Some(Fit::Exact(_)) => ResizeRule::Exact { width: canvas.width, height: canvas.height },
         };
-        let (mean, std) = self.normalisation.unwrap_or((own.mean, own.std));
+        let own = Normalisation { mean: own.mean, std: own.std };
+        let Normalisation { mean, std } = self.normalisation.unwrap_or(own);
         Preprocessing { resize, mean, std }
     }
 
@@ -198,7 +205,7 @@ impl Keys<'_> {
     }
 
     /// A pixel 0..255 becomes `(pixel * factor - mean) / std`; here it is divided by 255 first.
-    fn normalisation(&self, own: &Preprocessing) -> Result<Option<([f32; 3], [f32; 3])>, String> {
+    fn normalisation(&self, own: &Preprocessing) -> Result<Option<Normalisation>, String> {
         let factor = match self.get("rescale_factor") {
             None => 1.0 / 255.0,
             Some(value) => value
@@ -222,7 +229,7 @@ impl Keys<'_> {
                 "mean {mean:?} and deviation {std:?} of pixels; expected numbers, the latter positive"
             ));
         }
-        Ok(((mean, std) != (own.mean, own.std)).then_some((mean, std)))
+        Ok(((mean, std) != (own.mean, own.std)).then_some(Normalisation { mean, std }))
     }
 
     fn channels(&self, key: &str) -> Result<Option<[f64; 3]>, String> {

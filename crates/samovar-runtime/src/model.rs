@@ -306,3 +306,7 @@ impl Embedding {
         self.features.size_bytes()
     }
 }
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

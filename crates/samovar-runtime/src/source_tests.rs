@@ -37,3 +37,80 @@ fn without_a_cache_names_of_the_hub_are_refused_with_advice() {
     let refusal = ModelSource::resolve("nobody/nothing", None).unwrap_err().to_string();
     assert!(refusal.contains("Options::hub_cache"), "{refusal}");
 }
+
+/// A tiny SAM as Hugging Face publishes it, with these other files beside it.
+fn published(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens/sam1");
+    let folder = tempfile::tempdir().unwrap();
+    for name in FILES {
+        std::fs::copy(golden.join(name), folder.path().join(name)).unwrap();
+    }
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+const HALVES: &str = r#"{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "do_normalize": true,
+    "image_processor_type": "SamImageProcessor", "size": {"longest_edge": 56},
+    "pad_size": {"height": 56, "width": 56}, "rescale_factor": 0.00392156862745098}"#;
+
+fn mean_of(path: &Path) -> f32 {
+    let source = ModelSource::resolve(path.to_str().unwrap(), None).unwrap();
+    source.open().unwrap().config.preprocessing().mean[0]
+}
+
+/// The report: `preprocessor_config.json` was ignored without a word.
+#[test]
+fn the_preprocessor_config_of_a_folder_is_not_ignored() {
+    let folder = published(&[("preprocessor_config.json", HALVES)]);
+    assert_eq!(mean_of(folder.path()), 0.5);
+    assert_eq!(mean_of(&folder.path().join("model.safetensors")), 0.5, "the file in its folder");
+    assert_eq!(mean_of(published(&[]).path()), 0.485);
+
+    let engine = crate::Engine::new(crate::Options { threads: 1, ..Default::default() }).unwrap();
+    let model = engine.load(folder.path().to_str().unwrap()).unwrap();
+    let white = samovar_media::RgbImage::from_fn(samovar_geometry::Size::new(56, 28), |_, _| [255, 255, 255]);
+    let pixels = model.preprocess(&white).unwrap();
+    let values = pixels.f32().unwrap();
+    let (picture, padding) = values.split_at(56 * 28 * 3);
+    assert!(picture.iter().all(|&value| value == 1.0) && padding.iter().all(|&value| value == 0.0));
+}
+
+#[test]
+fn a_preprocessor_config_that_the_model_cannot_follow_is_refused_by_name() {
+    for (text, words) in [
+        (r#"{"size": {"longest_edge": 1024}}"#, "trained for input squares of 56"),
+        (r#"{"do_center_crop": true}"#, "do_center_crop"),
+        ("nonsense", "expected"),
+    ] {
+        let folder = published(&[("preprocessor_config.json", text)]);
+        let source = ModelSource::resolve(folder.path().to_str().unwrap(), None).unwrap();
+        let refusal = source.open().err().unwrap().to_string();
+        assert!(refusal.contains("preprocessor_config.json\": ") && refusal.contains(words), "{refusal}");
+    }
+}
+
+/// What transformers writes since version 5, with the processor's parts in one file.
+#[test]
+fn the_image_processor_may_be_part_of_a_processor_config() {
+    let nested = format!(r#"{{"processor_class": "SamProcessor", "image_processor": {HALVES}}}"#);
+    assert_eq!(mean_of(published(&[("processor_config.json", &nested)]).path()), 0.5);
+    let of_text = r#"{"processor_class": "SamProcessor", "target_size": 1024}"#;
+    assert_eq!(mean_of(published(&[("processor_config.json", of_text)]).path()), 0.485);
+    let own = HALVES.replace("0.5, 0.5, 0.5", "0.25, 0.5, 0.5");
+    let both = published(&[("processor_config.json", &nested), ("preprocessor_config.json", &own)]);
+    assert_eq!(mean_of(both.path()), 0.25);
+    let damaged = published(&[("processor_config.json", "{")]);
+    assert!(ModelSource::resolve(damaged.path().to_str().unwrap(), None).unwrap().open().is_err());
+}
+
+/// A file of rounded weights holds all that made the model, or it would be another one.
+#[test]
+fn rounded_weights_keep_the_preprocessor_config() {
+    let folder = published(&[("preprocessor_config.json", HALVES)]);
+    let source = ModelSource::resolve(folder.path().to_str().unwrap(), None).unwrap();
+    let file = folder.path().join("rounded.safetensors");
+    crate::rounding::write_rounded(&source, Precision::F16, &file).unwrap();
+    assert_eq!(mean_of(&file), 0.5);
+}

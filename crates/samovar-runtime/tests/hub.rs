@@ -416,3 +416,49 @@ fn a_full_disk_is_named_as_such() {
     assert_eq!(error.kind(), HubErrorKind::DiskFull, "{error}");
     assert!(error.to_string().contains("HF_HOME"), "{error}");
 }
+
+const OPTIONAL: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+
+fn pull_with_optional(options: HubOptions) -> Result<PathBuf, HubError> {
+    Hub::new(options).pull_with_optional(REPO, "main", &FILES, &OPTIONAL, &mut |_| ControlFlow::Continue(()))
+}
+
+/// A repository that says how its pixels are prepared was pulled without the file that says so.
+#[test]
+fn optional_files_come_along_and_absent_ones_are_asked_for_once() {
+    let (server, home) = start();
+    server.state().files.insert(OPTIONAL[0].to_string(), HubFile::small(b"{\"resample\": 2}"));
+    let folder = pull_with_optional(options(&server, &home)).unwrap();
+    assert_weights(&folder);
+    assert_eq!(fs::read(folder.join(OPTIONAL[0])).unwrap(), b"{\"resample\": 2}");
+    assert!(!folder.join(OPTIONAL[1]).exists());
+    let marker = repo_folder(&home).join(".no_exist").join(COMMIT).join(OPTIONAL[1]);
+    assert_eq!(fs::read(marker).unwrap(), b"");
+
+    let asked = server.state().hub_requests.len();
+    assert_eq!(pull_with_optional(options(&server, &home)).unwrap(), folder);
+    assert_eq!(server.state().hub_requests.len(), asked, "nothing is left to ask");
+}
+
+#[test]
+fn a_cache_from_before_optional_files_is_completed() {
+    let (server, home) = start();
+    server.state().files.insert(OPTIONAL[1].to_string(), HubFile::small(b"{}"));
+    let folder = pull(options(&server, &home)).unwrap();
+    assert!(!folder.join(OPTIONAL[1]).exists());
+    let offline = HubOptions { offline: true, ..options(&server, &home) };
+    assert_eq!(pull_with_optional(offline).unwrap(), folder, "without a network, what is needed suffices");
+    assert_eq!(pull_with_optional(options(&server, &home)).unwrap(), folder);
+    assert!(folder.join(OPTIONAL[1]).is_file());
+}
+
+/// Only a hub that says "no such file" may leave an optional file out.
+#[test]
+fn a_failing_server_is_not_taken_for_an_absent_file() {
+    let (server, home) = start();
+    pull(options(&server, &home)).unwrap();
+    for (status, code) in [(403, "GatedRepo"), (404, "RepoNotFound"), (404, "RevisionNotFound"), (404, "")] {
+        server.state().refused_file = Some((OPTIONAL[0], status, code));
+        assert!(pull_with_optional(options(&server, &home)).is_err(), "{status} {code}");
+    }
+}

@@ -57,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "segpack", run: segpack, memory_bytes: 32 << 20, memory_factor: 64 },
     Target { name: "rle", run: rle, memory_bytes: 1 << 20, memory_factor: 64 },
     Target { name: "config", run: config, memory_bytes: 64 << 20, memory_factor: 1024 },
+    Target { name: "preprocessor", run: preprocessor, memory_bytes: 1 << 20, memory_factor: 256 },
     Target { name: "coco", run: coco, memory_bytes: 4 << 20, memory_factor: 256 },
     Target { name: "prompts", run: prompts, memory_bytes: 1 << 20, memory_factor: 256 },
 ];
@@ -189,6 +190,16 @@ fn config(data: &[u8]) {
         encoder.encode(device, &pixels).map(drop)
     };
     let _ = Device::plan(0, load, encode);
+}
+
+/// A `preprocessor_config.json`: what is accepted is a canvas and numbers that can be divided by.
+fn preprocessor(data: &[u8]) {
+    let Some(config) = ModelConfig::from_catalogue("nano") else { return };
+    let Ok(config) = config.with_preprocessor(&String::from_utf8_lossy(data)) else { return };
+    let preprocessing = config.preprocessing();
+    assert!((1..=8192).contains(&preprocessing.canvas().width), "{preprocessing:?}");
+    assert!(preprocessing.std.iter().all(|std| std.is_finite() && *std > 0.0), "{preprocessing:?}");
+    assert!(preprocessing.mean.iter().all(|mean| mean.is_finite()), "{preprocessing:?}");
 }
 
 /// COCO annotations: read, and every mask drawn.

@@ -31,7 +31,9 @@ macro_rules! targets {
     };
 }
 
-targets!(safetensors torch_zip torch_pickle torch_growth image tiff labels segpack rle config coco prompts);
+targets!(
+    safetensors torch_zip torch_pickle torch_growth image tiff labels segpack rle config preprocessor coco prompts
+);
 
 #[test]
 fn a_seed_makes_the_same_inputs_again() {

@@ -61,6 +61,8 @@ pub struct State {
     pub token: Option<String>,
     /// Answers for the next requests to the hub, before anything else: status and `X-Error-Code`.
     pub refusals: Vec<(u16, &'static str)>,
+    /// Answer to every request for this file: status and `X-Error-Code`.
+    pub refused_file: Option<(&'static str, u16, &'static str)>,
     /// For the next bodies: close the connection after so many bytes.
     pub cuts: Vec<usize>,
     /// Answer 200 with everything whatever the range.
@@ -159,6 +161,11 @@ fn hub(stream: &mut TcpStream, request: Request, state: &Mutex<State>, cdn: &str
     held.hub_requests.push(request.clone());
     if !held.refusals.is_empty() {
         let (status, code) = held.refusals.remove(0);
+        return send_head(stream, status, &[("X-Error-Code", code), ("Content-Length", "0")]);
+    }
+    if let Some((name, status, code)) = held.refused_file
+        && request.path.ends_with(name)
+    {
         return send_head(stream, status, &[("X-Error-Code", code), ("Content-Length", "0")]);
     }
     if let Some(token) = &held.token
