@@ -117,12 +117,12 @@ impl Cases {
 #[derive(Debug, Clone, Copy)]
 struct Ending {
     activation: Activation,
-    residual: Option<RestOf>,
+    residual: Option<ResidualCase>,
 }
 
 /// Where a residual comes in, and how often its rows repeat.
 #[derive(Debug, Clone, Copy)]
-struct RestOf {
+struct ResidualCase {
     before_activation: bool,
     /// Divides the rows of the result.
     repeats: usize,
@@ -136,7 +136,7 @@ impl Ending {
     }
 
     fn rest(self, before_activation: bool, repeats: usize) -> Self {
-        Self { residual: Some(RestOf { before_activation, repeats }), ..self }
+        Self { residual: Some(ResidualCase { before_activation, repeats }), ..self }
     }
 
     /// A mixture of endings for a result of `rows` rows.
