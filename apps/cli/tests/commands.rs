@@ -57,6 +57,14 @@ fn bench_and_profile_measure() {
     assert!(profile["peak_gflop_per_s"].as_f64().unwrap() > 0.1);
     assert!(profile["operators"].as_array().unwrap().iter().any(|row| row["operator"] == "linear"));
     assert!(bench.done(&["profile", "--repeat", "1"]).stdout.contains("encoder"));
+    let routes = document(&bench, &["profile", "--routes", "--json"]);
+    let table: Vec<_> = routes["table"].as_array().unwrap().iter().map(|route| &route["name"]).collect();
+    let taken = routes["taken"].as_array().unwrap();
+    assert!(taken.iter().any(|taken| taken["operator"] == "attention"), "{routes}");
+    for taken in taken {
+        assert!(table.contains(&&taken["route"]) && taken["calls"].as_u64().unwrap() > 0, "{taken}");
+    }
+    assert!(bench.done(&["profile", "--routes"]).stdout.contains("depthwise 3x3"));
 }
 
 #[test]

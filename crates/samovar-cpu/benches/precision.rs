@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use samovar_cpu::{CpuKernels, CpuOptions, Int8Level, SimdLevel};
 use samovar_tensor::{Activation, Device, Epilogue, Linear, Pool, Precision, Tensor};
+use samovar_testkit::Random;
 
 use environment::asked;
 
@@ -104,10 +105,6 @@ fn processor_seconds() -> f64 {
 
 /// Numbers in −1..1, always the same.
 fn numbers(count: usize) -> Vec<f32> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
+    let mut random = Random::new("products");
+    (0..count).map(|_| random.number()).collect()
 }

@@ -109,7 +109,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn prefetch_to_read(self, _: *const f32) {}
 
     /// Sums of products of a tile of [`paired::ROWS`] rows and [`paired::VECTORS`] vectors of columns, over `periods` times
-    /// [`paired::PERIOD`] steps of depth, with what is too much; see [`paired`]. At least one period. Sums begin with `start`.
+    /// [`paired::PERIOD`] steps of depth, before corrections; see [`paired`]. At least one period. Sums begin with `start`.
     /// Rows lie `ROW` numbers apart; where a row is longer than its whole periods, the next such piece of all rows follows. On
     /// the way a cache line per period is asked for from `next` on, any address.
     ///

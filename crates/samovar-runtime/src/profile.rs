@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use samovar_cpu::{Route, RouteUse};
 use samovar_tensor::{Cost, Instrument, Span};
 
 /// Calls of one operator in one stage.

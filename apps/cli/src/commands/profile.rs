@@ -1,4 +1,6 @@
-//! `samovar profile`: where the time goes, operator by operator.
+//! `samovar profile`: where the time goes, operator by operator; and which kernel each of them takes.
+
+mod routes;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use samovar::profile::Profiler;
-use samovar::{LazyImage, Prompt, RgbImage, Size};
+use samovar::{Engine, LazyImage, Model, Prompt, RgbImage, Size};
 use serde_json::{Value, json};
 
 use super::segment::print;
@@ -23,6 +25,9 @@ pub struct Args {
     /// Rounds to add up, after one that does not count
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: u32,
+    /// Print which kernel runs for which shape instead: the table of this machine, and the routes that the model took
+    #[arg(long, conflicts_with = "repeat")]
+    routes: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -32,6 +37,7 @@ const EXAMPLES: &str = "\
 Examples:
   samovar profile
   samovar profile photo.jpg --model facebook/sam-vit-base
+  samovar profile --routes --model facebook/sam-vit-base
 
 One round encodes the image and answers one click with three masks. The peak is what all threads together reach with \
 multiply-adds in registers, measured for a fifth of a second at the start. Large products use additions beside them where \
@@ -48,11 +54,13 @@ pub fn run(args: &Args) -> Result<()> {
         None => RgbImage::from_fn(Size::new(1024, 768), |x, y| [x as u8, y as u8, (x ^ y) as u8]).into(),
     };
     let model = args.model.load_on(&engine)?;
+    if args.routes {
+        return print_routes(args, &engine, &model, &image);
+    }
     let peak = engine.kernels().measure_peak(PEAK_TIME);
     let profiler = Profiler::new();
     let watched = model.on(&engine.with_instrument(profiler.clone()));
-    let (x, y) = (f64::from(image.width()) / 2.0, f64::from(image.height()) / 2.0);
-    let click = Prompt::default().point(x, y).multimask();
+    let click = click(&image);
     let mut walls = [Duration::ZERO; 4];
     for round in 0..=args.repeat {
         if round == 1 {
@@ -134,6 +142,24 @@ pub fn run(args: &Args) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// In the middle of an image, with three masks to choose from.
+fn click(image: &RgbImage) -> Prompt {
+    let (x, y) = (f64::from(image.width()) / 2.0, f64::from(image.height()) / 2.0);
+    Prompt::default().point(x, y).multimask()
+}
+
+/// One round, and the routes of its operators.
+fn print_routes(args: &Args, engine: &Engine, model: &Model, image: &RgbImage) -> Result<()> {
+    let kernels = engine.kernels();
+    kernels.record_routes();
+    model.embed_pixels(image)?.segment(&click(image))?.best().mask()?;
+    let (table, taken) = (kernels.routes(), kernels.take_routes());
+    if args.json {
+        return print(&routes::document(&table, &taken));
+    }
+    Ok(routes::write(std::io::stdout().lock(), &table, &taken)?)
 }
 
 /// One operator in one stage, per round.

@@ -1,16 +1,11 @@
 //! What several examples need.
 
 use samovar_tensor::Tensor;
+use samovar_testkit::Random;
 
 /// Random numbers between `-scale` and `scale`, the same at every call.
 pub fn numbers(shape: &[usize], scale: f32) -> Tensor {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale
-    };
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
-    Tensor::from_values(shape, &values)
+    Random::new("examples").tensor(shape, scale)
 }
 
 /// Time this thread has run on a processor, in seconds.

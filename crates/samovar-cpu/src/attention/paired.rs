@@ -8,12 +8,12 @@ use crate::attention::row_blocking::{NUMBER_ROWS, PAIRED_SCORE_ROW};
 use crate::attention::row_blocks::RowTask;
 use crate::attention::score::{self, MOST_LANES};
 use crate::gemm::micro::panel_columns;
-use crate::gemm::pairing::{Prepare, factor, negated, prepare_panel, too_much_of_row};
+use crate::gemm::pairing::{Prepare, factor, negated, prepare_panel, row_correction};
 use crate::simd::Simd;
 use crate::simd::paired::{PERIOD, ROWS, Sums, VECTORS};
 
 impl RowTask<'_> {
-    /// Brings all queries to a common size. Of each, its numbers: the inverse factor, and what its products are too much by,
+    /// Brings all queries to a common size. Of each, its numbers: the inverse factor, and the correction of its products,
     /// negative and in the size of scores.
     #[inline(always)]
     pub(crate) fn balance_queries<S: Simd>(&mut self, s: S) {
@@ -32,8 +32,8 @@ impl RowTask<'_> {
                 unsafe { s.store(chunk.as_mut_ptr(), s.mul(s.load(chunk.as_ptr()), s.splat(up))) };
             }
             // SAFETY: the row has so many.
-            let too_much = unsafe { too_much_of_row(s, row.as_ptr(), stride) };
-            self.query_numbers[2 * query..][..2].copy_from_slice(&[down, -too_much]);
+            let correction = unsafe { row_correction(s, row.as_ptr(), stride) };
+            self.query_numbers[2 * query..][..2].copy_from_slice(&[down, -correction]);
         }
     }
 
@@ -109,10 +109,10 @@ impl RowTask<'_> {
                     _ => s.paired_sums::<112>(from, periods, q, keys, keys),
                 };
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let (factor, too_much) = (query_numbers[2 * r] * down, query_numbers[2 * r + 1]);
-                    let (factor, too_much) = (s.splat(factor), s.splat(too_much * factor));
+                    let (factor, correction) = (query_numbers[2 * r] * down, query_numbers[2 * r + 1]);
+                    let (factor, correction) = (s.splat(factor), s.splat(correction * factor));
                     for sum in sums {
-                        *sum = s.fma(*sum, factor, too_much);
+                        *sum = s.fma(*sum, factor, correction);
                     }
                 }
                 if addends.keys > S::LANES {
@@ -141,12 +141,12 @@ impl RowTask<'_> {
         let width = panel_columns::<S>();
         let (channels, stride) = (self.queries.operands.value_channels, self.blocking.out_stride);
         let panel_rows = self.blocking.panel_rows(self.blocking.keys);
-        let mut too_much = [0.0; ROWS];
-        for (r, too_much) in too_much.iter_mut().enumerate().take(rows) {
+        let mut correction = [0.0; ROWS];
+        for (r, correction) in correction.iter_mut().enumerate().take(rows) {
             let row = &mut self.scores[r * PAIRED_SCORE_ROW..][..PAIRED_SCORE_ROW];
             row[count..count + MOST_LANES].fill(0.0);
             // SAFETY: rows go on for a vector behind the weights.
-            *too_much = unsafe { too_much_of_row(s, row.as_ptr(), count) };
+            *correction = unsafe { row_correction(s, row.as_ptr(), count) };
         }
         for channel in (0..channels).step_by(width) {
             let numbers = (self.blocking.columns + channel) * NUMBER_ROWS;
@@ -169,7 +169,7 @@ impl RowTask<'_> {
                     for r in 0..ROWS {
                         let to = to.add(r * stride + v * S::LANES);
                         let before = if first_key > 0 { s.load(to) } else { s.splat(0.0) };
-                        s.store(to, s.fma(s.sub(sums[r][v], s.splat(too_much[r])), down, before));
+                        s.store(to, s.fma(s.sub(sums[r][v], s.splat(correction[r])), down, before));
                     }
                 }
             }

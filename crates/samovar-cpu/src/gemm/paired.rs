@@ -1,6 +1,6 @@
 //! Large products in pairs of steps: see [`crate::simd::paired`] for the algorithm, and for whom it is faster.
 //!
-//! What the products of a column are too much by is known when weights are packed, that of a row when a task copies its
+//! The correction of a column is known when weights are packed, that of a row when a task copies its
 //! rows. Rows and columns are brought to the same size on the way, by powers of 2, which are exact: where a number and a
 //! weight are added, the smaller one would lose its last digits. So errors are one and a half times those of plain order,
 //! unless two large numbers of a row make a pair: then they are relative to the product of these. Where that is too much for
@@ -33,8 +33,8 @@ const MOST_PRODUCT: f32 = 1024.0;
 struct Pieces<'a> {
     /// Rows, strip by strip, and in strips chunk by chunk.
     strips: &'a mut [f32],
-    /// What the products of a row are too much by, and its factor, in the strips' order.
-    too_much: &'a mut [f32],
+    /// The correction of a row and its factor, in the strips' order.
+    corrections: &'a mut [f32],
     factors: &'a mut [f32],
     /// Of each strip, the largest product of a pair.
     products: &'a mut [f32],
@@ -66,19 +66,20 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
     let depth = weights.depth.min(DEPTH).next_multiple_of(CHUNK);
     let panel = if weights.storage == Storage::F32 { 0 } else { depth * width };
     let lengths = [strips * ROWS * depth, strips * ROWS, strips * ROWS, strips, panel, width, ROWS * width];
-    let [strips, too_much, factors, products, panel, bias, tile] = scratch.split(lengths);
-    let pieces = Pieces { strips, too_much, factors, products, panel, bias, tile };
+    let [strips, corrections, factors, products, panel, bias, tile] = scratch.split(lengths);
+    let pieces = Pieces { strips, corrections, factors, products, panel, bias, tile };
     for (step, (depth, part)) in steps(weights.depth).enumerate() {
         let strip_len = depth.len().next_multiple_of(CHUNK) * ROWS;
         let strips = || rows.clone().step_by(ROWS).map(|row| row..rows.end.min(row + ROWS)).enumerate();
         for (strip, strip_rows) in strips() {
             let to = pieces.strips[strip * strip_len..][..strip_len].as_mut_ptr();
             let numbers = strip * ROWS..(strip + 1) * ROWS;
-            let (too_much, factors) = (&mut pieces.too_much[numbers.clone()], &mut pieces.factors[numbers]);
+            let (corrections, factors) =
+                (&mut pieces.corrections[numbers.clone()], &mut pieces.factors[numbers]);
             // SAFETY: a strip has room for all rows.
             unsafe {
                 pieces.products[strip] =
-                    copy_strip(s, source, strip_rows, depth.clone(), to, too_much, factors);
+                    copy_strip(s, source, strip_rows, depth.clone(), to, corrections, factors);
             }
         }
         let lines = (depth.len() * width * weights.storage.size_bytes()).div_ceil(64 * strips().len());
@@ -86,7 +87,7 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
             let first = panel * width;
             let columns_of_panel = first..weights.columns.min(first + width);
             let [up, down] = [0, 1].map(|row| weights.numbers.row(panel, row));
-            let numbers = ColumnNumbers { factors: down, too_much: weights.numbers.row(panel, 2 + step) };
+            let numbers = ColumnNumbers { factors: down, corrections: weights.numbers.row(panel, 2 + step) };
             let b = weights.step(panel, depth.start);
             let b = match weights.storage {
                 Storage::F32 => b.cast::<f32>(),
@@ -122,9 +123,9 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
                         let periods = depth.len().div_ceil(PERIOD);
                         s.paired_sums::<CHUNK>(numbers.start(s), periods, a, b, next)
                     };
-                    let too_much = &pieces.too_much[first..][..ROWS];
+                    let corrections = &pieces.corrections[first..][..ROWS];
                     let factors = &pieces.factors[first..][..ROWS];
-                    let sums = correct(s, sums, numbers, too_much, factors, pieces.bias.as_ptr());
+                    let sums = correct(s, sums, numbers, corrections, factors, pieces.bias.as_ptr());
                     store(s, sums, rows, columns_of_panel.clone(), finish, part, out, pieces.tile);
                 }
             }
@@ -132,7 +133,7 @@ pub(crate) unsafe fn block<S: Simd, A: RowSource>(
     }
 }
 
-/// The sums in plain order, without anything that is too much.
+/// The sums in plain order, which need no correction.
 ///
 /// # Safety
 /// A strip, a panel and a tile.
@@ -166,7 +167,7 @@ unsafe fn plain_sums<S: Simd>(
 }
 
 /// Copies a strip, and returns the largest product of a pair. Rows that do not exist are 0. Where that product is too large,
-/// nothing will be too much.
+/// there is nothing to correct.
 ///
 /// # Safety
 /// A strip must be writable at `to`.
@@ -177,7 +178,7 @@ unsafe fn copy_strip<S: Simd, A: RowSource>(
     rows: Range<usize>,
     depth: Range<usize>,
     to: *mut f32,
-    too_much: &mut [f32],
+    corrections: &mut [f32],
     factors: &mut [f32],
 ) -> f32 {
     let mut largest = s.splat(0.0);
@@ -213,12 +214,12 @@ unsafe fn copy_strip<S: Simd, A: RowSource>(
                     *sum = s.add(product, *sum);
                 }
             }
-            (too_much[r], factors[r]) = (sum_of_all(s, &sums), down);
+            (corrections[r], factors[r]) = (sum_of_all(s, &sums), down);
         }
     }
     let largest = s.largest(largest);
     if largest > MOST_PRODUCT {
-        too_much.fill(0.0);
+        corrections.fill(0.0);
     }
     largest
 }
@@ -257,18 +258,18 @@ unsafe fn scale_columns<S: Simd>(s: S, panel: &mut [f32], by: &[f32]) {
 #[derive(Clone, Copy)]
 struct ColumnNumbers<'a> {
     factors: &'a [f32],
-    too_much: &'a [f32],
+    corrections: &'a [f32],
 }
 
 impl ColumnNumbers<'_> {
     /// What sums start from.
     #[inline(always)]
     fn start<S: Simd>(&self, s: S) -> [S::V; VECTORS] {
-        negated(s, self.too_much)
+        negated(s, self.corrections)
     }
 }
 
-/// Takes away what is too much, and undoes the factors.
+/// Subtracts the corrections, and undoes the factors.
 ///
 /// # Safety
 /// A panel's bias must be readable.
@@ -277,7 +278,7 @@ unsafe fn correct<S: Simd>(
     s: S,
     mut sums: Sums<S::V>,
     columns: ColumnNumbers,
-    too_much: &[f32],
+    corrections: &[f32],
     factors: &[f32],
     bias: *const f32,
 ) -> Sums<S::V> {
@@ -286,7 +287,7 @@ unsafe fn correct<S: Simd>(
         let (column_factor, bias) =
             unsafe { (s.load(columns.factors.as_ptr().add(v * S::LANES)), s.load(bias.add(v * S::LANES))) };
         for r in 0..ROWS {
-            let sum = s.sub(sums[r][v], s.splat(too_much[r]));
+            let sum = s.sub(sums[r][v], s.splat(corrections[r]));
             sums[r][v] = s.fma(s.mul(sum, column_factor), s.splat(factors[r]), bias);
         }
     }

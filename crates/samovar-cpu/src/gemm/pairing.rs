@@ -48,7 +48,7 @@ pub(crate) struct Prepare {
 }
 
 /// Makes a packed panel ready: its columns are brought to common sizes, and `numbers` get, row by row, the factors that do
-/// so, their inverses, and what the products of each depth step are too much by.
+/// so, their inverses, and the corrections of each depth step.
 ///
 /// # Safety
 /// The panel must have [`panel_rows`], and the numbers [`number_rows`].
@@ -120,12 +120,12 @@ pub(crate) fn negated<S: Simd>(s: S, numbers: &[f32]) -> [S::V; VECTORS] {
     )
 }
 
-/// What the products of a row are too much by, in whole vectors.
+/// The correction of a row, in whole vectors.
 ///
 /// # Safety
 /// The row must be readable.
 #[inline(always)]
-pub(crate) unsafe fn too_much_of_row<S: Simd>(s: S, row: *const f32, len: usize) -> f32 {
+pub(crate) unsafe fn row_correction<S: Simd>(s: S, row: *const f32, len: usize) -> f32 {
     let mut sums = [s.splat(0.0); 2];
     let (mut i, mut sign) = (0, 0);
     while i < len {

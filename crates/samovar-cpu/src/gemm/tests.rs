@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use samovar_tensor::{Device, Epilogue, Pool, Tensor};
+use samovar_testkit::Random;
 
 use crate::{CpuKernels, CpuOptions, Products, SimdLevel};
 
 /// Large enough for every way to compute it, and no multiple of anything.
 const SIZES: [usize; 3] = [1100, 290, 420];
 
+/// Numbers in −1..1, always the same.
 fn numbers(count: usize) -> Vec<f32> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
+    let mut random = Random::new("products");
+    (0..count).map(|_| random.number()).collect()
 }
 
 fn product(threads: usize, level: SimdLevel, products: Products, x: &[f32], weight: &[f32]) -> Vec<f32> {

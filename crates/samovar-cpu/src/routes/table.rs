@@ -80,14 +80,15 @@ pub(crate) fn packs_for_pairs(products: Products, columns: usize, depth: usize) 
         && columns * depth >= least_weights
 }
 
-fn is_paired(call: &ProductCall) -> bool {
-    call.for_pairs && call.rows >= MANY_ROWS
+fn is_paired(machine: &Machine, call: &ProductCall) -> bool {
+    machine.products == Products::Paired && call.for_pairs && call.rows >= MANY_ROWS
 }
 
 fn is_strassen(machine: &Machine, call: &ProductCall) -> bool {
     let [least_columns, least_depth] = LEAST_OF_STRASSEN;
     machine.products == Products::Strassen
-        && !is_paired(call)
+        // Another backend may have packed them; only plain order undoes what was done to their columns then.
+        && !call.for_pairs
         && call.weights != Weights::Int8
         && call.rows >= MANY_ROWS
         && call.columns >= least_columns
@@ -95,7 +96,10 @@ fn is_strassen(machine: &Machine, call: &ProductCall) -> bool {
 }
 
 fn is_shallow(machine: &Machine, call: &ProductCall) -> bool {
-    call.weights == Weights::F32 && call.depth < SHALLOW && !is_paired(call) && !is_strassen(machine, call)
+    call.weights == Weights::F32
+        && call.depth < SHALLOW
+        && !is_paired(machine, call)
+        && !is_strassen(machine, call)
 }
 
 /// Operators of the products with packed weights.
@@ -125,7 +129,7 @@ pub(crate) static PRODUCTS: [Entry<ProductCall, ProductRoute>; 5] = [
         },
         choice: ProductRoute::Float(FloatProduct::Paired),
         is_open: |machine| machine.products == Products::Paired,
-        takes: |_, call| is_paired(call),
+        takes: is_paired,
     },
     Entry {
         route: Route {
@@ -163,7 +167,7 @@ pub(crate) static PRODUCTS: [Entry<ProductCall, ProductRoute>; 5] = [
         is_open: everywhere,
         takes: |machine, call| {
             call.weights != Weights::Int8
-                && !is_paired(call)
+                && !is_paired(machine, call)
                 && !is_strassen(machine, call)
                 && !is_shallow(machine, call)
         },

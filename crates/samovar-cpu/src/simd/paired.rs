@@ -8,11 +8,11 @@
 //! (b₁ − a₀) · (b₀ − a₁) = a₀a₁ + b₀b₁ − a₀b₀ − a₁b₁
 //! ```
 //!
-//! and what is too much depends on a row or on a column alone. Two additions more for one product less is no gain where
+//! and the correction, what is there beside the product, depends on a row or on a column alone. Two additions more for one product less is no gain where
 //! both take turns. But there are processors with units for additions alone, which idle during products (AMD from Zen
 //! on). There both kinds of units are kept busy by a *period* of six steps of depth: a pair of the first form, a pair of
 //! the second, and two plain steps; four products and four additions where there were six products. The two forms take
-//! turns because so what is too much has either sign, and does not grow along the depth.
+//! turns because so corrections have either sign, and do not grow along the depth.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
@@ -33,7 +33,7 @@ pub(crate) const CHUNK: usize = 48;
 /// Sums of the products of one tile in vectors `V`, corrections not yet subtracted.
 pub(crate) type Sums<V> = [[V; VECTORS]; ROWS];
 
-/// What is too much of a period's products, for a row: at even steps, the sign of the product with the next number.
+/// The correction of a period, for a row: at even steps, the sign of the product with the next number.
 pub(crate) static SIGNS: [f32; CHUNK] = {
     let mut signs = [0.0; CHUNK];
     let mut start = 0;

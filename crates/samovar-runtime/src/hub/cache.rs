@@ -80,7 +80,8 @@ impl<'a> RepoCache<'a> {
         if marker.is_file() {
             return Ok(());
         }
-        self.place(&marker, |temporary| fs::write(temporary, []))
+        self.make_parent(&marker)?;
+        write_bytes(&marker, &[]).map_err(|error| self.error(&marker, error.into()))
     }
 
     /// Puts `file` of `commit` in the snapshot, as a link to its blob.

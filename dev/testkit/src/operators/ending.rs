@@ -8,12 +8,12 @@ use crate::Random;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ending {
     pub(super) activation: Activation,
-    residual: Option<RestOf>,
+    residual: Option<ResidualCase>,
 }
 
 /// Where a residual comes in, and how often its rows repeat.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RestOf {
+pub(super) struct ResidualCase {
     before_activation: bool,
     /// Divides the rows of the result.
     repeats: usize,
@@ -27,7 +27,7 @@ impl Ending {
     }
 
     pub(super) fn rest(self, before_activation: bool, repeats: usize) -> Self {
-        Self { residual: Some(RestOf { before_activation, repeats }), ..self }
+        Self { residual: Some(ResidualCase { before_activation, repeats }), ..self }
     }
 
     /// A mixture of endings for a result of `rows` rows.
@@ -43,15 +43,15 @@ impl Ending {
 
     /// The tensor the residual refers to, if there is one.
     pub(super) fn tensor(&self, random: &mut Random, output: Shape) -> Option<Tensor> {
-        let rest = self.residual?;
-        Some(random.tensor([output.rows() / rest.repeats, output.channels()], 1.0))
+        let residual = self.residual?;
+        Some(random.tensor([output.rows() / residual.repeats, output.channels()], 1.0))
     }
 
     pub(super) fn epilogue<'a>(&self, tensor: &'a Option<Tensor>) -> Epilogue<'a> {
         let residual = self
             .residual
             .zip(tensor.as_ref())
-            .map(|(rest, tensor)| Residual { tensor, before_activation: rest.before_activation });
+            .map(|(case, tensor)| Residual { tensor, before_activation: case.before_activation });
         Epilogue { activation: self.activation, residual }
     }
 }

@@ -85,10 +85,10 @@ fn tolerance(precision: Precision, terms: usize) -> Tolerance {
     }
 }
 
-fn rows(random: &mut Random, rows: usize, inputs: usize, kind: Row) -> samovar_tensor::Result<Tensor> {
+fn rows(random: &mut Random, rows: usize, inputs: usize, special: Row) -> samovar_tensor::Result<Tensor> {
     let mut values = random.tensor([rows, inputs], 1.0).to_f32_vec()?;
     for (r, row) in values.chunks_exact_mut(inputs).enumerate() {
-        let change: fn(usize, f32) -> f32 = match kind {
+        let change: fn(usize, f32) -> f32 = match special {
             Row::Mixed => |r, x| x / (1 + r % 5) as f32 + 0.1 * (r % 3) as f32,
             Row::Positive => |_, x| x.abs(),
             Row::Negative => |_, x| -x.abs(),
@@ -98,7 +98,7 @@ fn rows(random: &mut Random, rows: usize, inputs: usize, kind: Row) -> samovar_t
         };
         row.iter_mut().for_each(|x| *x = change(r, *x));
     }
-    if matches!(kind, Row::NotANumber) {
+    if matches!(special, Row::NotANumber) {
         values[inputs * 3 + 129] = f32::NAN;
         values[inputs * 9] = f32::INFINITY;
     }
@@ -109,12 +109,12 @@ fn linear(
     cases: &mut Cases,
     precision: Precision,
     (count, inputs, outputs): (usize, usize, usize),
-    kind: Row,
+    special: Row,
     ending: Ending,
 ) {
-    let name = format!("linear in {precision} {count}x{inputs} to {outputs}, {kind:?}, {ending:?}");
+    let name = format!("linear in {precision} {count}x{inputs} to {outputs}, {special:?}, {ending:?}");
     // In f32 an infinite number times weights of both signs is infinite or not a number, which is nobody's business.
-    if matches!(kind, Row::NotANumber) && precision != Precision::Int8 {
+    if matches!(special, Row::NotANumber) && precision != Precision::Int8 {
         return;
     }
     let tolerance = match precision {
@@ -128,7 +128,7 @@ fn linear(
         let bias = random.tensor([outputs], 1.0);
         let layer = device.load_linear(&random.tensor([outputs, inputs], 1.0), Some(&bias))?;
         let rest = ending.tensor(random, Shape::new(&[count, outputs]));
-        device.linear(&rows(random, count, inputs, kind)?, &layer, &ending.epilogue(&rest))
+        device.linear(&rows(random, count, inputs, special)?, &layer, &ending.epilogue(&rest))
     });
 }
 
