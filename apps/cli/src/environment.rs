@@ -34,13 +34,9 @@ const VARIABLES: &[(About, &str, &str)] = &[
     (About::Hub, "HF_HUB_OFFLINE", "1 for no network"),
     (About::Hub, "HF_TOKEN", "your access"),
     (About::Hub, "HUGGING_FACE_HUB_TOKEN", "the former name of HF_TOKEN"),
-    (About::Hub, "HF_TOKEN_PATH", "file of the token where HF_TOKEN is unset [default: token in HF_HOME]"),
+    (About::Hub, "HF_TOKEN_PATH", "file of the token [default: token in HF_HOME]"),
     (About::Hub, "HF_HUB_DISABLE_IMPLICIT_TOKEN", "1 for no token"),
-    (
-        About::Hub,
-        "ALL_PROXY",
-        "proxy; so do HTTPS_PROXY and HTTP_PROXY, in capitals or not, the first one set",
-    ),
+    (About::Hub, "ALL_PROXY", "address of a proxy; or HTTPS_PROXY, or HTTP_PROXY"),
     (About::Hub, "all_proxy", ""),
     (About::Hub, "HTTPS_PROXY", ""),
     (About::Hub, "https_proxy", ""),
@@ -92,9 +88,12 @@ pub fn cache_folder() -> Option<PathBuf> {
     Environment::of_this_process().cache_folder()
 }
 
+/// The value of a variable by its name.
+type Lookup = dyn Fn(&str) -> Option<OsString>;
+
 /// Variables, and the folders that the system knows.
 struct Environment {
-    variable: Box<dyn Fn(&str) -> Option<OsString>>,
+    variable: Box<Lookup>,
     home: Option<PathBuf>,
     temporary: PathBuf,
 }

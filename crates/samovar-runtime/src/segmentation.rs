@@ -116,7 +116,7 @@ impl PredictedMask {
     /// `mask` is what [`PredictedMask::mask`] gave.
     ///
     /// # Errors
-    /// [`crate::Error::Media`] for a mask of another size.
+    /// [`crate::Error::Usage`] for a mask of another size.
     pub fn alpha_of(&self, mask: &BitMask) -> Result<AlphaMask> {
         match self.cleanup {
             None => self.raw_alpha(),
