@@ -201,7 +201,9 @@ impl CpuKernels {
 
     /// Tells the recorder of an operator with one kernel.
     fn note(&self, operator: &'static str, out: &Shape) {
-        self.recorder.note(operator, table::only_route(operator), out);
+        if self.recorder.is_on() {
+            self.recorder.note(operator, table::only_route(operator), out);
+        }
     }
 
     fn pack_int8(&self, pool: &Arc<Pool>, matrix: &[i8], scales: &[f32], depth: usize) -> Result<Packed> {

@@ -44,9 +44,13 @@ impl Recorder {
         calls.into_iter().map(row).collect()
     }
 
-    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call, if it is on.
     pub(crate) fn note(&self, operator: &'static str, route: &Route, shape: &dyn Display) {
-        if self.is_on.load(Ordering::Relaxed) {
+        if self.is_on() {
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
             *calls.entry((operator, route.name, shape.to_string())).or_default() += 1;
         }

@@ -6,6 +6,8 @@ use samovar_tensor::{Device, Pool, Reference, Result, Tensor};
 
 use super::*;
 
+type Call = Box<dyn Fn(&Device, Option<Mistake>) -> Result<Tensor>>;
+
 /// A case at reduced precision, whatever its layout.
 struct Reduced {
     name: String,
@@ -13,7 +15,7 @@ struct Reduced {
     has_bias: bool,
     /// All keys are one sequence.
     has_last_key: bool,
-    call: Box<dyn Fn(&Device, Option<Mistake>) -> Result<Tensor>>,
+    call: Call,
 }
 
 /// Those in which a mistake makes a difference: one key has all the weight whatever it scores.
