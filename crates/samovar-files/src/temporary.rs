@@ -21,7 +21,8 @@ const MAX_TRIES: usize = 64;
 /// containers, do not meet either.
 fn temporary_name(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let stem = &name[..name.floor_char_boundary(MAX_STEM_BYTES)];
+    let end = (0..=MAX_STEM_BYTES.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
+    let stem = &name[..end.unwrap_or(0)];
     let random = RandomState::new().build_hasher().finish();
     let mut temporary = OsString::from(format!(".{stem}.{:x}-{random:016x}", std::process::id()));
     temporary.push(ENDING);

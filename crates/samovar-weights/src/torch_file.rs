@@ -258,7 +258,8 @@ fn locate(
 
 /// The beginning of a name, for messages.
 fn shortened(name: &str) -> &str {
-    &name[..name.floor_char_boundary(MAX_KEY_BYTES)]
+    let end = (0..=MAX_KEY_BYTES.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
+    &name[..end.unwrap_or(0)]
 }
 
 fn is_contiguous(dims: &[usize], strides: &[usize]) -> bool {

@@ -109,7 +109,7 @@ fn a_number_for_the_memo_on_the_files_word_alone_is_refused() {
 fn a_value_stays_small() {
     // What the limit of 64 bytes per byte of the pickle stands on.
     assert_eq!((size_of::<Value>(), size_of::<Option<Value>>()), (16, 16));
-    assert!(size_of::<super::Object>() <= 12 && size_of::<super::Entry>() <= 24);
+    assert!(size_of::<super::Object>() <= 12 && size_of::<super::arena::Entry>() <= 24);
 }
 
 #[test]
