@@ -9,7 +9,8 @@ import data
 import export
 from make_golden import CFG, seeded
 from model import Nano, NanoConfig, dense_prompt
-from train import border_weights, corrections, mask_losses
+from losses import border_weights, mask_losses
+from train import corrections
 
 
 def tiny():
