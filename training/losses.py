@@ -20,3 +20,24 @@ def mask_losses(logits, gt, w):
         i = (on * gt).sum((2, 3))
         iou = i / (on.sum((2, 3)) + gt.sum((2, 3)) - i).clamp(min=1)
     return 4 * bce + dice, iou
+
+
+def boundary_loss(logits, gt, reach=2):
+    """1 - F of soft boundaries, matched within `reach` cells (Bokhovkin and Burnaev 2019): logits [P, N, H, H], gt
+    [P, 1, H, H] -> [P, N]."""
+    near = lambda x: F.max_pool2d(x, 2 * reach + 1, 1, reach)
+    rim = lambda x: x + F.max_pool2d(-x, 3, 1, 1)  # what a 3x3 erosion takes away
+    p, g = rim(logits.sigmoid()), rim(gt)
+    precision = (p * near(g)).sum((2, 3)) / (p.sum((2, 3)) + 1)
+    recall = (g * near(p)).sum((2, 3)) / (g.sum((2, 3)) + 1)
+    return 1 - 2 * precision * recall / (precision + recall + 1e-6)
+
+
+def choice_loss(predicted, iou, temperature=0.05):
+    """Cross-entropy between the choice that predicted IoU makes among masks and the one true IoU would make, both softened
+    by `temperature`: [P, N] twice -> [P]. Nothing where all masks are equally good."""
+    return F.kl_div((predicted / temperature).log_softmax(1), (iou / temperature).softmax(1), reduction="none").sum(1)
+
+
+def weighted_mean(x, w):
+    return (x * w).sum() / w.sum().clamp(min=1)
