@@ -19,7 +19,7 @@ RULE = {"one_click": "token_0", "otherwise": "token_0"}  # the better of the rul
 def save(net, path, dtype=torch.float16, extra=None):
     cfg = {**net.cfg.to_dict(), "mask_rule": RULE, **(extra or {})}
     keep = ("shared_image_embedding.positional_embedding",)  # phases need all their bits
-    tensors = {k: v.detach().to(torch.float32 if k in keep else dtype).contiguous().clone() for k, v in net.state_dict().items()}
+    tensors = {k: v.detach().to(torch.float32 if k in keep else dtype).cpu().contiguous().clone() for k, v in net.state_dict().items()}
     save_file(tensors, path, metadata={"samovar_config": json.dumps(cfg), "format": "pt"})
 
 

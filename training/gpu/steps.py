@@ -104,13 +104,17 @@ def step(net, batch, o, g, rounds, extra, amp):
     return figures
 
 
+LEAST_DEPTH = 96  # the runtime keeps shallower layers in f32
+
+
 class Rounding:
     """Weights as the runtime's int8 has them (symmetric, one scale a row) while a step runs, the exact ones again after:
     gradients pass as if nothing had happened. The trunk stays exact, as the runtime keeps it."""
 
     def __init__(self, net):
-        self.params = [p for name, p in net.named_parameters()
-                       if p.ndim > 1 and "trunk" not in name and "embed.weight" not in name and "token" not in name]
+        dense = lambda m: isinstance(m, torch.nn.Linear) or isinstance(m, torch.nn.Conv2d) and m.groups == 1
+        self.params = [m.weight for name, m in net.named_modules()
+                       if dense(m) and "trunk" not in name and m.weight[0].numel() >= LEAST_DEPTH]
 
     def __enter__(self):
         with torch.no_grad():
