@@ -11,7 +11,7 @@ CLICK, BOX, NOISY = 0, 1, 2
 EXTRA = 6
 
 
-def squared_distance(on, memory=1 << 28):
+def squared_distance(on, memory=None):
     """on bool [P, H, W] -> exact squared distance of every cell that is on to the nearest that is off, [P, H, W] f32; the
     frame counts as off. Along rows by running maxima, across them by the minimum over all rows (Felzenszwalb's lower
     envelope without the envelope: H^2 W operations, all of them parallel)."""
@@ -23,6 +23,7 @@ def squared_distance(on, memory=1 << 28):
     y = torch.arange(h, device=on.device, dtype=torch.float32)
     gap = ((y[:, None] - y[None]) ** 2)[None, :, :, None]  # [1, y, y', 1]
     edge = torch.minimum(y + 1, h - y)[None, :, None] ** 2
+    memory = memory or (1 << 28 if on.is_cuda else 1 << 24)  # numbers at a time
     step = max(1, memory // (h * h * w))
     out = [(row[at:at + step, None] + gap).amin(2) for at in range(0, p, step)]
     return torch.minimum(torch.cat(out), edge) * on
