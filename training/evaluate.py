@@ -229,9 +229,9 @@ def summary(res, clicks=10, without=()):
 
 
 def table(res, clicks):
-    figures = ["one_click/token_0", RULES and f"one_click/{RULES[1]}", f"one_click/{RULES[2]}", "one_click_oracle_of_3",
+    figures = ["one_click/token_0", f"one_click/{RULES[1]}", f"one_click/{RULES[2]}", "one_click_oracle_of_3",
                "box/token_0", "box/best_predicted_iou_of_0_to_3", "clicks/1", "clicks/2", "clicks/3", "clicks/5", f"clicks/{clicks}"]
-    figures = [f for f in figures if any(f in r for r in res.values())]
+    figures = [f for f in dict.fromkeys(figures) if any(f in r for r in res.values())]
     short = [f.replace("best_predicted_iou_of_", "best").replace("one_click", "1c") for f in figures]
     lines = ["| source | masks | " + " | ".join(short) + " |", "|---" * (len(figures) + 2) + "|"]
     for src in sorted(res):

@@ -1,4 +1,6 @@
 """Cheap checks of the pieces that are easy to get wrong: python test_training.py"""
+import contextlib
+import io
 import json
 import os
 import sys
@@ -208,6 +210,29 @@ def test_pasting_takes_its_area_from_other_labels():
     pasted = lab == shard.labels_end
     assert pasted.flatten(1).any(1).float().mean() > 0.7
     assert (img[:, 0, ::2, ::2] > 100)[lab == 1].float().mean() < 0.05  # the bright object is nowhere but under its label
+
+
+def test_a_run_leaves_weights_to_go_on_from():
+    with tempfile.TemporaryDirectory() as d:
+        first, out = os.path.join(d, "x.safetensors"), os.path.join(d, "out")
+        export.save(tiny(), first, torch.float32)
+        for name in ("train", "dev"):
+            small_pack(os.path.join(d, f"{name}.segpack"))
+        common = ["--shard", d, "--out", out, "--device", "cpu", "--no-amp", "--procs", "1", "--seconds", "1e9", "--phases",
+                  "64x4x2:1", "--clicks", "2", "--max-images", "12", "--warmup", "1", "--ema", "0.5", "--round-weights", "1e9"]
+        with contextlib.redirect_stdout(io.StringIO()):
+            fit.main(["--init", first, *common])
+        one = export.load(os.path.join(out, "nano.safetensors"))
+        names = {"nano.safetensors", "curves.csv", "curves.png", "sheet.png", "report.json", "report.txt"}
+        assert set(os.listdir(out)) == names
+        assert export_config(os.path.join(out, "nano.safetensors"))["training"]["images"] == 12
+        with contextlib.redirect_stdout(io.StringIO()):
+            fit.main(["--init", os.path.join(out, "nano.safetensors"), *common, "--levels", "1", "--fine", "4", "--distill", "1"])
+        two = export.load(os.path.join(out, "nano.safetensors"))
+        told = json.load(open(os.path.join(out, "report.json")))
+    w = [n.state_dict()["mask_decoder.upscale_conv1.weight"] for n in (tiny(), one, two)]
+    assert not torch.equal(w[0], w[1]) and not torch.equal(w[1], w[2]) and all(x.isfinite().all() for x in w)
+    assert two.cfg.fine_dim == 4 and 0 <= told["dev"]["all"]["one_click"] <= 1
 
 
 def test_rounded_weights_come_back():

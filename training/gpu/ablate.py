@@ -9,8 +9,10 @@ to `base` where `base` is among the variants. With 7 variants in 420 seconds eac
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -58,9 +60,9 @@ def main():
     if unknown := [n for n in names if n not in VARIANTS]:
         sys.exit(f"no such variants: {', '.join(unknown)}; there are {', '.join(VARIANTS)}")
     os.makedirs(a.out, exist_ok=True)
-    told = {}
+    told, work = {}, tempfile.mkdtemp(prefix="nano-ablations-")
     for name in names:
-        out = os.path.join(a.out, "work", name)
+        out = os.path.join(work, name)
         command = [sys.executable, os.path.join(HERE, "fit.py"), "--seconds", str(a.seconds / len(names)), "--reserve",
                    str(a.reserve), "--out", out, "--check-seconds", "1e9", *rest, *VARIANTS[name]]
         print(f"== {name}", flush=True)
@@ -71,7 +73,7 @@ def main():
             continue
         told[name] = json.load(open(os.path.join(out, "report.json")))
         if a.keep_weights:
-            os.replace(os.path.join(out, "nano.safetensors"), os.path.join(a.out, f"{name}.safetensors"))
+            shutil.move(os.path.join(out, "nano.safetensors"), os.path.join(a.out, f"{name}.safetensors"))
         json.dump(told, open(os.path.join(a.out, "ablations.json"), "w"), indent=1)
         print(row(name, told[name], told.get("base")), flush=True)
     lines = ["| variant | pictures | " + " | ".join(SHOWN) + " |", "|---" * (len(SHOWN) + 2) + "|"]

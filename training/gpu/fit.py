@@ -100,6 +100,7 @@ def parser():
     g.add_argument("--distill", type=float, default=0.0, help="weight of what boxes say for what one click should say")
     g.add_argument("--round-weights", type=float, default=0.0, metavar="SECONDS", help="int8 weights in the last seconds")
     g = a.add_argument_group("the network")
+    g.add_argument("--one-click-rule", choices=evaluate.RULES, default="token_0", help="which mask the file says to return")
     g.add_argument("--size", type=int, default=0, help="input side of the file that is written, if not the one it had")
     g.add_argument("--fine", type=int, default=0, metavar="CHANNELS", help="mask logits at stride 2")
     g.add_argument("--click-scales", type=numbers, default=[], help="further widths of clicks in the dense map")
@@ -206,8 +207,9 @@ class Run:
     def save(self):
         path = os.path.join(self.o.out, "nano.safetensors")
         self.ema.cfg.image_size = self.o.size or self.ema.cfg.image_size
-        export.save(self.ema, path + ".tmp", torch.float16, {"training": {"steps": self.step_count, "images": self.images,
-                                                                          "seconds": round(self.passed() - self.begin)}})
+        told = {"steps": self.step_count, "images": self.images, "seconds": round(self.passed() - self.begin)}
+        rule = {**export.RULE, "one_click": self.o.one_click_rule}
+        export.save(self.ema, path + ".tmp", torch.float16, {"training": told, "mask_rule": rule})
         os.replace(path + ".tmp", path)
         return path
 
@@ -238,7 +240,12 @@ class Run:
         self.o.memory_format = torch.channels_last if best == "nhwc" else torch.contiguous_format
         self.net.load_state_dict(state)
         self.net.to(memory_format=self.o.memory_format)
-        print(f"a step of two rounds: {spent['nhwc'] * 1e3:.0f} ms in NHWC, {spent['nchw'] * 1e3:.0f} ms in NCHW", flush=True)
+        t = time.time()
+        for _ in range(3):
+            scenes.next(self.rng)
+        torch.cuda.synchronize()
+        print(f"{scenes.batch} pictures made in {(time.time() - t) / 3e-3:.0f} ms; with them, "
+              f"a step of two rounds: {spent['nhwc'] * 1e3:.0f} ms in NHWC, {spent['nchw'] * 1e3:.0f} ms in NCHW", flush=True)
 
     def train(self):
         o, t = self.o, self.passed()

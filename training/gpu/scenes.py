@@ -79,7 +79,8 @@ class Shard:
                 self.boxes[i] = torch.stack([x[0], y[0], x[-1] + 1, y[-1] + 1]).float()
         size = self.boxes[self.cutouts, 2:] - self.boxes[self.cutouts, :2] if len(self.cutouts) else torch.zeros(0, 2)
         self.cutouts = self.cutouts[(size >= 16).all(1)] if len(self.cutouts) else self.cutouts
-        self.labels_end = int(self.labels.max()) + 1
+        self.by_src = {s: np.array(v) for s, v in self.by_src.items()}
+        self.labels_end = max(int(self.labels.max()), SHAPES) + 1  # pasted objects are numbered from here
 
     def __len__(self):
         return len(self.images)
@@ -136,9 +137,9 @@ class Scenes:
         """-> picture indices [B], which of them are replaced by drawn shapes [B]."""
         src = rng.choice(len(self.srcs), self.batch, p=self.p)
         drawn = np.array([self.srcs[s] == "" for s in src])
-        idx = [int(rng.integers(len(self.shard))) if d else int(rng.choice(self.shard.by_src[self.srcs[s]]))
-               for s, d in zip(src, drawn)]
-        return torch.tensor(idx, device=self.device), torch.tensor(drawn, device=self.device)
+        of = lambda s: self.shard.by_src[self.srcs[s]]
+        idx = [rng.integers(len(self.shard)) if d else of(s)[rng.integers(len(of(s)))] for s, d in zip(src, drawn)]
+        return torch.tensor(np.array(idx, np.int64), device=self.device), torch.tensor(drawn, device=self.device)
 
     def views(self, wh):
         """Letterbox, or zoom 0.55 to 2.3 with stretch, rotation and place; mirrored half of the time -> [B, 2, 3]."""
@@ -256,7 +257,7 @@ class Scenes:
     def wanted(self, lab, inside, kind):
         """K label ids per picture, UNION and BACKGROUND among them -> ids [B, K], weight [B, K]."""
         h, o, b = self.size // 2, self.o, len(lab)
-        ends = max(self.shard.labels_end, SHAPES + 1) + PASTES
+        ends = self.shard.labels_end + PASTES
         counts = torch.zeros(b, ends, device=self.device).scatter_add_(
             1, lab.flatten(1), torch.ones(1, device=self.device).expand(b, h * h))
         least = max(12, int(0.0008 * h * h))
