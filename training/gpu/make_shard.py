@@ -5,8 +5,8 @@
 Writes OUT/train.segpack and OUT/dev.segpack: SEGPACK1 as `data.py` reads it, pictures as WebP of a long side of at most
 --side, label maps shrunk alike. Deterministic: the pictures of every source are put in the order of the hash of their id
 and dealt to the shards in turn, so that every shard has the same mix. Both files together stay within --max-bytes: the
-dev pack comes first (it is the same in every shard), then quality falls in steps, then pictures at the end of the order
-are left out, and what was left out is printed.
+dev pack comes first (it is the same in every shard), then quality falls in steps, and if that is not enough, pictures at the
+end of the order are left out. What was kept is printed.
 """
 import argparse
 import hashlib
@@ -78,13 +78,16 @@ def write(path, recs, side, quality, most):
     return size, done
 
 
-def quality_that_fits(recs, side, quality, most, floor=35):
+LEAST_QUALITY = 35
+
+
+def quality_that_fits(recs, side, quality, most):
     """The highest quality in steps of 5, by a sample of the records, that fits into `most` bytes."""
     sample = recs[:: max(1, len(recs) // 150)]
     pictures = [(rec[0], *shrink(rec, side)) for rec in sample]
-    while quality > floor:
+    while quality > LEAST_QUALITY:
         mean = sum(len(record_bytes(*p, quality)) for p in pictures) / max(1, len(pictures))
-        if mean * len(recs) * 1.04 <= most:
+        if mean * len(recs) * 1.02 <= most:
             break
         quality -= 5
     return quality
@@ -116,7 +119,11 @@ def main():
     recs = deal(recs, i, n)
     recs = recs[:a.limit] if a.limit else recs
     quality = quality_that_fits(recs, a.side, a.quality, a.max_bytes - used)
-    size, kept = write(os.path.join(a.out, "train.segpack"), recs, a.side, quality, a.max_bytes - used)
+    while True:
+        size, kept = write(os.path.join(a.out, "train.segpack"), recs, a.side, quality, a.max_bytes - used)
+        if kept == len(recs) or quality <= LEAST_QUALITY:
+            break
+        quality -= 5  # the sample promised too much
     print(f"train, shard {i} of {n}: {kept} of {len(recs)} pictures, {size:,} bytes, side {a.side}, quality {quality}")
     print(f"together {used + size:,} of {a.max_bytes:,} bytes")
 
