@@ -125,7 +125,7 @@ def test_distance_on_the_device_is_the_exact_one():
 
 
 def options(*argv):
-    o = fit.parser().parse_args(argv)
+    o = fit.options(argv)
     o.memory_format = torch.contiguous_format
     return o
 

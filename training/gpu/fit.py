@@ -5,7 +5,7 @@
 Starts from --init (training/checkpoint.safetensors if it is there, else the shipped weights) and writes to --out:
 nano.safetensors (averaged weights, f16), curves.csv and curves.png, sheet.png, report.json and report.txt. Stops by the
 clock: weights are saved before anything else is done, and again every --save-seconds. `--device cpu --seconds 60 --limit
-64` runs every line of it on a processor. All choices that ../ABLATIONS.md compares are switches here.
+64` runs all of it, small, on a processor. All choices that ../ABLATIONS.md compares are switches here.
 """
 import time
 
@@ -105,6 +105,17 @@ def parser():
     g.add_argument("--fine", type=int, default=0, metavar="CHANNELS", help="mask logits at stride 2")
     g.add_argument("--click-scales", type=numbers, default=[], help="further widths of clicks in the dense map")
     return a
+
+
+# What a processor gets through in a minute; each can still be given.
+SMALL = {"phases": "128x4x3:1", "reserve": 35, "amp": False, "procs": 1, "dev_per_source": 1, "dev_per_image": 1, "clicks": 3}
+
+
+def options(argv=None):
+    a = parser()
+    if a.parse_known_args(argv)[0].device == "cpu":
+        a.set_defaults(**SMALL)
+    return a.parse_args(argv)
 
 
 def start(o, device):
@@ -308,7 +319,9 @@ class Run:
 
 
 def main(argv=None):
-    o = parser().parse_args(argv)
+    o = options(argv)
+    if not os.path.exists(os.path.join(o.shard, "train.segpack")):
+        sys.exit(f"no train.segpack in {o.shard}; make_shard.py makes one, --shard says where it is")
     run = Run(o)
 
     def stop(*_):
