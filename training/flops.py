@@ -1,5 +1,5 @@
 """Counts multiply-adds of convolutions, linears and attention by a dry run: python flops.py [S]."""
-import sys
+import argparse
 
 import torch
 import torch.nn as nn
@@ -34,13 +34,19 @@ def count(fn, net):
     for h in hooks:
         h.remove()
     if isinstance(out, tuple) and len(out) == 2:  # the product of mask vectors and pixels
-        total[0] += out[0].numel() * net.cfg.fpn_dim_4
+        cells = out[0].numel() // (4 if net.cfg.fine_dim else 1)
+        total[0] += cells * net.cfg.fpn_dim_4 + (out[0].numel() * net.cfg.fine_dim)
     return 2 * total[0], out
 
 
 if __name__ == "__main__":
-    s = int(sys.argv[1]) if len(sys.argv) > 1 else 512
-    net = M.Nano().eval()
+    a = argparse.ArgumentParser()
+    a.add_argument("size", nargs="?", type=int, default=512)
+    a.add_argument("--fine", type=int, default=0, metavar="CHANNELS", help="finer mask logits, at stride 2")
+    a.add_argument("--click-scales", type=float, nargs="*", default=[], help="further widths of clicks")
+    a = a.parse_args()
+    s = a.size
+    net = M.Nano(M.NanoConfig(fine_dim=a.fine, click_scales=a.click_scales)).eval()
     enc, feats = count(lambda: net.encode(torch.zeros(1, 3, s, s)), net)
     pts = torch.zeros(1, 10, 2)
     dec, _ = count(lambda: net.decode(feats, pts, torch.ones(1, 10, dtype=torch.long), torch.tensor([[0., 0, 9, 9]])), net)

@@ -40,12 +40,19 @@ class NanoConfig:
     refine_kernel: int = 5
     layer_norm_eps: float = 1e-6
     click_sigma: float = 1.5
+    click_scales: list = field(default_factory=list)  # further widths of clicks, two channels of the dense map each
+    fine_dim: int = 0  # channels of the stride-2 residual of the mask logits; 0: none
     mask_clamp: float = 10.0
     pixel_mean: list = field(default_factory=lambda: [127.5, 127.5, 127.5])
     pixel_std: list = field(default_factory=lambda: [127.5, 127.5, 127.5])
 
     def to_dict(self):
-        return asdict(self)
+        """All numbers but those of extensions that are off, so that plain files look as they always did."""
+        return {k: v for k, v in asdict(self).items() if v or k not in ("click_scales", "fine_dim")}
+
+    @property
+    def dense_channels(self):
+        return 4 + 2 * len(self.click_scales)
 
 
 def blocks_of(cfg):
@@ -122,6 +129,8 @@ def heads_attention(q, k, v, heads):
     """q [B, Tq, C], k and v [B, Tk, C] -> softmax(q k' / sqrt(C/heads)) v, [B, Tq, C]."""
     b, tq, c = q.shape
     q, k, v = (t.view(b, -1, heads, c // heads).transpose(1, 2) for t in (q, k, v))
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, tq, c)
     a = (q * (c // heads) ** -0.5) @ k.transpose(2, 3)
     return (a.softmax(-1) @ v).transpose(1, 2).reshape(b, tq, c)
 
@@ -154,7 +163,8 @@ def up2(x):
 
 
 class VisionEncoder(nn.Module):
-    """[B, 3, S, S] -> image_embedding [B, D, S/16, S/16], high_res_8 [B, 64, S/8, S/8], high_res_4 [B, 32, S/4, S/4]."""
+    """[B, 3, S, S] -> image_embedding [B, D, S/16, S/16], high_res_8 [B, 64, S/8, S/8], high_res_4 [B, 32, S/4, S/4],
+    and with fine_dim high_res_2 [B, fine_dim, S/2, S/2]."""
 
     def __init__(self, cfg):
         super().__init__()
@@ -169,6 +179,7 @@ class VisionEncoder(nn.Module):
         self.lateral_4, self.top_4 = nn.Conv2d(ch[1], d4, 1), nn.Conv2d(d8, d4, 1)
         self.lateral_2 = nn.Conv2d(ch[0], d4, 3, 2, 1)
         self.norm_4, self.smooth_4 = LayerNorm2d(d4, eps), nn.Conv2d(d4, d4, 3, 1, 1)
+        self.fine_2 = nn.Conv2d(ch[0], cfg.fine_dim, 3, 1, 1) if cfg.fine_dim else None
 
     def forward(self, x, pe):
         """pe [D, S/16, S/16]: the image-wide positional encoding."""
@@ -182,7 +193,8 @@ class VisionEncoder(nn.Module):
         p8 = F.gelu(self.norm_8(self.lateral_8(s8) + up2(self.top_8(emb))))
         h8 = self.smooth_8(p8)
         p4 = F.gelu(self.norm_4(self.lateral_4(s4) + self.lateral_2(s2) + up2(self.top_4(h8))))
-        return emb, h8, self.smooth_4(p4)
+        out = emb, h8, self.smooth_4(p4)
+        return out if self.fine_2 is None else (*out, self.fine_2(s2))
 
 
 class PositionalEmbedding(nn.Module):
@@ -194,8 +206,9 @@ class PositionalEmbedding(nn.Module):
 
     def forward(self, xy):
         """xy [..., 2] in [0, 1], x first -> [..., D]."""
-        c = (2 * xy.float() - 1) @ self.positional_embedding * (2 * math.pi)
-        return torch.cat([c.sin(), c.cos()], -1)
+        with torch.autocast(xy.device.type, enabled=False):  # phases need all their bits
+            c = (2 * xy.float() - 1) @ self.positional_embedding * (2 * math.pi)
+            return torch.cat([c.sin(), c.cos()], -1)
 
     def grid(self, n):
         """[D, n, n] for cell centres."""
@@ -205,12 +218,12 @@ class PositionalEmbedding(nn.Module):
 
 
 class MaskEmbed(nn.Module):
-    """Dense prompt map [P, 4, S/4, S/4] -> [P, D, S/16, S/16]."""
+    """Dense prompt map [P, dense_channels, S/4, S/4] -> [P, D, S/16, S/16]."""
 
     def __init__(self, cfg):
         super().__init__()
         c1, c2 = cfg.dense_mid_channels
-        self.conv1, self.layer_norm1 = nn.Conv2d(4, c1, 2, 2), LayerNorm2d(c1, cfg.layer_norm_eps)
+        self.conv1, self.layer_norm1 = nn.Conv2d(cfg.dense_channels, c1, 2, 2), LayerNorm2d(c1, cfg.layer_norm_eps)
         self.conv2, self.layer_norm2 = nn.Conv2d(c1, c2, 2, 2), LayerNorm2d(c2, cfg.layer_norm_eps)
         self.conv3 = nn.Conv2d(c2, cfg.embed_dim, 1)
 
@@ -220,26 +233,30 @@ class MaskEmbed(nn.Module):
         return self.conv3(m)
 
 
-def dense_prompt(points, labels, boxes, masks, size, sigma, clamp):
-    """The 4-channel dense prompt map at stride 4.
+def dense_prompt(points, labels, boxes, masks, size, sigma, clamp, scales=()):
+    """The dense prompt map at stride 4.
 
     points [P, N, 2] and boxes [P, 4] (or None) in input pixels, labels [P, N] in {1, 0, -1},
-    masks [P, size, size] logits (or None) -> [P, 4, size, size]: previous mask, positive clicks,
-    negative clicks, box interior.
+    masks [P, size, size] logits (or None; twice the side is averaged down) -> [P, 4 + 2 per scale, size, size]:
+    previous mask, positive clicks, negative clicks, box interior; then positive and negative clicks of every further
+    width in scales.
     """
     p = points.shape[0]
     idx = torch.arange(size, dtype=torch.float32, device=points.device)
     u = (points.float() + 0.5) / 4 - 0.5
-    gx = torch.exp(-(idx - u[..., 0:1]) ** 2 / (2 * sigma * sigma))  # [P, N, size]
-    gy = torch.exp(-(idx - u[..., 1:2]) ** 2 / (2 * sigma * sigma))
-    out = torch.zeros(p, 4, size, size, device=points.device)
+    out = torch.zeros(p, 4 + 2 * len(scales), size, size, device=points.device)
     if masks is not None:
+        if masks.shape[-1] == 2 * size:
+            masks = F.avg_pool2d(masks[:, None].float(), 2)[:, 0]
         out[:, 0] = masks.float().clamp(-clamp, clamp) / clamp
-    for ch, lab in ((1, 1), (2, 0)):
-        on = (labels == lab).float()[..., None]
-        for n in range(points.shape[1]):
-            g = (gy[:, n] * on[:, n])[:, :, None] * gx[:, n][:, None, :]
-            out[:, ch] = torch.maximum(out[:, ch], g)
+    for at, width in zip((1, *range(4, out.shape[1], 2)), (sigma, *scales)):
+        gx = torch.exp(-(idx - u[..., 0:1]) ** 2 / (2 * width * width))  # [P, N, size]
+        gy = torch.exp(-(idx - u[..., 1:2]) ** 2 / (2 * width * width))
+        for ch, lab in ((at, 1), (at + 1, 0)):
+            on = (labels == lab).float()[..., None]
+            for n in range(points.shape[1]):
+                g = (gy[:, n] * on[:, n])[:, :, None] * gx[:, n][:, None, :]
+                out[:, ch] = torch.maximum(out[:, ch], g)
     if boxes is not None:
         b = boxes.float() / 4
         cover = lambda lo, hi: (torch.minimum(hi, idx + 1) - torch.maximum(lo, idx)).clamp(0, 1)
@@ -361,15 +378,21 @@ class MaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(cfg)
         self.upscale_conv1, self.upscale_conv2 = nn.ConvTranspose2d(d, d8, 2, 2), nn.ConvTranspose2d(d8, d4, 2, 2)
         self.upscale_layer_norm = LayerNorm2d(d8, cfg.layer_norm_eps)
-        self.dense_conv8, self.dense_conv4 = nn.Conv2d(4, d8, 3, 2, 1), nn.Conv2d(4, d4, 3, 1, 1)
+        self.dense_conv8, self.dense_conv4 = nn.Conv2d(cfg.dense_channels, d8, 3, 2, 1), nn.Conv2d(cfg.dense_channels, d4, 3, 1, 1)
         self.refine_8 = nn.ModuleList(RefineBlock(d8, cfg.refine_kernel) for _ in range(cfg.refine_blocks_8))
         self.refine_4 = nn.ModuleList(RefineBlock(d4, cfg.refine_kernel) for _ in range(cfg.refine_blocks_4))
         self.output_hypernetworks_mlps = nn.ModuleList(FeedForward(d, d, d4) for _ in range(n))
         self.iou_prediction_head = FeedForward(d, cfg.iou_head_hidden_dim, n)
+        self.fine = cfg.fine_dim > 0
+        if self.fine:
+            self.upscale_conv3 = nn.ConvTranspose2d(d4, cfg.fine_dim, 2, 2)
+            self.refine_2 = nn.ModuleList([RefineBlock(cfg.fine_dim, cfg.refine_kernel)])
+            self.output_fine = nn.ModuleList(nn.Linear(d, cfg.fine_dim) for _ in range(n))
 
-    def forward(self, emb, h8, h4, image_pe, sparse, dense_map, dense_emb):
-        """emb [B, D, h, w], h8, h4 [B, ...], image_pe [D, h, w], sparse [P, T, D], dense_map [P, 4, 4h, 4w],
-        dense_emb [P, D, h, w], P a multiple of B (image-major) -> masks [P, 4, 4h, 4w], iou [P, 4]."""
+    def forward(self, emb, h8, h4, h2, image_pe, sparse, dense_map, dense_emb):
+        """emb [B, D, h, w], h8, h4 [B, ...], image_pe [D, h, w], sparse [P, T, D], dense_map [P, C, 4h, 4w],
+        dense_emb [P, D, h, w], P a multiple of B (image-major) -> masks [P, 4, 4h, 4w], iou [P, 4]; h2 is None, or
+        with fine_dim [B, fine_dim, 8h, 8w], and then masks are [P, 4, 8h, 8w]."""
         p, d, h, w = dense_emb.shape
         out_tok = torch.cat([self.iou_token.weight, self.mask_tokens.weight])[None].expand(p, -1, -1)
         tokens = torch.cat([out_tok, sparse], 1)
@@ -384,8 +407,21 @@ class MaskDecoder(nn.Module):
         for b in self.refine_4:
             x = b(x)
         hyper = torch.stack([m(q[:, 1 + i]) for i, m in enumerate(self.output_hypernetworks_mlps)], 1)
-        masks = x.permute(0, 2, 3, 1).flatten(1, 2) @ hyper.transpose(1, 2)  # [P, 16hw, 4]
-        return masks.transpose(1, 2).reshape(p, self.n, 4 * h, 4 * w), self.iou_prediction_head(q[:, 0]).sigmoid()
+        masks = pixel_products(x, hyper)
+        if self.fine:
+            y = F.relu(add_per_image(self.upscale_conv3(x), h2), inplace=True)
+            for b in self.refine_2:
+                y = b(y)
+            hyper = torch.stack([m(q[:, 1 + i]) for i, m in enumerate(self.output_fine)], 1)
+            masks = up2(masks) + pixel_products(y, hyper)
+        return masks, self.iou_prediction_head(q[:, 0]).sigmoid()
+
+
+def pixel_products(x, vectors):
+    """x [P, C, H, W], vectors [P, N, C] -> their products at every pixel, [P, N, H, W]."""
+    p, _, h, w = x.shape
+    y = x.permute(0, 2, 3, 1).flatten(1, 2) @ vectors.transpose(1, 2)
+    return y.transpose(1, 2).reshape(p, -1, h, w)
 
 
 class Nano(nn.Module):
@@ -405,9 +441,11 @@ class Nano(nn.Module):
         with torch.no_grad():
             for mlp in self.mask_decoder.output_hypernetworks_mlps:
                 mlp.proj_out.weight.mul_(0.3)
+            for lin in self.mask_decoder.output_fine if self.cfg.fine_dim else []:  # the residual starts at nothing
+                lin.weight.zero_()
 
     def encode(self, pixels):
-        """[B, 3, S, S] normalised pixels -> (image_embedding, high_res_8, high_res_4)."""
+        """[B, 3, S, S] normalised pixels -> (image_embedding, high_res_8, high_res_4[, high_res_2])."""
         pe = self.shared_image_embedding.grid(pixels.shape[-1] // 16)
         return self.vision_encoder(pixels, pe)
 
@@ -417,9 +455,9 @@ class Nano(nn.Module):
         points [P, N, 2] (input pixels), labels [P, N], boxes [P, 4] or None, masks [P, S/4, S/4] or None.
         tokens: optional (coords [P, T, 2], labels [P, T]) with labels 2 and 3 for box corners, which
         replaces the assembly below (training mixes prompts with and without boxes in a batch).
-        -> masks [P, 4, S/4, S/4], iou [P, 4].
+        -> masks [P, 4, S/4, S/4] (S/2 with fine_dim), iou [P, 4].
         """
-        emb, h8, h4 = feats
+        emb, h8, h4, h2 = (*feats, None)[:4]
         p, cfg = points.shape[0], self.cfg
         grid = emb.shape[-1]
         if tokens is None:
@@ -431,11 +469,12 @@ class Nano(nn.Module):
         else:
             coords, labs = tokens
         sparse = self.prompt_encoder.sparse(coords, labs, grid * 16)
-        dmap = dense_prompt(points, labels, boxes, masks, grid * 4, cfg.click_sigma, cfg.mask_clamp)
+        dmap = dense_prompt(points, labels, boxes, masks, grid * 4, cfg.click_sigma, cfg.mask_clamp,
+                            cfg.click_scales)
         dmap = dmap.contiguous(memory_format=torch.channels_last)
         demb = self.prompt_encoder.mask_embed(dmap)
         pe = self.shared_image_embedding.grid(grid)
-        return self.mask_decoder(emb, h8, h4, pe, sparse, dmap, demb)
+        return self.mask_decoder(emb, h8, h4, h2, pe, sparse, dmap, demb)
 
 
 def init_weights(m):
