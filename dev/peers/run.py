@@ -95,8 +95,8 @@ class Worker:
 class Samovar:
     """`samovar bench`, which warms up, repeats and reports by itself."""
 
-    def __init__(self, arguments, dtype):
-        self.arguments, self.dtype = arguments, dtype
+    def __init__(self, arguments, dtype, binary):
+        self.arguments, self.dtype, self.binary = arguments, dtype, binary
         self.model = arguments.workdir / {"vit_b": "sam_vit_b", "mobile_sam": "mobile_sam.pt"}[arguments.model]
         self.options = ["--model", self.model, "--threads", arguments.threads]
         if dtype != "f32":
@@ -107,12 +107,12 @@ class Samovar:
         if a.work == "everything":
             with tempfile.TemporaryDirectory() as folder:
                 _, wall, peak = start([
-                    a.samovar, "everything", a.image, *self.options, "--out", Path(folder) / "masks.json",
+                    self.binary, "everything", a.image, *self.options, "--out", Path(folder) / "masks.json",
                     "--points-per-side", a.points_per_side, "--pred-iou-thresh", 0, "--stability-score-thresh", 0],
                     a.threads, a.cpus)
             return {"times_s": [wall], "load_s": 0.0, "peak_rss_bytes": peak, "dtype": self.dtype, "with_start": True}
         text, _, peak = start([
-            a.samovar, "bench", a.work, *self.options, "--repeat", a.repeat, "--json"], a.threads, a.cpus)
+            self.binary, "bench", a.work, *self.options, "--repeat", a.repeat, "--json"], a.threads, a.cpus)
         result = last_json(text)
         times = [result["median_s"], result["min_s"], result["max_s"]]
         return result | {"times_s": times, "peak_rss_bytes": peak}
@@ -122,7 +122,7 @@ class Samovar:
         with tempfile.TemporaryDirectory() as folder:
             outputs = Path(folder) / "out.safetensors"
             inputs = a.workdir / f"{a.model}.{'pictures' if a.calibrate else 'noise'}.inputs.safetensors"
-            start([a.samovar, "forward", *self.options, "--inputs", inputs, "--outputs", outputs], a.threads, a.cpus)
+            start([self.binary, "forward", *self.options, "--inputs", inputs, "--outputs", outputs], a.threads, a.cpus)
             return last_json(start(worker_command(a, "loss") + ["--outputs", outputs], a.threads, a.cpus)[0])
 
 
@@ -151,20 +151,25 @@ def worker_command(arguments, action):
     return command
 
 
+def binaries(arguments):
+    """The binary that is measured, and the one before a change beside it, as one more tool to hold it against."""
+    named = {"samovar": arguments.samovar, "before": arguments.before}
+    return {name: binary for name, binary in named.items() if binary}
+
+
 def tools(arguments):
     found = {}
     if arguments.work == "startup":
-        if arguments.samovar:
+        for name, binary in binaries(arguments).items():
             mask = Path(tempfile.gettempdir()) / f"samovar-startup-{os.getpid()}.png"
-            found["samovar"] = Startup(
-                [arguments.samovar, "segment", arguments.image, "--point", "40,30", "--out", mask], arguments)
+            found[name] = Startup([binary, "segment", arguments.image, "--point", "40,30", "--out", mask], arguments)
         for name, modules in {"torch": "torch", "torch+transformers": "torch, transformers",
                               "onnxruntime": "onnxruntime", "openvino": "openvino"}.items():
             found[f"import {name}"] = Startup([arguments.python, "-c", f"import {modules}"], arguments)
         return found
-    if arguments.samovar:
-        for dtype in arguments.dtype.split(","):
-            found["samovar" if dtype == "f32" else f"samovar-{dtype}"] = Samovar(arguments, dtype)
+    for dtype in arguments.dtype.split(",") if arguments.samovar else ():
+        for name, binary in binaries(arguments).items():
+            found[name if dtype == "f32" else f"{name}-{dtype}"] = Samovar(arguments, dtype, binary)
     works = {"everything": ["pytorch"], "decode": ["pytorch", "onnxruntime", "openvino"]}
     for peer in filter(None, arguments.peers.split(",")):
         if peer in works.get(arguments.work, [peer]):
@@ -354,6 +359,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", choices=["encode", "decode", "everything", "startup", "all"])
     parser.add_argument("--samovar", type=Path, help="the binary; without it only the peers run")
+    parser.add_argument("--before", type=Path, help="the binary before a change, measured beside it")
     parser.add_argument("--model", choices=["vit_b", "mobile_sam"], default="vit_b")
     parser.add_argument("--mobilesam-path", type=Path, help="checkout of ChaoningZhang/MobileSAM")
     parser.add_argument("--peers", default="pytorch,onnxruntime,openvino")

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use samovar::hub::{DEFAULT_ENDPOINT, HubOptions};
+use samovar::hub::{DEFAULT_ENDPOINT, HubErrorKind, HubOptions};
 use samovar::memory::parse_bytes;
 use samovar::{Error, MAX_THREADS, Options, Products, Result, SimdLevel};
 
@@ -76,6 +76,18 @@ pub fn engine_options() -> Result<Options> {
 /// The hub and its cache.
 pub fn hub_options() -> HubOptions {
     Environment::of_this_process().hub_options()
+}
+
+/// The variables by which a user removes the cause of an error of the hub, if there are any.
+pub fn behind(error: HubErrorKind) -> &'static [&'static str] {
+    match error {
+        HubErrorKind::Unauthorized | HubErrorKind::Forbidden => &["HF_TOKEN"],
+        HubErrorKind::Network => &["HTTPS_PROXY", "HF_ENDPOINT"],
+        HubErrorKind::Protocol => &["HF_ENDPOINT"],
+        HubErrorKind::DiskFull | HubErrorKind::Cache => &["HF_HOME"],
+        HubErrorKind::Offline => &["HF_HUB_OFFLINE"],
+        _ => &[],
+    }
 }
 
 /// The folder of the hub's cache.

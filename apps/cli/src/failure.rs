@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use samovar::ErrorKind;
+use samovar::hub::HubError;
+
+use crate::environment;
 
 /// A mistake in the arguments that only showed after they were parsed.
 #[derive(Debug)]
@@ -39,12 +42,26 @@ pub fn describe(error: &anyhow::Error) -> String {
         if index > 0 && !line.contains(&words) {
             line = format!("{line}: {words}");
         }
+        if let Some(variables) = variables_behind(cause) {
+            line = format!("{line} (set by {variables})");
+        }
         // samovar's own errors say everything; what is below them was quoted or is noise.
         if cause.is::<samovar::Error>() || cause.is::<samovar::media::MediaError>() {
             break;
         }
     }
     line
+}
+
+/// Where a user of this program sets the options that an error of the hub names.
+fn variables_behind(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let hub = match cause.downcast_ref::<samovar::Error>() {
+        Some(samovar::Error::Hub(hub)) => hub,
+        Some(_) => return None,
+        None => cause.downcast_ref::<HubError>()?,
+    };
+    let variables = environment::behind(hub.kind());
+    (!variables.is_empty()).then(|| variables.join(", "))
 }
 
 /// Reports an error, if there is one, and tells the exit code.

@@ -49,7 +49,9 @@ fn answer(mut stream: TcpStream) {
         let golden =
             std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens/sam1").join(name);
         let Ok(body) = std::fs::read(golden) else {
-            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(
+                b"HTTP/1.1 404 Not Found\r\nX-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n\r\n",
+            );
             continue;
         };
         let etag = git_blob_sha1(&body);
@@ -132,7 +134,10 @@ fn pulled_models_are_found_by_name() {
             .unwrap(),
     );
     assert_eq!(refused.code, 1);
-    assert!(refused.stderr.contains("a/b"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("a/b") && refused.stderr.contains("(set by HTTPS_PROXY, HF_ENDPOINT)"),
+        "{refused:?}"
+    );
 }
 
 /// A server that takes the connection and says nothing does not keep anybody from stopping.

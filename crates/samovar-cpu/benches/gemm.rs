@@ -57,7 +57,8 @@ fn main() {
         Arc::new(CpuKernels::new(options).expect("a CPU backend"))
     };
     let kernels = backend(Products::Plain);
-    let devices = Products::ALL.map(|products| Device::new(backend(products), Pool::new(usize::MAX)));
+    let pool = Pool::new(usize::MAX);
+    let devices = Products::ALL.map(|products| Device::new(backend(products), Arc::clone(&pool)));
     println!("{}", devices[0].name());
     let alone = kernels.threads() == 1;
     let origin = Instant::now();
@@ -75,7 +76,7 @@ fn main() {
             device.load_linear(&weight, Some(&bias)).expect("weights fit")
         };
         let contestants: Vec<_> = devices.iter().map(|device| (device, load(device))).collect();
-        let input = Tensor::from_values([rows, inputs], &x);
+        let input = devices[0].upload([rows, inputs], &x).expect("memory");
         let ours = |(device, layer): &(&Device, Linear)| {
             device.linear(&input, layer, &Epilogue::act(Activation::Identity)).expect("shapes fit")
         };

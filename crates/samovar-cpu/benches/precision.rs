@@ -67,7 +67,7 @@ fn main() {
             .map(|&precision| device.with_weight_precision(precision).load_linear(&weight, Some(&bias)))
             .collect::<Result<_, _>>()
             .expect("weights fit");
-        let input = Tensor::from_values([rows, inputs], &numbers(rows * inputs));
+        let input = device.upload([rows, inputs], &numbers(rows * inputs)).expect("memory");
         let operations = (2 * rows * inputs * outputs) as f64;
         let (mut peak, mut times) = (0.0f64, vec![Vec::new(); layers.len()]);
         let start = Instant::now();

@@ -42,10 +42,10 @@ fn main() -> Result<()> {
         let columns = heads * channels;
         // In the pool, as models have it.
         let qkv = device.load(&numbers(&[1, side, side, 3 * columns], 1.0))?;
-        let padding = numbers(&[1, 3 * columns], 1.0);
+        let padding = device.load(&numbers(&[1, 3 * columns], 1.0))?;
         let grid = if window == 0 { side } else { window };
-        let table = numbers(&[2 * grid - 1, channels], 0.1);
-        let bias_table = numbers(&[heads, grid * grid, grid * grid], 1.0);
+        let table = device.load(&numbers(&[2 * grid - 1, channels], 0.1))?;
+        let bias_table = device.load(&numbers(&[heads, grid * grid, grid * grid], 1.0))?;
         let layout = match window {
             0 => TokenLayout::Sequence { batch: 1, key_batch: 1, queries: side * side, keys: side * side },
             _ => TokenLayout::Windows { batch: 1, grid: [side, side], window, padding: Some(&padding) },

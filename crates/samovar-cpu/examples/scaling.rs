@@ -113,11 +113,11 @@ fn operators(
     };
     let exact = device.with_weight_precision(Precision::F32);
     let none = Activation::Identity;
-    let x = numbers(&[1, SIDE, SIDE, CHANNELS], 1.0);
-    let wide = numbers(&[1, SIDE, SIDE, 4 * CHANNELS], 1.0);
-    let neck = numbers(&[1, SIDE, SIDE, 256], 1.0);
+    let x = device.load(&numbers(&[1, SIDE, SIDE, CHANNELS], 1.0))?;
+    let wide = device.load(&numbers(&[1, SIDE, SIDE, 4 * CHANNELS], 1.0))?;
+    let neck = device.load(&numbers(&[1, SIDE, SIDE, 256], 1.0))?;
 
-    let image = numbers(&[1, 16 * SIDE, 16 * SIDE, 3], 1.0);
+    let image = device.load(&numbers(&[1, 16 * SIDE, 16 * SIDE, 3], 1.0))?;
     let patches =
         exact.load_conv2d(&numbers(&[CHANNELS, 3, 16, 16], 0.05), None, Conv2dGeometry::patches(16))?;
     run("patches", &|device| device.conv2d(&image, &patches, &Epilogue::add(&x)));
@@ -126,10 +126,11 @@ fn operators(
     let layer = linear(CHANNELS, 3 * CHANNELS)?;
     run("qkv", &|device| device.linear(&x, &layer, &Epilogue::NONE));
 
-    let qkv = numbers(&[1, SIDE, SIDE, 3 * CHANNELS], 1.0);
-    let padding = numbers(&[1, 3 * CHANNELS], 0.1);
+    let qkv = device.load(&numbers(&[1, SIDE, SIDE, 3 * CHANNELS], 1.0))?;
+    let padding = device.load(&numbers(&[1, 3 * CHANNELS], 0.1))?;
     for (name, grid) in [("windows", WINDOW), ("global", SIDE)] {
-        let [rows, columns] = [0.1, 0.2].map(|scale| numbers(&[2 * grid - 1, CHANNELS / HEADS], scale));
+        let table = |scale| device.load(&numbers(&[2 * grid - 1, CHANNELS / HEADS], scale));
+        let (rows, columns) = (table(0.1)?, table(0.2)?);
         let windows =
             TokenLayout::Windows { batch: 1, grid: [SIDE, SIDE], window: WINDOW, padding: Some(&padding) };
         let all = TokenLayout::Sequence { batch: 1, key_batch: 1, queries: TOKENS, keys: TOKENS };
@@ -170,11 +171,12 @@ fn rehearse(precision: Precision, repeats: usize) -> Result<Vec<BTreeMap<&'stati
     let bytes = Arc::new(Bytes::default());
     let level: Option<SimdLevel> = asked("SAMOVAR_SIMD");
     let mut backends = Vec::new();
+    let pool = Pool::new(usize::MAX);
     for threads in THREADS {
         let kernels =
             CpuKernels::new(CpuOptions { threads, level, ..CpuOptions::default() }).expect("a CPU backend");
         let kernels = Arc::new(kernels.rehearsing(thread_seconds));
-        let device = Device::new(kernels.clone(), Pool::new(usize::MAX)).with_instrument(bytes.clone());
+        let device = Device::new(kernels.clone(), Arc::clone(&pool)).with_instrument(bytes.clone());
         let device = device.with_weight_precision(precision);
         backends.push((kernels, device));
     }

@@ -82,9 +82,11 @@ impl Encoder {
             Ok(Block {
                 norm1: numbers.norm(device, CHANNELS)?,
                 qkv,
-                rows: numbers.tensor(&[2 * grid - 1, CHANNELS / HEADS], 0.1),
-                columns: numbers.tensor(&[2 * grid - 1, CHANNELS / HEADS], 0.1),
-                padding: (grid == WINDOW).then(|| bias.reshape([1, 3 * CHANNELS])).transpose()?,
+                rows: device.load(&numbers.tensor(&[2 * grid - 1, CHANNELS / HEADS], 0.1))?,
+                columns: device.load(&numbers.tensor(&[2 * grid - 1, CHANNELS / HEADS], 0.1))?,
+                padding: (grid == WINDOW)
+                    .then(|| device.load(&bias.reshape([1, 3 * CHANNELS])?))
+                    .transpose()?,
                 projection: numbers.linear(device, CHANNELS, CHANNELS)?.0,
                 norm2: numbers.norm(device, CHANNELS)?,
                 widen: numbers.linear(device, CHANNELS, 4 * CHANNELS)?.0,
@@ -96,7 +98,7 @@ impl Encoder {
         let neck2 = numbers.tensor(&[256, 256, 3, 3], 0.03);
         Ok(Self {
             patches: device.load_conv2d(&patches, None, Conv2dGeometry::patches(16))?,
-            positions: numbers.tensor(&[1, SIDE, SIDE, CHANNELS], 0.1),
+            positions: device.load(&numbers.tensor(&[1, SIDE, SIDE, CHANNELS], 0.1))?,
             blocks,
             neck1: numbers.linear(device, CHANNELS, 256)?.0,
             neck_norm1: numbers.norm(device, 256)?,
@@ -140,7 +142,7 @@ impl Encoder {
                         columns: &block.columns,
                         grid: [grid, grid],
                     },
-                    precision: device.weight_precision(),
+                    precision: block.qkv.precision(),
                 })?;
             drop(qkv);
             x = device.stage("projection").linear(&attended, &block.projection, &Epilogue::add(&x))?;

@@ -37,11 +37,11 @@ pub(crate) fn conv2d<S: Simd>(
     epilogue: &Epilogue,
     out: &mut Tensor,
 ) -> Result<()> {
-    let weights = layer.weight.get::<PackedMatrix>().panels()?;
-    let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
+    let weights = layer.weight().get::<PackedMatrix>("weights", "cpu")?.panels::<S>()?;
+    let finish = Finish::new(layer.bias(), epilogue)?;
     let pixels = Pixels::new(x, layer, out)?;
     let rows = out.shape().rows();
-    let out = Output::new(out.f32_mut()?, layer.outputs);
+    let out = Output::new(out.f32_mut()?, layer.outputs());
     match pixels.as_matrix() {
         Some(matrix) => product(threads, s, route, &matrix, rows, &weights, &finish, out),
         None => product(threads, s, route, &pixels, rows, &weights, &finish, out),
@@ -59,10 +59,10 @@ pub(crate) fn conv2d_int8<D: Dot>(
     epilogue: &Epilogue,
     out: &mut Tensor,
 ) -> Result<()> {
-    let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
+    let finish = Finish::new(layer.bias(), epilogue)?;
     let pixels = Pixels::new(x, layer, out)?;
     let rows = out.shape().rows();
-    let out = Output::new(out.f32_mut()?, layer.outputs);
+    let out = Output::new(out.f32_mut()?, layer.outputs());
     match pixels.as_matrix() {
         Some(matrix) => int8::product(threads, d, &matrix, rows, weights, &finish, out),
         None => int8::product(threads, d, &pixels, rows, weights, &finish, out),
@@ -85,7 +85,7 @@ impl<'a> Pixels<'a> {
     fn new(x: &'a Tensor, layer: &Conv2d, out: &Tensor) -> Result<Self> {
         let [_, height, width, channels] = x.shape().fixed("conv2d")?;
         let [_, out_height, out_width, _] = out.shape().fixed("conv2d")?;
-        let geometry = layer.geometry;
+        let geometry = layer.geometry();
         Ok(Self { values: x.f32()?, height, width, channels, out_height, out_width, geometry })
     }
 

@@ -44,6 +44,11 @@ pub(crate) fn is_depthwise(geometry: &Conv2dGeometry) -> bool {
 struct Taps(Tensor);
 
 /// Orders `[channels, 1, kernel, kernel]` for [`conv2d`].
+/// Bytes of packed filters.
+pub(crate) fn packed_bytes(channels: usize, kernel: usize) -> usize {
+    kernel * kernel * channels * size_of::<f32>()
+}
+
 pub(crate) fn pack(pool: &Arc<Pool>, weight: &[f32], channels: usize, kernel: usize) -> Result<Packed> {
     let taps = kernel * kernel;
     let mut values = Tensor::allocate(pool, Shape::new(&[taps, channels]), DType::F32)?;
@@ -65,11 +70,11 @@ pub(crate) fn conv2d<S: Simd>(
 ) -> Result<()> {
     let [batch, height, width, channels] = x.shape().fixed("conv2d")?;
     let [_, out_height, out_width, _] = out.shape().fixed("conv2d")?;
-    let g = layer.geometry;
-    let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
+    let g = layer.geometry();
+    let finish = Finish::new(layer.bias(), epilogue)?;
     let line = Line {
         values: x.f32()?,
-        weights: layer.weight.get::<Taps>().0.f32()?,
+        weights: layer.weight().get::<Taps>("weights", "cpu")?.0.f32()?,
         bias: finish.bias,
         width,
         channels,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use samovar_tensor::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, DType, Epilogue, FoldedAttention, Kernels,
-    LayerNorm, Linear, MaskHead, Packed, Pool, ResizeMode, Result, Shape, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, DType, Epilogue, Error, FoldedAttention, Fused,
+    Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision, ResizeMode,
+    Result, Shape, Tensor,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -223,6 +224,24 @@ impl CpuKernels {
         with_simd!(self.machine.level, s =>
             PackedMatrix::pack(&self.threads, s, pool, matrix, dtype, depth, columns, for_pairs))
     }
+
+    /// Bytes of both tensors of a packed matrix.
+    fn matrix_bytes(&self, precision: Precision, depth: usize, columns: usize) -> [usize; 2] {
+        let Machine { level, int8, products, .. } = self.machine;
+        if precision == Precision::Int8 {
+            return with_dot!(level, int8, d => PackedInt8::size_bytes(d, depth, columns));
+        }
+        let for_pairs = table::packs_for_pairs(products, columns, depth);
+        with_simd!(level, s => PackedMatrix::size_bytes(s, precision.dtype(), depth, columns, for_pairs))
+    }
+}
+
+/// Bytes of 16-bit weights as f32, in their own order and in panels, while they are packed.
+fn widened_bytes(precision: Precision, len: usize, [packed_bytes, _]: [usize; 2]) -> usize {
+    match precision {
+        Precision::F16 | Precision::Bf16 => len * size_of::<f32>() + 2 * packed_bytes,
+        Precision::F32 | Precision::Int8 => 0,
+    }
 }
 
 impl Kernels for CpuKernels {
@@ -233,6 +252,53 @@ impl Kernels for CpuKernels {
 
     fn scratch_bytes(&self) -> usize {
         self.threads() * SCRATCH_LEN * size_of::<f32>()
+    }
+
+    fn reserve(&self) -> Result<()> {
+        let refused = |error: CpuError| Error::Backend { device: self.name(), what: error.to_string() };
+        self.threads.reserve().map_err(refused)
+    }
+
+    fn weight_layout(&self) -> String {
+        let Machine { level, products, int8, .. } = self.machine;
+        format!("cpu {level} {products} {}", int8.name(level))
+    }
+
+    fn packed_size(&self, request: &PackRequest) -> PackedSize {
+        match *request {
+            PackRequest::Linear { outputs, inputs, precision } => {
+                let kept_bytes = self.matrix_bytes(precision, inputs, outputs);
+                PackedSize {
+                    kept_bytes,
+                    temporary_bytes: widened_bytes(precision, inputs * outputs, kept_bytes),
+                }
+            }
+            PackRequest::Conv2d { outputs, geometry, .. } if depthwise::is_depthwise(&geometry) => {
+                let kept_bytes = [depthwise::packed_bytes(outputs, geometry.kernel), 0];
+                PackedSize { kept_bytes, temporary_bytes: 0 }
+            }
+            PackRequest::Conv2d { outputs, inputs, geometry, precision } => {
+                let depth = inputs * geometry.kernel * geometry.kernel;
+                let kept_bytes = self.matrix_bytes(precision, depth, outputs);
+                let ordered_bytes = match precision {
+                    Precision::Int8 => depth * outputs,
+                    _ => depth * outputs * size_of::<f32>(),
+                };
+                let temporary_bytes = ordered_bytes + widened_bytes(precision, depth * outputs, kept_bytes);
+                PackedSize { kept_bytes, temporary_bytes }
+            }
+            PackRequest::MaskHead { matrices } => {
+                let bytes = |[columns, depth]: [usize; 2]| {
+                    with_simd!(self.machine.level, s => PackedMatrix::size_bytes(s, DType::F32, depth, columns, false))
+                        [0]
+                };
+                PackedSize { kept_bytes: matrices.map(bytes), temporary_bytes: 0 }
+            }
+        }
+    }
+
+    fn fuses(&self, _: Fused) -> bool {
+        true
     }
 
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
@@ -259,10 +325,11 @@ impl Kernels for CpuKernels {
 
     fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
         let Machine { level, int8, .. } = self.machine;
-        match self.product_route("linear", out.shape().rows(), &layer.weight)? {
+        match self.product_route("linear", out.shape().rows(), layer.weight())? {
             ProductRoute::Int8 => {
-                let weights = layer.weight.get::<PackedInt8>().panels()?;
-                with_dot!(level, int8, d => linear::linear_int8(&self.threads, d, x, layer, &weights, epilogue, out))
+                let weights = layer.weight().get::<PackedInt8>("linear", "cpu")?;
+                with_dot!(level, int8, d =>
+                    linear::linear_int8(&self.threads, d, x, layer, &weights.panels(d)?, epilogue, out))
             }
             ProductRoute::Float(route) => {
                 with_simd!(level, s => linear::linear(&self.threads, s, route, x, layer, epilogue, out))
@@ -273,16 +340,16 @@ impl Kernels for CpuKernels {
     fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
         let Machine { level, int8, .. } = self.machine;
         let rows = out.shape().rows();
-        if depthwise::is_depthwise(&layer.geometry) {
-            let call = DepthwiseCall { geometry: layer.geometry, rows, channels: layer.outputs };
+        if depthwise::is_depthwise(&layer.geometry()) {
+            let call = DepthwiseCall { geometry: layer.geometry(), rows, channels: layer.outputs() };
             let route = self.route("conv2d", &table::DEPTHWISE, &call);
             return with_simd!(level, s => depthwise::conv2d(&self.threads, s, route, x, layer, epilogue, out));
         }
-        match self.product_route("conv2d", rows, &layer.weight)? {
+        match self.product_route("conv2d", rows, layer.weight())? {
             ProductRoute::Int8 => {
-                let weights = layer.weight.get::<PackedInt8>().panels()?;
+                let weights = layer.weight().get::<PackedInt8>("conv2d", "cpu")?;
                 with_dot!(level, int8, d =>
-                    convolution::conv2d_int8(&self.threads, d, x, layer, &weights, epilogue, out))
+                    convolution::conv2d_int8(&self.threads, d, x, layer, &weights.panels(d)?, epilogue, out))
             }
             ProductRoute::Float(route) => {
                 with_simd!(level, s => convolution::conv2d(&self.threads, s, route, x, layer, epilogue, out))
@@ -389,5 +456,11 @@ impl Kernels for CpuKernels {
     fn transpose(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
         self.note("transpose", out.shape());
         with_simd!(self.machine.level, s => layout::transpose(&self.threads, s, x, out))
+    }
+
+    fn fill(&self, value: f32, out: &mut Tensor) -> Result<()> {
+        self.note("fill", out.shape());
+        out.f32_mut()?.fill(value);
+        Ok(())
     }
 }

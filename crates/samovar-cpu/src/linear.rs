@@ -29,12 +29,12 @@ pub(crate) fn linear<S: Simd>(
     epilogue: &Epilogue,
     out: &mut Tensor,
 ) -> Result<()> {
-    let weights = layer.weight.get::<PackedMatrix>();
-    let source = Matrix { values: x.f32()?, stride: layer.inputs };
-    let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
+    let weights = layer.weight().get::<PackedMatrix>("weights", "cpu")?;
+    let source = Matrix { values: x.f32()?, stride: layer.inputs() };
+    let finish = Finish::new(layer.bias(), epilogue)?;
     let rows = out.shape().rows();
-    let out = Output::new(out.f32_mut()?, layer.outputs);
-    product(threads, s, route, &source, rows, &weights.panels()?, &finish, out);
+    let out = Output::new(out.f32_mut()?, layer.outputs());
+    product(threads, s, route, &source, rows, &weights.panels::<S>()?, &finish, out);
     Ok(())
 }
 
@@ -48,10 +48,10 @@ pub(crate) fn linear_int8<D: Dot>(
     epilogue: &Epilogue,
     out: &mut Tensor,
 ) -> Result<()> {
-    let source = Matrix { values: x.f32()?, stride: layer.inputs };
-    let finish = Finish::new(layer.bias.as_ref(), epilogue)?;
+    let source = Matrix { values: x.f32()?, stride: layer.inputs() };
+    let finish = Finish::new(layer.bias(), epilogue)?;
     let rows = out.shape().rows();
-    let out = Output::new(out.f32_mut()?, layer.outputs);
+    let out = Output::new(out.f32_mut()?, layer.outputs());
     int8::product(threads, d, &source, rows, weights, &finish, out);
     Ok(())
 }

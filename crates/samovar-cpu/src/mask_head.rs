@@ -62,7 +62,14 @@ pub(crate) fn mask_logits<S: Simd>(
 ) -> Result<()> {
     let [batch, height, width, inputs] = x.shape().fixed("mask_logits")?;
     let [_, masks, _] = vectors.shape().fixed("mask_logits")?;
-    let PackedHead([first, second]) = head.weights.get::<PackedHead>();
+    let (weights, biases) = head.fused().ok_or_else(|| Error::Shape {
+        op: "mask_logits",
+        what: "a head that was prepared for composing".into(),
+    })?;
+    let PackedHead([first, second]) = weights.get::<PackedHead>("mask_logits", "cpu")?;
+    if first.dims().last() != Some(&panel_columns::<S>()) {
+        return Err(weights.foreign("mask_logits", "these instructions"));
+    }
     let blocking = MaskBlocking::new::<S>(head, width)?;
     let side = blocking.factor() * width;
     let plane = blocking.factor() * height * side;
@@ -70,9 +77,9 @@ pub(crate) fn mask_logits<S: Simd>(
         x: x.f32()?,
         first: first.f32()?,
         second: second.f32()?,
-        biases: [head.biases[0].f32()?, head.biases[1].f32()?],
-        gamma: head.norm.gamma.f32()?,
-        beta: head.norm.beta.f32()?,
+        biases: [biases[0].f32()?, biases[1].f32()?],
+        gamma: head.norm().gamma().f32()?,
+        beta: head.norm().beta().f32()?,
         vectors: vectors.f32()?,
         head,
         masks,
@@ -84,11 +91,11 @@ pub(crate) fn mask_logits<S: Simd>(
     };
     let pieces = width.div_ceil(blocking.tokens);
     let [middle, outputs] = blocking.columns;
-    let taps = head.factors[0] * head.factors[0];
+    let taps = head.factors()[0] * head.factors()[0];
     let token = inputs * middle
-        + taps * (head.channels[0] + masks) * outputs
+        + taps * (head.channels()[0] + masks) * outputs
         + (middle * (activation_cycles(Activation::Gelu) as usize + 16))
-        + taps * outputs * activation_cycles(head.activation) as usize;
+        + taps * outputs * activation_cycles(head.activation()) as usize;
     let cycles = (batch * height * width * token / S::LANES) as u64;
     threads.run(batch * height * pieces, cycles, |task, scratch| {
         let (line, first) = (task / pieces, task % pieces * blocking.tokens);
@@ -122,22 +129,22 @@ struct MaskBlocking {
 impl MaskBlocking {
     fn new<S: Simd>(head: &MaskHead, width: usize) -> Result<Self> {
         let panel = panel_columns::<S>();
-        let columns = [0, 1].map(|i| head.factors[i] * head.factors[i] * head.channels[i]);
+        let columns = [0, 1].map(|i| head.factors()[i] * head.factors()[i] * head.channels()[i]);
         let [middle, outputs] = columns.map(|columns| columns.next_multiple_of(panel));
-        let strides = [odd_lines(head.inputs), odd_lines(middle), odd_lines(outputs)];
-        let fixed = [middle, outputs, head.channels[1] * panel, STRIP_ROWS * panel];
-        let per_token = [strides[0], strides[1], head.factors[0] * strides[2]];
+        let strides = [odd_lines(head.inputs()), odd_lines(middle), odd_lines(outputs)];
+        let fixed = [middle, outputs, head.channels()[1] * panel, STRIP_ROWS * panel];
+        let per_token = [strides[0], strides[1], head.factors()[0] * strides[2]];
         let left = SCRATCH_LEN.saturating_sub(fixed.iter().map(|&len| padded(len)).sum());
         let tokens = (left / per_token.iter().sum::<usize>()).min(TASK_TOKENS).min(width);
         if tokens == 0 && width > 0 {
-            let what = format!("{:?} channels after {} are more than fit", head.channels, head.inputs);
+            let what = format!("{:?} channels after {} are more than fit", head.channels(), head.inputs());
             return Err(Error::Shape { op: "mask_logits", what });
         }
         let [a, b, c] = per_token.map(|len| len * tokens);
         let [d, e, f, g] = fixed;
         Ok(Self {
             tokens: tokens.max(1),
-            factors: head.factors,
+            factors: head.factors(),
             columns,
             strides,
             pieces: [a, b, c, d, e, f, g],
@@ -187,8 +194,8 @@ impl Work<'_> {
         [x, middle, fine, first_bias, second_bias, panel, tile]: [&mut [f32]; 7],
     ) {
         let MaskBlocking { factors, columns, strides, .. } = *self.blocking;
-        let [channels, out_channels] = self.head.channels;
-        let inputs = self.head.inputs;
+        let [channels, out_channels] = self.head.channels();
+        let inputs = self.head.inputs();
         for (i, to) in x.chunks_exact_mut(strides[0]).take(tokens).enumerate() {
             let from = &self.x[(line * self.width + start + i) * inputs..][..inputs];
             // SAFETY: the stride is no shorter than a row.
@@ -202,7 +209,7 @@ impl Work<'_> {
         for token in middle.chunks_exact_mut(strides[1]).take(tokens) {
             for pixel in token[..columns[0]].chunks_exact_mut(channels) {
                 let (from, to) = (pixel.as_ptr(), pixel.as_mut_ptr());
-                let epsilon = self.head.norm.epsilon;
+                let epsilon = self.head.norm().epsilon();
                 // SAFETY: a pixel of as many channels, in place.
                 unsafe { normalise(s, from, self.gamma, self.beta, epsilon, Activation::Gelu, to) };
             }
@@ -217,7 +224,7 @@ impl Work<'_> {
                 // SAFETY: rows of these strides, for so many tokens.
                 unsafe { second.run(s, tokens, from, strides[1], to.as_mut_ptr(), strides[2]) };
                 for pixel in to.chunks_exact_mut(strides[2]) {
-                    activate_all(s, self.head.activation, &mut pixel[..columns[1]]);
+                    activate_all(s, self.head.activation(), &mut pixel[..columns[1]]);
                 }
             }
             for sub_line in 0..factors[1] {
@@ -250,7 +257,7 @@ impl Work<'_> {
         panel: &mut [f32],
         tile: &mut [f32],
     ) {
-        let depth = self.head.channels[1];
+        let depth = self.head.channels()[1];
         let width = panel_columns::<S>();
         for start in (0..len).step_by(width) {
             let columns = width.min(len - start);

@@ -20,7 +20,7 @@ pub(crate) fn layer_norm<S: Simd>(
 ) -> Result<()> {
     let channels = x.shape().channels();
     let rows = x.shape().rows();
-    let (gamma, beta) = (norm.gamma.f32()?, norm.beta.f32()?);
+    let (gamma, beta) = (norm.gamma().f32()?, norm.beta().f32()?);
     let values = x.f32()?;
     let out = Output::new(out.f32_mut()?, channels);
     let rows_per_task = (TASK_LEN / channels.max(1)).max(1);
@@ -34,7 +34,7 @@ pub(crate) fn layer_norm<S: Simd>(
                     let x = &values[row * channels..][..channels];
                     // SAFETY: tasks have disjoint rows.
                     unsafe {
-                        normalise(s, x.as_ptr(), gamma, beta, norm.epsilon, activation, out.at(row, 0))
+                        normalise(s, x.as_ptr(), gamma, beta, norm.epsilon(), activation, out.at(row, 0))
                     };
                 }
             },

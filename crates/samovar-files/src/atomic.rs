@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use crate::durable::{move_synced, or_unsupported, sync_folder_of};
 use crate::error::{Error, Result};
 use crate::place::check_place;
-use crate::temporary::{begin, or_unsupported, sync_folder_of};
+use crate::temporary::begin;
 
 /// A file being written. Nothing is seen at its path until [`AtomicFile::commit`]; dropped without, it is gone, and
 /// what was at the path before is still there.
@@ -161,12 +162,6 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn move_into_place(file: &File, from: &Path, to: &Path) -> Result<()> {
     or_unsupported(file.sync_all()).map_err(|error| Error::io(to, error))?;
     move_synced(from, to)
-}
-
-/// Renames, and makes the new name durable.
-pub(crate) fn move_synced(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(|error| Error::io(to, error))?;
-    sync_folder_of(to)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::durable::sync_folder_of;
 use crate::error::{Error, Result};
-use crate::temporary::sync_folder_of;
 
 /// Makes a folder and those on the way to it, each durable in the one it is in.
 ///

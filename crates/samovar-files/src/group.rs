@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::atomic::{AtomicFile, Finished};
+use crate::durable::sync_folder;
 use crate::error::{Error, Result, folder_of};
-use crate::temporary::sync_folder;
 
 /// Files that have all their bytes and wait to be put in their places together: each is synced, then all are renamed,
 /// then every folder is synced once. Until [`Group::commit`] none of them is seen; dropped without, they are gone.

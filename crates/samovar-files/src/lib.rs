@@ -26,6 +26,7 @@
 //! ```
 
 mod atomic;
+mod durable;
 mod error;
 mod folder;
 mod group;

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::atomic::move_synced;
+use crate::durable::move_synced;
 use crate::error::{Error, Result, folder_of};
 
 /// Ending of the names of files that are being written.
@@ -89,26 +89,6 @@ fn remove_if_left(path: &Path) -> bool {
     let Ok(file) = OpenOptions::new().write(true).open(path) else { return false };
     // Names never come again, so what is removed is what was locked, or nothing if it was put in its place meanwhile.
     file.try_lock().is_ok() && fs::remove_file(path).is_ok()
-}
-
-/// Makes the entries of the folder of `path` durable.
-pub(crate) fn sync_folder_of(path: &Path) -> Result<()> {
-    sync_folder(folder_of(path)).map_err(|error| Error::io(path, error))
-}
-
-/// Makes the entries of a folder durable. Where folders cannot be opened or synced, the system has no such thing.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder).map_or(Ok(()), |folder| or_unsupported(folder.sync_all()))
-}
-
-/// A sync that the file system does not know is none that failed.
-pub(crate) fn or_unsupported(synced: io::Result<()>) -> io::Result<()> {
-    synced.or_else(|error| match error.kind() {
-        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(()),
-        #[cfg(not(unix))]
-        io::ErrorKind::PermissionDenied => Ok(()),
-        _ => Err(error),
-    })
 }
 
 #[cfg(test)]

@@ -15,12 +15,12 @@ fn refusal(json: &str) -> String {
 
 /// A configuration that is accepted must survive everything on shapes alone.
 fn run_on_shapes(config: &ModelConfig) {
-    let device = Device::shape_only(ShapeOnly::new());
+    let device = Device::reference().shape_only(ShapeOnly::new());
     let model = Model::load(&device, config, &ShapeSource).expect("loads");
     assert_eq!(model.capabilities().list(), config.capabilities());
     let (encoder, segmenter) = (model.image_encoder().unwrap(), model.promptable_segmenter().unwrap());
     assert_eq!(encoder.preprocessing().canvas(), segmenter.input_size());
-    let pixels = device.tensor(encoder.preprocessing().pixels_shape(1), |_| {}).expect("pixels");
+    let pixels = device.upload(encoder.preprocessing().pixels_shape(1), &[]).expect("pixels");
     let features = encoder.encode(&device, &pixels).expect("encodes");
     let mut prompts = PromptBatch {
         prompts: 2,
@@ -186,7 +186,7 @@ fn no_shape_of_a_checkpoint_is_believed() {
         let shapes: BTreeMap<_, _> = named.source().names().into_iter().filter_map(shape).collect();
         let load = |changed: &str, dims: Option<&[usize]>| {
             let source = Shapes { shapes: &shapes, changed, dims };
-            let device = Device::shape_only(ShapeOnly::new());
+            let device = Device::reference().shape_only(ShapeOnly::new());
             let config = ModelConfig::infer(&source)?;
             Model::load(&device, &config, &source).map(|_| config.family())
         };

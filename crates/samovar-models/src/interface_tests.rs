@@ -69,8 +69,8 @@ impl Detector for BrightBox {
             boxes.extend([cx, cy, w, h]);
         }
         Ok(Detections {
-            boxes: device.tensor([images, 1, 4], |out| out.copy_from_slice(&boxes))?,
-            class_logits: device.tensor([images, 1, 1], |out| out.fill(4.0))?,
+            boxes: device.upload([images, 1, 4], &boxes)?,
+            class_logits: device.filled([images, 1, 1], 4.0)?,
         })
     }
 }
@@ -98,7 +98,7 @@ impl Embedder for MeanColour {
             let length = sums.iter().map(|sum| sum * sum).sum::<f32>().sqrt();
             vectors.extend(sums.map(|sum| sum / length));
         }
-        Ok(device.tensor([images, 3], |out| out.copy_from_slice(&vectors))?)
+        Ok(device.upload([images, 3], &vectors)?)
     }
 }
 
@@ -111,7 +111,7 @@ fn boxes_come_back_in_the_frame_of_a_canvas_that_is_no_square() {
     let detector = model.detector().unwrap();
     let canvas = detector.preprocessing().canvas();
     let pixels = device
-        .tensor(detector.preprocessing().pixels_shape(2), |values| {
+        .upload_with(detector.preprocessing().pixels_shape(2), |values| {
             for (i, pixel) in values.chunks_exact_mut(3).enumerate() {
                 let (x, y) = (i % 20, i / 20 % 10);
                 pixel.fill(if (4..9).contains(&x) && (2..8).contains(&y) { 1.0 } else { 0.0 });
@@ -126,7 +126,7 @@ fn boxes_come_back_in_the_frame_of_a_canvas_that_is_no_square() {
         let expected = Box2::new(4.0, 2.0, 9.0, 8.0);
         assert!(found.iou(expected) > 0.9999, "{found}");
     }
-    let flipped = device.tensor([2, 20, 10, 3], |values| values.fill(0.0)).unwrap();
+    let flipped = device.filled([2, 20, 10, 3], 0.0).unwrap();
     let refusal = detector.detect(&device, &flipped).err().unwrap().to_string();
     assert!(refusal.contains("expected [images, 10, 20, 3]"), "{refusal}");
 }
@@ -138,7 +138,7 @@ fn vectors_have_length_one() {
         Capabilities { embedder: Some(Arc::new(MeanColour(preprocessing(6, 4)))), ..Capabilities::default() };
     let model = Model::of(Family::Nano, capabilities);
     let embedder = model.embedder().unwrap();
-    let pixels = device.tensor(embedder.preprocessing().pixels_shape(3), |values| {
+    let pixels = device.upload_with(embedder.preprocessing().pixels_shape(3), |values| {
         values.iter_mut().enumerate().for_each(|(i, value)| *value = 0.1 + (i % 7) as f32);
     });
     let vectors = embedder.embed(&device, &pixels.unwrap()).unwrap();

@@ -29,12 +29,11 @@
 //! use samovar_weights::ShapeSource;
 //!
 //! let config = ModelConfig::from_catalogue("facebook/sam-vit-base").expect("it is in the catalogue");
-//! let plan = Device::plan(
-//!     0,
+//! let plan = Device::reference().plan(
 //!     |device| Model::load(device, &config, &ShapeSource),
 //!     |device, model| {
 //!         let encoder = model.image_encoder()?;
-//!         let pixels = device.tensor(encoder.preprocessing().pixels_shape(1), |_| {})?;
+//!         let pixels = device.upload(encoder.preprocessing().pixels_shape(1), &[])?;
 //!         let features = encoder.encode(device, &pixels)?;
 //!         let click = PromptBatch {
 //!             prompts: 1,
@@ -48,7 +47,7 @@
 //!         Ok::<(), samovar_models::Error>(())
 //!     },
 //! )?;
-//! assert_eq!(plan.weight_bytes / 1_000_000, 402);
+//! assert_eq!(plan.weight_bytes / 1_000_000, 400);
 //! assert_eq!(plan.cost().operations / 1_000_000_000, 944);
 //! # Ok::<(), samovar_models::Error>(())
 //! ```

@@ -45,7 +45,7 @@ impl Model {
         weights: &dyn WeightSource,
         precision: Precision,
     ) -> Result<BTreeMap<String, Precision>> {
-        let device = Device::shape_only(ShapeOnly::new()).with_weight_precision(precision);
+        let device = Device::reference().shape_only(ShapeOnly::new()).with_weight_precision(precision);
         let record = Record::default();
         Self::load_recorded(&device, config, weights, Some(&record))?;
         let named = Named::new(weights)?;

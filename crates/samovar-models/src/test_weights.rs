@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use samovar_tensor::{Shape, Tensor};
+use samovar_tensor::{Device, Shape, Tensor};
 use samovar_weights::WeightSource;
 
 /// Numbers between −1 and 1 that depend on a name.
@@ -14,6 +14,11 @@ pub(crate) fn random(name: &str, shape: &[usize]) -> Tensor {
     };
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
     Tensor::from_values(shape, &values)
+}
+
+/// The same on a device.
+pub(crate) fn random_on(device: &Device, name: &str, shape: &[usize]) -> Tensor {
+    device.load(&random(name, shape)).expect("memory")
 }
 
 /// Swaps two neighbouring axes of `[outer, rows, columns, inner]`.

@@ -9,20 +9,20 @@ use samovar_weights::ShapeSource;
 fn plans(id: &str) -> (Plan, Plan) {
     let config = ModelConfig::from_catalogue(id).unwrap();
     let load = |device: &Device| Model::load(device, &config, &ShapeSource);
-    let encode = Device::plan(0, load, |device, model| {
+    let encode = Device::reference().plan(load, |device, model| {
         let encoder = model.image_encoder()?;
-        let pixels = device.tensor(encoder.preprocessing().pixels_shape(1), |_| {})?;
+        let pixels = device.upload_with(encoder.preprocessing().pixels_shape(1), |_| {})?;
         encoder.encode(device, &pixels).map(drop)
     });
     // The features exist before decoding starts, so they belong to what is built.
     let load_and_encode = |device: &Device| {
         let model = load(device)?;
         let encoder = model.image_encoder()?;
-        let pixels = device.tensor(encoder.preprocessing().pixels_shape(1), |_| {})?;
+        let pixels = device.upload_with(encoder.preprocessing().pixels_shape(1), |_| {})?;
         let features = encoder.encode(device, &pixels)?;
         Ok::<(Model, ImageFeatures), samovar_models::Error>((model, features))
     };
-    let decode = Device::plan(0, load_and_encode, |device, (model, features)| {
+    let decode = Device::reference().plan(load_and_encode, |device, (model, features)| {
         let prompts = PromptBatch {
             prompts: 1,
             points: vec![Point::new(500.0, 375.0)],

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Worst, boxes_of, channels_first, points_of, reference, repository, sides};
+use common::{Worst, boxes_of, channels_first, devices, download, points_of, reference, repository, sides};
 use samovar_models::{Family, MaskOutput, Model, ModelConfig, PromptBatch};
-use samovar_tensor::{Shape, Tensor};
+use samovar_tensor::{Device, Shape, Tensor};
 use samovar_weights::{Checkpoint, Result, WeightSource};
 
 /// Single precision on both sides, through 20 layers; measured 2e-6.
@@ -39,21 +39,27 @@ const CASES: [&str; 5] = ["click", "clicks_mask", "box", "box_click_mask", "not_
 
 #[test]
 fn agrees_with_the_trainer() {
+    for device in devices() {
+        agrees_on(&device);
+    }
+}
+
+fn agrees_on(device: &Device) {
     let golden = Checkpoint::open(repository("training/golden/nano_tiny.safetensors")).unwrap();
     let weights = Below(&golden, "weights.");
     let config = ModelConfig::infer(&weights).unwrap();
     assert_eq!(config.family(), Family::Nano);
-    let device = reference();
-    let model = Model::load(&device, &config, &weights).unwrap();
+    let model = Model::load(device, &config, &weights).unwrap();
     let mut worst = Worst::default();
 
     let expected = |name: &str| golden.any_tensor(name).unwrap().to_f32_vec().unwrap();
     let pixels = golden.any_tensor("image.pixel_values").unwrap();
     let (encoder, segmenter) = (model.image_encoder().unwrap(), model.promptable_segmenter().unwrap());
-    let features = encoder.encode(&device, &device.channels_last(&pixels).unwrap()).unwrap();
+    let features =
+        encoder.encode(device, &device.channels_last(&device.load(&pixels).unwrap()).unwrap()).unwrap();
     let maps = [&features.embedding, &features.high_res[0], &features.high_res[1]];
     for (map, name) in maps.into_iter().zip(["image_embedding", "high_res_8", "high_res_4"]) {
-        worst.compare(name, &channels_first(&device, map), &expected(&format!("image.{name}")), TOLERANCE);
+        worst.compare(name, &channels_first(device, map), &expected(&format!("image.{name}")), TOLERANCE);
     }
 
     for case in CASES {
@@ -69,13 +75,11 @@ fn agrees_with_the_trainer() {
             masks: input("input_masks"),
             output: MaskOutput::Single,
         };
-        let masks = |output| {
-            segmenter.decode(&device, &features, &PromptBatch { output, ..prompts.clone() }).unwrap()
-        };
+        let masks =
+            |output| segmenter.decode(device, &features, &PromptBatch { output, ..prompts.clone() }).unwrap();
         let (single, multi) = (masks(MaskOutput::Single), masks(MaskOutput::Multimask));
-        let both = |first: &Tensor, second: &Tensor| {
-            [first.to_f32_vec().unwrap(), second.to_f32_vec().unwrap()].concat()
-        };
+        let both =
+            |first: &Tensor, second: &Tensor| [download(device, first), download(device, second)].concat();
         let logits = both(&single.logits, &multi.logits);
         worst.compare(
             &format!("{case}: masks"),
@@ -91,12 +95,9 @@ fn agrees_with_the_trainer() {
             TOLERANCE,
         );
         let all = masks(MaskOutput::All);
-        assert_eq!(
-            (all.logits.to_f32_vec().unwrap(), all.iou_scores.to_f32_vec().unwrap()),
-            (logits, scores)
-        );
+        assert_eq!((download(device, &all.logits), download(device, &all.iou_scores)), (logits, scores));
     }
-    println!("nano: {worst:?}");
+    println!("nano on {}: {worst:?}", device.name());
 }
 
 #[test]

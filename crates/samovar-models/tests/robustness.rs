@@ -62,7 +62,7 @@ fn pixels_and_features_must_be_the_models() {
     let device = reference();
     let (model, features, _) = tiny_sam(&device);
     for shape in [[1, 55, 56, 3], [1, 56, 56, 4], [0, 56, 56, 3]] {
-        let pixels = device.tensor(shape, |values| values.fill(0.0)).unwrap();
+        let pixels = device.upload_with(shape, |values| values.fill(0.0)).unwrap();
         let message = model.image_encoder().unwrap().encode(&device, &pixels).unwrap_err().to_string();
         assert!(message.contains("expected [images, 56, 56, 3]"), "{message}");
     }

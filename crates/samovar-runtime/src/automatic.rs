@@ -22,76 +22,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod candidate;
 mod crop;
 mod document;
 mod grid;
+mod mask;
 mod options;
 mod plan;
+mod progress;
 mod suppress;
 
 use std::ops::ControlFlow;
 
-use samovar_geometry::{Box2, Image, Point};
-use samovar_media::{RgbImage, Rle};
+use samovar_media::RgbImage;
 
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crop::{Candidate, CropRun};
+use candidate::Candidate;
+use crop::CropRun;
 
 pub use document::{annotations, coco};
 pub use grid::Crop;
+pub use mask::AutomaticMask;
 pub use options::{AutomaticOptions, PARAMETERS, Parameter};
 pub use plan::AutomaticPlan;
-
-/// One mask of [`generate`], in the image's frame.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AutomaticMask {
-    /// The mask, in the size of the image.
-    pub mask: Rle,
-    /// Number of its pixels.
-    pub area: u64,
-    /// Its box as upstream has it: `x1` and `y1` are the *last* column and row (all zeros for an empty mask, which only
-    /// thresholds of 0 let through).
-    pub bbox: Box2<Image>,
-    /// The model's estimate of the mask's IoU with the object.
-    pub predicted_iou: f32,
-    /// The point that was asked, in pixels of the image.
-    pub point_coords: Point<Image>,
-    /// IoU of the masks at a higher and a lower threshold. NaN if both are empty.
-    pub stability_score: f32,
-    /// The crop the mask was found in, half-open; the whole image without crops.
-    pub crop_box: Box2<Image>,
-}
-
-/// How many masks each step kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stages {
-    /// Masks that were scored: three per point.
-    pub candidates: usize,
-    /// Those over the predicted IoU.
-    pub predicted_iou: usize,
-    /// Those of them that are stable.
-    pub stability: usize,
-    /// Those of them not cut off by a crop's edge.
-    pub crop_edge: usize,
-    /// Those of them that no better one of their crop covers.
-    pub suppression: usize,
-}
-
-/// How far [`generate`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// The crop under way, from 0; `crops` once all are done.
-    pub crop: usize,
-    /// Number of crops, the whole image included.
-    pub crops: usize,
-    /// Points that have been asked, in all crops.
-    pub points_done: usize,
-    /// Points of all crops.
-    pub points: usize,
-    /// Masks so far.
-    pub stages: Stages,
-}
+pub use progress::{Progress, Stages};
 
 /// Finds the masks of everything in an image, in upstream's order: the best predicted IoU first (with crops: those of
 /// smaller crops first; with `min_mask_region_area`: those that were not changed first).

@@ -1,15 +1,16 @@
 //! What a precision costs and saves on this machine: time, memory, and how far masks move. Measured, not promised.
 
 mod store;
+mod verdict;
 
 use std::time::Instant;
 
 pub use store::{Store, processor};
+pub use verdict::{Bounds, Certificate, LEAST_MASKS};
 
 use samovar_geometry::{Box2, Image, Size};
 use samovar_media::RgbImage;
-use samovar_tensor::{Precision, Tensor};
-use serde::{Deserialize, Serialize};
+use samovar_tensor::{Device, Precision, Tensor};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -18,30 +19,8 @@ use crate::planning::ModelPlan;
 use crate::prompt::Prompt;
 use crate::source::ModelSource;
 
-/// Bounds beyond which a precision is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Bounds {
-    /// Least mean IoU of masks with those of f32.
-    pub mean_iou: f64,
-    /// Least IoU of any mask.
-    pub worst_iou: f64,
-    /// Least cosine between mask logits and those of f32, all together.
-    pub logits_cosine: f64,
-    /// Most encoding time, over that of f32. A little over one: a tie that the clock decides is no reason.
-    pub time_ratio: f64,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { mean_iou: 0.99, worst_iou: 0.97, logits_cosine: 0.999, time_ratio: 1.05 }
-    }
-}
-
 /// Masks with fewer pixels than this say little: a few pixels decide their IoU. They count among the logits only.
 pub const LEAST_AREA: u64 = 64;
-
-/// Fewer masks than this certify nothing: one unlucky or lucky picture would decide.
-pub const LEAST_MASKS: usize = 20;
 
 /// An image to compare on, with its prompts.
 #[derive(Debug, Clone)]
@@ -114,35 +93,6 @@ impl Case {
     }
 }
 
-/// What one precision does to one model on one machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Certificate {
-    /// `f32`, `f16`, `bf16` or `int8`.
-    pub dtype: String,
-    /// Median seconds to encode an image.
-    pub encode_s: f64,
-    /// The least of them, over the least of f32: what the machine takes when nobody disturbs it.
-    pub time_ratio: f64,
-    /// Median seconds to answer a prompt.
-    pub decode_s: f64,
-    /// Bytes of the weights in memory.
-    pub weight_bytes: usize,
-    /// Bytes at the worst moment of encoding, by the plan.
-    pub peak_bytes: usize,
-    /// Cosine of all image embeddings with those of f32.
-    pub embedding_cosine: f64,
-    /// Cosine of all mask logits with those of f32.
-    pub logits_cosine: f64,
-    /// Mean IoU of masks with those of f32.
-    pub mean_iou: f64,
-    /// The worst of them.
-    pub worst_iou: f64,
-    /// Number of masks compared.
-    pub masks: usize,
-    /// What is wrong with it; nothing if it may be used.
-    pub refused: Vec<String>,
-}
-
 /// How far the comparison is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
@@ -205,8 +155,7 @@ pub fn certify(
         return Err(crate::Error::usage("no images to compare on"));
     }
     let config = source.open()?.config;
-    let scratch = engine.device().scratch_bytes();
-    let plan = |precision| ModelPlan::in_precision(&config, precision, scratch);
+    let plan = |precision| ModelPlan::of(engine.device(), &config, precision);
     let exact_plan = plan(Precision::F32)?;
     let mut certificates = vec![Certificate {
         dtype: Precision::F32.to_string(),
@@ -248,33 +197,11 @@ pub fn certify(
             certificate.logits_cosine = 0.0;
             certificate.refused = vec!["numbers that are not finite".to_owned()];
         } else {
-            certificate.refused = verdict(&certificate, bounds);
+            certificate.refused = verdict::reasons(&certificate, bounds);
         }
         certificates.push(certificate);
     }
     Ok(certificates)
-}
-
-/// Reasons not to use a precision.
-fn verdict(found: &Certificate, bounds: &Bounds) -> Vec<String> {
-    if found.masks < LEAST_MASKS {
-        return vec![format!("not enough masks ({}; at least {LEAST_MASKS} are needed)", found.masks)];
-    }
-    let mut reasons = Vec::new();
-    let mut at_least = |what: &str, value: f64, bound: f64| {
-        if value.is_nan() || value < bound {
-            reasons.push(format!("{what} {value:.4} is below {bound}"));
-        }
-    };
-    at_least("mean mask IoU", found.mean_iou, bounds.mean_iou);
-    at_least("worst mask IoU", found.worst_iou, bounds.worst_iou);
-    at_least("cosine of the logits", found.logits_cosine, bounds.logits_cosine);
-    let ratio = found.time_ratio;
-    // Less memory is worth as much time as f32 takes; more than that is not.
-    if ratio.is_nan() || ratio > bounds.time_ratio {
-        reasons.push(format!("encoding takes {ratio:.2}x the time of f32"));
-    }
-    reasons
 }
 
 #[derive(Default)]
@@ -308,7 +235,10 @@ fn answer(model: &Model, case: &Case, times: &mut Times) -> Result<Answers> {
     for prompt in &case.prompts {
         let start = Instant::now();
         // All masks, so that a choice between near equals is not taken for a loss.
-        masks.push(embedding.segment(&Prompt { multimask: prompt.is_one_click(), ..prompt.clone() })?);
+        let answer = embedding.segment(&Prompt { multimask: prompt.is_one_click(), ..prompt.clone() })?;
+        // An answer counts when its logits are there, and are numbers.
+        answer.masks().iter().try_for_each(|mask| mask.logits().map(drop))?;
+        masks.push(answer);
         times.decode.push(start.elapsed().as_secs_f64());
     }
     Ok(Answers { embedding, masks })
@@ -329,9 +259,10 @@ impl Comparison {
             return Ok(());
         };
         let (a, b) = (expected.embedding.features(), found.embedding.features());
-        self.embedding.add_tensors(&a.embedding, &b.embedding)?;
+        let device = expected.embedding.model().device();
+        self.embedding.add_tensors(device, &a.embedding, &b.embedding)?;
         for (a, b) in a.high_res.iter().zip(&b.high_res) {
-            self.embedding.add_tensors(a, b)?;
+            self.embedding.add_tensors(device, a, b)?;
         }
         for (expected, found) in expected.masks.iter().zip(&found.masks) {
             for (a, b) in expected.masks().iter().zip(found.masks()) {
@@ -356,7 +287,8 @@ struct Cosine {
 }
 
 impl Cosine {
-    fn add_tensors(&mut self, a: &Tensor, b: &Tensor) -> Result<()> {
+    fn add_tensors(&mut self, device: &Device, a: &Tensor, b: &Tensor) -> Result<()> {
+        let (a, b) = (device.download(a)?.wait()?, device.download(b)?.wait()?);
         self.add(a.f32()?, b.f32()?);
         Ok(())
     }

@@ -1,18 +1,16 @@
-//! Where work is done: threads, instructions and memory, shared by all models that are loaded on it.
+//! Where work is done: a backend, threads and memory, shared by all models that are loaded on it.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use samovar_cpu::{CpuKernels, CpuOptions, Products, SimdLevel};
+use samovar_cpu::{CpuKernels, CpuOptions, MAX_THREADS, Products, SimdLevel};
 use samovar_media::DecodeLimits;
-use samovar_models::Model as Network;
-use samovar_tensor::{Device, Instrument, Pool, Precision};
+use samovar_tensor::{Device, Instrument, Kernels, MemoryId, Pool, PoolStats, Precision};
 
-use crate::error::Result;
+use crate::admission::{Gate, Promise};
+use crate::error::{Error, Result};
 use crate::memory::Memory;
-use crate::model::Model;
-use crate::planning::ModelPlan;
-use crate::source::ModelSource;
 
 /// Share of the free memory that the default budget leaves to others.
 const LEFT_TO_OTHERS: f64 = 0.1;
@@ -20,7 +18,7 @@ const LEFT_TO_OTHERS: f64 = 0.1;
 /// How to make an [`Engine`]. The defaults use the whole machine.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Threads, [`MAX_THREADS`](crate::MAX_THREADS) at most; 0 for one per processor.
+    /// Threads, [`MAX_THREADS`] at most; 0 for one per processor.
     pub threads: usize,
     /// Bytes that weights, activations and scratch memory may take together; `None` for nine tenths of what is free
     /// when the engine is made.
@@ -42,8 +40,12 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Engine {
     device: Device,
-    kernels: Arc<CpuKernels>,
-    budget_bytes: usize,
+    /// The processor's operators, if that is the device.
+    cpu: Option<Arc<CpuKernels>>,
+    /// Of all that works on the device's memory.
+    gate: Arc<Gate>,
+    /// Of the host, beside the device: pictures and masks are made there.
+    threads: usize,
     precision: Option<Precision>,
     decode_limits: DecodeLimits,
     hub_cache: Option<Arc<Path>>,
@@ -58,15 +60,39 @@ impl Engine {
     pub fn new(options: Options) -> Result<Self> {
         let Options { threads, simd: level, products, .. } = options;
         let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level, products })?);
+        let threads = kernels.threads();
+        let engine = Self::of(Arc::clone(&kernels) as _, threads, options);
+        Ok(Self { cpu: Some(kernels), ..engine })
+    }
+
+    /// An engine on any backend. Of the options, those about instructions and products do not matter to it;
+    /// [`Options::threads`] are those that make pictures and masks on the host. Without a budget of their own, tensors
+    /// may take what the backend's memory has.
+    pub fn on(kernels: Arc<dyn Kernels>, options: Options) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = if options.threads == 0 { processors } else { options.threads };
+        Self::of(kernels, threads.min(MAX_THREADS), options)
+    }
+
+    fn of(kernels: Arc<dyn Kernels>, threads: usize, options: Options) -> Self {
+        let memory = kernels.memory();
         let budget_bytes = options.memory_budget_bytes.unwrap_or_else(|| {
             let free = Memory::now().available_bytes as f64;
-            // Where the system does not tell, its own limits have to do.
-            if free > 0.0 { (free * (1.0 - LEFT_TO_OTHERS)) as usize } else { usize::MAX }
+            // Where the system does not tell, its own limits have to do; and another memory has limits of its own.
+            let is_known = free > 0.0 && memory.id() == MemoryId::HOST;
+            if is_known { (free * (1.0 - LEFT_TO_OTHERS)) as usize } else { usize::MAX }
         });
-        let device = Device::new(Arc::clone(&kernels) as _, Pool::new(budget_bytes));
+        let device = Device::new(kernels, Pool::on(memory, budget_bytes));
         let Options { precision, decode_limits, hub_cache, .. } = options;
-        let hub_cache = hub_cache.map(Arc::from);
-        Ok(Self { device, kernels, budget_bytes, precision, decode_limits, hub_cache })
+        Self {
+            device,
+            cpu: None,
+            gate: Arc::default(),
+            threads,
+            precision,
+            decode_limits,
+            hub_cache: hub_cache.map(Arc::from),
+        }
     }
 
     /// The same engine, reporting every operator call to `instrument`.
@@ -75,14 +101,15 @@ impl Engine {
     }
 
     /// One thread of its own on the same memory and with the same instructions, to run loaded models on: work that is
-    /// cut up by images shares nothing else. Reports to no instrument.
+    /// cut up by images shares nothing else. Reports to no instrument. On other devices than the processors, where images
+    /// take turns, the same engine.
     pub(crate) fn worker(&self) -> Result<Self> {
-        let options =
-            CpuOptions { threads: 1, level: Some(self.simd()), products: Some(self.kernels.products()) };
+        let Some(cpu) = &self.cpu else { return Ok(self.clone()) };
+        let options = CpuOptions { threads: 1, level: Some(cpu.level()), products: Some(cpu.products()) };
         let kernels = Arc::new(CpuKernels::new(options)?);
-        kernels.reserve()?;
         let device = Device::new(Arc::clone(&kernels) as _, Arc::clone(self.device.pool()));
-        Ok(Self { device, kernels, ..self.clone() })
+        device.reserve()?;
+        Ok(Self { device, cpu: Some(kernels), threads: 1, ..self.clone() })
     }
 
     /// The same engine for models whose weights are held in this precision.
@@ -90,46 +117,34 @@ impl Engine {
         Self { precision: Some(precision), ..self.clone() }
     }
 
-    /// Loads a model by name (see [`ModelSource::resolve`]); those of the hub from [`Options::hub_cache`].
-    ///
-    /// # Errors
-    /// [`crate::Error::UnknownModel`], [`crate::Error::DoesNotFit`] before anything is read, [`crate::Error::Model`] when the file is not
-    /// what it should be.
-    pub fn load(&self, name: &str) -> Result<Model> {
-        self.load_from(&ModelSource::resolve(name, self.hub_cache.as_deref())?)
+    /// Lets work begin on the memory that is left; see [`Gate::enter`].
+    pub(crate) fn enter<T>(&self, admit: impl Fn(&PoolStats) -> Result<(T, usize)>) -> Result<(T, Promise)> {
+        self.gate.enter(|| self.device.pool().stats(), admit)
     }
 
-    /// Loads a model from where it lies.
-    ///
-    /// # Errors
-    /// As [`Engine::load`].
-    pub fn load_from(&self, source: &ModelSource) -> Result<Model> {
-        let opened = source.open()?;
-        let precision = match self.precision {
-            Some(precision) => precision,
-            None => opened.stored_precision()?,
-        };
-        let plan = ModelPlan::in_precision(&opened.config, precision, self.device.scratch_bytes())?;
-        plan.admit(source.name(), self.budget_bytes)?;
-        self.kernels.reserve()?;
-        let device = self.device.stage("load").with_weight_precision(precision);
-        let network = Network::load(&device, &opened.config, &opened.weights)?;
-        Model::new(self.clone(), network, source.name(), precision)
-    }
-
-    /// Threads that operators use.
+    /// Threads of the host: those of the operators on its processors, and those that make pictures and masks.
     pub fn threads(&self) -> usize {
-        self.kernels.threads()
+        self.threads
     }
 
-    /// Instructions that operators use.
-    pub fn simd(&self) -> SimdLevel {
-        self.kernels.level()
+    /// Instructions that operators use, or the device that has its own.
+    pub fn instructions(&self) -> String {
+        self.cpu.as_ref().map_or_else(|| self.device.name(), |cpu| cpu.level().to_string())
     }
 
     /// Bytes that all tensors together may take.
     pub fn budget_bytes(&self) -> usize {
-        self.budget_bytes
+        self.device.pool().stats().budget_bytes
+    }
+
+    /// In which precision weights are held; `None` for what a file of them says.
+    pub(crate) fn precision(&self) -> Option<Precision> {
+        self.precision
+    }
+
+    /// Where repositories of the hub are looked for.
+    pub(crate) fn hub_cache(&self) -> Option<&Path> {
+        self.hub_cache.as_deref()
     }
 
     /// The device, for those who run operators themselves.
@@ -138,8 +153,12 @@ impl Engine {
     }
 
     /// The processor's operators.
-    pub fn kernels(&self) -> &CpuKernels {
-        &self.kernels
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the device is another.
+    pub fn cpu(&self) -> Result<&CpuKernels> {
+        let other = || Error::usage(format!("{}: only processors can be asked this", self.device.name()));
+        self.cpu.as_deref().ok_or_else(other)
     }
 
     /// Largest images that are decoded.

@@ -40,8 +40,8 @@ pub enum Error {
     UnknownModel(String),
     /// The work does not fit the memory budget; it was not begun.
     #[error(
-        "{what} needs {} and the memory budget is {}: {breakdown}; raise the budget (SAMOVAR_MEMORY or \
-         --memory), or use a smaller model",
+        "{what} needs {} and the memory budget is {}: {breakdown}; raise the budget (--memory, \
+         or Options::memory_budget_bytes), or use a smaller model",
         crate::memory::bytes(*needed_bytes),
         crate::memory::bytes(*budget_bytes)
     )]
@@ -97,6 +97,16 @@ impl Error {
             Error::Model(Model::Tensor(samovar_tensor::Error::OutOfMemory { .. })) => ErrorKind::OutOfMemory,
             Error::Stopped => ErrorKind::Stopped,
             _ => ErrorKind::Failed,
+        }
+    }
+
+    /// The same error, naming the model that was asked for what it cannot do.
+    pub(crate) fn of_model(self, name: String) -> Self {
+        match self {
+            Error::Model(lacks @ samovar_models::Error::Capability { .. }) => {
+                Error::Usage(format!("{name}: {lacks}"))
+            }
+            other => other,
         }
     }
 

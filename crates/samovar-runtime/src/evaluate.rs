@@ -13,6 +13,8 @@
 
 mod baselines;
 mod figures;
+mod fnv;
+mod options;
 mod protocol;
 mod reference;
 mod worst;
@@ -29,36 +31,12 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::model::Model;
+use fnv::{FNV_OFFSET, fnv};
 
 pub use figures::{Figures, SourceFigures};
+pub use options::{EvaluateOptions, LEAST_SHARE, MAX_CLICKS};
 pub use reference::{ReferenceFigure, ReferenceTable};
 pub use worst::{WorstMask, WorstPrompt};
-
-/// Smallest share of its picture that a mask must cover to count.
-pub const LEAST_SHARE: f64 = 0.001;
-
-/// Most clicks per mask.
-pub const MAX_CLICKS: usize = 50;
-
-/// What is measured, and on how much of a pack.
-#[derive(Debug, Clone)]
-pub struct EvaluateOptions {
-    /// Only the first so many pictures of each source; `None` for all.
-    pub pictures_per_source: Option<usize>,
-    /// Only so many masks of each picture, drawn by name; `None` for all.
-    pub masks_per_picture: Option<usize>,
-    /// Clicks per mask, 1 to [`MAX_CLICKS`].
-    pub clicks: usize,
-    /// Worst answers to keep, per source and kind of prompt.
-    pub worst_per_source: usize,
-}
-
-impl Default for EvaluateOptions {
-    /// The whole pack, ten clicks, no worst answers kept.
-    fn default() -> Self {
-        Self { pictures_per_source: None, masks_per_picture: None, clicks: 10, worst_per_source: 0 }
-    }
-}
 
 /// How far an evaluation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -322,10 +300,10 @@ impl State {
         let complete = self.done.len() == survey.chosen;
         // Whichever worker was first: sums of the same numbers in the same order.
         self.done.sort_by_key(|&(number, _)| number);
-        let mut by_source: BTreeMap<String, Vec<protocol::Picture>> = BTreeMap::new();
+        let mut by_source: BTreeMap<String, Vec<Vec<Figures>>> = BTreeMap::new();
         for (_, picture) in self.done {
             if !picture.masks.is_empty() {
-                by_source.entry(picture.source.clone()).or_default().push(picture);
+                by_source.entry(picture.source).or_default().push(picture.masks);
             }
         }
         let sources: BTreeMap<String, SourceFigures> =
@@ -352,13 +330,6 @@ impl State {
             worst: self.worst.into_values().flatten().collect(),
         })
     }
-}
-
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a, 64 bits: names to numbers, the same on every machine.
-fn fnv(state: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(state, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -21,11 +21,12 @@ use std::path::Path;
 
 use samovar_geometry::{Box2, Grid, Input, Point, Size};
 use samovar_models::{ImageFeatures, MaskOutput, PromptBatch};
-use samovar_tensor::Tensor;
+use samovar_tensor::{Device, Tensor};
 use samovar_weights::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
 
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::planning::{PromptShape, check_fits};
 use crate::prompt::MAX_POINTS;
 
 /// Named values in rows, outermost dimension first.
@@ -91,14 +92,26 @@ pub fn forward(
     let device = model.device();
     for image in 0..images {
         let planes = &pixels.values[image * 3 * rows * columns..][..3 * rows * columns];
-        let planes = device.tensor([1, 3, rows, columns], |out| out.copy_from_slice(planes))?;
+        let planes = device.upload([1, 3, rows, columns], planes)?;
         let features = model.encoder().encode(device, &device.channels_last(&planes)?)?;
         drop(planes);
         outputs.features(model, &features)?;
         let Some(batch) = prompts.batch(image) else { continue };
+        let shape = PromptShape {
+            points: prompts.points,
+            bounds: !batch.boxes.is_empty(),
+            mask: batch.masks.is_some(),
+            output: batch.output,
+            keeps_all: true,
+        };
+        let plan = model.planner().decode(&shape, batch.prompts)?;
+        let (_, _promise) = model.engine().enter(|memory| {
+            let needed_bytes = plan.activation_bytes;
+            check_fits("the prompts of an image", needed_bytes, memory).map(|()| ((), needed_bytes))
+        })?;
         let predicted = model.segmenter().decode(device, &features, &batch)?;
         for (name, part) in [("pred_masks", &predicted.logits), ("iou_scores", &predicted.iou_scores)] {
-            outputs.append(name, part.dims(), part)?;
+            outputs.append(device, name, part.dims(), part)?;
         }
     }
     Ok(outputs.tensors)
@@ -235,25 +248,25 @@ impl Outputs {
         let planes = |map: &Tensor| model.device().channels_first(map);
         if features.high_res.is_empty() {
             let planes = planes(&features.embedding)?;
-            return self.append("image_embeddings", &planes.dims()[1..], &planes);
+            return self.append(model.device(), "image_embeddings", &planes.dims()[1..], &planes);
         }
         let fine_to_coarse = features.high_res.iter().rev().chain([&features.embedding]);
         for (index, map) in fine_to_coarse.enumerate() {
             let planes = planes(map)?;
-            self.append(&format!("image_embeddings.{index}"), &planes.dims()[1..], &planes)?;
+            self.append(model.device(), &format!("image_embeddings.{index}"), &planes.dims()[1..], &planes)?;
         }
         Ok(())
     }
 
     /// Adds one image's part, of shape `per_image`.
-    fn append(&mut self, name: &str, per_image: &[usize], part: &Tensor) -> Result<()> {
+    fn append(&mut self, device: &Device, name: &str, per_image: &[usize], part: &Tensor) -> Result<()> {
         let all = self.tensors.entry(name.to_owned()).or_insert_with(|| {
             let mut shape = vec![0];
             shape.extend(per_image);
             NamedTensor { shape, values: Vec::new() }
         });
         all.shape[0] += 1;
-        all.values.extend(part.to_f32_vec()?);
+        all.values.extend_from_slice(device.download(part)?.wait()?.f32()?);
         Ok(())
     }
 }

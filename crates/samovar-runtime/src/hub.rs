@@ -28,6 +28,8 @@ mod client;
 mod download;
 mod error;
 mod options;
+mod progress;
+mod remote_file;
 mod waiting;
 
 use std::ops::ControlFlow;
@@ -35,43 +37,19 @@ use std::path::PathBuf;
 
 pub use error::{HubError, HubErrorKind};
 pub use options::{DEFAULT_ENDPOINT, HubOptions};
+pub use progress::{OnProgress, Progress};
 
 use cache::RepoCache;
-use checksum::Checksum;
 use client::Client;
 use error::Result;
-
-/// How far a pull is. `all_*` sum over the files of the pull. Sizes are 0 until the hub has told them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress<'a> {
-    /// The file at hand, as named in the call.
-    pub file: &'a str,
-    /// Bytes of it that are here, resumed ones included.
-    pub done_bytes: u64,
-    /// Its size.
-    pub total_bytes: u64,
-    /// Bytes of all files that are here.
-    pub all_done_bytes: u64,
-    /// Size of all files.
-    pub all_total_bytes: u64,
-}
-
-/// Told about every step of a pull, and several times a second while the server is silent; `Break` stops it and leaves a partial that the next pull resumes.
-pub type OnProgress<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+use progress::Reporter;
+use remote_file::RemoteFile;
 
 /// A Hugging Face hub and its cache on this machine.
 #[derive(Debug)]
 pub struct Hub {
     options: HubOptions,
     client: Client,
-}
-
-/// One file as the hub describes it.
-struct RemoteFile<'a> {
-    name: &'a str,
-    commit: String,
-    checksum: Checksum,
-    size: u64,
 }
 
 impl Hub {
@@ -151,7 +129,7 @@ impl Hub {
             all_total_bytes: remote_files.iter().map(|remote| remote.size).sum(),
         };
         for remote in &remote_files {
-            let blob = self.fetch(&repo, remote, &mut reporter)?;
+            let blob = download::fetch(&self.client, &repo, remote, &mut reporter)?;
             repo.link(commit, remote.name, &blob)?;
             reporter.finished_bytes += remote.size;
         }
@@ -208,29 +186,5 @@ impl Hub {
             remote_files.push(remote);
         }
         Ok((remote_files, absent))
-    }
-}
-
-/// Passes progress on and turns a `Break` into an error.
-struct Reporter<'a, 'b> {
-    callback: &'a mut OnProgress<'b>,
-    repo_id: &'a str,
-    finished_bytes: u64,
-    all_total_bytes: u64,
-}
-
-impl Reporter<'_, '_> {
-    fn report(&mut self, remote: &RemoteFile<'_>, done_bytes: u64) -> Result<()> {
-        let flow = (self.callback)(Progress {
-            file: remote.name,
-            done_bytes,
-            total_bytes: remote.size,
-            all_done_bytes: self.finished_bytes + done_bytes,
-            all_total_bytes: self.all_total_bytes,
-        });
-        match flow {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(HubError::cancelled(self.repo_id, remote.name)),
-        }
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`engine`] | [`Options`], [`Engine`]: threads, instructions, memory budget; loads models |
+//! | [`engine`] | [`Options`], [`Engine`]: threads, instructions, memory budget |
 //! | [`source`] | what a model's name means: embedded, a folder, a file, a repository in the hub's cache |
 //! | [`model`] | [`Model`] and [`Embedding`]: encode once, prompt often |
 //! | [`prompt`] | [`Prompt`]: points, box, mask, in pixels of the image |
@@ -27,6 +27,7 @@
 //! | [`memory`] | what this process and this machine have |
 //! | [`hub`] | the Hugging Face hub and its cache |
 
+mod admission;
 pub mod automatic;
 pub mod certificate;
 mod cleanup;
@@ -35,6 +36,7 @@ pub mod error;
 pub mod evaluate;
 pub mod forward;
 pub mod hub;
+mod loading;
 pub mod memory;
 pub mod model;
 pub mod planning;

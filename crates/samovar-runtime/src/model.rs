@@ -5,19 +5,18 @@ use std::sync::Arc;
 use samovar_geometry::{Grid, Image, Input, ResizeRule, Size};
 use samovar_media::{LazyImage, Normalisation, RgbImage, Upscaler, resize_normalise};
 use samovar_models::{
-    Family, ImageEncoder, ImageFeatures, MaskOutput, MaskPrediction, Model as Network, Preprocessing,
-    PromptBatch, PromptableSegmenter, Recommendations,
+    Family, ImageEncoder, ImageFeatures, MaskChoice, MaskOutput, MaskPrediction, Model as Network,
+    Preprocessing, PromptBatch, PromptableSegmenter, Recommendations,
 };
-use samovar_tensor::{Device, Precision, Tensor};
+use samovar_tensor::{Device, PoolStats, Precision, Tensor};
 
+use crate::admission::Promise;
 use crate::cleanup::Cleanup;
-use crate::engine::{Engine, Options};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::planning::{Planner, PromptShape};
 use crate::prompt::{MaskPrompt, Prompt, logits_of_mask};
-use crate::segmentation::{PredictedMask, Segmentation};
-
-/// Prompts that are decoded together: enough to fill the kernels, few enough to stay in the caches.
-pub(crate) const PROMPTS_AT_ONCE: usize = 8;
+use crate::segmentation::{Logits, PredictedMask, Segmentation, check_finite};
 
 /// A model that encodes images and answers prompts on them, ready to run. Cheap to clone; clones share the weights.
 #[derive(Clone)]
@@ -28,6 +27,7 @@ pub struct Model {
     segmenter: Arc<dyn PromptableSegmenter>,
     name: Arc<str>,
     precision: Precision,
+    planner: Arc<Planner>,
     cleans_up: bool,
 }
 
@@ -36,21 +36,19 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Usage`] when it cannot, naming the models that can.
-    pub(crate) fn new(engine: Engine, network: Network, name: String, precision: Precision) -> Result<Self> {
-        let refuse = |lacks: samovar_models::Error| Error::usage(format!("{name}: {lacks}"));
+    pub(crate) fn new(
+        engine: Engine,
+        network: Network,
+        planner: Planner,
+        name: String,
+        precision: Precision,
+    ) -> Result<Self> {
+        let refuse = |lacks: samovar_models::Error| Error::from(lacks).of_model(name.clone());
         let encoder = Arc::clone(network.image_encoder().map_err(refuse)?);
         let segmenter = Arc::clone(network.promptable_segmenter().map_err(refuse)?);
         let cleans_up = segmenter.recommendations().cleanup;
-        Ok(Self { engine, network, encoder, segmenter, name: name.into(), precision, cleans_up })
-    }
-
-    /// Loads a model by name onto an engine of its own that uses the whole machine: the defaults of [`Options`]. `nano` is
-    /// always there; a name of the hub takes an engine that knows the hub's cache.
-    ///
-    /// # Errors
-    /// As [`Engine::load`].
-    pub fn load(name: &str) -> Result<Self> {
-        Engine::new(Options::default())?.load(name)
+        let (name, planner) = (name.into(), Arc::new(planner));
+        Ok(Self { engine, network, encoder, segmenter, name, precision, planner, cleans_up })
     }
 
     /// Encodes an image. Everything after this is cheap.
@@ -66,7 +64,8 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`].
     pub fn embed_pixels(&self, image: &RgbImage) -> Result<Embedding> {
-        self.embed_preprocessed(&self.preprocess(image)?, image.size())
+        let _promise = self.admit_encoding(true)?;
+        self.encode(&self.preprocess(image)?, image.size())
     }
 
     /// Encodes what [`Model::preprocess`] made of an image of this size.
@@ -74,6 +73,16 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`].
     pub fn embed_preprocessed(&self, pixels: &Tensor, image_size: Size<Image>) -> Result<Embedding> {
+        let _promise = self.admit_encoding(false)?;
+        self.encode(pixels, image_size)
+    }
+
+    fn admit_encoding(&self, with_pixels: bool) -> Result<Promise> {
+        let admit = |memory: &PoolStats| Ok(((), self.planner.admit_encoding(with_pixels, memory)?));
+        Ok(self.engine.enter(admit)?.1)
+    }
+
+    fn encode(&self, pixels: &Tensor, image_size: Size<Image>) -> Result<Embedding> {
         let features = self.encoder.encode(self.engine.device(), pixels)?;
         let upscaler = Arc::new(Upscaler::new(self.grid_size(), self.resize_rule(), image_size)?);
         Ok(Embedding { model: self.clone(), features, image_size, upscaler })
@@ -88,12 +97,9 @@ impl Model {
         let rule = preprocessing.resize;
         let normalisation = Normalisation { mean: preprocessing.mean, std: preprocessing.std };
         let (resized, canvas) = (rule.resized(image.size()), rule.canvas());
-        let mut outcome = Ok(());
-        let pixels = self.device().stage("preprocess").tensor(preprocessing.pixels_shape(1), |values| {
-            outcome = resize_normalise(image, resized, canvas, &normalisation, self.engine.threads(), values);
-        })?;
-        outcome?;
-        Ok(pixels)
+        self.device().stage("preprocess").try_upload_with(preprocessing.pixels_shape(1), |values| {
+            Ok(resize_normalise(image, resized, canvas, &normalisation, self.engine.threads(), values)?)
+        })
     }
 
     /// How images are fitted into the model's input.
@@ -156,6 +162,11 @@ impl Model {
         Self { engine: engine.clone(), ..self.clone() }
     }
 
+    /// What encoding and answering take.
+    pub fn planner(&self) -> &Planner {
+        &self.planner
+    }
+
     /// The network itself.
     pub fn network(&self) -> &Network {
         &self.network
@@ -163,9 +174,7 @@ impl Model {
 
     /// Refuses numbers that only damaged weights give, or weights too large for their precision.
     pub(crate) fn check_finite(&self, numbers: &[f32]) -> Result<()> {
-        // `&` asks of every number alike, which takes several at once where `all` would look at one after the other.
-        let finite = numbers.iter().fold(true, |finite, number| finite & number.is_finite());
-        if finite { Ok(()) } else { Err(Error::NotFinite { model: self.name().to_owned() }) }
+        check_finite(&self.name, numbers)
     }
 
     pub(crate) fn encoder(&self) -> &dyn ImageEncoder {
@@ -197,6 +206,7 @@ impl Embedding {
     /// [`crate::Error::Usage`] when the prompt does not fit the image, [`crate::Error::Model`] when memory runs out.
     pub fn segment(&self, prompt: &Prompt) -> Result<Segmentation> {
         prompt.check(self.image_size, self.model.grid_size())?;
+        let _promise = self.admit(&[(self.shape(prompt), 1)])?;
         let answers = self.segment_alike(&[prompt])?;
         Ok(answers.into_iter().next().expect("one prompt has one answer"))
     }
@@ -204,22 +214,37 @@ impl Embedding {
     /// Answers several prompts, each for itself; as [`Embedding::segment`] for each, and faster.
     ///
     /// # Errors
-    /// As [`Embedding::segment`]; nothing is computed unless all prompts are sound.
+    /// As [`Embedding::segment`]; nothing is computed unless all prompts are sound, and all answers fit the memory.
     pub fn segment_many(&self, prompts: &[Prompt]) -> Result<Vec<Segmentation>> {
         for prompt in prompts {
             prompt.check(self.image_size, self.model.grid_size())?;
         }
-        let rule = self.model.recommendations().mask_rule;
-        let form = |prompt: &Prompt| {
-            (prompt.points.len(), prompt.bounds.is_some(), prompt.mask.is_some(), prompt.choice(rule))
-        };
         let mut answers = Vec::with_capacity(prompts.len());
-        for alike in prompts.chunk_by(|a, b| form(a) == form(b)) {
-            for some in alike.chunks(PROMPTS_AT_ONCE) {
+        let groups: Vec<&[Prompt]> = prompts.chunk_by(|a, b| self.shape(a) == self.shape(b)).collect();
+        let shapes: Vec<_> = groups.iter().map(|alike| (self.shape(&alike[0]), alike.len())).collect();
+        let (at_once, _promise) = self.admit(&shapes)?;
+        for (alike, at_once) in groups.into_iter().zip(at_once) {
+            for some in alike.chunks(at_once) {
                 answers.extend(self.segment_alike(&some.iter().collect::<Vec<_>>())?);
             }
         }
         Ok(answers)
+    }
+
+    /// What prompts must have in common to be answered together.
+    fn shape(&self, prompt: &Prompt) -> PromptShape {
+        PromptShape {
+            points: prompt.points.len(),
+            bounds: prompt.bounds.is_some(),
+            mask: prompt.mask.is_some(),
+            output: prompt.choice(self.model.recommendations().mask_rule).output(),
+            keeps_all: prompt.multimask,
+        }
+    }
+
+    /// How many prompts of each group the memory that is left allows to be answered together.
+    fn admit(&self, groups: &[(PromptShape, usize)]) -> Result<(Vec<usize>, Promise)> {
+        self.model.engine.enter(|memory| self.model.planner.admit_answers(groups, memory))
     }
 
     /// Prompts of one form: as many points, box or none, mask or none, the same choice of masks.
@@ -232,7 +257,14 @@ impl Embedding {
             if !prompt.multimask {
                 // Several masks were predicted to find the likeliest; only who asked for all gets all.
                 let scores: Vec<f32> = masks.iter().map(|mask| mask.iou_score).collect();
-                masks = vec![masks.swap_remove(choice.choose(&scores, masks[0].logits()?))];
+                // Only one way to choose looks at a mask.
+                let first = match choice {
+                    MaskChoice::SingleIfStable { .. } => masks[0].logits()?,
+                    _ => &[],
+                };
+                let chosen = choice.choose(&scores, first);
+                // What is not the answer goes, and with it the memory of the batch.
+                masks = vec![masks.swap_remove(chosen).copied_out()?];
             }
             let cleanup = self.model.cleans_up.then(|| Arc::new(Cleanup::of(prompt)));
             let masks = masks.into_iter().map(|mask| mask.cleaned(cleanup.clone())).collect();
@@ -266,17 +298,18 @@ impl Embedding {
         batch
     }
 
-    /// The masks of each prompt, in the model's order.
+    /// The masks of each prompt, in the model's order. Their scores come to the host, the masks when they are asked for.
     pub(crate) fn masks_of(&self, predicted: &MaskPrediction) -> Result<Vec<Vec<PredictedMask>>> {
         let [prompts, masks, height, width] = predicted.logits.shape().fixed("masks")?;
-        let scores = predicted.iou_scores.f32()?;
+        let device = self.model.device();
+        let scores = device.download(&predicted.iou_scores)?.wait()?;
+        let scores = scores.f32()?;
         self.model.check_finite(scores)?;
-        self.model.check_finite(predicted.logits.f32()?)?;
         let flat = predicted.logits.reshape([prompts * masks, height, width])?;
         let mask = |index: usize| -> Result<PredictedMask> {
-            let logits = flat.narrow(index, 1)?;
             let threads = self.model.engine.threads();
-            Ok(PredictedMask::new(scores[index], logits, Arc::clone(&self.upscaler), threads))
+            let logits = Logits::new(device, flat.narrow(index, 1)?, threads, &self.model.name);
+            Ok(PredictedMask::new(scores[index], logits, Arc::clone(&self.upscaler)))
         };
         (0..prompts).map(|prompt| (prompt * masks..(prompt + 1) * masks).map(mask).collect()).collect()
     }

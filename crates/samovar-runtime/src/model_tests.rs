@@ -68,9 +68,11 @@ impl PromptableSegmenter for Thirds {
         prompts: &PromptBatch,
     ) -> samovar_models::Result<MaskPrediction> {
         // A click at (30, 10) of 60 x 20 pixels lies in the middle of the canvas.
-        assert_eq!(prompts.points, vec![Point::new(12.0, 8.0); prompts.prompts]);
-        assert_eq!(prompts.output, MaskOutput::All);
-        let logits = device.tensor([prompts.prompts, 4, 4, 6], |values| {
+        if !device.is_shape_only() {
+            assert_eq!(prompts.points, vec![Point::new(12.0, 8.0); prompts.prompts]);
+            assert_eq!(prompts.output, MaskOutput::All);
+        }
+        let logits = device.upload_with([prompts.prompts, 4, 4, 6], |values| {
             for (i, value) in values.iter_mut().enumerate() {
                 let (mask, column) = (i / 24 % 4, i % 6);
                 *value = match mask {
@@ -80,7 +82,7 @@ impl PromptableSegmenter for Thirds {
                 };
             }
         })?;
-        let iou_scores = device.tensor([prompts.prompts, 4], |values| {
+        let iou_scores = device.upload_with([prompts.prompts, 4], |values| {
             values.as_chunks_mut::<4>().0.iter_mut().for_each(|row| *row = [0.9, 0.1, 0.8, 0.3]);
         })?;
         Ok(MaskPrediction { logits, iou_scores, object_scores: None })
@@ -102,7 +104,8 @@ fn answer(certainty: f32, choice: MaskChoice) -> PredictedMask {
         ..Capabilities::default()
     };
     let network = Network::of(Family::Sam, capabilities);
-    let model = Model::new(engine(), network, "thirds".into(), Precision::F32).unwrap();
+    let planner = Planner::of(engine().device(), |_| Ok(network.clone())).unwrap();
+    let model = Model::new(engine(), network, planner, "thirds".into(), Precision::F32).unwrap();
     let image = RgbImage::from_fn(Size::new(60, 20), |_, _| [9, 9, 9]);
     let answer = model.embed_pixels(&image).unwrap().segment(&Prompt::default().point(30.0, 10.0)).unwrap();
     assert_eq!(answer.masks().len(), 1);
@@ -128,7 +131,12 @@ fn an_unstable_single_mask_is_not_the_answer() {
 fn a_model_that_answers_no_prompts_is_refused_with_those_that_do() {
     let capabilities = Capabilities { image_encoder: Some(encoder()), ..Capabilities::default() };
     let network = Network::of(Family::Sam, capabilities);
-    let refusal = Model::new(engine(), network, "owner/embedder".into(), Precision::F32).err().unwrap();
+    let planner = Planner::of(engine().device(), |_| Ok(network.clone())).unwrap();
+    let lacks = planner.decode(&PromptShape::CLICK, 1).err().unwrap().of_model("owner/embedder".into());
+    assert_eq!(lacks.kind(), crate::ErrorKind::Usage);
+    let refusal = Model::new(engine(), network, planner, "owner/embedder".into(), Precision::F32);
+    let refusal = refusal.err().unwrap();
+    assert_eq!(refusal.to_string(), lacks.to_string());
     assert_eq!(refusal.kind(), crate::ErrorKind::Usage);
     let refusal = refusal.to_string();
     for words in

@@ -60,6 +60,6 @@ fn masks_become_logits_by_coverage() {
 #[test]
 fn the_documentation_says_how_many_prompts_are_decoded_together() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");
-    let words = format!("**Many prompts: {} at a time.**", crate::model::PROMPTS_AT_ONCE);
+    let words = format!("**Many prompts: {} at a time.**", crate::planning::PROMPTS_AT_ONCE);
     assert!(std::fs::read_to_string(file).unwrap().contains(&words), "{file} does not say: {words}");
 }

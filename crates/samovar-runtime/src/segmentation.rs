@@ -1,12 +1,12 @@
 //! What a prompt was answered with: low-resolution logits, and on demand what becomes of them at the image's size.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use samovar_media::{AlphaMask, BitMask, Upscaler};
-use samovar_tensor::Tensor;
+use samovar_tensor::{Device, Tensor};
 
 use crate::cleanup::{Cleanup, alpha_of_cleaned};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Logits above this are in the mask.
 pub const MASK_THRESHOLD: f32 = 0.0;
@@ -49,22 +49,70 @@ impl Segmentation {
     }
 }
 
+/// Low-resolution logits `[1, height, width]` of the grid, on the device that made them, and on the host once they have been
+/// asked for.
+pub(crate) struct Logits {
+    on_device: Tensor,
+    on_host: OnceLock<Tensor>,
+    device: Device,
+    /// Of the host.
+    threads: usize,
+    /// Who made them.
+    model: Arc<str>,
+}
+
+impl Logits {
+    pub(crate) fn new(device: &Device, on_device: Tensor, threads: usize, model: &Arc<str>) -> Self {
+        let (device, model) = (device.stage("postprocess"), Arc::clone(model));
+        Self { on_device, on_host: OnceLock::new(), device, threads, model }
+    }
+
+    /// The same logits in memory of their own, instead of among those of a batch.
+    fn copied_out(&self) -> Result<Self> {
+        let on_device = self.device.slice(&self.on_device, 0, 0, 1)?;
+        let (device, model) = (self.device.clone(), Arc::clone(&self.model));
+        Ok(Self { on_device, on_host: self.on_host.clone(), device, threads: self.threads, model })
+    }
+
+    fn on_host(&self) -> Result<&[f32]> {
+        let there = match self.on_host.get() {
+            Some(there) => there,
+            None => {
+                let brought = self.device.download(&self.on_device)?.wait()?;
+                check_finite(&self.model, brought.f32()?)?;
+                self.on_host.get_or_init(|| brought)
+            }
+        };
+        Ok(there.f32()?)
+    }
+}
+
+/// Refuses numbers that only damaged weights give, or weights too large for their precision.
+pub(crate) fn check_finite(model: &str, numbers: &[f32]) -> Result<()> {
+    // `&` asks of every number alike, which takes several at once where `all` would look at one after the other.
+    let finite = numbers.iter().fold(true, |finite, number| finite & number.is_finite());
+    if finite { Ok(()) } else { Err(Error::NotFinite { model: model.to_owned() }) }
+}
+
 /// One predicted mask. Holds its low-resolution logits only; pixels are made when asked for.
 #[derive(Clone)]
 pub struct PredictedMask {
     /// The model's estimate of the mask's IoU with the object, about 0..1.
     pub iou_score: f32,
-    /// `[1, height, width]` of the grid.
-    logits: Tensor,
+    logits: Arc<Logits>,
     upscaler: Arc<Upscaler>,
-    threads: usize,
     /// What to take out of the mask; nothing for models whose masks are taken as they are.
     cleanup: Option<Arc<Cleanup>>,
 }
 
 impl PredictedMask {
-    pub(crate) fn new(iou_score: f32, logits: Tensor, upscaler: Arc<Upscaler>, threads: usize) -> Self {
-        Self { iou_score, logits, upscaler, threads, cleanup: None }
+    pub(crate) fn new(iou_score: f32, logits: Logits, upscaler: Arc<Upscaler>) -> Self {
+        Self { iou_score, logits: Arc::new(logits), upscaler, cleanup: None }
+    }
+
+    /// The same mask without its batch's memory.
+    pub(crate) fn copied_out(self) -> Result<Self> {
+        Ok(Self { logits: Arc::new(self.logits.copied_out()?), ..self })
     }
 
     pub(crate) fn cleaned(self, cleanup: Option<Arc<Cleanup>>) -> Self {
@@ -75,16 +123,16 @@ impl PredictedMask {
     /// they are positive. Can be given back as [`crate::MaskPrompt::Logits`].
     ///
     /// # Errors
-    /// None with a mask from [`crate::Embedding::segment`].
+    /// [`Error::NotFinite`] when the model's numbers are not, [`Error::Model`] when the device fails.
     pub fn logits(&self) -> Result<&[f32]> {
-        Ok(self.logits.f32()?)
+        self.logits.on_host()
     }
 
     /// The mask at the image's size: where the logits are positive, and for models that clean up (see
     /// [`crate::Model::with_cleanup`]) without stray parts and pinholes.
     ///
     /// # Errors
-    /// None with a mask from [`crate::Embedding::segment`].
+    /// [`Error::NotFinite`] when the model's numbers are not, [`Error::Model`] when the device fails.
     pub fn mask(&self) -> Result<BitMask> {
         let mask = self.raw_mask()?;
         Ok(match &self.cleanup {
@@ -96,15 +144,15 @@ impl PredictedMask {
     /// The mask as the model drew it.
     ///
     /// # Errors
-    /// None with a mask from [`crate::Embedding::segment`].
+    /// [`Error::NotFinite`] when the model's numbers are not, [`Error::Model`] when the device fails.
     pub fn raw_mask(&self) -> Result<BitMask> {
-        Ok(self.upscaler.mask(self.logits()?, MASK_THRESHOLD, self.threads)?)
+        Ok(self.upscaler.mask(self.logits()?, MASK_THRESHOLD, self.logits.threads)?)
     }
 
     /// The mask with soft edges, two pixels wide; over 127 where [`PredictedMask::mask`] is set.
     ///
     /// # Errors
-    /// None with a mask from [`crate::Embedding::segment`].
+    /// [`Error::NotFinite`] when the model's numbers are not, [`Error::Model`] when the device fails.
     pub fn alpha(&self) -> Result<AlphaMask> {
         match self.cleanup {
             None => self.raw_alpha(),

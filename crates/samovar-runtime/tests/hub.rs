@@ -217,8 +217,8 @@ fn refusals_say_how_to_get_in() {
         pull(HubOptions { token: token.map(str::to_string), ..options(&server, &home) }).unwrap_err()
     };
     for (status, code, token, kind, words) in [
-        (401, "RepoNotFound", None, HubErrorKind::Unauthorized, &["gated or private", "HF_TOKEN", REPO][..]),
-        (401, "", Some("hf_old"), HubErrorKind::Unauthorized, &["refuses the token", "HF_TOKEN"]),
+        (401, "RepoNotFound", None, HubErrorKind::Unauthorized, &["gated or private", "`token`", REPO][..]),
+        (401, "", Some("hf_old"), HubErrorKind::Unauthorized, &["refuses the token", "`token`"]),
         (
             403,
             "GatedRepo",
@@ -229,7 +229,7 @@ fn refusals_say_how_to_get_in() {
         (404, "RepoNotFound", None, HubErrorKind::NotFound, &["no such model"]),
         (404, "RevisionNotFound", None, HubErrorKind::NotFound, &["no such revision"]),
         (404, "EntryNotFound", None, HubErrorKind::NotFound, &["no such file", FILES[0]]),
-        (418, "", None, HubErrorKind::Protocol, &["418", "HF_ENDPOINT"]),
+        (418, "", None, HubErrorKind::Protocol, &["418", "`endpoint`"]),
     ] {
         let error = refused(status, code, token);
         assert_eq!(error.kind(), kind, "{error}");
@@ -237,6 +237,7 @@ fn refusals_say_how_to_get_in() {
             assert!(error.to_string().contains(word), "{status} {code}: no {word:?} in: {error}");
         }
         assert!(token.is_none_or(|token| !error.to_string().contains(token)), "{error}");
+        assert!(!error.to_string().contains("HF_"), "a library names options, not variables: {error}");
     }
 }
 
@@ -290,7 +291,7 @@ fn offline_uses_the_cache_and_says_so_when_it_cannot() {
     let offline = || HubOptions { offline: true, ..options(&server, &home) };
     let error = pull(offline()).unwrap_err();
     assert_eq!(error.kind(), HubErrorKind::Offline);
-    assert!(error.to_string().contains("HF_HUB_OFFLINE"), "{error}");
+    assert!(error.to_string().contains("`offline`"), "{error}");
     assert!(server.take_requests().0.is_empty());
 
     let folder = pull(options(&server, &home)).unwrap();
@@ -414,7 +415,7 @@ fn a_full_disk_is_named_as_such() {
     std::os::unix::fs::symlink("/dev/full", &partial).unwrap();
     let error = pull(options(&server, &home)).unwrap_err();
     assert_eq!(error.kind(), HubErrorKind::DiskFull, "{error}");
-    assert!(error.to_string().contains("HF_HOME"), "{error}");
+    assert!(error.to_string().contains("`cache_dir`"), "{error}");
 }
 
 const OPTIONAL: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];

@@ -1,6 +1,7 @@
 //! Operands of the fused operators of SAM's mask decoder.
 
-use crate::{Activation, LayerNorm, Packed, Tensor};
+use crate::packed::Packed;
+use crate::{Activation, ConvTranspose2d, LayerNorm, Tensor};
 
 /// Attention of many rows to a few tokens, with its projections folded into the tokens' keys and values, and what
 /// follows it:
@@ -36,18 +37,62 @@ pub struct FoldedAttention<'a> {
 /// Every token of `x` becomes a square of logits by itself, so nothing in between needs to exist as a whole.
 #[derive(Debug, Clone)]
 pub struct MaskHead {
+    pub(crate) inputs: usize,
+    pub(crate) channels: [usize; 2],
+    pub(crate) factors: [usize; 2],
+    pub(crate) layers: MaskHeadLayers,
+    pub(crate) norm: LayerNorm,
+    pub(crate) activation: Activation,
+}
+
+/// The two convolutions of a [`MaskHead`].
+#[derive(Debug, Clone)]
+pub(crate) enum MaskHeadLayers {
+    /// For a backend that makes logits in one go.
+    Fused { weights: Packed, biases: Box<[Tensor; 2]> },
+    /// For all others.
+    Composed(Box<[ConvTranspose2d; 2]>),
+}
+
+impl MaskHead {
     /// Channels read.
-    pub inputs: usize,
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
     /// Channels after the first and the second convolution.
-    pub channels: [usize; 2],
+    pub fn channels(&self) -> [usize; 2] {
+        self.channels
+    }
+
     /// Factors by which they enlarge the map.
-    pub factors: [usize; 2],
-    /// Both matrices, `[factor · factor · outputs, inputs]` before packing, ordered row, column, channel.
-    pub weights: Packed,
-    /// One number per channel.
-    pub biases: [Tensor; 2],
+    pub fn factors(&self) -> [usize; 2] {
+        self.factors
+    }
+
+    /// Both matrices, `[factor · factor · outputs, inputs]` before packing, ordered row, column, channel, and one bias per
+    /// channel of each; `None` on a device that composes the operator.
+    pub fn fused(&self) -> Option<(&Packed, &[Tensor; 2])> {
+        match &self.layers {
+            MaskHeadLayers::Fused { weights, biases } => Some((weights, biases)),
+            MaskHeadLayers::Composed(_) => None,
+        }
+    }
+
     /// Between them, with GELU behind it.
-    pub norm: LayerNorm,
+    pub fn norm(&self) -> &LayerNorm {
+        &self.norm
+    }
+
     /// After the second.
-    pub activation: Activation,
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// The same head with its numbers elsewhere, for a backend that wraps another and fuses it.
+    #[must_use]
+    pub fn rehoused(&self, weights: Packed, biases: [Tensor; 2], norm: LayerNorm) -> Self {
+        let layers = MaskHeadLayers::Fused { weights, biases: Box::new(biases) };
+        Self { layers, norm, ..self.clone() }
+    }
 }

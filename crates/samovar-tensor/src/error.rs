@@ -40,6 +40,42 @@ pub enum Error {
         /// The tensor's shape.
         shape: Shape,
     },
+    /// The values are in the memory of a device, where the host cannot read them.
+    #[error("a tensor of shape {shape} lies in {device}; download it to read it")]
+    NotOnHost {
+        /// The tensor's shape.
+        shape: Shape,
+        /// The device's memory.
+        device: String,
+    },
+    /// An operand lives on another device than the operator.
+    #[error("{op}: an operand of shape {shape} is not on {device}; upload it there first")]
+    WrongDevice {
+        /// Operator that refused.
+        op: &'static str,
+        /// The operand's shape.
+        shape: Shape,
+        /// The device that was to compute.
+        device: String,
+    },
+    /// Weights were packed by another backend, or for other instructions, than those that should read them.
+    #[error("{op}: weights packed for {packed_for} on {device}; load the model on the device that runs it")]
+    ForeignWeights {
+        /// Operator that refused.
+        op: &'static str,
+        /// The layout they were packed in.
+        packed_for: String,
+        /// What the device reads.
+        device: String,
+    },
+    /// A backend failed, now or in work that was asked for earlier.
+    #[error("{device}: {what}")]
+    Backend {
+        /// The backend or its memory.
+        device: String,
+        /// What happened.
+        what: String,
+    },
     /// The tensor lives on a shape-only device and has no numbers.
     #[error("a tensor of the shape-only device has no values to read (shape {shape})")]
     NoValues {

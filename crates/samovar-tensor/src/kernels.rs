@@ -1,31 +1,84 @@
-//! The operator set a backend implements.
+//! The operator set a backend implements: a core that every backend has, and fused operators that pay.
 
 use std::sync::Arc;
 
+use crate::memory::{Memory, host_memory};
+use crate::packed::{PackRequest, Packed, PackedSize};
 use crate::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, LayerNorm, Linear,
-    MaskHead, Packed, Pool, ResizeMode, Result, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Error, FoldedAttention, LayerNorm,
+    Linear, MaskHead, Pool, ResizeMode, Result, Tensor,
 };
 
-/// The operators, coarse and fused.
+/// What a backend may do in one go instead of step by step. [`crate::Device`] composes what a backend does not fuse from
+/// the core, so that every model runs on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fused {
+    /// Activation and residual with the result of [`Kernels::linear`], [`Kernels::conv2d`] and
+    /// [`Kernels::depth_to_space`]; without it they are called with [`Epilogue::NONE`] alone.
+    Epilogue,
+    /// [`crate::AttentionBias::KeyPositions`] in [`Kernels::attention`]; without it they are added to the keys before.
+    KeyPositions,
+    /// [`Kernels::folded_attention`].
+    FoldedAttention,
+    /// [`Kernels::pack_mask_head`] and [`Kernels::mask_logits`].
+    MaskLogits,
+}
+
+impl Fused {
+    /// All of them.
+    pub const ALL: [Fused; 4] =
+        [Fused::Epilogue, Fused::KeyPositions, Fused::FoldedAttention, Fused::MaskLogits];
+}
+
+/// The operators of a backend.
 ///
-/// [`crate::Device`] has checked all shapes before a call and allocated `out`; implementations fill every element of
-/// it. Activations are `F32`, channels last. Scratch memory of an implementation is bounded by
-/// [`Kernels::scratch_bytes`], whatever the operands.
+/// [`crate::Device`] has checked all shapes before a call, that all operands are in the backend's memory and weights in its
+/// layout, and allocated `out`; implementations fill every element of it. Activations are `F32`, channels last. Scratch
+/// memory of an implementation is bounded by [`Kernels::scratch_bytes`], whatever the operands.
+///
+/// A call may return before the work is done, as long as work happens in the order of the calls, uploads and downloads of
+/// [`Kernels::memory`] included. What fails later fails every later call and download too, until
+/// [`Memory::synchronise`] has reported it: nothing is read that was not computed. What was on its way then is lost.
 pub trait Kernels: Send + Sync {
+    // ---- the backend -----------------------------------------------------------------------------------------------
+
     /// Name for reports: `reference`, `cpu avx512, 2 threads`.
     fn name(&self) -> String;
 
     /// Most bytes the backend uses beside operands and results.
     fn scratch_bytes(&self) -> usize;
 
+    /// Takes threads and scratch memory now, where a refusal can still be reported.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] or [`Error::Backend`].
+    fn reserve(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The memory its operands lie in.
+    fn memory(&self) -> Arc<dyn Memory> {
+        host_memory()
+    }
+
+    /// In which order weights are packed: two backends of the same layout read each other's weights.
+    fn weight_layout(&self) -> String;
+
+    /// What packing takes. What is counted here must be what [`Kernels::pack_linear`] and its sisters take.
+    fn packed_size(&self, request: &PackRequest) -> PackedSize;
+
+    /// Whether it has this in one go.
+    fn fuses(&self, fused: Fused) -> bool;
+
+    // ---- the core --------------------------------------------------------------------------------------------------
+
     /// Orders a matrix `[outputs, inputs]` for [`Kernels::linear`], in the precision it has: a float type, or 8-bit values
     /// with [`Tensor::scales`], which [`Kernels::linear`] then multiplies with rows rounded by [`crate::RowScale`].
-    /// Memory comes from `pool`.
+    /// The matrix is in host memory; the result comes from `pool`.
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed>;
 
     /// Orders `[outputs, inputs / groups, kernel, kernel]` for [`Kernels::conv2d`], in the precision it has, where
-    /// a row is what lies under the kernel. Memory comes from `pool`.
+    /// a row is what lies under the kernel. The weight is in host memory; the result comes from `pool`.
     fn pack_conv2d(&self, pool: &Arc<Pool>, weight: &Tensor, geometry: &Conv2dGeometry) -> Result<Packed>;
 
     /// `out[r] = epilogue(x[r] Wᵀ + b)` for every row.
@@ -49,15 +102,6 @@ pub trait Kernels: Send + Sync {
 
     /// Multi-head attention; the result has `heads · value_channels` columns.
     fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()>;
-
-    /// See [`FoldedAttention`].
-    fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()>;
-
-    /// Orders the two matrices of a [`MaskHead`]. Memory comes from `pool`.
-    fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed>;
-
-    /// See [`MaskHead`].
-    fn mask_logits(&self, x: &Tensor, head: &MaskHead, vectors: &Tensor, out: &mut Tensor) -> Result<()>;
 
     /// `out[b] = a[b] c[b]ᵀ` for `a: [batch, m, k]` and `c: [batch or 1, n, k]`.
     fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()>;
@@ -91,4 +135,30 @@ pub trait Kernels: Send + Sync {
     /// `[batch, height, width, channels]` to `[batch, channels, height, width]`: the transposition of the last
     /// dimension with the ones between it and the batch. With `[batch, channels, rows]` input it is its own inverse.
     fn transpose(&self, x: &Tensor, out: &mut Tensor) -> Result<()>;
+
+    /// Every element of `out` is `value`.
+    fn fill(&self, value: f32, out: &mut Tensor) -> Result<()>;
+
+    // ---- in one go, for those who say so in `fuses` ----------------------------------------------------------------
+
+    /// See [`FoldedAttention`].
+    fn folded_attention(&self, _: &FoldedAttention, _: &mut Tensor) -> Result<()> {
+        Err(self.not_fused(Fused::FoldedAttention))
+    }
+
+    /// Orders the two matrices of a [`MaskHead`], `[factor · factor · outputs, inputs]` in host memory. The result comes
+    /// from `pool`.
+    fn pack_mask_head(&self, _: &Arc<Pool>, _first: &Tensor, _second: &Tensor) -> Result<Packed> {
+        Err(self.not_fused(Fused::MaskLogits))
+    }
+
+    /// See [`MaskHead`].
+    fn mask_logits(&self, _x: &Tensor, _: &MaskHead, _vectors: &Tensor, _out: &mut Tensor) -> Result<()> {
+        Err(self.not_fused(Fused::MaskLogits))
+    }
+
+    /// The refusal of what [`Kernels::fuses`] denies.
+    fn not_fused(&self, fused: Fused) -> Error {
+        Error::Backend { device: self.name(), what: format!("{fused:?} is not among what it fuses") }
+    }
 }

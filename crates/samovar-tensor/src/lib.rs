@@ -18,36 +18,45 @@
 //! - [`Device::shape_only`]: runs the same model code on shapes alone, so bytes and operations are known before any
 //!   work ([`Plan`]).
 
+mod conv2d_geometry;
 mod cost;
 mod decoder_ops;
 mod device;
 mod dtype;
 mod error;
+mod fixed;
 mod instrument;
 mod kernels;
+mod memory;
 mod ops;
+mod packed;
 mod plan;
 mod pool;
 mod precision;
 mod reference;
 mod shape;
 mod tensor;
+mod transfer;
 mod weight;
 
+pub use conv2d_geometry::Conv2dGeometry;
 pub use cost::Cost;
 pub use decoder_ops::{FoldedAttention, MaskHead};
-pub use device::Device;
+pub use device::{Device, DryRun};
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use instrument::{Instrument, Span};
-pub use kernels::Kernels;
+pub use kernels::{Fused, Kernels};
+pub use memory::{Block, HostBlock, Memory, MemoryId, PendingCopy, host_memory};
 pub use ops::{
-    Activation, Attention, AttentionBias, BinaryOp, Conv2d, Conv2dGeometry, ConvTranspose2d, Epilogue,
-    LayerNorm, Linear, Packed, Residual, ResizeMode, Rows, TokenLayout,
+    Activation, Attention, AttentionBias, BinaryOp, Conv2d, ConvTranspose2d, Epilogue, LayerNorm, Linear,
+    Residual, ResizeMode, Rows, TokenLayout,
 };
+pub use packed::{PackRequest, Packed, PackedSize};
 pub use plan::{OpTotal, Plan, ShapeOnly};
-pub use pool::{Pool, PoolStats};
+pub use pool::{Pool, PoolStats, SetAside};
 pub use precision::{Precision, RowScale, UnknownPrecision};
 pub use reference::Reference;
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::{Tensor, WeightBytes};
+pub use transfer::{Download, Transfers};

@@ -1,9 +1,7 @@
 //! Operands of the operators: prepared weights, options, layouts.
 
-use std::any::Any;
-use std::fmt;
-use std::sync::Arc;
-
+use crate::conv2d_geometry::Conv2dGeometry;
+use crate::packed::Packed;
 use crate::{Error, Precision, Result, Shape, Tensor};
 
 /// Function applied to every element.
@@ -77,143 +75,146 @@ impl<'a> Epilogue<'a> {
     }
 }
 
-/// Weights in the order a backend's kernels read them. Only the backend that packed them can look inside.
-#[derive(Clone)]
-pub struct Packed {
-    inner: Arc<dyn Any + Send + Sync>,
-    size_bytes: usize,
-}
-
-impl Packed {
-    /// Wraps a backend's own representation, which takes `size_bytes`.
-    pub fn new<T: Any + Send + Sync>(inner: T, size_bytes: usize) -> Self {
-        Self { inner: Arc::new(inner), size_bytes }
-    }
-
-    /// The backend's representation.
-    ///
-    /// # Panics
-    /// When another backend packed it: weights never move between devices, so that is a bug in the caller.
-    pub fn get<T: Any>(&self) -> &T {
-        self.inner.downcast_ref().expect("weights packed by another backend")
-    }
-
-    /// The backend's representation, if it is of this type: for a backend that has several.
-    pub fn try_get<T: Any>(&self) -> Option<&T> {
-        self.inner.downcast_ref()
-    }
-
-    /// Bytes the packed weights take.
-    pub fn size_bytes(&self) -> usize {
-        self.size_bytes
-    }
-}
-
-impl fmt::Debug for Packed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Packed({} bytes)", self.size_bytes)
-    }
-}
-
 /// A fully connected layer, prepared for a device: `y = x Wᵀ + b`.
 #[derive(Debug, Clone)]
 pub struct Linear {
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) weight: Packed,
+    pub(crate) bias: Option<Tensor>,
+}
+
+impl Linear {
     /// Channels read.
-    pub inputs: usize,
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
     /// Channels written.
-    pub outputs: usize,
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
     /// `W`, `[outputs, inputs]` before packing.
-    pub weight: Packed,
+    pub fn weight(&self) -> &Packed {
+        &self.weight
+    }
+
     /// `b`, `[outputs]`, always f32.
-    pub bias: Option<Tensor>,
-}
-
-/// Numbers of a convolution. Height and width are treated alike; all SAM models are square there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Conv2dGeometry {
-    /// Side of the kernel.
-    pub kernel: usize,
-    /// Step between outputs.
-    pub stride: usize,
-    /// Zeros added on each side.
-    pub padding: usize,
-    /// Step between kernel taps.
-    pub dilation: usize,
-    /// 1, or the number of channels for a depthwise convolution.
-    pub groups: usize,
-}
-
-impl Conv2dGeometry {
-    /// A dense convolution with stride 1 that keeps the size.
-    pub const fn same(kernel: usize) -> Self {
-        Self { kernel, stride: 1, padding: kernel / 2, dilation: 1, groups: 1 }
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
     }
 
-    /// A dense convolution over non-overlapping patches.
-    pub const fn patches(kernel: usize) -> Self {
-        Self { kernel, stride: kernel, padding: 0, dilation: 1, groups: 1 }
+    /// The precision in which the weight is held.
+    pub fn precision(&self) -> Precision {
+        self.weight.precision()
     }
 
-    /// The same with another stride.
-    pub const fn stride(self, stride: usize) -> Self {
-        Self { stride, ..self }
-    }
-
-    /// The same, one filter per channel.
-    pub const fn depthwise(self, channels: usize) -> Self {
-        Self { groups: channels, ..self }
-    }
-
-    /// The same with another dilation; the padding grows so that the size is kept.
-    pub const fn dilated(self, dilation: usize) -> Self {
-        Self { dilation, padding: self.kernel / 2 * dilation, ..self }
-    }
-
-    /// Output side for an input side, or `None` when the kernel does not fit.
-    pub fn output_side(&self, side: usize) -> Option<usize> {
-        let reach = self.dilation * (self.kernel - 1) + 1;
-        Some((side + 2 * self.padding).checked_sub(reach)? / self.stride + 1)
+    /// The same layer with its numbers elsewhere, for a backend that wraps another.
+    #[must_use]
+    pub fn rehoused(&self, weight: Packed, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, ..*self }
     }
 }
 
 /// A convolution, prepared for a device.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    /// Channels read.
-    pub inputs: usize,
-    /// Channels written.
-    pub outputs: usize,
-    /// Kernel, stride, padding, dilation, groups.
-    pub geometry: Conv2dGeometry,
-    /// Weights, `[outputs, inputs / groups, kernel, kernel]` before packing.
-    pub weight: Packed,
-    /// `[outputs]`, always f32.
-    pub bias: Option<Tensor>,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) geometry: Conv2dGeometry,
+    pub(crate) weight: Packed,
+    pub(crate) bias: Option<Tensor>,
 }
 
-/// A transposed convolution whose kernel equals its stride, so that outputs do not overlap.
+impl Conv2d {
+    /// Channels read.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Channels written.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Kernel, stride, padding, dilation, groups.
+    pub fn geometry(&self) -> Conv2dGeometry {
+        self.geometry
+    }
+
+    /// Weights, `[outputs, inputs / groups, kernel, kernel]` before packing.
+    pub fn weight(&self) -> &Packed {
+        &self.weight
+    }
+
+    /// `[outputs]`, always f32.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The same layer with its numbers elsewhere, for a backend that wraps another.
+    #[must_use]
+    pub fn rehoused(&self, weight: Packed, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, ..*self }
+    }
+}
+
+/// A transposed convolution whose kernel equals its stride, so that outputs do not overlap: a fully connected layer from
+/// `inputs` to `factor · factor · outputs`, ordered `[row, column, channel]`, and a move of channels to pixels.
 #[derive(Debug, Clone)]
 pub struct ConvTranspose2d {
+    pub(crate) outputs: usize,
+    pub(crate) factor: usize,
+    pub(crate) taps: Linear,
+}
+
+impl ConvTranspose2d {
     /// Channels read.
-    pub inputs: usize,
+    pub fn inputs(&self) -> usize {
+        self.taps.inputs
+    }
+
     /// Channels written.
-    pub outputs: usize,
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
     /// Kernel side and stride: the factor by which height and width grow.
-    pub factor: usize,
-    /// A fully connected layer from `inputs` to `factor * factor * outputs`, ordered `[row, column, channel]`; its
-    /// bias is the layer's bias repeated for every tap.
-    pub taps: Linear,
+    pub fn factor(&self) -> usize {
+        self.factor
+    }
 }
 
 /// Layer normalisation over the last dimension.
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
+    pub(crate) gamma: Tensor,
+    pub(crate) beta: Tensor,
+    pub(crate) epsilon: f32,
+}
+
+impl LayerNorm {
     /// Scale, `[channels]`.
-    pub gamma: Tensor,
+    pub fn gamma(&self) -> &Tensor {
+        &self.gamma
+    }
+
     /// Shift, `[channels]`.
-    pub beta: Tensor,
+    pub fn beta(&self) -> &Tensor {
+        &self.beta
+    }
+
     /// Added to the variance.
-    pub epsilon: f32,
+    pub fn epsilon(&self) -> f32 {
+        self.epsilon
+    }
+
+    /// The same layer with its numbers elsewhere, for a backend that wraps another.
+    #[must_use]
+    pub fn rehoused(&self, gamma: Tensor, beta: Tensor) -> Self {
+        Self { gamma, beta, epsilon: self.epsilon }
+    }
 }
 
 /// Columns of a matrix of rows: a head-major slice of a fused `qkv`, or a whole tensor.

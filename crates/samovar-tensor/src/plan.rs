@@ -19,6 +19,8 @@ pub struct OpTotal {
 pub struct Plan {
     /// Bytes of the weights, as the device holds them.
     pub weight_bytes: usize,
+    /// Largest number of bytes beside the weights while they are loaded.
+    pub load_bytes: usize,
     /// Largest number of bytes live at once beside the weights.
     pub activation_bytes: usize,
     /// Scratch memory of the backend.
@@ -30,7 +32,7 @@ pub struct Plan {
 impl Plan {
     /// All bytes the device needs at the worst moment.
     pub fn peak_bytes(&self) -> usize {
-        self.weight_bytes + self.activation_bytes + self.scratch_bytes
+        self.weight_bytes + self.load_bytes.max(self.activation_bytes) + self.scratch_bytes
     }
 
     /// Cost of everything.

@@ -2,65 +2,89 @@
 //!
 //! A buffer goes back to the pool when the last tensor on it is dropped, and the next request of about its size takes
 //! it again, so a warm second run allocates nothing. Over budget is an error, never an abort.
+//!
+//! What the dry run counts is enough: sizes are rounded alike with and without memory behind them, and what a reused
+//! block has beyond its request is given back to the system before a request is refused.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::memory::{
+    ALIGNMENT_BYTES, Block, HostBlock, LARGE_BYTES, Memory, MemoryId, PAGE_BYTES, host_memory, shrink_pages,
+};
 use crate::{Error, Result};
 
-/// Alignment of every buffer: a cache line, and the widest SIMD register.
-pub(crate) const ALIGNMENT_BYTES: usize = 64;
-
-/// Blocks from this size on are worth pages of their own: the size of a huge page on most machines.
-const LARGE_BYTES: usize = 2 << 20;
-
-/// A free buffer may serve a request down to this fraction (1/N) of its size; smaller requests get their own.
+/// A free block whose end can be cut off may serve a request down to this fraction (1/N) of its size; all others serve
+/// requests of exactly their size.
 const REUSE_FRACTION: usize = 2;
 
 /// Memory figures of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolStats {
-    /// Bytes of live tensors.
+    /// Bytes of live tensors, and bytes that are set aside (see [`Pool::set_aside`]).
     pub in_use_bytes: usize,
+    /// Bytes that blocks in use have beyond what was asked for.
+    pub surplus_bytes: usize,
     /// Bytes kept for the next request.
     pub idle_bytes: usize,
     /// Largest `in_use_bytes` so far.
     pub peak_bytes: usize,
-    /// Most the pool may hold, live and idle together.
+    /// Most the pool may hold: live, surplus and idle together.
     pub budget_bytes: usize,
     /// Allocations that went to the system (the others reused a buffer).
     pub system_allocations: u64,
 }
 
+impl PoolStats {
+    /// Bytes the pool holds.
+    pub fn reserved_bytes(&self) -> usize {
+        self.in_use_bytes.saturating_add(self.surplus_bytes).saturating_add(self.idle_bytes)
+    }
+}
+
 /// The memory of one device.
 pub struct Pool {
     state: Mutex<State>,
-    /// `false` on the shape-only device: bytes are counted, none are taken.
-    backed: bool,
+    /// Where blocks come from; `None` where bytes are counted and none are taken.
+    memory: Option<Arc<dyn Memory>>,
 }
 
 #[derive(Default)]
 struct State {
+    /// By size.
     idle: BTreeMap<usize, Vec<Block>>,
+    /// Blocks in use that are larger than what was asked for, by address.
+    oversize: BTreeMap<usize, Oversize>,
     stats: PoolStats,
 }
 
+/// A block of pages in use.
+struct Oversize {
+    wanted_bytes: usize,
+    /// Its size now.
+    block_bytes: usize,
+}
+
 impl Pool {
-    /// A pool that holds at most `budget_bytes`.
+    /// A pool of host memory that holds at most `budget_bytes`.
     pub fn new(budget_bytes: usize) -> Arc<Self> {
-        Self::with_backing(budget_bytes, true)
+        Self::of(Some(host_memory()), budget_bytes)
+    }
+
+    /// A pool of some backend's memory (see [`crate::Kernels::memory`]).
+    pub fn on(memory: Arc<dyn Memory>, budget_bytes: usize) -> Arc<Self> {
+        Self::of(Some(memory), budget_bytes)
     }
 
     /// A pool that counts and never allocates, for the dry run.
     pub fn counting(budget_bytes: usize) -> Arc<Self> {
-        Self::with_backing(budget_bytes, false)
+        Self::of(None, budget_bytes)
     }
 
-    fn with_backing(budget_bytes: usize, backed: bool) -> Arc<Self> {
+    fn of(memory: Option<Arc<dyn Memory>>, budget_bytes: usize) -> Arc<Self> {
         let stats = PoolStats { budget_bytes, ..PoolStats::default() };
-        Arc::new(Self { state: Mutex::new(State { stats, ..State::default() }), backed })
+        Arc::new(Self { state: Mutex::new(State { stats, ..State::default() }), memory })
     }
 
     /// Current figures.
@@ -74,54 +98,73 @@ impl Pool {
         state.stats.peak_bytes = state.stats.in_use_bytes;
     }
 
-    /// Gives idle buffers back to the system and returns how many bytes that were.
+    /// Gives idle buffers, and what buffers in use have too much, back to the system; returns how many bytes that were.
     pub fn trim(&self) -> usize {
         let mut state = self.lock();
         state.idle.clear();
-        std::mem::take(&mut state.stats.idle_bytes)
+        std::mem::take(&mut state.stats.idle_bytes) + state.shrink_oversize()
     }
 
-    /// Whether buffers have memory behind them.
-    pub(crate) fn is_backed(&self) -> bool {
-        self.backed
+    /// Counts bytes that are taken elsewhere on the device's behalf (scratch memory, copies while loading) against the
+    /// budget, until the value is dropped.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn set_aside(self: &Arc<Self>, bytes: usize) -> Result<SetAside> {
+        self.lock().admit(bytes)?;
+        Ok(SetAside { pool: Arc::clone(self), bytes })
+    }
+
+    /// Where blocks come from; `None` for a pool that counts.
+    pub fn memory(&self) -> Option<&Arc<dyn Memory>> {
+        self.memory.as_ref()
+    }
+
+    /// Which memory this is a pool of; `None` for a pool that counts.
+    pub(crate) fn memory_id(&self) -> Option<MemoryId> {
+        self.memory.as_ref().map(|memory| memory.id())
     }
 
     /// A buffer of at least `bytes`. Its content is unspecified but initialised.
     pub(crate) fn allocate(self: &Arc<Self>, bytes: usize) -> Result<Buffer> {
-        let wanted = bytes.max(1).next_multiple_of(ALIGNMENT_BYTES);
+        let wanted_bytes = rounded(bytes);
         let mut state = self.lock();
-        if self.backed
-            && let Some(block) = take_idle(&mut state.idle, wanted)
-        {
-            let capacity = block.layout.size();
-            state.stats.idle_bytes -= capacity;
-            count_in(&mut state.stats, capacity);
-            return Ok(Buffer { pool: Arc::clone(self), capacity, block: Some(block) });
-        }
-        let budget_bytes = state.stats.budget_bytes;
-        let available_bytes = budget_bytes.saturating_sub(state.stats.in_use_bytes);
-        let out_of_memory = Error::OutOfMemory { needed_bytes: wanted, available_bytes, budget_bytes };
-        if wanted > available_bytes {
-            return Err(out_of_memory);
-        }
-        // Idle buffers are ours to give up before the budget is called exhausted; the largest go first.
-        while state.stats.in_use_bytes + state.stats.idle_bytes + wanted > budget_bytes {
-            let Some(mut largest) = state.idle.last_entry() else { break };
-            let freed = *largest.key();
-            largest.get_mut().pop();
-            if largest.get().is_empty() {
-                largest.remove();
-            }
-            state.stats.idle_bytes -= freed;
-        }
-        let block = match self.backed {
-            true => Some(Block::new(wanted).ok_or(out_of_memory)?),
-            false => None,
+        let Some(memory) = &self.memory else {
+            state.admit(wanted_bytes)?;
+            return Ok(Buffer { pool: Some(Arc::clone(self)), bytes: wanted_bytes, block: None });
         };
+        if let Some((block, block_bytes)) = state.take_idle(wanted_bytes) {
+            state.stats.idle_bytes -= block_bytes;
+            state.count_in(wanted_bytes);
+            if let (Block::Host(host), true) = (&block, block_bytes > wanted_bytes) {
+                state.stats.surplus_bytes += block_bytes - wanted_bytes;
+                state.oversize.insert(host.start().as_ptr() as usize, Oversize { wanted_bytes, block_bytes });
+            }
+            return Ok(Buffer { pool: Some(Arc::clone(self)), bytes: wanted_bytes, block: Some(block) });
+        }
+        state.admit(wanted_bytes)?;
+        // A memory that gives less than it was asked for would have its neighbours overwritten.
+        let allocate = || {
+            memory.allocate(wanted_bytes).filter(|block| match block {
+                Block::Host(block) => block.len_bytes() >= wanted_bytes,
+                Block::Opaque(_) => true,
+            })
+        };
+        let mut block = allocate();
+        if block.is_none() {
+            // The system has less than the budget says; what lies idle here may be what it lacks.
+            state.idle.clear();
+            state.stats.idle_bytes = 0;
+            state.shrink_oversize();
+            block = allocate();
+        }
+        if block.is_none() {
+            state.stats.in_use_bytes -= wanted_bytes;
+            return Err(state.out_of_memory(wanted_bytes));
+        }
         state.stats.system_allocations += 1;
-        count_in(&mut state.stats, wanted);
         drop(state);
-        Ok(Buffer { pool: Arc::clone(self), capacity: wanted, block })
+        Ok(Buffer { pool: Some(Arc::clone(self)), bytes: wanted_bytes, block })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,137 +173,160 @@ impl Pool {
     }
 }
 
-fn count_in(stats: &mut PoolStats, bytes: usize) {
-    stats.in_use_bytes += bytes;
-    stats.peak_bytes = stats.peak_bytes.max(stats.in_use_bytes);
-}
-
-fn take_idle(idle: &mut BTreeMap<usize, Vec<Block>>, wanted: usize) -> Option<Block> {
-    let (&size, _) = idle.range(wanted..=wanted.saturating_mul(REUSE_FRACTION)).next()?;
-    let blocks = idle.get_mut(&size)?;
-    let block = blocks.pop();
-    if blocks.is_empty() {
-        idle.remove(&size);
+impl State {
+    /// Counts bytes in, making room for them first, or refuses them.
+    fn admit(&mut self, bytes: usize) -> Result<()> {
+        let budget_bytes = self.stats.budget_bytes;
+        if bytes > budget_bytes.saturating_sub(self.stats.in_use_bytes) {
+            return Err(self.out_of_memory(bytes));
+        }
+        // Idle buffers are ours to give up before the budget is called exhausted; the largest go first.
+        while self.stats.reserved_bytes().saturating_add(bytes) > budget_bytes {
+            let Some(mut largest) = self.idle.last_entry() else { break };
+            let freed = *largest.key();
+            largest.get_mut().pop();
+            if largest.get().is_empty() {
+                largest.remove();
+            }
+            self.stats.idle_bytes -= freed;
+        }
+        if self.stats.reserved_bytes().saturating_add(bytes) > budget_bytes {
+            self.shrink_oversize();
+        }
+        self.count_in(bytes);
+        Ok(())
     }
-    block
+
+    fn out_of_memory(&self, needed_bytes: usize) -> Error {
+        let PoolStats { budget_bytes, in_use_bytes, .. } = self.stats;
+        Error::OutOfMemory {
+            needed_bytes,
+            available_bytes: budget_bytes.saturating_sub(in_use_bytes),
+            budget_bytes,
+        }
+    }
+
+    fn count_in(&mut self, bytes: usize) {
+        self.stats.in_use_bytes += bytes;
+        self.stats.peak_bytes = self.stats.peak_bytes.max(self.stats.in_use_bytes);
+    }
+
+    /// An idle block for a request, and its size.
+    fn take_idle(&mut self, wanted_bytes: usize) -> Option<(Block, usize)> {
+        let most = if wanted_bytes < LARGE_BYTES {
+            wanted_bytes
+        } else {
+            wanted_bytes.saturating_mul(REUSE_FRACTION)
+        };
+        let fits = |size: usize, blocks: &[Block]| {
+            size == wanted_bytes || matches!(blocks.last(), Some(Block::Host(block)) if block.can_shrink())
+        };
+        let (&size, _) = self.idle.range(wanted_bytes..=most).find(|&(&size, blocks)| fits(size, blocks))?;
+        let blocks = self.idle.get_mut(&size)?;
+        let block = blocks.pop()?;
+        if blocks.is_empty() {
+            self.idle.remove(&size);
+        }
+        Some((block, size))
+    }
+
+    /// Cuts off what blocks in use have too much; returns how many bytes that were.
+    fn shrink_oversize(&mut self) -> usize {
+        for (&address, block) in &mut self.oversize {
+            if let Some(start) = NonNull::new(address as *mut u8) {
+                // SAFETY: only blocks of pages are oversize; a tensor on one reaches no further than what was asked for, and
+                // `Buffer::drop` learns the new size.
+                unsafe { shrink_pages(start, block.block_bytes, block.wanted_bytes) };
+                block.block_bytes = block.wanted_bytes;
+            }
+        }
+        std::mem::take(&mut self.stats.surplus_bytes)
+    }
 }
 
-/// Memory on loan from a [`Pool`]; goes back when dropped.
-pub(crate) struct Buffer {
+/// Bytes that a request takes: cache lines, or pages where it gets pages of its own.
+pub(crate) fn rounded(bytes: usize) -> usize {
+    let unit = if bytes < LARGE_BYTES { ALIGNMENT_BYTES } else { PAGE_BYTES };
+    bytes.max(1).checked_next_multiple_of(unit).unwrap_or(usize::MAX)
+}
+
+/// Bytes counted against a pool's budget without being tensors.
+pub struct SetAside {
     pool: Arc<Pool>,
-    capacity: usize,
+    bytes: usize,
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        self.pool.lock().stats.in_use_bytes -= self.bytes;
+    }
+}
+
+/// Memory on loan from a [`Pool`], which goes back when dropped; or a block of nobody's.
+pub(crate) struct Buffer {
+    /// `None`: beside all pools.
+    pool: Option<Arc<Pool>>,
+    /// What was asked for.
+    bytes: usize,
+    /// `None` on a counting pool.
     block: Option<Block>,
 }
 
 impl Buffer {
-    /// First byte, or `None` on a counting pool.
-    pub(crate) fn pointer(&self) -> Option<NonNull<u8>> {
-        self.block.as_ref().map(|block| block.pointer)
+    /// Host memory beside all pools.
+    pub(crate) fn loose(bytes: usize) -> Result<Self> {
+        let bytes = rounded(bytes);
+        let refused =
+            Error::OutOfMemory { needed_bytes: bytes, available_bytes: 0, budget_bytes: usize::MAX };
+        let block = HostBlock::new(bytes).ok_or(refused)?;
+        Ok(Self { pool: None, bytes, block: Some(Block::Host(block)) })
+    }
+
+    /// A block beside all pools.
+    pub(crate) fn of_block(block: Block, bytes: usize) -> Self {
+        Self { pool: None, bytes, block: Some(block) }
+    }
+
+    /// First byte, or `None` where the host has none.
+    pub(crate) fn host_pointer(&self) -> Option<NonNull<u8>> {
+        match &self.block {
+            Some(Block::Host(block)) => Some(block.start()),
+            _ => None,
+        }
+    }
+
+    /// The block, or `None` on a counting pool.
+    pub(crate) fn block(&self) -> Option<&Block> {
+        self.block.as_ref()
+    }
+
+    /// The pool it comes from.
+    pub(crate) fn pool(&self) -> Option<&Arc<Pool>> {
+        self.pool.as_ref()
+    }
+
+    /// Bytes there are.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.bytes
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut state = self.pool.lock();
-        state.stats.in_use_bytes -= self.capacity;
-        if let Some(block) = self.block.take() {
-            state.stats.idle_bytes += self.capacity;
-            state.idle.entry(self.capacity).or_default().push(block);
+        let Some(pool) = &self.pool else { return };
+        let mut state = pool.lock();
+        state.stats.in_use_bytes -= self.bytes;
+        let Some(mut block) = self.block.take() else { return };
+        let mut block_bytes = self.bytes;
+        if let Block::Host(host) = &mut block
+            && let Some(oversize) = state.oversize.remove(&(host.start().as_ptr() as usize))
+        {
+            block_bytes = oversize.block_bytes;
+            state.stats.surplus_bytes -= block_bytes - oversize.wanted_bytes;
+            host.set_len(block_bytes);
         }
-    }
-}
-
-/// One allocation of the system.
-struct Block {
-    pointer: NonNull<u8>,
-    layout: Layout,
-}
-
-// SAFETY: a block is plain memory owned by whoever holds the value.
-unsafe impl Send for Block {}
-// SAFETY: shared references only read the pointer.
-unsafe impl Sync for Block {}
-
-impl Block {
-    fn new(bytes: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(bytes, ALIGNMENT_BYTES).ok()?;
-        // SAFETY: `Pool::allocate` never asks for zero bytes.
-        let pointer = unsafe {
-            match bytes < LARGE_BYTES {
-                true => NonNull::new(alloc_zeroed(layout)),
-                false => large::allocate(layout),
-            }
-        }?;
-        Some(Self { pointer, layout })
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: `pointer` was made by `new`, in the same way.
-        unsafe {
-            match self.layout.size() < LARGE_BYTES {
-                true => dealloc(self.pointer.as_ptr(), self.layout),
-                false => large::free(self.pointer, self.layout),
-            }
-        }
-    }
-}
-
-/// Large blocks are pages of their own, for which the system is asked to use huge ones: a model touches hundreds of
-/// megabytes, and with small pages finding and first filling them takes a noticeable share of the time.
-#[cfg(unix)]
-mod large {
-    use std::alloc::Layout;
-    use std::ptr::{NonNull, null_mut};
-
-    /// Zeroed pages.
-    ///
-    /// # Safety
-    /// The layout must not be empty, nor aligned to more than a page.
-    pub(super) unsafe fn allocate(layout: Layout) -> Option<NonNull<u8>> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping, wherever the system likes.
-        let start = unsafe { libc::mmap(null_mut(), layout.size(), protection, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return None;
-        }
-        // A wish; where it is not granted the memory is as good, only slower.
-        #[cfg(target_os = "linux")]
-        // SAFETY: the mapping just made.
-        unsafe {
-            libc::madvise(start, layout.size(), libc::MADV_HUGEPAGE);
-        }
-        NonNull::new(start.cast())
-    }
-
-    /// # Safety
-    /// The pages must come from [`allocate`] with this layout.
-    pub(super) unsafe fn free(start: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { libc::munmap(start.as_ptr().cast(), layout.size()) };
-    }
-}
-
-/// Elsewhere large blocks are like any other.
-#[cfg(not(unix))]
-mod large {
-    use std::alloc::{Layout, alloc_zeroed, dealloc};
-    use std::ptr::NonNull;
-
-    /// # Safety
-    /// The layout must not be empty.
-    pub(super) unsafe fn allocate(layout: Layout) -> Option<NonNull<u8>> {
-        // SAFETY: the caller's promise.
-        NonNull::new(unsafe { alloc_zeroed(layout) })
-    }
-
-    /// # Safety
-    /// The block must come from [`allocate`] with this layout.
-    pub(super) unsafe fn free(start: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { dealloc(start.as_ptr(), layout) }
+        state.stats.idle_bytes += block_bytes;
+        state.idle.entry(block_bytes).or_default().push(block);
     }
 }
 

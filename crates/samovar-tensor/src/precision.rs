@@ -12,18 +12,6 @@ const LEAST_DEPTH: usize = 96;
 /// Depth up to which a sum of products of 8-bit numbers stays far from the limits of 32 bits.
 const MOST_DEPTH_INT8: usize = 1 << 15;
 
-/// Columns to which backends round a matrix up at most. What the dry run counts is never too little.
-const PANEL_COLUMNS: usize = 32;
-
-/// Inputs to which backends round a matrix up at most, rows of f32 numbers for all columns that they keep beside it, and
-/// inputs for which there is one such row more.
-const PERIOD: usize = 6;
-const NUMBER_ROWS: usize = 2;
-const STEP_DEPTH: usize = 768;
-
-/// Inputs that are multiplied in one instruction at most, to which 8-bit weights are rounded up.
-const INT8_GROUP: usize = 4;
-
 /// In which precision a device holds the weights of fully connected layers and dense convolutions.
 ///
 /// Everything else (norms, positions, depthwise filters, biases) is f32, and so are activations between operators.
@@ -54,6 +42,16 @@ impl Precision {
         }
     }
 
+    /// The precision of a weight of this type.
+    pub const fn of_dtype(dtype: DType) -> Self {
+        match dtype {
+            DType::F16 => Precision::F16,
+            DType::BF16 => Precision::Bf16,
+            DType::I8 => Precision::Int8,
+            _ => Precision::F32,
+        }
+    }
+
     /// The precision of layers that rounding would harm: f32 instead of int8, and instead of bfloat16 half precision,
     /// which takes as much memory and is eight times finer.
     pub const fn exact(self) -> Self {
@@ -69,20 +67,6 @@ impl Precision {
             return Precision::F32;
         }
         self
-    }
-
-    /// Bytes of a packed matrix with this precision, as [`crate::Plan`] counts them.
-    pub(crate) fn packed_bytes(self, outputs: usize, depth: usize) -> usize {
-        let columns = outputs.next_multiple_of(PANEL_COLUMNS);
-        match self {
-            // Beside the weights: their scales and sums, 4 bytes each.
-            Precision::Int8 => columns * (depth.next_multiple_of(INT8_GROUP) + 8),
-            other => {
-                let numbers = NUMBER_ROWS + depth.div_ceil(STEP_DEPTH);
-                let row_bytes = other.dtype().size_bytes();
-                columns * (depth.next_multiple_of(PERIOD) * row_bytes + numbers * size_of::<f32>())
-            }
-        }
     }
 }
 

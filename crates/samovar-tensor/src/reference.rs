@@ -6,13 +6,15 @@ mod decoder;
 mod elementwise;
 mod layout;
 mod linear;
+mod matrix;
 mod resize;
 
 use std::sync::Arc;
 
 use crate::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Kernels, LayerNorm,
-    Linear, MaskHead, Packed, Pool, ResizeMode, Result, RowScale, Shape, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Fused, Kernels,
+    LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision, ResizeMode, Result,
+    Tensor,
 };
 
 /// The scalar reference backend.
@@ -29,12 +31,40 @@ impl Kernels for Reference {
         1 << 20
     }
 
+    fn weight_layout(&self) -> String {
+        "reference".into()
+    }
+
+    fn packed_size(&self, request: &PackRequest) -> PackedSize {
+        let matrix = |outputs: usize, len: usize, precision| match precision {
+            Precision::Int8 => [len, outputs * size_of::<f32>()],
+            _ => [len * size_of::<f32>(), 0],
+        };
+        let kept_bytes = match *request {
+            PackRequest::Linear { outputs, inputs, precision } => {
+                matrix(outputs, outputs * inputs, precision)
+            }
+            PackRequest::Conv2d { outputs, inputs, geometry, precision } => {
+                let taps = geometry.kernel * geometry.kernel;
+                matrix(outputs, outputs * inputs / geometry.groups * taps, precision)
+            }
+            PackRequest::MaskHead { matrices } => {
+                matrices.map(|[rows, columns]| rows * columns * size_of::<f32>())
+            }
+        };
+        PackedSize { kept_bytes, temporary_bytes: 0 }
+    }
+
+    fn fuses(&self, _: Fused) -> bool {
+        true
+    }
+
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
-        pack(pool, weight)
+        matrix::pack(pool, weight)
     }
 
     fn pack_conv2d(&self, pool: &Arc<Pool>, weight: &Tensor, _: &Conv2dGeometry) -> Result<Packed> {
-        pack(pool, weight)
+        matrix::pack(pool, weight)
     }
 
     fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
@@ -106,31 +136,9 @@ impl Kernels for Reference {
     fn transpose(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
         layout::transpose(x, out)
     }
-}
 
-/// The reference reads weights in their own order, so packing is a copy.
-fn pack(pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
-    if let Some(scales) = weight.scales() {
-        let mut copy = Tensor::allocate(pool, Shape::new(weight.dims()), crate::DType::I8)?;
-        copy.raw_mut()?.copy_from_slice(weight.raw().unwrap_or(&[]));
-        let size_bytes = copy.size_bytes() + size_of_val(scales);
-        return Ok(Packed::new(copy.attach_scales(scales.into()), size_bytes));
+    fn fill(&self, value: f32, out: &mut Tensor) -> Result<()> {
+        out.f32_mut()?.fill(value);
+        Ok(())
     }
-    let mut copy = Tensor::allocate(pool, Shape::new(weight.dims()), crate::DType::F32)?;
-    copy.f32_mut()?.copy_from_slice(&weight.to_f32_vec()?);
-    let size_bytes = copy.size_bytes();
-    Ok(Packed::new(copy, size_bytes))
-}
-
-/// The product of 8-bit numbers, `scale · Σ (u − zero) w` for every output: exact but for the last two roundings.
-fn quantised_product(row: &[f32], weight: &Tensor, outputs: &mut [f32]) -> Result<()> {
-    let scales = weight.scales().unwrap_or(&[]);
-    let rounding = RowScale::of_row(row.iter().copied());
-    let row: Vec<i32> = row.iter().map(|&x| i32::from(rounding.quantise(x)) - rounding.zero).collect();
-    let weights = weight.i8()?.chunks_exact(row.len().max(1));
-    for ((y, weights), scale) in outputs.iter_mut().zip(weights).zip(scales) {
-        let sum: i32 = row.iter().zip(weights).map(|(&u, &w)| u * i32::from(w)).sum();
-        *y = sum as f32 * rounding.scale * scale;
-    }
-    Ok(())
 }

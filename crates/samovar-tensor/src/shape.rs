@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::{Error, Result};
-
 /// Most dimensions a [`Shape`] holds.
 pub const MAX_RANK: usize = 5;
 
@@ -66,21 +64,12 @@ impl Shape {
         self.dims().split_last().map_or(1, |(_, outer)| outer.iter().product())
     }
 
-    /// The same shape with another last dimension.
-    pub fn with_channels(&self, channels: usize) -> Self {
-        let mut dims = *self;
-        match dims.rank {
-            0 => Shape::new(&[channels]),
-            rank => {
-                dims.dims[rank as usize - 1] = channels;
-                dims
-            }
-        }
-    }
-
-    /// Exactly `N` dimensions, or an error that names the operator.
-    pub fn fixed<const N: usize>(&self, op: &'static str) -> Result<[usize; N]> {
-        self.dims().try_into().map_err(|_| Error::shape(op, format!("expected {N} dimensions, found {self}")))
+    /// The same shape with another last dimension, or `None` when the product of its dimensions overflows.
+    pub fn with_channels(&self, channels: usize) -> Option<Self> {
+        let mut dims = self.dims;
+        let rank = self.rank().max(1);
+        dims[rank - 1] = channels;
+        Shape::try_new(&dims[..rank])
     }
 }
 

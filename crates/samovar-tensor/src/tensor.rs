@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+use crate::memory::{Block, HostBlock};
 use crate::pool::{Buffer, Pool};
 use crate::{DType, Error, Result, Shape};
 
@@ -26,7 +27,8 @@ impl WeightBytes for Vec<u8> {
     }
 }
 
-/// A contiguous block of numbers with a shape.
+/// A contiguous block of numbers with a shape, in the memory of one device, in a weight file, or in host memory that
+/// belongs to no device.
 #[derive(Clone)]
 pub struct Tensor {
     shape: Shape,
@@ -39,10 +41,10 @@ pub struct Tensor {
 
 #[derive(Clone)]
 enum Storage {
-    /// Memory of a device's pool (or, on the shape-only device, none).
-    Pool(Arc<Buffer>),
+    /// Memory of a device's pool (on the shape-only device none), or host memory beside all pools.
+    Buffer(Arc<Buffer>),
     /// A stretch of a weight file.
-    Weights(Arc<dyn WeightBytes>),
+    File(Arc<dyn WeightBytes>),
     /// Neither memory nor accounting: weights of the shape-only device.
     Nothing,
 }
@@ -53,8 +55,24 @@ impl Tensor {
     /// # Errors
     /// [`Error::OutOfMemory`] when the pool's budget does not hold it.
     pub fn allocate(pool: &Arc<Pool>, shape: Shape, dtype: DType) -> Result<Self> {
-        let buffer = pool.allocate(shape.len() * dtype.size_bytes())?;
-        Ok(Self { shape, dtype, storage: Storage::Pool(Arc::new(buffer)), offset_bytes: 0, scales: None })
+        Ok(Self::on_buffer(pool.allocate(shape.len() * dtype.size_bytes())?, shape, dtype))
+    }
+
+    fn on_buffer(buffer: Buffer, shape: Shape, dtype: DType) -> Self {
+        Self { shape, dtype, storage: Storage::Buffer(Arc::new(buffer)), offset_bytes: 0, scales: None }
+    }
+
+    /// A tensor in host memory that a backend brings along, beside all pools: how a backend that runs on the host, or
+    /// wraps another, shows its own blocks to kernels.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the block is too small.
+    pub fn on_host_block(block: HostBlock, shape: Shape, dtype: DType) -> Result<Self> {
+        let len_bytes = block.len_bytes();
+        if shape.len() * dtype.size_bytes() > len_bytes {
+            return Err(Error::shape("host block", format!("{dtype} {shape} in {len_bytes} bytes")));
+        }
+        Ok(Self::on_buffer(Buffer::of_block(Block::Host(block), len_bytes), shape, dtype))
     }
 
     /// A tensor without values, standing for a weight in a dry run.
@@ -81,25 +99,67 @@ impl Tensor {
                 format!("{dtype} {shape} at byte {offset_bytes} does not fit into {have} bytes"),
             ));
         }
-        Ok(Self { shape, dtype, storage: Storage::Weights(bytes), offset_bytes, scales: None })
+        Ok(Self { shape, dtype, storage: Storage::File(bytes), offset_bytes, scales: None })
     }
 
-    /// A tensor that owns `values`, outside any pool: weights made at load time, and tests.
+    /// A tensor that owns `values`, in host memory beside all pools: weights made at load time, and tests. To compute with
+    /// it, [`crate::Device::upload`] it.
     ///
     /// # Panics
-    /// When the number of values is not that of the shape.
+    /// When the number of values is not that of the shape, or the system has no memory; see [`Tensor::try_from_values`].
     pub fn from_values(shape: impl Into<Shape>, values: &[f32]) -> Self {
         let shape = shape.into();
         assert_eq!(values.len(), shape.len(), "{} values for shape {shape}", values.len());
-        let pool = Pool::new(usize::MAX);
-        let mut tensor = Self::allocate(&pool, shape, DType::F32).expect("a small tensor fits");
-        tensor.f32_mut().expect("fresh f32").copy_from_slice(values);
-        tensor
+        Self::try_from_values(shape, values).expect("a small tensor fits")
+    }
+
+    /// The same, with errors.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of values is not that of the shape, [`Error::OutOfMemory`].
+    pub fn try_from_values(shape: impl Into<Shape>, values: &[f32]) -> Result<Self> {
+        let shape = shape.into();
+        if values.len() != shape.len() {
+            return Err(Error::shape("values", format!("{} for shape {shape}", values.len())));
+        }
+        let mut tensor = Self::unpooled(shape, DType::F32)?;
+        tensor.f32_mut()?.copy_from_slice(values);
+        Ok(tensor)
+    }
+
+    /// A tensor in host memory beside all pools, with unspecified (but initialised) values.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when the system has none.
+    pub fn unpooled(shape: Shape, dtype: DType) -> Result<Self> {
+        Ok(Self::on_buffer(Buffer::loose(shape.len() * dtype.size_bytes())?, shape, dtype))
+    }
+
+    /// The block the values lie in and where they start; `None` for those of a file and those without values.
+    pub fn block(&self) -> Option<(&Block, usize)> {
+        match &self.storage {
+            Storage::Buffer(buffer) => Some((buffer.block()?, self.offset_bytes)),
+            _ => None,
+        }
+    }
+
+    /// The pool of the device it lives on; `None` for weights of files and host memory beside all pools.
+    pub(crate) fn pool(&self) -> Option<&Arc<Pool>> {
+        match &self.storage {
+            Storage::Buffer(buffer) => buffer.pool(),
+            _ => None,
+        }
+    }
+
+    /// Where the values lie, for reports.
+    fn place(&self) -> String {
+        let memory = self.pool().and_then(|pool| pool.memory());
+        memory.map_or_else(|| "no memory".into(), |memory| memory.name())
     }
 
     /// Tells a weight file that this tensor has been read and will hardly be read again (see [`WeightBytes::release`]).
     pub fn release(&self) {
-        if let Storage::Weights(file) = &self.storage {
+        if let Storage::File(file) = &self.storage {
             file.release(self.offset_bytes..self.offset_bytes + self.size_bytes());
         }
     }
@@ -133,20 +193,25 @@ impl Tensor {
         self.shape.len() * self.dtype.size_bytes()
     }
 
-    /// Whether there are values to read (`false` on the shape-only device).
+    /// Whether there are values, here or on a device (`false` on the shape-only device).
     pub fn has_values(&self) -> bool {
-        self.raw().is_some()
+        match &self.storage {
+            Storage::Buffer(buffer) => buffer.block().is_some(),
+            Storage::File(_) => true,
+            Storage::Nothing => false,
+        }
     }
 
     /// The values of an `F32` tensor.
     ///
     /// # Errors
-    /// [`Error::DType`] for another type, [`Error::NoValues`] on the shape-only device.
+    /// [`Error::DType`] for another type, [`Error::NoValues`] on the shape-only device, [`Error::NotOnHost`] on a device
+    /// with memory of its own (see [`crate::Device::download`]).
     pub fn f32(&self) -> Result<&[f32]> {
         if self.dtype != DType::F32 {
             return Err(Error::DType { expected: DType::F32, found: self.dtype, shape: self.shape });
         }
-        let bytes = self.raw().ok_or(Error::NoValues { shape: self.shape })?;
+        let bytes = self.host_bytes()?;
         // SAFETY: every bit pattern is an f32; `align_to` itself checks alignment.
         let (before, values, _) = unsafe { bytes.align_to::<f32>() };
         if !before.is_empty() {
@@ -161,18 +226,22 @@ impl Tensor {
     /// # Errors
     /// [`Error::NoValues`] on the shape-only device.
     pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
-        let bytes = self.raw().ok_or(Error::NoValues { shape: self.shape })?;
-        fn each<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-            bytes.as_chunks::<N>().0.iter().map(|&chunk| convert(chunk)).collect()
+        let bytes = self.host_bytes()?;
+        fn each<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Result<Vec<f32>> {
+            let chunks = bytes.as_chunks::<N>().0;
+            let mut values = reserved(chunks.len())?;
+            values.extend(chunks.iter().map(|&chunk| convert(chunk)));
+            Ok(values)
         }
         if let (DType::I8, Some(scales)) = (self.dtype, self.scales()) {
             let row_len = bytes.len() / scales.len().max(1);
-            let rows = bytes.chunks_exact(row_len.max(1)).zip(scales);
-            return Ok(rows
-                .flat_map(|(row, scale)| row.iter().map(move |&q| f32::from(q as i8) * scale))
-                .collect());
+            let mut values = reserved(bytes.len())?;
+            for (row, scale) in bytes.chunks_exact(row_len.max(1)).zip(scales) {
+                values.extend(row.iter().map(|&q| f32::from(q as i8) * scale));
+            }
+            return Ok(values);
         }
-        Ok(match self.dtype {
+        match self.dtype {
             DType::F32 => each(bytes, f32::from_le_bytes),
             DType::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
             DType::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
@@ -180,7 +249,7 @@ impl Tensor {
             DType::U8 => each(bytes, |[b]| f32::from(b)),
             DType::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
             DType::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
-        })
+        }
     }
 
     /// The values as f32: read where they are if that is what they are, converted as by [`Tensor::to_f32_vec`] otherwise.
@@ -194,16 +263,31 @@ impl Tensor {
         }
     }
 
-    /// The raw little-endian bytes, or `None` on the shape-only device.
+    /// The raw little-endian bytes, or `None` where the host has none: on the shape-only device, and on devices with
+    /// memory of their own.
     pub fn raw(&self) -> Option<&[u8]> {
+        self.host_bytes().ok()
+    }
+
+    fn host_bytes(&self) -> Result<&[u8]> {
         let size_bytes = self.size_bytes();
         match &self.storage {
-            Storage::Pool(buffer) => buffer.pointer().map(|pointer| {
-                // SAFETY: `allocate` took at least offset + size bytes, and they are initialised.
-                unsafe { std::slice::from_raw_parts(pointer.as_ptr().add(self.offset_bytes), size_bytes) }
-            }),
-            Storage::Weights(bytes) => Some(&bytes.bytes()[self.offset_bytes..][..size_bytes]),
-            Storage::Nothing => None,
+            Storage::Buffer(buffer) => {
+                let pointer = buffer.host_pointer().ok_or_else(|| self.no_host_bytes())?;
+                debug_assert!(self.offset_bytes + size_bytes <= buffer.len_bytes());
+                // SAFETY: the buffer has at least offset + size bytes, and they are initialised.
+                Ok(unsafe { std::slice::from_raw_parts(pointer.as_ptr().add(self.offset_bytes), size_bytes) })
+            }
+            Storage::File(bytes) => Ok(&bytes.bytes()[self.offset_bytes..][..size_bytes]),
+            Storage::Nothing => Err(self.no_host_bytes()),
+        }
+    }
+
+    fn no_host_bytes(&self) -> Error {
+        if self.has_values() {
+            Error::NotOnHost { shape: self.shape, device: self.place() }
+        } else {
+            Error::NoValues { shape: self.shape }
         }
     }
 
@@ -224,16 +308,18 @@ impl Tensor {
     /// The bytes to write, while nobody else holds this tensor.
     ///
     /// # Errors
-    /// [`Error::NoValues`], or [`Error::Shape`] when the memory is shared.
+    /// [`Error::NoValues`] or [`Error::NotOnHost`], or [`Error::Shape`] when the memory is shared or a file's.
     pub fn raw_mut(&mut self) -> Result<&mut [u8]> {
         let size_bytes = self.size_bytes();
-        let Storage::Pool(buffer) = &mut self.storage else {
-            return Err(Error::NoValues { shape: self.shape });
+        let Storage::Buffer(buffer) = &mut self.storage else {
+            return Err(Error::shape("write", "weights of a file must not change"));
         };
-        let Some(buffer) = Arc::get_mut(buffer) else {
+        let Some(pointer) = buffer.host_pointer() else {
+            return Err(self.no_host_bytes());
+        };
+        if Arc::get_mut(buffer).is_none() {
             return Err(Error::shape("write", "the tensor is shared and must not change"));
-        };
-        let pointer = buffer.pointer().ok_or(Error::NoValues { shape: self.shape })?;
+        }
         // SAFETY: sole owner, and `allocate` took at least offset + size bytes.
         Ok(unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr().add(self.offset_bytes), size_bytes) })
     }
@@ -279,4 +365,13 @@ impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor({} {})", self.dtype, self.shape)
     }
+}
+
+/// An empty vector with room for `len` elements, or an error where there is none.
+pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    let needed_bytes = len.saturating_mul(size_of::<T>());
+    let refused = Error::OutOfMemory { needed_bytes, available_bytes: 0, budget_bytes: usize::MAX };
+    values.try_reserve_exact(len).map_err(|_| refused)?;
+    Ok(values)
 }

@@ -58,7 +58,7 @@ impl Tensor {
         }
         let values = self.to_f32()?;
         let bytes = match precision {
-            Precision::F32 => return Ok(Tensor::from_values(*self.shape(), &values)),
+            Precision::F32 => return Tensor::try_from_values(*self.shape(), &values),
             Precision::F16 => {
                 if let Some(w) = values.iter().find(|w| w.is_finite() && !f16::from_f32(**w).is_finite()) {
                     let what = format!("{w} is beyond half precision; use f32 or int8");
@@ -138,7 +138,7 @@ impl Tensor {
         for (row, &factor) in values.chunks_exact_mut(row_len.max(1)).zip(factors) {
             row.iter_mut().for_each(|w| *w = (f64::from(*w) * factor) as f32);
         }
-        Ok(Tensor::from_values(*self.shape(), &values))
+        Tensor::try_from_values(*self.shape(), &values)
     }
 
     /// Several weights below each other, outside any pool: 8-bit ones stay as they are, others become f32.
@@ -164,6 +164,6 @@ impl Tensor {
             return Ok(stacked.attach_scales(scales.concat().into()));
         }
         let values = parts.iter().map(Tensor::to_f32_vec).collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::from_values(shape, &values.concat()))
+        Tensor::try_from_values(shape, &values.concat())
     }
 }

@@ -189,7 +189,7 @@ fn config(data: &[u8]) {
         let pixels = Tensor::shape_only(Shape::new(&encoder.preprocessing().pixels_shape(1)), DType::F32);
         encoder.encode(device, &pixels).map(drop)
     };
-    let _ = Device::plan(0, load, encode);
+    let _ = Device::reference().plan(load, encode);
 }
 
 /// A `preprocessor_config.json`: what is accepted is a canvas and numbers that can be divided by.

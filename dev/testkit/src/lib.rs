@@ -1,14 +1,17 @@
 //! Test kit: tolerances, generated cases; used by tests only.
 //!
 //! [`operators::Suite`] runs every operator of a backend against the scalar reference, over one set of generated
-//! cases, and names the cases that fail. A backend's test is one line per way to run it.
+//! cases, and names the cases that fail. A backend's test is one line per way to run it. [`remote::Remote`] is a device
+//! whose memory the host cannot read.
 
 mod memory;
 pub mod operators;
 mod poison;
 mod random;
+pub mod remote;
 mod tolerance;
 
 pub use memory::{MeteredAllocator, cpu_time, peak_bytes};
+pub use poison::Poisoned;
 pub use random::Random;
 pub use tolerance::Tolerance;

@@ -12,7 +12,7 @@ mod precision;
 
 use std::sync::Arc;
 
-use samovar_tensor::{Device, Kernels, Pool, Reference, Tensor};
+use samovar_tensor::{Device, Download, Kernels, Pool, Reference, ShapeOnly, Tensor};
 
 use crate::Random;
 use crate::poison::Poisoned;
@@ -56,16 +56,50 @@ impl Suite {
         self.cases.is_empty()
     }
 
-    /// Runs all cases on a backend.
+    /// Runs all cases on a backend in host memory.
     ///
     /// # Panics
     /// Naming all cases that failed, and how.
     pub fn check(&self, kernels: Arc<dyn Kernels>) {
-        let name = kernels.name();
         let device = Device::new(Arc::new(Poisoned(kernels)), Pool::new(usize::MAX));
-        let failures: Vec<_> = self.cases.iter().filter_map(|case| failure(&device, case)).collect();
+        self.check_device(&device);
+    }
+
+    /// Runs all cases on a device.
+    ///
+    /// # Panics
+    /// Naming all cases that failed, and how.
+    pub fn check_device(&self, device: &Device) {
+        let name = device.name();
+        let failures: Vec<_> = self.cases.iter().filter_map(|case| failure(device, case)).collect();
         let (failed, all) = (failures.len(), self.len());
         assert!(failures.is_empty(), "{name}: {failed} of {all} cases failed\n{}", failures.join("\n"));
+    }
+
+    /// Runs all cases on a backend in host memory with no more than the dry run counts for each.
+    ///
+    /// # Panics
+    /// Naming all cases that took more.
+    pub fn check_plans(&self, kernels: &Arc<dyn Kernels>) {
+        let unbounded = Device::new(Arc::clone(kernels), Pool::new(usize::MAX));
+        let too_little = |(case, _): &(Case, Tensor)| -> Option<String> {
+            let planned = unbounded.shape_only(ShapeOnly::new());
+            let run = |device: &Device| (case.call)(device, &mut Random::new(&case.name));
+            let answer = run(&planned).map(drop);
+            let peak_bytes = planned.pool().stats().peak_bytes;
+            let exact = Device::new(Arc::clone(kernels), Pool::new(peak_bytes));
+            // Twice: the second time with what the first has left.
+            let answer = answer.and_then(|()| run(&exact).map(drop)).and_then(|()| run(&exact).map(drop));
+            let less = Device::new(Arc::clone(kernels), Pool::new(peak_bytes - 1));
+            match (answer, run(&less)) {
+                (Err(error), _) => Some(format!("  {}: {error}", case.name)),
+                (Ok(()), Ok(_)) => Some(format!("  {}: less than {peak_bytes} would do", case.name)),
+                (Ok(()), Err(_)) => None,
+            }
+        };
+        let failures: Vec<_> = self.cases.iter().filter_map(too_little).collect();
+        let failed = failures.len();
+        assert!(failures.is_empty(), "{}: {failed} plans\n{}", kernels.name(), failures.join("\n"));
     }
 }
 
@@ -81,6 +115,8 @@ fn failure(device: &Device, (case, expected): &(Case, Tensor)) -> Option<String>
         if found.shape() != expected.shape() {
             return Err(format!("shape {} instead of {}", found.shape(), expected.shape()));
         }
+        let found = device.download(&found).and_then(Download::wait);
+        let found = found.map_err(|error| error.to_string())?;
         let values = |tensor: &Tensor| tensor.f32().map(<[f32]>::to_vec).map_err(|error| error.to_string());
         case.tolerance.check(&values(expected)?, &values(&found)?)
     };

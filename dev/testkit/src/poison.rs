@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use samovar_tensor::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Kernels, LayerNorm,
-    Linear, MaskHead, Packed, Pool, ResizeMode, Result, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Fused, Kernels,
+    LayerNorm, Linear, MaskHead, Memory, PackRequest, Packed, PackedSize, Pool, ResizeMode, Result, Tensor,
 };
 
-pub(crate) struct Poisoned(pub(crate) Arc<dyn Kernels>);
+/// The kernels of a backend in host memory.
+pub struct Poisoned(pub Arc<dyn Kernels>);
 
 fn spoil(out: &mut Tensor) -> Result<&mut Tensor> {
     out.f32_mut()?.fill(f32::NAN);
@@ -21,6 +22,26 @@ impl Kernels for Poisoned {
 
     fn scratch_bytes(&self) -> usize {
         self.0.scratch_bytes()
+    }
+
+    fn reserve(&self) -> Result<()> {
+        self.0.reserve()
+    }
+
+    fn memory(&self) -> Arc<dyn Memory> {
+        self.0.memory()
+    }
+
+    fn weight_layout(&self) -> String {
+        self.0.weight_layout()
+    }
+
+    fn packed_size(&self, request: &PackRequest) -> PackedSize {
+        self.0.packed_size(request)
+    }
+
+    fn fuses(&self, fused: Fused) -> bool {
+        self.0.fuses(fused)
     }
 
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
@@ -93,5 +114,9 @@ impl Kernels for Poisoned {
 
     fn transpose(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
         self.0.transpose(x, spoil(out)?)
+    }
+
+    fn fill(&self, value: f32, out: &mut Tensor) -> Result<()> {
+        self.0.fill(value, spoil(out)?)
     }
 }

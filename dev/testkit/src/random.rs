@@ -1,6 +1,6 @@
 //! Seeded random numbers, the same on every machine.
 
-use samovar_tensor::{Shape, Tensor};
+use samovar_tensor::{Device, Result, Shape, Tensor};
 
 /// A generator of numbers (SplitMix64).
 #[derive(Debug, Clone)]
@@ -43,5 +43,13 @@ impl Random {
         let shape = shape.into();
         let values: Vec<f32> = (0..shape.len()).map(|_| self.number() * scale).collect();
         Tensor::from_values(shape, &values)
+    }
+
+    /// The same on a device.
+    ///
+    /// # Errors
+    /// As [`Device::upload`].
+    pub fn on(&mut self, device: &Device, shape: impl Into<Shape>, scale: f32) -> Result<Tensor> {
+        device.load(&self.tensor(shape, scale))
     }
 }

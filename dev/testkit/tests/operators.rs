@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use samovar_cpu::{CpuKernels, CpuOptions, Int8Level, Products, SimdLevel};
+use samovar_tensor::Kernels;
 use samovar_testkit::operators::Suite;
 
 /// One and several threads: cutting work must not change what comes out. And no route of the table goes untried.
@@ -27,6 +28,20 @@ fn cpu_at_every_simd_level() {
     let untried: Vec<_> = open.difference(&taken).collect();
     assert!(untried.is_empty(), "no case reaches {untried:?}");
     assert!(taken.is_subset(&open), "routes that the table does not have");
+}
+
+/// Whatever the dry run admits must run.
+#[test]
+fn every_case_runs_in_what_the_dry_run_counts() {
+    let suite = Suite::new();
+    suite.check_plans(&(Arc::new(samovar_tensor::Reference) as Arc<dyn Kernels>));
+    for level in SimdLevel::ALL.into_iter().filter(|level| level.is_available()) {
+        for products in Products::ALL {
+            let options = CpuOptions { threads: 2, level: Some(level), products: Some(products) };
+            let kernels = CpuKernels::new(options).expect("an available level");
+            suite.check_plans(&(Arc::new(kernels) as Arc<dyn Kernels>));
+        }
+    }
 }
 
 /// A case that is not the same every time it runs would make every other answer worthless.

@@ -90,7 +90,7 @@ pub fn run(args: &Args, process_start: Instant) -> Result<()> {
     }
     times.sort_by(f64::total_cmp);
     let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
-    let plan = ModelPlan::of(&source.open()?.config, 0)?;
+    let plan = ModelPlan::of(engine.device(), &source.open()?.config, model.precision())?;
     let work = if args.what == What::Encode { &plan.encode } else { &plan.decode };
     let gflop = work.cost().operations as f64 / 1e9;
     let peak = peak_resident_bytes();
@@ -104,7 +104,7 @@ pub fn run(args: &Args, process_start: Instant) -> Result<()> {
             "peak_rss_bytes": peak,
             "dtype": model.precision().to_string(),
             "threads": engine.threads(),
-            "simd": engine.simd().to_string(),
+            "simd": engine.instructions(),
             "repeat": args.repeat,
             "gflop": gflop,
             "gflop_per_s": gflop / median,
@@ -118,7 +118,7 @@ pub fn run(args: &Args, process_start: Instant) -> Result<()> {
         model.name(),
         model.precision(),
         engine.threads(),
-        engine.simd()
+        engine.instructions()
     )?;
     writeln!(
         out,

@@ -68,7 +68,7 @@ const LEAST_SIDE: f64 = 12.0;
 pub fn run(args: &Args) -> Result<()> {
     let engine = samovar::Engine::new(args.engine.options()?)?;
     let source = resolve(&args.model)?;
-    let peak = engine.kernels().measure_peak(PEAK_TIME);
+    let peak = engine.cpu()?.measure_peak(PEAK_TIME);
     let memory = Memory::now();
     let precisions = if args.dtype.is_empty() { Precision::ALL.to_vec() } else { args.dtype.clone() };
     let limit = args.limit as usize;
@@ -114,7 +114,7 @@ fn report(
 ) -> Result<()> {
     if args.json {
         return print(&json!({
-            "processor": processor(), "simd": engine.simd().to_string(), "threads": engine.threads(),
+            "processor": processor(), "simd": engine.instructions(), "threads": engine.threads(),
             "peak_gflop_per_s": peak / 1e9, "memory_total_bytes": memory.total_bytes,
             "memory_available_bytes": memory.available_bytes, "memory_budget_bytes": engine.budget_bytes(),
             "model": source.name(), "pictures": count, "bounds": bounds, "certificates": certificates,
@@ -127,7 +127,7 @@ fn report(
         out,
         "            {} threads, {}, peak in f32 {:.0} GFLOP/s",
         engine.threads(),
-        engine.simd(),
+        engine.instructions(),
         peak / 1e9
     )?;
     writeln!(

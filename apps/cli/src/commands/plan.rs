@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use samovar::memory::bytes;
-use samovar::planning::ModelPlan;
+use samovar::planning::{ModelPlan, PROMPTS_AT_ONCE};
 use samovar::tensor::Plan;
 use samovar::{CatalogueEntry, Engine, ModelConfig, Precision};
 use serde_json::{Value, json};
@@ -27,14 +27,15 @@ Examples:
   samovar plan --model facebook/sam-vit-huge    no download is needed
   samovar plan --model sam_vit_b_01ec64.pth --json
 
-The model runs on shapes alone: nothing is computed, and no weights are read. One multiply-add is two operations.";
+The model runs on shapes alone: nothing is computed, and no weights are read. One multiply-add is two operations. The prompts that are decoded at once \
+are the most that are: with points, box and mask each; fewer are taken together where memory is short.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let engine = args.model.engine()?;
     let (name, config, stored) = config(&args.model.model)?;
     let precision = args.model.dtype.unwrap_or(stored);
-    let plan = ModelPlan::in_precision(&config, precision, engine.device().scratch_bytes())?;
+    let plan = ModelPlan::of(engine.device(), &config, precision)?;
     match args.json {
         true => print(&document(&name, precision, &plan, &engine)),
         false => table(&name, precision, &plan, &engine),
@@ -73,8 +74,12 @@ fn document(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine)
         "peak_bytes": plan.peak_bytes(),
         "budget_bytes": engine.budget_bytes(),
         "fits": plan.peak_bytes() <= engine.budget_bytes(),
+        "load_bytes": plan.encode.load_bytes,
+        "prompts_at_once": PROMPTS_AT_ONCE,
+        "batch_peak_bytes": plan.batch_peak_bytes(),
         "encode": work(&plan.encode),
         "decode": work(&plan.decode),
+        "decode_batch": work(&plan.decode_batch),
     })
 }
 
@@ -102,7 +107,12 @@ fn table(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine) ->
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{name}, {precision}, input {} x {}\n", plan.input_size.width, plan.input_size.height)?;
-    for (what, work) in [("encode one image", &plan.encode), ("decode one prompt", &plan.decode)] {
+    let batch = format!("decode {PROMPTS_AT_ONCE} at once");
+    for (what, work) in [
+        ("encode one image", &plan.encode),
+        ("decode one prompt", &plan.decode),
+        (&batch, &plan.decode_batch),
+    ] {
         writeln!(
             out,
             "{what:18} {:>9.3} GFLOP   {:>9} activations",
@@ -114,9 +124,11 @@ fn table(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine) ->
     let fits = if plan.peak_bytes() <= engine.budget_bytes() { "fits" } else { "does not fit" };
     for (what, count) in [
         ("weights", plan.encode.weight_bytes),
+        ("more to load them", plan.encode.load_bytes),
         ("one encoded image", plan.embedding_bytes),
         ("scratch", plan.encode.scratch_bytes),
         ("all at the peak", plan.peak_bytes()),
+        ("with a batch", plan.batch_peak_bytes()),
     ] {
         writeln!(out, "{what:18} {:>9}", bytes(count).to_string())?;
     }

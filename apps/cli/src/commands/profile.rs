@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use samovar::profile::Profiler;
+use samovar::tensor::Transfers;
 use samovar::{Engine, LazyImage, Model, Prompt, RgbImage, Size};
 use serde_json::{Value, json};
 
@@ -57,15 +58,17 @@ pub fn run(args: &Args) -> Result<()> {
     if args.routes {
         return print_routes(args, &engine, &model, &image);
     }
-    let peak = engine.kernels().measure_peak(PEAK_TIME);
+    let peak = engine.cpu()?.measure_peak(PEAK_TIME);
     let profiler = Profiler::new();
     let watched = model.on(&engine.with_instrument(profiler.clone()));
     let click = click(&image);
     let mut walls = [Duration::ZERO; 4];
+    let mut before = engine.device().transfers();
     for round in 0..=args.repeat {
         if round == 1 {
             profiler.take();
             walls = [Duration::ZERO; 4];
+            before = engine.device().transfers();
         }
         let mut lap = Instant::now();
         let mut wall = |index: usize| {
@@ -82,6 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
         wall(3);
     }
     let rounds = f64::from(args.repeat);
+    let copies = Copies::since(&before, &engine.device().transfers(), rounds);
     let stages: Vec<(&str, f64)> = ["preprocess", "encoder", "decoder", "postprocess"]
         .into_iter()
         .zip(walls.map(|wall| wall.as_secs_f64() / rounds))
@@ -105,8 +109,9 @@ pub fn run(args: &Args) -> Result<()> {
         let stages: Vec<Value> =
             stages.iter().map(|(stage, seconds)| json!({ "stage": stage, "seconds": seconds })).collect();
         return print(&json!({
-            "model": model.name(), "dtype": model.precision().to_string(), "threads": engine.threads(), "simd": engine.simd().to_string(),
-            "peak_gflop_per_s": peak / 1e9, "seconds": whole, "stages": stages, "operators": rows,
+            "model": model.name(), "dtype": model.precision().to_string(), "threads": engine.threads(), "simd": engine.instructions(),
+            "peak_gflop_per_s": peak / 1e9, "seconds": whole, "stages": stages, "copies": copies.json(),
+            "operators": rows,
         }));
     }
     let mut out = std::io::stdout().lock();
@@ -116,12 +121,13 @@ pub fn run(args: &Args) -> Result<()> {
         model.name(),
         model.precision(),
         engine.threads(),
-        engine.simd(),
+        engine.instructions(),
         peak / 1e9
     )?;
     for (stage, seconds) in &stages {
         writeln!(out, "{stage:12} {:>10.2} ms {:>6.1} %", seconds * 1e3, 100.0 * seconds / whole)?;
     }
+    writeln!(out, "\n{copies}")?;
     writeln!(
         out,
         "\n{:12} {:18} {:>6} {:>10} {:>7} {:>10} {:>9} {:>8}",
@@ -152,7 +158,7 @@ fn click(image: &RgbImage) -> Prompt {
 
 /// One round, and the routes of its operators.
 fn print_routes(args: &Args, engine: &Engine, model: &Model, image: &RgbImage) -> Result<()> {
-    let kernels = engine.kernels();
+    let kernels = engine.cpu()?;
     kernels.record_routes();
     model.embed_pixels(image)?.segment(&click(image))?.best().mask()?;
     let (table, taken) = (kernels.routes(), kernels.take_routes());
@@ -160,6 +166,50 @@ fn print_routes(args: &Args, engine: &Engine, model: &Model, image: &RgbImage) -
         return print(&routes::document(&table, &taken));
     }
     Ok(routes::write(std::io::stdout().lock(), &table, &taken)?)
+}
+
+/// Copies over the border between the host and the device, per round.
+struct Copies {
+    uploads: f64,
+    uploaded_bytes: f64,
+    downloads: f64,
+    downloaded_bytes: f64,
+}
+
+impl Copies {
+    fn since(before: &Transfers, after: &Transfers, rounds: f64) -> Self {
+        let per_round = |before: u64, after: u64| (after - before) as f64 / rounds;
+        Self {
+            uploads: per_round(before.uploads, after.uploads),
+            uploaded_bytes: per_round(before.uploaded_bytes, after.uploaded_bytes),
+            downloads: per_round(before.downloads, after.downloads),
+            downloaded_bytes: per_round(before.downloaded_bytes, after.downloaded_bytes),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "to_device": self.uploads, "to_device_bytes": self.uploaded_bytes,
+            "to_host": self.downloads, "to_host_bytes": self.downloaded_bytes,
+        })
+    }
+}
+
+impl std::fmt::Display for Copies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.uploads + self.downloads == 0.0 {
+            return f.write_str("no copies: the device works in the host's memory");
+        }
+        let megabytes = |bytes: f64| bytes / 1e6;
+        write!(
+            f,
+            "copies: {:.1} to the device ({:.2} MB), {:.1} to the host ({:.2} MB)",
+            self.uploads,
+            megabytes(self.uploaded_bytes),
+            self.downloads,
+            megabytes(self.downloaded_bytes)
+        )
+    }
 }
 
 /// One operator in one stage, per round.

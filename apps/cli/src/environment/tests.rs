@@ -141,3 +141,23 @@ fn caches_lie_where_the_system_keeps_them() {
     assert_eq!(folder(&[("LOCALAPPDATA", "/l")]), PathBuf::from("/l/samovar"));
     assert_eq!(folder(&[("SAMOVAR_CACHE", "/s"), ("HOME", "/h")]), PathBuf::from("/s"));
 }
+
+#[test]
+fn variables_that_errors_of_the_hub_name_are_in_the_table() {
+    for kind in [
+        HubErrorKind::Unauthorized,
+        HubErrorKind::Forbidden,
+        HubErrorKind::Network,
+        HubErrorKind::Protocol,
+        HubErrorKind::DiskFull,
+        HubErrorKind::Cache,
+        HubErrorKind::Offline,
+    ] {
+        let named = behind(kind);
+        assert!(!named.is_empty(), "{kind:?}");
+        for name in named {
+            assert!(VARIABLES.iter().any(|(_, known, _)| known == name), "{kind:?}: {name}");
+        }
+    }
+    assert!(behind(HubErrorKind::Checksum).is_empty(), "no variable mends a file");
+}

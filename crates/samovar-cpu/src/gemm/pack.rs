@@ -97,9 +97,9 @@ impl PackedMatrix {
         if storage == Storage::F32 {
             pack(values.f32_mut()?);
         } else {
-            let mut wide = vec![0.0; shape.len()];
-            pack(&mut wide);
-            for (to, &w) in values.raw_mut()?.as_chunks_mut::<2>().0.iter_mut().zip(&wide) {
+            let mut wide = Tensor::unpooled(shape, DType::F32)?;
+            pack(wide.f32_mut()?);
+            for (to, &w) in values.raw_mut()?.as_chunks_mut::<2>().0.iter_mut().zip(wide.f32()?) {
                 *to = match storage {
                     Storage::F16 => f16::from_f32(w).to_le_bytes(),
                     _ => bf16::from_f32(w).to_le_bytes(),
@@ -110,10 +110,50 @@ impl PackedMatrix {
         Ok(Packed::new(Self { values, numbers, storage, depth, columns }, size_bytes))
     }
 
+    /// Bytes of both tensors of a matrix of `columns` columns.
+    pub(crate) fn size_bytes<S: Simd>(
+        _: S,
+        dtype: DType,
+        depth: usize,
+        columns: usize,
+        for_pairs: bool,
+    ) -> [usize; 2] {
+        let columns = columns.next_multiple_of(panel_columns::<S>());
+        let rows = if for_pairs { pairing::panel_rows(depth) } else { depth };
+        let number_rows = if for_pairs { pairing::number_rows(depth) } else { 0 };
+        [columns * rows * dtype.size_bytes(), columns * number_rows * size_of::<f32>()]
+    }
+
+    /// Rows of the matrix: inputs of the layer, or channels times taps.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Columns of the matrix: outputs of the layer.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub(crate) fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    /// Whether it was packed for products in pairs.
+    pub(crate) fn is_for_pairs(&self) -> bool {
+        self.numbers.is_some()
+    }
+
     /// What the kernels read.
-    pub(crate) fn panels(&self) -> Result<Panels<'_>> {
+    ///
+    /// # Errors
+    /// [`Error::ForeignWeights`] when it was packed for other instructions.
+    pub(crate) fn panels<S: Simd>(&self) -> Result<Panels<'_>> {
         let values = self.values.raw().ok_or(Error::NoValues { shape: *self.values.shape() })?;
         let [panels, rows, width] = self.values.shape().fixed("packed matrix")?;
+        if width != panel_columns::<S>() {
+            let (packed_for, device) = (format!("panels of {width}"), "these instructions".into());
+            return Err(Error::ForeignWeights { op: "product", packed_for, device });
+        }
         let numbers = self.numbers.as_ref().map(Tensor::f32).transpose()?.unwrap_or_default();
         Ok(Panels {
             values,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use samovar_tensor::{DType, Packed, Pool, Result, Shape, Tensor};
+use samovar_tensor::{DType, Error, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::micro::panel_columns;
 use crate::simd::dot::Dot;
@@ -18,6 +18,7 @@ pub(crate) struct PackedInt8 {
     depth: usize,
     columns: usize,
     width: usize,
+    group: usize,
 }
 
 impl PackedInt8 {
@@ -52,11 +53,36 @@ impl PackedInt8 {
             }
         });
         let size_bytes = values.size_bytes() + columns_of.size_bytes();
-        Ok(Packed::new(Self { values, columns_of, depth, columns, width }, size_bytes))
+        let group = D::GROUP;
+        Ok(Packed::new(Self { values, columns_of, depth, columns, width, group }, size_bytes))
+    }
+
+    /// Rows of the matrix: inputs of the layer, or channels times taps.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Columns of the matrix: outputs of the layer.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bytes of both tensors of a matrix of `columns` columns.
+    pub(crate) fn size_bytes<D: Dot>(_: D, depth: usize, columns: usize) -> [usize; 2] {
+        let columns = columns.next_multiple_of(panel_columns::<D::S>());
+        [columns * depth.next_multiple_of(D::GROUP), 2 * columns * size_of::<f32>()]
     }
 
     /// What the kernels read.
-    pub(crate) fn panels(&self) -> Result<Int8Panels<'_>> {
+    ///
+    /// # Errors
+    /// [`Error::ForeignWeights`] when it was packed for other instructions.
+    pub(crate) fn panels<D: Dot>(&self, _: D) -> Result<Int8Panels<'_>> {
+        if (self.width, self.group) != (panel_columns::<D::S>(), D::GROUP) {
+            let packed_for = format!("panels of {} by {}", self.width, self.group);
+            let device = "these instructions".into();
+            return Err(Error::ForeignWeights { op: "int8 product", packed_for, device });
+        }
         Ok(Int8Panels {
             values: self.values.i8()?,
             columns_of: self.columns_of.f32()?,

@@ -21,7 +21,7 @@ fn product(threads: usize, level: SimdLevel, products: Products, x: &[f32], weig
     let options = CpuOptions { threads, level: Some(level), products: Some(products) };
     let device = Device::new(Arc::new(CpuKernels::new(options).unwrap()), Pool::new(usize::MAX));
     let layer = device.load_linear(&Tensor::from_values([outputs, inputs], weight), None).unwrap();
-    let x = Tensor::from_values([rows, inputs], x);
+    let x = device.upload([rows, inputs], x).unwrap();
     device.linear(&x, &layer, &Epilogue::NONE).unwrap().f32().unwrap().to_vec()
 }
 

@@ -63,17 +63,16 @@ pub(crate) struct ProductCall {
 impl ProductCall {
     pub(crate) fn new(rows: usize, weight: &Packed) -> Result<Self> {
         if let Some(packed) = weight.try_get::<PackedInt8>() {
-            let panels = packed.panels()?;
-            let (depth, columns) = (panels.depth, panels.columns);
+            let (depth, columns) = (packed.depth(), packed.columns());
             return Ok(Self { rows, depth, columns, weights: Weights::Int8, for_pairs: false });
         }
-        let panels = weight.get::<PackedMatrix>().panels()?;
+        let packed: &PackedMatrix = weight.get("product", "cpu")?;
         Ok(Self {
             rows,
-            depth: panels.depth,
-            columns: panels.columns,
-            weights: if panels.storage == Storage::F32 { Weights::F32 } else { Weights::Bits16 },
-            for_pairs: !panels.numbers.is_empty(),
+            depth: packed.depth(),
+            columns: packed.columns(),
+            weights: if packed.storage() == Storage::F32 { Weights::F32 } else { Weights::Bits16 },
+            for_pairs: packed.is_for_pairs(),
         })
     }
 }

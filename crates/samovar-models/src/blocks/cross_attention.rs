@@ -8,8 +8,8 @@
 //! Which way is less work depends on the number of tokens, and on how many prompts share the image.
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, Device, Epilogue, FoldedAttention, LayerNorm, Linear, Precision,
-    Rows, Tensor, TokenLayout,
+    Activation, Attention, AttentionBias, Device, Epilogue, FoldedAttention, LayerNorm, Linear, Rows,
+    SetAside, Tensor, TokenLayout,
 };
 
 use super::attention::attention;
@@ -130,7 +130,7 @@ impl TokensToImage {
             scale: self.config.scale(),
             layout: TokenLayout::Sequence { batch, key_batch, queries: tokens * heads, keys },
             bias: AttentionBias::KeyPositions(&positions.reshape([keys, channels])?),
-            precision: Precision::F32,
+            precision: self.folded_query.precision(),
         })?;
         let attended = attended.reshape([batch, tokens, heads * channels])?;
         Ok(device.linear(&attended, &self.folded_out, &Epilogue::add(residual))?)
@@ -236,6 +236,8 @@ struct Projections {
     value: Projection,
     out: Projection,
     config: CrossAttentionConfig,
+    /// Of the weights, rounded and widened.
+    _copies: Option<SetAside>,
 }
 
 /// A layer as the file has it: `[outputs, inputs]` and `[outputs]`.
@@ -254,6 +256,7 @@ struct Folded {
 impl Projections {
     fn new(loader: &Loader, config: CrossAttentionConfig) -> Result<Self> {
         let CrossAttentionConfig { channels, inner_channels: cross, .. } = config;
+        let _copies = loader.copies(3 * 4, channels * cross)?;
         let layer = |name: &str, inputs: usize, outputs: usize| -> Result<Projection> {
             let layer = loader.at(name);
             let weight = layer.weight("weight", &[outputs, inputs])?;
@@ -265,6 +268,7 @@ impl Projections {
             value: layer("v_proj", channels, cross)?,
             out: layer("out_proj", cross, channels)?,
             config,
+            _copies,
         })
     }
 
@@ -273,7 +277,9 @@ impl Projections {
     fn fold(&self, left: &[f32], right: &Projection) -> Result<Folded> {
         let CrossAttentionConfig { channels, inner_channels: cross, heads } = self.config;
         let (weight, bias) = (right.weight.to_f32_vec()?, right.bias.to_f32_vec()?);
-        let mut folded = Folded::default();
+        let rows = heads * (left.len() / cross.max(1));
+        let mut folded =
+            Folded { weight: Vec::with_capacity(rows * channels), bias: Vec::with_capacity(rows) };
         for head in 0..heads {
             let of_head = head * cross / heads..(head + 1) * cross / heads;
             for left in left.chunks_exact(cross) {
@@ -343,6 +349,8 @@ impl Folded {
         outputs: usize,
         make: impl FnOnce() -> Result<Folded>,
     ) -> Result<Linear> {
+        // As they are made, in the order they are wanted, and on the way to the device.
+        let _copies = loader.copies(4, outputs * inputs)?;
         let folded = if loader.device.is_shape_only() { Folded::default() } else { make()? };
         let weight = loader.derived(&[outputs, inputs], || Ok(folded.weight))?;
         let bias = loader.derived(&[outputs], || Ok(folded.bias))?;

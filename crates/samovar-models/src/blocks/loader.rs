@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use samovar_tensor::{
-    Conv2d, Conv2dGeometry, ConvTranspose2d, DType, Device, LayerNorm, Linear, Precision, Shape, Tensor,
+    Conv2d, Conv2dGeometry, ConvTranspose2d, DType, Device, LayerNorm, Linear, Precision, SetAside, Shape,
+    Tensor,
 };
 use samovar_weights::WeightSource;
 
@@ -12,6 +13,9 @@ use crate::error::Result;
 
 /// Batch norms of all models here have PyTorch's default.
 const BATCH_NORM_EPSILON: f64 = 1e-5;
+
+/// Copies of a weight that a norm is folded into: rounded, widened, and scaled.
+pub(crate) const FOLDED_COPIES: usize = 4;
 
 /// Layers by the names of their weights, with the precision each of them has on a device.
 pub(crate) type Record = RefCell<BTreeMap<String, Precision>>;
@@ -104,12 +108,19 @@ impl<'a> Loader<'a> {
         if self.device.is_shape_only() {
             return Ok(Tensor::shape_only(Shape::new(shape), DType::F32));
         }
-        Ok(Tensor::from_values(shape, &values()?))
+        Ok(Tensor::try_from_values(shape, &values()?)?)
+    }
+
+    /// Counts copies of a weight of `len` numbers, as they are made on its way to the device, against the device's
+    /// memory while the value lives.
+    pub(crate) fn copies(&self, copies: usize, len: usize) -> Result<Option<SetAside>> {
+        Ok(self.device.set_aside_copies(copies, len)?)
     }
 
     /// `weight` and `bias` of a fully connected layer.
     pub(crate) fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
         let layer = self.at(name);
+        let _copies = self.copies(2, outputs * inputs)?;
         let weight = layer.weight("weight", &[outputs, inputs])?;
         let bias = layer.raw("bias", &[outputs])?;
         Ok(self.device.load_linear(&weight, Some(&bias))?)
@@ -118,6 +129,8 @@ impl<'a> Loader<'a> {
     /// Several fully connected layers on the same input as one, their outputs side by side.
     pub(crate) fn stacked_linear(&self, names: &[&str], inputs: usize, outputs: usize) -> Result<Linear> {
         let layers: Vec<Loader> = names.iter().map(|name| self.at(name)).collect();
+        // Each rounded, all widened again, and stacked.
+        let _copies = self.copies(5, names.len() * outputs * inputs)?;
         let weights = layers.iter().map(|layer| layer.weight("weight", &[outputs, inputs]));
         let weights = weights.collect::<Result<Vec<_>>>()?;
         let weight = Tensor::stack_rows(&weights)?;
@@ -133,6 +146,7 @@ impl<'a> Loader<'a> {
     /// `weight` and, if `bias`, `bias` of a 1 x 1 convolution, which on channels-last maps is a fully connected layer.
     pub(crate) fn pointwise(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear> {
         let layer = self.at(name);
+        let _copies = self.copies(2, outputs * inputs)?;
         let weight = layer.weight("weight", &[outputs, inputs, 1, 1])?.reshape([outputs, inputs])?;
         let bias = bias.then(|| layer.raw("bias", &[outputs])).transpose()?;
         Ok(self.device.load_linear(&weight, bias.as_ref())?)
@@ -149,6 +163,7 @@ impl<'a> Loader<'a> {
     ) -> Result<Conv2d> {
         let layer = self.at(name);
         let shape = [outputs, inputs / geometry.groups, geometry.kernel, geometry.kernel];
+        let _copies = self.copies(2, shape.iter().product())?;
         let weight = layer.conv_weight("weight", &shape, geometry)?;
         let bias = bias.then(|| layer.raw("bias", &[outputs])).transpose()?;
         Ok(self.device.load_conv2d(&weight, bias.as_ref(), geometry)?)
@@ -176,7 +191,8 @@ impl<'a> Loader<'a> {
         Ok(self.device.load_layer_norm(&gamma, &beta, epsilon)?)
     }
 
-    /// A convolution `c` without bias and the batch norm `bn` behind it, folded into weight and bias.
+    /// A convolution `c` without bias and the batch norm `bn` behind it, folded into weight and bias. Makes up to
+    /// [`FOLDED_COPIES`] copies of the weight, one of which is the result.
     pub(crate) fn conv_bn(
         &self,
         name: &str,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use samovar_tensor::{Pool, Reference};
 
 use super::*;
-use crate::test_weights::{Weights, assert_near, random};
+use crate::test_weights::{Weights, assert_near, random, random_on};
 
 const CHANNELS: usize = 16;
 const UPSCALED: [usize; 2] = [6, 4];
@@ -41,20 +41,21 @@ fn config() -> MaskDecoderConfig {
 
 fn load(device: &Device, weights: &Weights, config: &MaskDecoderConfig) -> MaskDecoder {
     config.check(CHANNELS).unwrap();
-    let positions = random("positions", &[1, EMBEDDING[0] * EMBEDDING[1], CHANNELS]);
+    let positions = random_on(device, "positions", &[1, EMBEDDING[0] * EMBEDDING[1], CHANNELS]);
     MaskDecoder::load(&Loader::new(device, device, weights), config, &positions).unwrap()
 }
 
-fn prompts() -> EncodedPrompts {
+fn prompts(device: &Device) -> EncodedPrompts {
     EncodedPrompts {
-        tokens: Some(random("prompts", &[PROMPTS, 3, CHANNELS])),
-        image: random("image", &[1, EMBEDDING[0] * EMBEDDING[1], CHANNELS]),
+        tokens: Some(random_on(device, "prompts", &[PROMPTS, 3, CHANNELS])),
+        image: random_on(device, "image", &[1, EMBEDDING[0] * EMBEDDING[1], CHANNELS]),
         map: None,
     }
 }
 
-fn features(high_res: Vec<Tensor>) -> ImageFeatures {
-    ImageFeatures { embedding: random("embedding", &[1, EMBEDDING[0], EMBEDDING[1], CHANNELS]), high_res }
+fn features(device: &Device, high_res: Vec<Tensor>) -> ImageFeatures {
+    let embedding = random_on(device, "embedding", &[1, EMBEDDING[0], EMBEDDING[1], CHANNELS]);
+    ImageFeatures { embedding, high_res }
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
@@ -89,8 +90,8 @@ fn the_objects_token_comes_before_iou_and_masks() {
     }
     let shifted = load(&device, &weights, &one_more);
 
-    let found = decoder.score(&device, prompts(), PROMPTS, MaskOutput::All).unwrap();
-    let expected = shifted.score(&device, prompts(), PROMPTS, MaskOutput::Multimask).unwrap();
+    let found = decoder.score(&device, prompts(&device), PROMPTS, MaskOutput::All).unwrap();
+    let expected = shifted.score(&device, prompts(&device), PROMPTS, MaskOutput::Multimask).unwrap();
     let tokens = found.mask_tokens(&device).unwrap();
     assert_eq!(tokens.dims(), [PROMPTS, 4, CHANNELS]);
     assert_eq!(values(&tokens), values(&expected.mask_tokens(&device).unwrap()));
@@ -105,7 +106,7 @@ fn the_objects_token_comes_before_iou_and_masks() {
     let second = found.narrow(1, 1).unwrap();
     assert_eq!(values(second.object_scores.as_ref().unwrap()), values(&scores)[1..]);
 
-    let features = features(Vec::new());
+    let features = features(&device, Vec::new());
     let masks = decoder.draw(&device, &features, found).unwrap();
     assert_eq!(masks.dims(), [PROMPTS, 4, 4 * EMBEDDING[0], 4 * EMBEDDING[1]]);
     assert_eq!(values(&masks), values(&shifted.draw(&device, &features, expected).unwrap()));
@@ -113,10 +114,10 @@ fn the_objects_token_comes_before_iou_and_masks() {
 
 const SAM2_MAPS: HighResConfig = HighResConfig { prompt_map: false, refine_blocks: [0; 2], refine_kernel: 1 };
 
-fn finer_map(name: &str, doublings: u32, batch: usize) -> Tensor {
+fn finer_map(device: &Device, name: &str, doublings: u32, batch: usize) -> Tensor {
     let factor = 2usize.pow(doublings);
     let channels = UPSCALED[doublings as usize - 1];
-    random(name, &[batch, factor * EMBEDDING[0], factor * EMBEDDING[1], channels])
+    random_on(device, name, &[batch, factor * EMBEDDING[0], factor * EMBEDDING[1], channels])
 }
 
 #[test]
@@ -126,17 +127,17 @@ fn finer_maps_of_zeros_change_nothing() {
     let plain = load(&device, &weights, &config());
     let high_res = load(&device, &weights, &MaskDecoderConfig { high_res: Some(SAM2_MAPS), ..config() });
     let zeros = [1, 2].map(|doublings| {
-        let map = finer_map("zeros", doublings, 1);
-        Tensor::from_values(map.dims(), &vec![0.0; map.shape().len()])
+        let map = finer_map(&device, "zeros", doublings, 1);
+        device.filled(*map.shape(), 0.0).unwrap()
     });
     let draw = |decoder: &MaskDecoder, features: &ImageFeatures| {
-        let scored = decoder.score(&device, prompts(), PROMPTS, MaskOutput::All).unwrap();
+        let scored = decoder.score(&device, prompts(&device), PROMPTS, MaskOutput::All).unwrap();
         values(&decoder.draw(&device, features, scored).unwrap())
     };
-    let expected = draw(&plain, &features(Vec::new()));
-    assert_near(&draw(&high_res, &features(zeros.to_vec())), &expected);
-    let scored = high_res.score(&device, prompts(), PROMPTS, MaskOutput::Single).unwrap();
-    let refusal = high_res.draw(&device, &features(Vec::new()), scored).unwrap_err().to_string();
+    let expected = draw(&plain, &features(&device, Vec::new()));
+    assert_near(&draw(&high_res, &features(&device, zeros.to_vec())), &expected);
+    let scored = high_res.score(&device, prompts(&device), PROMPTS, MaskOutput::Single).unwrap();
+    let refusal = high_res.draw(&device, &features(&device, Vec::new()), scored).unwrap_err().to_string();
     assert!(refusal.contains("features without their finer maps"), "{refusal}");
 }
 
@@ -153,7 +154,7 @@ fn finer_maps_are_added_before_the_norm_and_before_the_last_activation() {
     zero("output_hypernetworks_mlps.0.proj_out.weight", fine_channels * CHANNELS);
     let decoder = load(&device, &weights, &MaskDecoderConfig { high_res: Some(SAM2_MAPS), ..config() });
     // Each prompt has maps of its own.
-    let (coarse, fine) = (finer_map("s1", 1, PROMPTS), finer_map("s0", 2, PROMPTS));
+    let (coarse, fine) = (finer_map(&device, "s1", 1, PROMPTS), finer_map(&device, "s0", 2, PROMPTS));
 
     let gelu = |x: &Tensor| values(&device.activation(x, Activation::Gelu).unwrap());
     let of = |name: &str, shape: &[usize]| values(&random(name, shape));
@@ -168,7 +169,7 @@ fn finer_maps_are_added_before_the_norm_and_before_the_last_activation() {
         let scale = (variance + 1e-6).sqrt();
         normed.extend((0..coarse_channels).map(|c| (cell[c] - mean) / scale * gamma[c] + beta[c]));
     }
-    let hidden = gelu(&Tensor::from_values(coarse.dims(), &normed));
+    let hidden = gelu(&device.upload(*coarse.shape(), &normed).unwrap());
     let kernel = of("upscale_conv2.weight", &[coarse_channels, fine_channels, 2, 2]);
     let bias = of("upscale_conv2.bias", &[fine_channels]);
     let mut sums = values(&fine);
@@ -183,14 +184,14 @@ fn finer_maps_are_added_before_the_norm_and_before_the_last_activation() {
             *sum += hidden[from + input] * kernel[tap];
         }
     }
-    let pixels = gelu(&Tensor::from_values(fine.dims(), &sums));
+    let pixels = gelu(&device.upload(*fine.shape(), &sums).unwrap());
     let vector = of("output_hypernetworks_mlps.0.proj_out.bias", &[fine_channels]);
     let product = |pixel: &[f32]| pixel.iter().zip(&vector).map(|(a, b)| a * b).sum::<f32>();
     let expected: Vec<f32> = pixels.chunks_exact(fine_channels).map(product).collect();
 
-    let embedding = random("embedding", &[PROMPTS, EMBEDDING[0], EMBEDDING[1], CHANNELS]);
+    let embedding = random_on(&device, "embedding", &[PROMPTS, EMBEDDING[0], EMBEDDING[1], CHANNELS]);
     let features = ImageFeatures { embedding, high_res: vec![coarse, fine] };
-    let scored = || decoder.score(&device, prompts(), PROMPTS, MaskOutput::Single).unwrap();
+    let scored = || decoder.score(&device, prompts(&device), PROMPTS, MaskOutput::Single).unwrap();
     assert_near(&values(&decoder.draw(&device, &features, scored()).unwrap()), &expected);
     let chosen = decoder.draw_chosen(&device, &features, &scored(), &[(1, 0), (0, 0)]).unwrap();
     let (first, second) = expected.split_at(height * width);

@@ -28,7 +28,7 @@ impl PositionEncoding {
 
     /// Features of the cell centres of a grid, `[1, height * width, channels]`.
     pub(crate) fn of_grid(&self, device: &Device, [height, width]: [usize; 2]) -> Result<Tensor> {
-        let centres = device.tensor([1, height * width, 2], |values| {
+        let centres = device.upload_with([1, height * width, 2], |values| {
             for (i, position) in values.as_chunks_mut::<2>().0.iter_mut().enumerate() {
                 let centre = |index: usize, cells: usize| (index as f32 + 0.5) / cells as f32;
                 *position = [centre(i % width, width), centre(i / width, height)];

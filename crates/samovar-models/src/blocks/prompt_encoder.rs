@@ -162,8 +162,7 @@ impl PromptEncoder {
             (None, Some(masks), _) => {
                 let (height, width) = (grid.height as usize, grid.width as usize);
                 let count = masks.len() / (height * width);
-                let masks =
-                    device.tensor([count, height, width, 1], |values| values.copy_from_slice(masks))?;
+                let masks = device.upload([count, height, width, 1], masks)?;
                 self.embed_dense(device, &masks, embedding)?
             }
             (None, None, Some(no_mask)) => device.add(embedding, no_mask)?,
@@ -232,18 +231,18 @@ impl PromptEncoder {
         }
         let channels = self.config.channels;
         let (width, height) = (self.config.input.width as f32, self.config.input.height as f32);
-        let positions = device.tensor([1, count, 2], |values| {
+        let positions = device.upload_with([1, count, 2], |values| {
             for (position, (point, _)) in values.as_chunks_mut::<2>().0.iter_mut().zip(&tokens) {
                 // Half-pixel shift: upstream adds 0.5 before normalising.
                 *position = [(point.x as f32 + 0.5) / width, (point.y as f32 + 0.5) / height];
             }
         })?;
-        let has_position = device.tensor([1, count, channels], |values| {
+        let has_position = device.upload_with([1, count, channels], |values| {
             for (row, (_, label)) in values.chunks_exact_mut(channels).zip(&tokens) {
                 row.fill(if label.has_position { 1.0 } else { 0.0 });
             }
         })?;
-        let one_hot = device.tensor([1, count, LABELS], |values| {
+        let one_hot = device.upload_with([1, count, LABELS], |values| {
             for (row, (_, label)) in values.chunks_exact_mut(LABELS).zip(&tokens) {
                 row.fill(0.0);
                 if let Some(label) = label.row {

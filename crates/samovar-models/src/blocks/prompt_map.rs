@@ -32,7 +32,7 @@ impl PromptMap {
     pub(crate) fn draw(&self, device: &Device, prompts: &PromptBatch, grid: Size<Grid>) -> Result<Tensor> {
         let count = prompts.prompts;
         let (height, width) = (grid.height as usize, grid.width as usize);
-        Ok(device.tensor([count, height, width, CLICK_MAP_CHANNELS], |values| {
+        Ok(device.upload_with([count, height, width, CLICK_MAP_CHANNELS], |values| {
             values.fill(0.0);
             let cells = height * width;
             for (prompt, map) in values.chunks_exact_mut(cells * CLICK_MAP_CHANNELS).enumerate() {

@@ -2,11 +2,11 @@
 //! their convolutions when the model is loaded.
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear,
-    Precision, Rows, Tensor, TokenLayout,
+    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear, Rows,
+    Tensor, TokenLayout,
 };
 
-use super::loader::Loader;
+use super::loader::{FOLDED_COPIES, Loader};
 use super::mlp::Mlp;
 use super::neck::Neck;
 use crate::error::{Error, Result};
@@ -144,11 +144,14 @@ fn folded_conv(
     outputs: usize,
     geometry: Conv2dGeometry,
 ) -> Result<Conv2d> {
+    let len = outputs * inputs / geometry.groups * geometry.kernel * geometry.kernel;
+    let _copies = loader.copies(FOLDED_COPIES, len)?;
     let (weight, bias) = loader.conv_bn(name, inputs, outputs, geometry)?;
     Ok(loader.device.load_conv2d(&weight, Some(&bias), geometry)?)
 }
 
 fn folded_pointwise(loader: &Loader, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+    let _copies = loader.copies(FOLDED_COPIES, outputs * inputs)?;
     let (weight, bias) = loader.conv_bn(name, inputs, outputs, Conv2dGeometry::patches(1))?;
     Ok(loader.device.load_linear(&weight.reshape([outputs, inputs])?, Some(&bias))?)
 }
@@ -214,8 +217,6 @@ struct AttentionBlock {
     mlp_norm: LayerNorm,
     mlp: Mlp,
     stage: Stage,
-    /// Of the attention: that of the layers around it.
-    precision: Precision,
 }
 
 impl AttentionBlock {
@@ -239,7 +240,6 @@ impl AttentionBlock {
             mlp_norm: mlp.layer_norm("norm", channels, epsilon)?,
             mlp: Mlp::load(&mlp, ["fc1", "fc2"], channels, hidden, Activation::Gelu)?,
             stage,
-            precision: loader.device.weight_precision(),
         })
     }
 
@@ -265,7 +265,7 @@ impl AttentionBlock {
                 padding: Some(&self.padding),
             },
             bias: AttentionBias::Table(&self.bias),
-            precision: self.precision,
+            precision: self.qkv.precision(),
         })?;
         drop(qkv);
         x = device.linear(&attended, &self.proj, &Epilogue::add(&x))?;
@@ -279,6 +279,7 @@ impl AttentionBlock {
 /// Upstream's rows go head by head (q, k, v of the first head, then of the second); the operators want all queries, all
 /// keys, all values.
 fn load_qkv(attention: &Loader, channels: usize, heads: usize) -> Result<Linear> {
+    let _copies = attention.copies(4, 3 * channels * channels)?;
     let weight = attention.weight("qkv.weight", &[3 * channels, channels])?;
     let bias = attention.raw("qkv.bias", &[3 * channels])?;
     let head_channels = channels / heads;
@@ -298,6 +299,7 @@ fn load_bias(attention: &Loader, heads: usize, window: usize) -> Result<Tensor> 
     // row by row.
     let distances = attention.raw("attention_biases", &[heads, window * window])?;
     let tokens = window * window;
+    let _copies = attention.copies(2, heads * tokens * tokens)?;
     let table = attention.derived(&[heads, tokens, tokens], || {
         let by_distance = distances.to_f32_vec()?;
         let mut table = Vec::with_capacity(heads * tokens * tokens);

@@ -1,8 +1,8 @@
 //! ViTDet's plain vision transformer: windowed and global attention with decomposed relative positions.
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear,
-    Precision, Rows, Tensor, TokenLayout,
+    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear, Rows,
+    Tensor, TokenLayout,
 };
 
 use super::loader::Loader;
@@ -132,8 +132,6 @@ pub(crate) struct Block {
     layer_norm2: LayerNorm,
     mlp: Mlp,
     config: BlockConfig,
-    /// Of the attention: that of the layers around it.
-    precision: Precision,
 }
 
 impl Block {
@@ -144,12 +142,13 @@ impl Block {
             let table = |name| attention.tensor(name, &[2 * side - 1, channels / heads]);
             Ok::<_, Error>([table("rel_pos_h")?, table("rel_pos_w")?])
         });
+        let _copies = loader.copies(2, 3 * channels * channels)?;
         let weight = attention.weight("qkv.weight", &[3 * channels, channels])?;
         let bias = config.qkv_bias.then(|| attention.raw("qkv.bias", &[3 * channels])).transpose()?;
         let padding = config.window.map(|_| {
             Ok::<_, Error>(match &bias {
                 Some(bias) => loader.device.load(bias)?.reshape([1, 3 * channels])?,
-                None => loader.device.tensor([1, 3 * channels], |values| values.fill(0.0))?,
+                None => loader.device.filled([1, 3 * channels], 0.0)?,
             })
         });
         Ok(Self {
@@ -161,7 +160,6 @@ impl Block {
             layer_norm2: loader.layer_norm("layer_norm2", channels, epsilon)?,
             mlp: Mlp::load(&loader.at("mlp"), ["lin1", "lin2"], channels, mlp_channels, Activation::Gelu)?,
             config,
-            precision: loader.device.weight_precision(),
         })
     }
 
@@ -208,7 +206,7 @@ impl Block {
             scale: 1.0 / (head_channels as f32).sqrt(),
             layout,
             bias,
-            precision: self.precision,
+            precision: self.qkv.precision(),
         })?)
     }
 }

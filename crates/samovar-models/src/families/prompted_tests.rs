@@ -10,7 +10,7 @@ use crate::blocks::prompt_map::PromptMap;
 use crate::error::Error;
 use crate::families::sam_heads;
 use crate::interface::MaskOutput;
-use crate::test_weights::{Weights, assert_near, random, swapped};
+use crate::test_weights::{Weights, assert_near, random, random_on, swapped};
 
 const CHANNELS: usize = 16;
 const UPSCALED: [usize; 2] = [6, 4];
@@ -58,7 +58,7 @@ fn segmenter(
     let loader = Loader::new(device, device, weights);
     let loaded = load(&loader, wiring, |_, _| Ok(Box::new(NoLayers))).unwrap();
     let encoder = loaded.image_encoder.unwrap();
-    let flipped = random("pixels", &[1, width as usize, height as usize, 3]);
+    let flipped = random_on(device, "pixels", &[1, width as usize, height as usize, 3]);
     if width != height {
         let refusal = encoder.encode(device, &flipped).unwrap_err().to_string();
         assert!(refusal.contains(&format!("expected [images, {height}, {width}, 3]")), "{refusal}");
@@ -66,9 +66,9 @@ fn segmenter(
     loaded.promptable_segmenter.unwrap()
 }
 
-fn features(batch: usize, [rows, columns]: [usize; 2]) -> ImageFeatures {
+fn features(device: &Device, batch: usize, [rows, columns]: [usize; 2]) -> ImageFeatures {
     let map = |name: &str, factor: usize, channels: usize| {
-        random(name, &[batch, factor * rows, factor * columns, channels])
+        random_on(device, name, &[batch, factor * rows, factor * columns, channels])
     };
     ImageFeatures {
         embedding: map("embedding", 1, CHANNELS),
@@ -77,10 +77,10 @@ fn features(batch: usize, [rows, columns]: [usize; 2]) -> ImageFeatures {
 }
 
 /// A map `[B, rows, columns, C]` with x and y exchanged.
-fn transposed(map: &Tensor) -> Tensor {
+fn transposed(device: &Device, map: &Tensor) -> Tensor {
     let &[batch, rows, columns, channels] = map.dims() else { panic!("no map") };
     let values = swapped(&map.to_f32_vec().unwrap(), [rows, columns, channels]);
-    Tensor::from_values([batch, columns, rows, channels], &values)
+    device.upload([batch, columns, rows, channels], &values).unwrap()
 }
 
 fn prompts(cells: usize) -> PromptBatch {
@@ -106,14 +106,14 @@ fn an_input_that_is_no_square_is_not_taken_for_one() {
         let mirrored = segmenter(&device, &mirrored, [columns, rows], is_nano);
         assert_eq!((upright.input_size(), upright.grid_size()), (Size::new(48, 32), Size::new(12, 8)));
 
-        let features = features(1, [rows, columns]);
+        let features = features(&device, 1, [rows, columns]);
         let prompts = prompts(grid_rows * grid_columns);
         let found = upright.decode(&device, &features, &prompts).unwrap();
         assert_eq!(found.logits.dims(), [2, 4, grid_rows, grid_columns]);
 
         let features = ImageFeatures {
-            embedding: transposed(&features.embedding),
-            high_res: features.high_res.iter().map(transposed).collect(),
+            embedding: transposed(&device, &features.embedding),
+            high_res: features.high_res.iter().map(|map| transposed(&device, map)).collect(),
         };
         let swap = |bounds: &Box2<Input>| Box2::new(bounds.y0, bounds.x0, bounds.y1, bounds.x1);
         let prompts = PromptBatch {
@@ -136,7 +136,7 @@ fn prompts_with_features_of_their_own_do_not_see_each_others() {
     let embedding = [2, 3];
     for is_nano in [false, true] {
         let segmenter = segmenter(&device, &Weights::default(), embedding, is_nano);
-        let features = features(2, embedding);
+        let features = features(&device, 2, embedding);
         let shared_mask = prompts(96);
         let own_masks =
             PromptBatch { masks: Some(random("masks", &[192]).to_f32_vec().unwrap()), ..shared_mask.clone() };
@@ -172,11 +172,12 @@ fn prompts_with_features_of_their_own_do_not_see_each_others() {
 fn features_of_more_images_than_prompts_are_refused() {
     let device = device();
     let segmenter = segmenter(&device, &Weights::default(), [2, 3], false);
-    let refusal = segmenter.score(&device, &features(3, [2, 3]), &prompts(96)).err().unwrap().to_string();
+    let refusal =
+        segmenter.score(&device, &features(&device, 3, [2, 3]), &prompts(96)).err().unwrap().to_string();
     assert!(
         refusal.contains("expected those of one image, [1, 2, 3, 16], or one for each of 2"),
         "{refusal}"
     );
-    let scored = segmenter.score(&device, &features(2, [2, 3]), &prompts(96)).unwrap();
-    assert!(segmenter.draw(&device, &features(2, [2, 3]), scored.narrow(0, 1).unwrap()).is_err());
+    let scored = segmenter.score(&device, &features(&device, 2, [2, 3]), &prompts(96)).unwrap();
+    assert!(segmenter.draw(&device, &features(&device, 2, [2, 3]), scored.narrow(0, 1).unwrap()).is_err());
 }

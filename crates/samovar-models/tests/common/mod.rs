@@ -8,11 +8,28 @@ use std::sync::Arc;
 use samovar_geometry::{Box2, Input, Point};
 use samovar_models::{ImageFeatures, MaskOutput, MaskPrediction, Model, PromptBatch};
 use samovar_tensor::{Device, Pool, Reference, Tensor};
+use samovar_testkit::Poisoned;
+use samovar_testkit::remote::{Remote, RemoteOptions};
 use samovar_weights::{Checkpoint, WeightSource};
 
 /// The scalar reference backend, with more memory than any test needs.
 pub fn reference() -> Device {
     Device::new(Arc::new(Reference), Pool::new(1 << 30))
+}
+
+/// The devices on which goldens run: the reference, and two whose memory the host cannot read, one with all fused
+/// operators and one with the core alone.
+pub fn devices() -> Vec<Device> {
+    let remote = |fuses| {
+        let kernels = Arc::new(Poisoned(Arc::new(Reference)));
+        Remote::new(kernels, RemoteOptions { fuses, ..RemoteOptions::default() }).device()
+    };
+    vec![reference(), remote(true), remote(false)]
+}
+
+/// Values of a tensor of a device.
+pub fn download(device: &Device, tensor: &Tensor) -> Vec<f32> {
+    device.download(tensor).unwrap().wait().unwrap().to_f32_vec().unwrap()
 }
 
 /// A file below the repository's root.
@@ -117,13 +134,13 @@ pub fn sides(model: &Model) -> (u32, u32) {
 /// Encodes the golden's pixels `[B, 3, S, S]`.
 pub fn encode(device: &Device, model: &Model, encoder: &Checkpoint) -> ImageFeatures {
     let pixels = encoder.any_tensor("pixel_values").unwrap();
-    let pixels = device.channels_last(&pixels).unwrap();
+    let pixels = device.channels_last(&device.load(&pixels).unwrap()).unwrap();
     model.image_encoder().unwrap().encode(device, &pixels).unwrap()
 }
 
 /// A channels-last map in transformers' layout.
 pub fn channels_first(device: &Device, x: &Tensor) -> Vec<f32> {
-    device.channels_first(x).unwrap().to_f32_vec().unwrap()
+    download(device, &device.channels_first(x).unwrap())
 }
 
 /// The worst figures of a comparison so far.
@@ -161,6 +178,7 @@ impl Worst {
 
 /// Compares a prediction with the tensors `{expected}.pred_masks` and `.iou_scores` of one image.
 pub fn compare_prediction(
+    device: &Device,
     worst: &mut Worst,
     found: &MaskPrediction,
     cases: &Checkpoint,
@@ -175,6 +193,6 @@ pub fn compare_prediction(
         // [images, prompts, masks, ..] against [prompts, masks, ..]
         assert_eq!(&golden.dims()[1..], tensor.dims(), "{name}");
         let golden = golden.narrow(image, 1).unwrap().to_f32_vec().unwrap();
-        worst.compare(&name, &tensor.to_f32_vec().unwrap(), &golden, tolerance);
+        worst.compare(&name, &download(device, tensor), &golden, tolerance);
     }
 }

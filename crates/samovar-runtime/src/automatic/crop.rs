@@ -4,61 +4,20 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use samovar_geometry::{Box2, Image, Point};
+use samovar_geometry::{Image, Point};
 use samovar_media::{RgbImage, Rle, Upscaler};
 use samovar_models::{MaskOutput, PromptBatch};
 use samovar_tensor::Tensor;
 
+use super::candidate::Candidate;
+use super::grid::Crop;
+use super::options::AutomaticOptions;
+use super::progress::Stages;
 use super::suppress::best_of_overlapping;
-use super::{AutomaticMask, AutomaticOptions, Crop, Stages};
 use crate::error::{Error, Result};
 use crate::memory::bytes;
 use crate::model::{Embedding, Model};
 use crate::segmentation::MASK_THRESHOLD;
-
-/// A mask that may stay. Frame: the crop while the crop is under way, then the image.
-pub(super) struct Candidate {
-    pub(super) rle: Rle,
-    /// As upstream's boxes: ends at the last pixel; zeros for an empty mask.
-    pub(super) bounds: Box2<Image>,
-    pub(super) predicted_iou: f32,
-    pub(super) stability_score: f32,
-    pub(super) point: Point<Image>,
-    pub(super) crop: Crop,
-}
-
-impl Candidate {
-    /// Bytes it holds.
-    pub(super) fn size_bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(self.rle.counts())
-    }
-
-    pub(super) fn into_mask(self) -> AutomaticMask {
-        AutomaticMask {
-            area: self.rle.area(),
-            mask: self.rle,
-            bbox: self.bounds,
-            predicted_iou: self.predicted_iou,
-            point_coords: self.point,
-            stability_score: self.stability_score,
-            crop_box: self.crop.bounds(),
-        }
-    }
-
-    /// From the crop's frame to the image's.
-    fn placed(self, image: &RgbImage) -> Self {
-        let crop = self.crop;
-        if crop.layer == 0 {
-            return self;
-        }
-        Self {
-            rle: Rle::from_mask(&self.rle.to_mask().placed(image.size(), crop.x0, crop.y0)),
-            bounds: crop.box_in_image(self.bounds),
-            point: crop.point_in_image(self.point),
-            ..self
-        }
-    }
-}
 
 /// All that a crop's work needs.
 pub(super) struct CropRun<'a> {
@@ -70,7 +29,7 @@ pub(super) struct CropRun<'a> {
     pub(super) held_bytes: usize,
 }
 
-/// A mask whose predicted IoU suffices, and its logits.
+/// A mask whose predicted IoU suffices, and its logits, on the host.
 struct Drawn {
     logits: Tensor,
     predicted_iou: f32,
@@ -100,7 +59,13 @@ impl CropRun<'_> {
         };
         let mut found = Vec::new();
         let mut held_bytes = self.held_bytes;
-        for (index, batch) in points.chunks(self.options.points_per_batch).enumerate() {
+        let mut done = 0;
+        while done < points.len() {
+            let most = self.options.points_per_batch.min(points.len() - done);
+            let planner = self.model.planner();
+            let (at_once, promise) =
+                self.model.engine().enter(|memory| planner.admit_clicks(most, memory))?;
+            let batch = &points[done..done + at_once];
             let in_crop =
                 |&[x, y]: &[f64; 2]| Point::new(x * f64::from(size.width), y * f64::from(size.height));
             let batch: Vec<Point<Image>> = batch.iter().map(in_crop).collect();
@@ -113,8 +78,10 @@ impl CropRun<'_> {
                     found.push(candidate);
                 }
             }
+            drop((drawn, promise));
             self.admit(held_bytes)?;
-            report(index * self.options.points_per_batch + batch.len(), stages)?;
+            done += at_once;
+            report(done, stages)?;
         }
         drop(embedding);
         let found = best_of_overlapping(found, |mask| mask.predicted_iou, self.options.box_nms_thresh);
@@ -133,7 +100,7 @@ impl CropRun<'_> {
         let (segmenter, device) = (self.model.segmenter(), self.model.device());
         let features = embedding.features();
         let scored = segmenter.score(device, features, &self.prompts(points))?;
-        let scores = scored.iou_scores.f32()?.to_vec();
+        let scores = device.download(&scored.iou_scores)?.wait()?.to_f32_vec()?;
         self.model.check_finite(&scores)?;
         let masks_per_point = scores.len() / points.len();
         let threshold = self.options.pred_iou_thresh;
@@ -149,6 +116,7 @@ impl CropRun<'_> {
             return Ok(Vec::new());
         }
         let logits = segmenter.draw_chosen(device, features, &scored, &chosen)?;
+        let logits = device.download(&logits)?.wait()?;
         let drawn = chosen.iter().enumerate().map(|(index, &(point, mask))| {
             let predicted_iou = scores[point * masks_per_point + mask];
             Ok(Drawn { logits: logits.narrow(index, 1)?, predicted_iou, point: points[point] })

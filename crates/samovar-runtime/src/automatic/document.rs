@@ -3,7 +3,7 @@
 use samovar_geometry::{Image, Size};
 use samovar_media::write::{CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoSegmentation};
 
-use super::AutomaticMask;
+use super::mask::AutomaticMask;
 
 /// What is in the masks, as far as the generator knows.
 const CATEGORY: &str = "object";

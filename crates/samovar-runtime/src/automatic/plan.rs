@@ -1,13 +1,11 @@
 //! Bytes and work of the generator before any of it is done.
 
-use samovar_geometry::{Image, Point, Size};
-use samovar_models::{MaskOutput, Model as Network, ModelConfig, PromptBatch};
-use samovar_tensor::{Cost, Device};
-use samovar_weights::ShapeSource;
+use samovar_geometry::{Image, Size};
+use samovar_tensor::Cost;
 
 use super::{AutomaticOptions, grid};
 use crate::error::Result;
-use crate::planning::ModelPlan;
+use crate::planning::Planner;
 
 /// Masks per point.
 const MASKS_PER_POINT: usize = 3;
@@ -37,17 +35,14 @@ pub struct AutomaticPlan {
 }
 
 impl AutomaticPlan {
-    /// Runs the model on shapes alone. `scratch_bytes` and `threads` are those of the backend
-    /// (`engine.device().scratch_bytes()`, `engine.threads()`).
+    /// Runs the model on shapes alone. `threads` are those that measure masks (`engine.threads()`).
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] for options out of range, [`crate::Error::Model`] when the configuration is not one of a
-    /// model.
+    /// [`crate::Error::Usage`] for options out of range, [`crate::Error::Model`] when the model finds no masks.
     pub fn of(
-        config: &ModelConfig,
+        planner: &Planner,
         image: Size<Image>,
         options: &AutomaticOptions,
-        scratch_bytes: usize,
         threads: usize,
     ) -> Result<Self> {
         options.check()?;
@@ -57,35 +52,9 @@ impl AutomaticPlan {
         let points: usize = crops.iter().map(|crop| points_of[crop.layer]).sum();
         let at_once = points_of.iter().copied().max().unwrap_or(0).min(options.points_per_batch).max(1);
 
-        let once = ModelPlan::of(config, scratch_bytes)?;
-        let mut grid_rows = 0;
-        let decode = Device::plan(
-            scratch_bytes,
-            |device| {
-                let network = Network::load(device, config, &ShapeSource)?;
-                grid_rows = network.promptable_segmenter()?.grid_size().height as usize;
-                let pixels = device.tensor(config.preprocessing().pixels_shape(1), |_| {})?;
-                let features = network.image_encoder()?.encode(device, &pixels)?;
-                Ok::<_, samovar_models::Error>((network, features))
-            },
-            |device, (network, features)| {
-                let batch = PromptBatch {
-                    prompts: at_once,
-                    points: vec![Point::default(); at_once],
-                    labels: vec![1; at_once],
-                    output: MaskOutput::Multimask,
-                    ..PromptBatch::default()
-                };
-                let segmenter = network.promptable_segmenter()?;
-                let scored = segmenter.score(device, features, &batch)?;
-                let all: Vec<_> = (0..at_once)
-                    .flat_map(|point| (0..MASKS_PER_POINT).map(move |mask| (point, mask)))
-                    .collect();
-                segmenter.draw_chosen(device, features, &scored, &all).map(|_| ())
-            },
-        )?;
-
-        let encode_cost = once.encode.cost();
+        let (encode, decode) = (planner.encode(), planner.score_and_draw(at_once)?);
+        let grid_rows = planner.grid_size().map_or(0, |grid| grid.height as usize);
+        let encode_cost = encode.cost();
         let decode_cost = decode.cost();
         let batches = points.div_ceil(at_once) as u64;
         let sum = |encode: u64, decode: u64| encode * crops.len() as u64 + decode * batches;
@@ -105,7 +74,7 @@ impl AutomaticPlan {
         Ok(Self {
             crops: crops.len(),
             points,
-            tensor_bytes: once.encode.peak_bytes().max(decode.peak_bytes()),
+            tensor_bytes: encode.peak_bytes().max(decode.peak_bytes()),
             pixel_bytes: pixels_of(image) + largest_crop,
             mask_bytes: per_mask * threads.max(1),
             run_length_bytes: per_candidate.saturating_mul(points * MASKS_PER_POINT),

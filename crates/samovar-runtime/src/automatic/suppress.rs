@@ -3,7 +3,7 @@
 use samovar_geometry::{Box2, Image};
 use samovar_media::{Rle, SmallRegions, nms, remove_small_regions};
 
-use super::crop::Candidate;
+use super::candidate::Candidate;
 
 /// The best of masks whose boxes overlap, best first; equal scores keep their order.
 pub(super) fn best_of_overlapping(

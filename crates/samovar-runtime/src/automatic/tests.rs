@@ -2,9 +2,11 @@
 
 use samovar_geometry::{Box2, Image, Size};
 use samovar_models::ModelConfig;
+use samovar_tensor::{Device, Precision};
 
 use super::suppress::just_below;
 use super::*;
+use crate::planning::Planner;
 
 #[test]
 fn every_parameter_is_set_by_name_and_told_again() {
@@ -95,8 +97,9 @@ fn thresholds_of_suppression_are_compared_as_f64() {
 #[test]
 fn plans_grow_with_points_crops_and_batches() {
     let config = ModelConfig::from_catalogue("nano").unwrap();
+    let planner = Planner::new(&Device::reference(), &config, Precision::F32).unwrap();
     let plan =
-        |options: &AutomaticOptions| AutomaticPlan::of(&config, Size::new(640, 480), options, 0, 2).unwrap();
+        |options: &AutomaticOptions| AutomaticPlan::of(&planner, Size::new(640, 480), options, 2).unwrap();
     let plain = AutomaticOptions { points_per_side: 8, ..AutomaticOptions::default() };
     let small = plan(&plain);
     assert_eq!((small.crops, small.points), (1, 64));

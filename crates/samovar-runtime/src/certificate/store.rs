@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use samovar_media::write::write_json;
 use sha2::{Digest, Sha256};
 
-use super::Certificate;
+use super::verdict::Certificate;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::source::ModelSource;
@@ -30,7 +30,7 @@ impl Store {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
-        hash.update(format!("{}\0{}\0{}", processor(), engine.simd(), engine.threads()));
+        hash.update(format!("{}\0{}\0{}", processor(), engine.instructions(), engine.threads()));
         let name: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
         Self { file: cache.join("certificates").join(format!("{name}.json")) }
     }

@@ -2,8 +2,6 @@
 
 use serde::Serialize;
 
-use super::protocol::Picture;
-
 /// IoU by kind of prompt: of one mask, or a mean. All are shares, 0 to 1, but [`Figures::clicks_to`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Figures {
@@ -89,8 +87,9 @@ pub struct SourceFigures {
 }
 
 impl SourceFigures {
-    pub(super) fn of(pictures: &[Picture]) -> Self {
-        let masks = || pictures.iter().flat_map(|picture| &picture.masks);
+    /// Of the figures of each picture's masks.
+    pub(super) fn of(pictures: &[Vec<Figures>]) -> Self {
+        let masks = || pictures.iter().flatten();
         Self { pictures: pictures.len(), masks: masks().count(), figures: Figures::mean(masks()) }
     }
 }

@@ -7,9 +7,11 @@ use samovar_geometry::{Image, Size};
 use samovar_media::segpack::{SegpackHeader, SegpackRecord};
 use samovar_media::{BitMask, RgbImage, mask::deepest_point};
 
+use super::baselines;
 use super::figures::{ClicksTo, Figures};
+use super::fnv::{FNV_OFFSET, fnv};
+use super::options::{EvaluateOptions, LEAST_SHARE};
 use super::worst::{WorstMask, WorstPrompt};
-use super::{EvaluateOptions, FNV_OFFSET, LEAST_SHARE, baselines, fnv};
 use crate::error::{Error, Result};
 use crate::model::{Embedding, Model};
 use crate::prompt::{MaskPrompt, Prompt};

@@ -9,9 +9,10 @@ use ureq::{Agent, Body, Proxy};
 
 use super::cache::is_commit;
 use super::checksum::Checksum;
-use super::error::{HubError, Result};
+use super::error::{HubError, HubErrorKind, Result};
+use super::options::HubOptions;
+use super::remote_file::RemoteFile;
 use super::waiting::{Ask, aside, pause};
-use super::{HubErrorKind, HubOptions, RemoteFile};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest silence, before the first byte of an answer or between two reads of its body.

@@ -10,109 +10,106 @@ use samovar_files::move_into_place;
 
 use super::cache::RepoCache;
 use super::checksum::Hasher;
-use super::client::{self, Target};
+use super::client::{self, Client, Target};
 use super::error::{HubError, Result};
+use super::progress::Reporter;
+use super::remote_file::RemoteFile;
 use super::waiting::{POLL_INTERVAL, pause, receive};
-use super::{Hub, RemoteFile, Reporter};
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
-impl Hub {
-    /// Makes sure the blob of a file is in the cache and returns its path.
-    pub(super) fn fetch(
-        &self,
-        repo: &RepoCache<'_>,
-        remote: &RemoteFile<'_>,
-        reporter: &mut Reporter<'_, '_>,
-    ) -> Result<PathBuf> {
-        let blob = repo.blob(&remote.checksum);
-        let is_here = || fs::metadata(&blob).is_ok_and(|metadata| metadata.len() == remote.size);
+/// Makes sure the blob of a file is in the cache and returns its path.
+pub(super) fn fetch(
+    client: &Client,
+    repo: &RepoCache<'_>,
+    remote: &RemoteFile<'_>,
+    reporter: &mut Reporter<'_, '_>,
+) -> Result<PathBuf> {
+    let blob = repo.blob(&remote.checksum);
+    let is_here = || fs::metadata(&blob).is_ok_and(|metadata| metadata.len() == remote.size);
+    if !is_here() {
+        let _lock = loop {
+            match repo.try_lock(&remote.checksum)? {
+                Some(lock) => break lock,
+                None => pause(POLL_INTERVAL, &mut || reporter.report(remote, 0))?,
+            }
+        };
+        // Whoever held the lock may have fetched it meanwhile.
         if !is_here() {
-            let _lock = loop {
-                match repo.try_lock(&remote.checksum)? {
-                    Some(lock) => break lock,
-                    None => pause(POLL_INTERVAL, &mut || reporter.report(remote, 0))?,
-                }
-            };
-            // Whoever held the lock may have fetched it meanwhile.
-            if !is_here() {
-                let mut partial = Partial::open(repo, remote, reporter)?;
-                self.fill(&mut partial, reporter)?;
-                partial.finish(&blob)?;
-            }
+            let mut partial = Partial::open(repo, remote, reporter)?;
+            fill(client, &mut partial, reporter)?;
+            partial.finish(&blob)?;
         }
-        reporter.report(remote, remote.size)?;
-        Ok(blob)
     }
+    reporter.report(remote, remote.size)?;
+    Ok(blob)
+}
 
-    /// Fetches what the partial lacks. Every byte that arrives is a reason to try once more.
-    fn fill(&self, partial: &mut Partial<'_>, reporter: &mut Reporter<'_, '_>) -> Result<()> {
-        let mut failures = 0;
-        while partial.length < partial.remote.size {
-            let before = partial.length;
-            match self.stream(partial, reporter) {
-                Ok(()) => {}
-                Err(error) if error.is_transient() => {
-                    failures = if partial.length > before { 0 } else { failures };
-                    if failures >= self.client.retries() {
-                        return Err(error);
-                    }
-                    let (remote, length) = (partial.remote, partial.length);
-                    pause(self.client.wait_before(failures), &mut || reporter.report(remote, length))?;
-                    failures += 1;
+/// Fetches what the partial lacks. Every byte that arrives is a reason to try once more.
+fn fill(client: &Client, partial: &mut Partial<'_>, reporter: &mut Reporter<'_, '_>) -> Result<()> {
+    let mut failures = 0;
+    while partial.length < partial.remote.size {
+        let before = partial.length;
+        match stream(client, partial, reporter) {
+            Ok(()) => {}
+            Err(error) if error.is_transient() => {
+                failures = if partial.length > before { 0 } else { failures };
+                if failures >= client.retries() {
+                    return Err(error);
                 }
-                Err(error) => return Err(error),
+                let (remote, length) = (partial.remote, partial.length);
+                pause(client.wait_before(failures), &mut || reporter.report(remote, length))?;
+                failures += 1;
             }
+            Err(error) => return Err(error),
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// One request, from where the partial ends.
-    fn stream(&self, partial: &mut Partial<'_>, reporter: &mut Reporter<'_, '_>) -> Result<()> {
-        let remote = partial.remote;
-        let repo_id = partial.repo.repo_id;
-        let target = Target { repo_id, revision: &remote.commit, file: remote.name };
-        let start = partial.length;
-        let answer = self.client.get(&target, start, &mut || reporter.report(remote, start))?;
-        match answer.status().as_u16() {
-            200 if partial.length == 0 => {}
-            200 => partial.restart()?,
-            206 if client::content_range(&answer) == Some((partial.length, remote.size)) => {}
-            status => {
-                let what =
-                    format!("asked for the bytes from {} on, got another part ({status})", partial.length);
-                return Err(HubError::protocol(repo_id, remote.name, what));
-            }
+/// One request, from where the partial ends.
+fn stream(client: &Client, partial: &mut Partial<'_>, reporter: &mut Reporter<'_, '_>) -> Result<()> {
+    let remote = partial.remote;
+    let repo_id = partial.repo.repo_id;
+    let target = Target { repo_id, revision: &remote.commit, file: remote.name };
+    let start = partial.length;
+    let answer = client.get(&target, start, &mut || reporter.report(remote, start))?;
+    match answer.status().as_u16() {
+        200 if partial.length == 0 => {}
+        200 => partial.restart()?,
+        206 if client::content_range(&answer) == Some((partial.length, remote.size)) => {}
+        status => {
+            let what = format!("asked for the bytes from {} on, got another part ({status})", partial.length);
+            return Err(HubError::protocol(repo_id, remote.name, what));
         }
-        let mut body = answer.into_body().into_reader();
-        // Read on a thread of its own, so that a silent server does not keep anybody from stopping. One chunk waits
-        // while another is written.
-        let (sender, chunks) = sync_channel(0);
-        thread::spawn(move || {
-            let mut chunk = vec![0; CHUNK_BYTES];
-            loop {
-                let read = body.read(&mut chunk).map(|count| chunk[..count].to_vec());
-                let is_last = read.as_ref().map_or(true, Vec::is_empty);
-                let is_interrupted =
-                    read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
-                if !is_interrupted && (sender.send(read).is_err() || is_last) {
-                    return;
-                }
-            }
-        });
+    }
+    let mut body = answer.into_body().into_reader();
+    // Read on a thread of its own, so that a silent server does not keep anybody from stopping. One chunk waits
+    // while another is written.
+    let (sender, chunks) = sync_channel(0);
+    thread::spawn(move || {
+        let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            reporter.report(remote, partial.length)?;
-            let length = partial.length;
-            match receive(&chunks, &mut || reporter.report(remote, length))? {
-                Some(Ok(chunk)) if !chunk.is_empty() => partial.append(&chunk)?,
-                Some(Ok(_)) if partial.length == remote.size => return Ok(()),
-                Some(Ok(_)) | None => {
-                    return Err(HubError::network(repo_id, remote.name, partial.cut("the connection ended")));
-                }
-                Some(Err(error)) => {
-                    let what = partial.cut(&format!("the connection broke ({error})"));
-                    return Err(HubError::network(repo_id, remote.name, what).caused_by(error));
-                }
+            let read = body.read(&mut chunk).map(|count| chunk[..count].to_vec());
+            let is_last = read.as_ref().map_or(true, Vec::is_empty);
+            let is_interrupted = read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
+            if !is_interrupted && (sender.send(read).is_err() || is_last) {
+                return;
+            }
+        }
+    });
+    loop {
+        reporter.report(remote, partial.length)?;
+        let length = partial.length;
+        match receive(&chunks, &mut || reporter.report(remote, length))? {
+            Some(Ok(chunk)) if !chunk.is_empty() => partial.append(&chunk)?,
+            Some(Ok(_)) if partial.length == remote.size => return Ok(()),
+            Some(Ok(_)) | None => {
+                return Err(HubError::network(repo_id, remote.name, partial.cut("the connection ended")));
+            }
+            Some(Err(error)) => {
+                let what = partial.cut(&format!("the connection broke ({error})"));
+                return Err(HubError::network(repo_id, remote.name, what).caused_by(error));
             }
         }
     }

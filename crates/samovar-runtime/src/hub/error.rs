@@ -37,7 +37,9 @@ pub enum HubErrorKind {
     Cancelled,
 }
 
-/// An error of the hub. Prints as `facebook/sam-vit-base model.safetensors: what happened; what next`.
+/// An error of the hub. Prints as `facebook/sam-vit-base model.safetensors: what happened; what next`, where options
+/// are called as the fields of [`HubOptions`](super::HubOptions) are; who sets them from elsewhere tells from
+/// [`HubError::kind`] what else to name.
 #[derive(Debug)]
 pub struct HubError {
     kind: HubErrorKind,
@@ -88,10 +90,10 @@ impl HubError {
             HubErrorKind::Offline,
             repo_id,
             format!(
-                "revision {revision} is not complete in {}, and HF_HUB_OFFLINE is set",
+                "revision {revision} is not complete in {}, and the network is switched off",
                 cache_dir.display()
             ),
-            "unset HF_HUB_OFFLINE, or copy the cache from a machine that has it",
+            "unset the option `offline`, or copy the cache from a machine that has it",
         )
     }
 
@@ -100,12 +102,12 @@ impl HubError {
     }
 
     pub(super) fn protocol(repo_id: &str, file: &str, what: impl Into<String>) -> Self {
-        let next_step = "check that HF_ENDPOINT names a Hugging Face hub or a full mirror of it";
+        let next_step = "check that the option `endpoint` names a Hugging Face hub or a full mirror of it";
         Self::new(HubErrorKind::Protocol, place(repo_id, file), what, next_step)
     }
 
     pub(super) fn network(repo_id: &str, file: &str, what: impl fmt::Display) -> Self {
-        let next_step = format!("check the network, HTTPS_PROXY and HF_ENDPOINT; {RESUMES}");
+        let next_step = format!("check the network and the options `proxy` and `endpoint`; {RESUMES}");
         Self::new(HubErrorKind::Network, place(repo_id, file), what.to_string(), next_step)
     }
 
@@ -124,11 +126,14 @@ impl HubError {
         let (kind, next_step) = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
                 HubErrorKind::DiskFull,
-                format!("free space there, or point HF_HOME at a larger disk; {RESUMES} (from {folder})"),
+                format!(
+                    "free space there, or let `cache_dir` be on a larger disk; {RESUMES} (from {folder})"
+                ),
             ),
-            _ => {
-                (HubErrorKind::Cache, format!("check that {folder} is writable, or point HF_HOME elsewhere"))
-            }
+            _ => (
+                HubErrorKind::Cache,
+                format!("check that {folder} is writable, or let `cache_dir` be elsewhere"),
+            ),
         };
         Self::new(kind, place, format!("{}: {error}", path.display()), next_step).caused_by(error)
     }
@@ -145,7 +150,7 @@ impl HubError {
         let place = place(repo_id, file);
         let get_access = format!(
             "ask for access at {page} with your account, make a read token at \
-             https://huggingface.co/settings/tokens and set HF_TOKEN to it"
+             https://huggingface.co/settings/tokens and give it as the option `token`"
         );
         match status {
             401 if had_token => Self::new(
@@ -187,7 +192,7 @@ impl HubError {
                 HubErrorKind::Protocol,
                 place,
                 format!("unexpected answer {status}"),
-                "check that HF_ENDPOINT names a Hugging Face hub or a full mirror of it",
+                "check that the option `endpoint` names a Hugging Face hub or a full mirror of it",
             ),
         }
     }

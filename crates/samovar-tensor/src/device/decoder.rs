@@ -1,7 +1,14 @@
-//! The two fused operators of SAM's mask decoder, whose intermediate results would be many times their operands.
+//! The two fused operators of SAM's mask decoder, whose intermediate results would be many times their operands; composed
+//! from the core for backends that have no kernels for them.
 
 use super::Device;
-use crate::{Activation, DType, Error, FoldedAttention, LayerNorm, MaskHead, Packed, Result, Shape, Tensor};
+use super::load::by_tap;
+use crate::decoder_ops::MaskHeadLayers;
+use crate::packed::PackRequest;
+use crate::{
+    Activation, Attention, AttentionBias, Epilogue, Error, FoldedAttention, Fused, LayerNorm, MaskHead,
+    Precision, Result, Rows, Shape, Tensor, TokenLayout,
+};
 
 impl Device {
     /// Attention of an image to a few tokens with everything around it; see [`FoldedAttention`]. The result has the
@@ -19,7 +26,8 @@ impl Device {
             && a.positions.dims() == [1, rows, channels]
             && key_columns == a.heads * (channels + 1)
             && a.values.dims() == [batch, tokens, a.heads * channels]
-            && a.norm.gamma.dims() == [channels];
+            && a.norm.gamma.dims() == [channels]
+            && a.norm.beta.dims() == [channels];
         if !fits {
             let (x, positions, keys, values) =
                 (a.x.shape(), a.positions.shape(), a.keys.shape(), a.values.shape());
@@ -27,11 +35,49 @@ impl Device {
                 format!("x {x}, positions {positions}, keys {keys}, values {values}, {} heads", a.heads);
             return Err(Error::shape(OP, what));
         }
-        let shape = Shape::new(&[batch, rows, channels]);
+        let shape = Shape::of_result(OP, &[batch, rows, channels])?;
         let weights = (batch * rows * tokens * a.heads) as u64;
         let operations = 4 * weights * channels as u64 + 5 * weights + 9 * shape.len() as u64;
-        let operands = super::bytes_of(&[a.x, a.positions, a.keys, a.values]);
+        let operands =
+            self.operands(OP, &[a.x, a.positions, a.keys, a.values, &a.norm.gamma, &a.norm.beta])?;
+        if !self.fuses(Fused::FoldedAttention) {
+            return self.composed_folded_attention(a);
+        }
         self.run(OP, shape, operations, operands, |kernels, out| kernels.folded_attention(a, out))
+    }
+
+    /// One head after the other. What a head adds to the logits of a token comes in as one more channel of the key, for
+    /// which the query has a 1.
+    fn composed_folded_attention(&self, a: &FoldedAttention) -> Result<Tensor> {
+        let [x_batch, rows, channels] = a.x.shape().fixed("folded_attention")?;
+        let [batch, tokens, _] = a.keys.shape().fixed("folded_attention")?;
+        let ones = self.filled([x_batch, rows, 1], 1.0)?;
+        let mut queries = self.concat(&[&self.add(a.x, a.positions)?, &ones], 2)?;
+        drop(ones);
+        let mut sum = a.x.clone();
+        if x_batch < batch {
+            queries = self.concat(&vec![&queries; batch], 0)?;
+            sum = self.concat(&vec![a.x; batch], 0)?;
+        }
+        for head in 0..a.heads {
+            let key = self.slice(a.keys, 2, head * channels, channels)?;
+            let constant = self.slice(a.keys, 2, a.heads * channels + head, 1)?;
+            let key = self.concat(&[&key, &constant], 2)?;
+            let attended = self.attention(&Attention {
+                q: Rows::whole(&queries),
+                k: Rows::whole(&key),
+                v: Rows::columns(a.values, head * channels),
+                heads: 1,
+                head_channels: channels + 1,
+                value_channels: channels,
+                scale: 1.0,
+                layout: TokenLayout::Sequence { batch, key_batch: batch, queries: rows, keys: tokens },
+                bias: AttentionBias::None,
+                precision: Precision::F32,
+            })?;
+            sum = self.add(&sum, &attended)?;
+        }
+        self.layer_norm(&sum, a.norm, Activation::Identity)
     }
 
     /// Prepares a [`MaskHead`] from two transposed convolutions `[inputs, outputs, factor, factor]` with their biases.
@@ -59,20 +105,23 @@ impl Device {
             let what = format!("{middle} channels into {second_inputs}, norm of {}", norm.gamma.shape());
             return Err(Error::shape("mask head", what));
         }
-        let weights = match &self.kernels {
-            Some(kernels) => {
-                let [first, second] = [by_tap(first.0)?, by_tap(second.0)?];
-                kernels.pack_mask_head(&self.pool, &first, &second)?
-            }
-            None => {
-                let len = first.0.shape().len() + second.0.shape().len();
-                let counted = Tensor::allocate(&self.pool, Shape::new(&[len]), DType::F32)?;
-                let size_bytes = counted.size_bytes();
-                Packed::new(counted, size_bytes)
-            }
+        let layers = if self.fuses(Fused::MaskLogits) {
+            let [rows, columns] = [first_factor * first_factor * middle, inputs];
+            let matrices = [[rows, columns], [second_factor * second_factor * outputs, middle]];
+            let _by_tap = self.set_aside_copies(2, first.0.shape().len() + second.0.shape().len())?;
+            let weights = self.pack(&PackRequest::MaskHead { matrices }, Precision::F32, |pool| {
+                self.kernels.pack_mask_head(pool, &by_tap(first.0)?, &by_tap(second.0)?)
+            })?;
+            let biases = Box::new([self.load(first.1)?, self.load(second.1)?]);
+            MaskHeadLayers::Fused { weights, biases }
+        } else {
+            let exact = self.with_weight_precision(Precision::F32);
+            MaskHeadLayers::Composed(Box::new([
+                exact.load_conv_transpose2d(first.0, Some(first.1))?,
+                exact.load_conv_transpose2d(second.0, Some(second.1))?,
+            ]))
         };
-        let biases = [self.load(first.1)?, self.load(second.1)?];
-        Ok(MaskHead { inputs, channels, factors, weights, biases, norm, activation })
+        Ok(MaskHead { inputs, channels, factors, layers, norm, activation })
     }
 
     /// Image tokens `[P, h, w, inputs]` and mask vectors `[P, M, channels]` to logits
@@ -92,25 +141,41 @@ impl Device {
         }
         let [first, second] = head.factors.map(|factor| factor * factor);
         let factor = head.factors[0] * head.factors[1];
-        let shape = Shape::new(&[batch, masks, height * factor, width * factor]);
+        let shape = Shape::of_result(
+            OP,
+            &[batch, masks, height.saturating_mul(factor), width.saturating_mul(factor)],
+        )?;
         let pixel =
             2 * first * (inputs * middle + second * (middle * outputs + masks * outputs)) + 8 * middle;
         let operations = (batch * height * width * pixel) as u64;
-        let bytes = super::bytes_of(&[x, vectors]) + head.weights.size_bytes() as u64;
-        self.run(OP, shape, operations, bytes, |kernels, out| kernels.mask_logits(x, head, vectors, out))
-    }
-}
-
-/// A transposed convolution as a matrix `[factor · factor · outputs, inputs]`.
-fn by_tap(weight: &Tensor) -> Result<Tensor> {
-    let [inputs, outputs, factor, _] = weight.shape().fixed("mask head")?;
-    let taps = factor * factor;
-    let source = weight.to_f32_vec()?;
-    let mut matrix = Vec::with_capacity(source.len());
-    for tap in 0..taps {
-        for output in 0..outputs {
-            matrix.extend((0..inputs).map(|input| source[(input * outputs + output) * taps + tap]));
+        let mut bytes = self.operands(OP, &[x, vectors, &head.norm.gamma, &head.norm.beta])?;
+        match &head.layers {
+            MaskHeadLayers::Fused { weights, biases } => {
+                let [first, second] = &**biases;
+                let matrices = [
+                    [head.factors[0] * head.factors[0] * middle, inputs],
+                    [head.factors[1] * head.factors[1] * outputs, middle],
+                ];
+                let fits = weights.is_mask_head(matrices)
+                    && (first.dims(), second.dims()) == (&[middle][..], &[outputs][..])
+                    && (head.norm.gamma.dims(), head.norm.beta.dims()) == (&[middle][..], &[middle][..]);
+                if !fits {
+                    return Err(Error::shape(OP, "weights of another head"));
+                }
+                bytes += self.operands(OP, &[first, second])? + self.weights(OP, weights)?;
+                self.run(OP, shape, operations, bytes, |kernels, out| {
+                    kernels.mask_logits(x, head, vectors, out)
+                })
+            }
+            MaskHeadLayers::Composed(layers) => {
+                let [first, second] = &**layers;
+                let y = self.conv_transpose2d(x, first, &Epilogue::NONE)?;
+                let y = self.layer_norm(&y, &head.norm, Activation::Gelu)?;
+                let y = self.conv_transpose2d(&y, second, &Epilogue::act(head.activation))?;
+                let [batch, height, width, channels] = y.shape().fixed(OP)?;
+                let pixels = y.reshape([batch, height * width, channels])?;
+                self.matmul_transposed(vectors, &pixels)?.reshape(shape)
+            }
         }
     }
-    Ok(Tensor::from_values([taps * outputs, inputs], &matrix))
 }

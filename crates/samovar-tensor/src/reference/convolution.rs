@@ -1,7 +1,7 @@
 //! Convolutions.
 
 use super::elementwise::finish;
-use super::quantised_product;
+use super::matrix::{Matrix, quantised_product};
 use crate::{Conv2d, Epilogue, Result, Tensor};
 
 pub(super) fn conv2d(x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
@@ -9,11 +9,11 @@ pub(super) fn conv2d(x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut 
     let [_, out_height, out_width, outputs] = out.shape().fixed("conv2d")?;
     let g = layer.geometry;
     let (inputs_per_group, outputs_per_group) = (inputs / g.groups, outputs / g.groups);
-    let weight = layer.weight.get::<Tensor>();
-    if weight.scales().is_some() {
-        return quantised(x, layer, epilogue, out);
+    let weight: &Matrix = layer.weight.get("conv2d", "reference")?;
+    if let Some(scales) = &weight.scales {
+        return quantised(x, layer, [&weight.values, scales], epilogue, out);
     }
-    let weight = weight.f32()?;
+    let weight = weight.values.f32()?;
     let bias = layer.bias.as_ref().map(Tensor::f32).transpose()?;
     let x_values = x.f32()?;
     let y_values = out.f32_mut()?;
@@ -50,7 +50,13 @@ pub(super) fn conv2d(x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut 
 
 /// A dense convolution with 8-bit weights: what lies under the kernel is one row, padding included, in the order of the
 /// weights.
-fn quantised(x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+fn quantised(
+    x: &Tensor,
+    layer: &Conv2d,
+    [weight, scales]: [&Tensor; 2],
+    epilogue: &Epilogue,
+    out: &mut Tensor,
+) -> Result<()> {
     let [batch, height, width, inputs] = x.shape().fixed("conv2d")?;
     let [_, out_height, out_width, outputs] = out.shape().fixed("conv2d")?;
     let g = layer.geometry;
@@ -75,7 +81,7 @@ fn quantised(x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) 
                 }
             }
         }
-        quantised_product(&row, layer.weight.get::<Tensor>(), y_row)?;
+        quantised_product(&row, weight, scales, y_row)?;
         y_row.iter_mut().enumerate().for_each(|(o, y)| *y += bias.map_or(0.0, |bias| bias[o]));
     }
     finish(epilogue, out)

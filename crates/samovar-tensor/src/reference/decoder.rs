@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::linear::dot;
-use super::{convolution, linear, pack};
+use super::matrix::Matrix;
+use super::{convolution, linear};
 use crate::{
-    Activation, Epilogue, FoldedAttention, LayerNorm, Linear, MaskHead, Packed, Pool, Result, Shape, Tensor,
+    Activation, Epilogue, Error, FoldedAttention, LayerNorm, MaskHead, Packed, Pool, Result, Shape, Tensor,
 };
 
 pub(super) fn folded_attention(a: &FoldedAttention, out: &mut Tensor) -> Result<()> {
@@ -43,37 +44,45 @@ pub(super) fn folded_attention(a: &FoldedAttention, out: &mut Tensor) -> Result<
 }
 
 pub(super) fn pack_mask_head(pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed> {
-    let both = [pack(pool, first)?, pack(pool, second)?];
-    let size_bytes = both.iter().map(Packed::size_bytes).sum();
+    let both = [Matrix::copy(pool, first)?, Matrix::copy(pool, second)?];
+    let size_bytes = both.iter().map(Matrix::size_bytes).sum();
     Ok(Packed::new(both, size_bytes))
 }
 
 pub(super) fn mask_logits(x: &Tensor, head: &MaskHead, vectors: &Tensor, out: &mut Tensor) -> Result<()> {
-    let [first, second] = head.weights.get::<[Packed; 2]>();
+    const OP: &str = "mask_logits";
+    let (weights, biases) = head.fused().ok_or_else(|| Error::shape(OP, "a head for composing"))?;
+    let [first, second]: &[Matrix; 2] = weights.get(OP, "reference")?;
     let gelu = |x: &Tensor, norm: &LayerNorm| -> Result<Tensor> {
-        let mut y = Tensor::from_values(*x.shape(), &vec![0.0; x.shape().len()]);
+        let mut y = zeros(*x.shape());
         linear::layer_norm(x, norm, Activation::Gelu, &mut y)?;
         Ok(y)
     };
-    let x = enlarge(x, first, &head.biases[0], head.factors[0], &Epilogue::NONE)?;
-    let x = gelu(&x, &head.norm)?;
-    let x = enlarge(&x, second, &head.biases[1], head.factors[1], &Epilogue::act(head.activation))?;
-    let [batch, height, width, channels] = x.shape().fixed("mask_logits")?;
+    let x = enlarge(x, first, &biases[0], head.factors()[0], &Epilogue::NONE)?;
+    let x = gelu(&x, head.norm())?;
+    let x = enlarge(&x, second, &biases[1], head.factors()[1], &Epilogue::act(head.activation()))?;
+    let [batch, height, width, channels] = x.shape().fixed(OP)?;
     linear::matmul_transposed(vectors, &x.reshape([batch, height * width, channels])?, out)
 }
 
 /// A transposed convolution by its matrix.
-fn enlarge(x: &Tensor, matrix: &Packed, bias: &Tensor, factor: usize, epilogue: &Epilogue) -> Result<Tensor> {
+fn enlarge(x: &Tensor, matrix: &Matrix, bias: &Tensor, factor: usize, epilogue: &Epilogue) -> Result<Tensor> {
     let [batch, height, width, inputs] = x.shape().fixed("mask_logits")?;
-    let outputs = matrix.get::<Tensor>().dims()[0];
+    let outputs = matrix.values.dims()[0];
     let bias = bias.f32()?.repeat(factor * factor);
-    let layer =
-        Linear { inputs, outputs, weight: matrix.clone(), bias: Some(Tensor::from_values([outputs], &bias)) };
-    let zeros = |shape: Shape| Tensor::from_values(shape, &vec![0.0; shape.len()]);
     let mut taps = zeros(Shape::new(&[batch, height, width, outputs]));
-    linear::linear(x, &layer, &Epilogue::NONE, &mut taps)?;
+    let weight = matrix.values.f32()?;
+    for (x, y) in x.f32()?.chunks_exact(inputs).zip(taps.f32_mut()?.chunks_exact_mut(outputs)) {
+        for (o, y) in y.iter_mut().enumerate() {
+            *y = dot(x, &weight[o * inputs..][..inputs]) + bias[o];
+        }
+    }
     let shape = Shape::new(&[batch, factor * height, factor * width, outputs / (factor * factor)]);
     let mut enlarged = zeros(shape);
     convolution::depth_to_space(&taps, factor, epilogue, &mut enlarged)?;
     Ok(enlarged)
+}
+
+fn zeros(shape: Shape) -> Tensor {
+    Tensor::from_values(shape, &vec![0.0; shape.len()])
 }

@@ -120,15 +120,14 @@ fn reduced(cases: &mut Cases) {
         let name = format!("attention at reduced precision, {queries} over {keys}, powers of {powers}");
         // The operands below need no rounding.
         cases.add(name, Tolerance::ReducedSoftmax { spread: 0.0 }, move |device, random| {
-            let q = random.tensor([queries, 16], 1.0);
-            let mut k = random.tensor([keys, 16], 1.0);
-            let v = random.tensor([keys, 16], 1.0);
+            let (q, k) = (random.tensor([queries, 16], 1.0), random.tensor([keys, 16], 1.0));
+            let v = random.on(device, [keys, 16], 1.0)?;
             // Numbers that need no rounding: only their products are large.
             let exact = |tensor: &Tensor| -> Result<Tensor> {
                 let values: Vec<f32> = tensor.f32()?.iter().map(|x| (x * 8.0).round() / 8.0).collect();
-                Ok(Tensor::from_values(tensor.dims(), &values))
+                device.upload(tensor.dims(), &values)
             };
-            k = exact(&k)?;
+            let k = exact(&k)?;
             device.attention(&Attention {
                 q: Rows::whole(&exact(&q)?),
                 k: Rows::whole(&k),
@@ -242,6 +241,18 @@ impl Tables {
         })
     }
 
+    /// The same on a device.
+    fn on(self, device: &Device) -> Result<Self> {
+        Ok(match self {
+            Tables::None => Tables::None,
+            Tables::Relative { rows, columns, grid } => {
+                Tables::Relative { rows: device.load(&rows)?, columns: device.load(&columns)?, grid }
+            }
+            Tables::Table(table) => Tables::Table(device.load(&table)?),
+            Tables::KeyPositions(positions) => Tables::KeyPositions(device.load(&positions)?),
+        })
+    }
+
     fn bias(&self) -> AttentionBias<'_> {
         match self {
             Tables::None => AttentionBias::None,
@@ -300,7 +311,7 @@ impl SequenceCase {
         let q = tokens(batch * queries, sizes.channels);
         let mut k = tokens(key_batch * keys, sizes.channels);
         let mut v = tokens(key_batch * keys, sizes.value_channels);
-        let tables = Tables::new(random, sizes, queries, keys, grid).with(mistake)?;
+        let tables = Tables::new(random, sizes, queries, keys, grid).with(mistake)?.on(device)?;
         let mut layout = TokenLayout::Sequence { batch, key_batch, queries, keys };
         if mistake == Some(Mistake::KeyDropped) {
             assert!(
@@ -310,6 +321,7 @@ impl SequenceCase {
             (k, v) = (all_but_last_row(&k)?, all_but_last_row(&v)?);
             layout = TokenLayout::Sequence { batch, key_batch, queries, keys: keys - 1 };
         }
+        let [q, k, v] = [device.load(&q)?, device.load(&k)?, device.load(&v)?];
         device.attention(&Attention {
             q: Rows::whole(&q),
             k: Rows::whole(&k),
@@ -338,10 +350,11 @@ impl WindowCase {
     fn call(&self, device: &Device, random: &mut Random, mistake: Option<Mistake>) -> Result<Tensor> {
         let Self { batch, grid, window, sizes } = *self;
         let columns = sizes.heads * (2 * sizes.channels + sizes.value_channels);
-        let qkv = random.tensor([batch, grid[0], grid[1], columns], 1.0);
-        let padding = random.tensor([1, columns], 1.0);
+        let qkv = random.on(device, [batch, grid[0], grid[1], columns], 1.0)?;
+        let padding = random.on(device, [1, columns], 1.0)?;
         let tokens = window * window;
-        let tables = Tables::new(random, sizes, tokens, tokens, Some([window, window])).with(mistake)?;
+        let tables =
+            Tables::new(random, sizes, tokens, tokens, Some([window, window])).with(mistake)?.on(device)?;
         device.attention(&Attention {
             q: Rows::columns(&qkv, 0),
             k: Rows::columns(&qkv, sizes.heads * sizes.channels),

@@ -71,8 +71,8 @@ pub(super) fn add(cases: &mut Cases) {
                 let weight = random.tensor([inputs, outputs, factor, factor], 1.0);
                 let bias = random.tensor([outputs], 1.0);
                 let layer = device.load_conv_transpose2d(&weight, Some(&bias))?;
-                let rest = ending.tensor(random, shape);
-                device.conv_transpose2d(&random.tensor(x, 1.0), &layer, &ending.epilogue(&rest))
+                let residual = ending.tensor(device, random, shape)?;
+                device.conv_transpose2d(&random.on(device, x, 1.0)?, &layer, &ending.epilogue(&residual))
             });
         }
     }
@@ -106,7 +106,7 @@ fn conv2d(cases: &mut Cases, x: [usize; 4], outputs: usize, geometry: Conv2dGeom
         let layer = device.load_conv2d(&weight, Some(&bias), geometry)?;
         let side = |side| geometry.output_side(side).expect("the kernel fits");
         let output = Shape::new(&[x[0], side(x[1]), side(x[2]), outputs]);
-        let rest = ending.tensor(random, output);
-        device.conv2d(&random.tensor(x, 1.0), &layer, &ending.epilogue(&rest))
+        let residual = ending.tensor(device, random, output)?;
+        device.conv2d(&random.on(device, x, 1.0)?, &layer, &ending.epilogue(&residual))
     });
 }

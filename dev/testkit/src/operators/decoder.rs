@@ -17,11 +17,11 @@ pub(super) fn add(cases: &mut Cases) {
         let sizes = format!("{x_batch}x{rows}x{channels}, {batch}x{tokens} tokens, {heads} heads");
         let tolerance = Tolerance::Softmax { terms: 3 * channels };
         cases.add(format!("folded_attention {sizes}"), tolerance, move |device, random| {
-            let x = random.tensor([x_batch, rows, channels], 1.0);
-            let positions = random.tensor([1, rows, channels], 1.0);
+            let x = random.on(device, [x_batch, rows, channels], 1.0)?;
+            let positions = random.on(device, [1, rows, channels], 1.0)?;
             let scale = 1.0 / (channels as f32).sqrt();
-            let keys = random.tensor([batch, tokens, heads * (channels + 1)], scale);
-            let values = random.tensor([batch, tokens, heads * channels], 1.0);
+            let keys = random.on(device, [batch, tokens, heads * (channels + 1)], scale)?;
+            let values = random.on(device, [batch, tokens, heads * channels], 1.0)?;
             let (gamma, beta) = (random.tensor([channels], 1.0), random.tensor([channels], 1.0));
             // A few channels may all be nearly alike; their deviation must not be divided by.
             let norm = device.load_layer_norm(&gamma, &beta, 0.1)?;
@@ -56,8 +56,10 @@ pub(super) fn add(cases: &mut Cases) {
             let norm = device.load_layer_norm(&gamma, &beta, 0.1)?;
             let layers = [(&first.0, &first.1), (&second.0, &second.1)];
             let head = device.load_mask_head(layers, norm, activation)?;
-            let vectors = random.tensor([batch, masks, channels[1]], 1.0 / (channels[1] as f32).sqrt());
-            device.mask_logits(&random.tensor([batch, height, width, inputs], 1.0), &head, &vectors)
+            let scale = 1.0 / (channels[1] as f32).sqrt();
+            let vectors = random.on(device, [batch, masks, channels[1]], scale)?;
+            let x = random.on(device, [batch, height, width, inputs], 1.0)?;
+            device.mask_logits(&x, &head, &vectors)
         });
     }
 }

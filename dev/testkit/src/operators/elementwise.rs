@@ -14,7 +14,7 @@ pub(super) fn add(cases: &mut Cases) {
         for activation in ACTIVATIONS {
             let name = format!("activation {activation:?} of {len}");
             cases.add(name, Tolerance::Function, move |device, random| {
-                device.activation(&random.tensor([len], 9.0), activation)
+                device.activation(&random.on(device, [len], 9.0)?, activation)
             });
         }
     }
@@ -25,8 +25,10 @@ pub(super) fn add(cases: &mut Cases) {
             for activation in [Activation::Identity, Activation::Gelu] {
                 let name = format!("binary {op:?} {rows}x{channels} with {b_rows}, {activation:?}");
                 cases.add(name, Tolerance::Function, move |device, random| {
-                    let (a, b) =
-                        (random.tensor([rows, channels], 2.0), random.tensor([b_rows, channels], 2.0));
+                    let (a, b) = (
+                        random.on(device, [rows, channels], 2.0)?,
+                        random.on(device, [b_rows, channels], 2.0)?,
+                    );
                     device.binary(op, &a, &b, activation)
                 });
             }
@@ -50,7 +52,8 @@ pub(super) fn add(cases: &mut Cases) {
         ] {
             let name = format!("resize {mode:?} {batch}x{height}x{width}x{channels} to {to:?}");
             cases.add(name, tolerance, move |device, random| {
-                device.resize(&random.tensor([batch, height, width, channels], 1.0), to[0], to[1], mode)
+                let x = random.on(device, [batch, height, width, channels], 1.0)?;
+                device.resize(&x, to[0], to[1], mode)
             });
         }
     }
@@ -58,9 +61,9 @@ pub(super) fn add(cases: &mut Cases) {
         let name = format!("fourier_features {rows} to {features}, spread {spread}");
         // The phase itself is rounded at its size, up to 40 turns here.
         cases.add(name, Tolerance::Accumulated { terms: 200 }, move |device, random| {
-            let gaussian = random.tensor([2, features], spread);
+            let gaussian = random.on(device, [2, features], spread)?;
             let x = random.tensor([rows, 2], 0.5).f32()?.iter().map(|x| x + 0.5).collect::<Vec<_>>();
-            device.fourier_features(&samovar_tensor::Tensor::from_values([rows, 2], &x), &gaussian)
+            device.fourier_features(&device.upload([rows, 2], &x)?, &gaussian)
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Endings of products: the epilogues that cases are made with.
 
-use samovar_tensor::{Activation, Epilogue, Residual, Shape, Tensor};
+use samovar_tensor::{Activation, Device, Epilogue, Residual, Result, Shape, Tensor};
 
 use crate::Random;
 
@@ -26,7 +26,7 @@ impl Ending {
         Self { activation, residual: None }
     }
 
-    pub(super) fn rest(self, before_activation: bool, repeats: usize) -> Self {
+    pub(super) fn residual(self, before_activation: bool, repeats: usize) -> Self {
         Self { residual: Some(ResidualCase { before_activation, repeats }), ..self }
     }
 
@@ -37,14 +37,19 @@ impl Ending {
         let ending = Self::act(activation);
         match random.between(0, 2) {
             0 => ending,
-            n => ending.rest(n == 1, random.pick(&repeats)),
+            n => ending.residual(n == 1, random.pick(&repeats)),
         }
     }
 
     /// The tensor the residual refers to, if there is one.
-    pub(super) fn tensor(&self, random: &mut Random, output: Shape) -> Option<Tensor> {
-        let residual = self.residual?;
-        Some(random.tensor([output.rows() / residual.repeats, output.channels()], 1.0))
+    pub(super) fn tensor(
+        &self,
+        device: &Device,
+        random: &mut Random,
+        output: Shape,
+    ) -> Result<Option<Tensor>> {
+        let Some(residual) = self.residual else { return Ok(None) };
+        random.on(device, [output.rows() / residual.repeats, output.channels()], 1.0).map(Some)
     }
 
     pub(super) fn epilogue<'a>(&self, tensor: &'a Option<Tensor>) -> Epilogue<'a> {

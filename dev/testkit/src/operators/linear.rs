@@ -38,8 +38,8 @@ pub(super) fn add(cases: &mut Cases) {
     // Large enough to be cut into quarters, with odd ends in all directions.
     for (rows, inputs, outputs, ending) in [
         (1024, 256, 192, PLAIN),
-        (1045, 259, 231, Ending::act(Activation::Gelu).rest(true, 5)),
-        (1060, 1541, 193, Ending::act(Activation::Relu).rest(false, 1)),
+        (1045, 259, 231, Ending::act(Activation::Gelu).residual(true, 5)),
+        (1060, 1541, 193, Ending::act(Activation::Relu).residual(false, 1)),
         (1100, 777, 192, Ending::act(Activation::Relu6)),
     ] {
         linear_within(cases, Tolerance::Recombined { terms: inputs }, rows, inputs, outputs, true, ending);
@@ -47,9 +47,9 @@ pub(super) fn add(cases: &mut Cases) {
     for activation in ACTIVATIONS {
         for ending in [
             Ending::act(activation),
-            Ending::act(activation).rest(true, 1),
-            Ending::act(activation).rest(false, 5),
-            Ending::act(activation).rest(true, 35),
+            Ending::act(activation).residual(true, 1),
+            Ending::act(activation).residual(false, 5),
+            Ending::act(activation).residual(true, 35),
         ] {
             linear(cases, 35, 19, 37, true, ending);
             // With several depth steps the epilogue must wait for the last.
@@ -68,7 +68,8 @@ pub(super) fn add(cases: &mut Cases) {
     for (batch, c_batch, m, n, k) in products {
         let name = format!("matmul_transposed {batch}x{m}x{k} by {c_batch}x{n}x{k}");
         cases.add(name, Tolerance::Accumulated { terms: k }, move |device, random| {
-            device.matmul_transposed(&random.tensor([batch, m, k], 1.0), &random.tensor([c_batch, n, k], 1.0))
+            let (a, c) = (random.on(device, [batch, m, k], 1.0)?, random.on(device, [c_batch, n, k], 1.0)?);
+            device.matmul_transposed(&a, &c)
         });
     }
 
@@ -100,8 +101,8 @@ fn linear_within(
         let weight = random.tensor([outputs, inputs], 1.0);
         let bias = bias.then(|| random.tensor([outputs], 1.0));
         let layer = device.load_linear(&weight, bias.as_ref())?;
-        let rest = ending.tensor(random, Shape::new(&[rows, outputs]));
-        device.linear(&random.tensor([rows, inputs], 1.0), &layer, &ending.epilogue(&rest))
+        let residual = ending.tensor(device, random, Shape::new(&[rows, outputs]))?;
+        device.linear(&random.on(device, [rows, inputs], 1.0)?, &layer, &ending.epilogue(&residual))
     });
 }
 
@@ -112,6 +113,6 @@ fn layer_norm(cases: &mut Cases, rows: usize, channels: usize, activation: Activ
         let norm = device.load_layer_norm(&gamma, &beta, 1e-3)?;
         let x = random.tensor([rows, channels], 1.0);
         let x: Vec<f32> = x.f32()?.iter().map(|x| x + mean).collect();
-        device.layer_norm(&samovar_tensor::Tensor::from_values([rows, channels], &x), &norm, activation)
+        device.layer_norm(&device.upload([rows, channels], &x)?, &norm, activation)
     });
 }

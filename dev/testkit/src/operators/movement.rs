@@ -9,11 +9,11 @@ pub(super) fn add(cases: &mut Cases) {
     {
         let name = format!("channels_first {batch}x{rows}x{channels}");
         cases.add(name, Tolerance::Exact, move |device, random| {
-            device.channels_first(&random.tensor([batch, rows, channels], 1.0))
+            device.channels_first(&random.on(device, [batch, rows, channels], 1.0)?)
         });
         let name = format!("channels_last {batch}x{channels}x{rows}x2");
         cases.add(name, Tolerance::Exact, move |device, random| {
-            device.channels_last(&random.tensor([batch, channels, rows, 2], 1.0))
+            device.channels_last(&random.on(device, [batch, channels, rows, 2], 1.0)?)
         });
     }
     for (first, second, axis) in [
@@ -26,7 +26,7 @@ pub(super) fn add(cases: &mut Cases) {
     ] {
         let name = format!("concat {first:?} and {second:?} along {axis}");
         cases.add(name, Tolerance::Exact, move |device, random| {
-            let (first, second) = (random.tensor(first, 1.0), random.tensor(second, 1.0));
+            let (first, second) = (random.on(device, first, 1.0)?, random.on(device, second, 1.0)?);
             device.concat(&[&first, &second], axis)
         });
     }
@@ -40,7 +40,7 @@ pub(super) fn add(cases: &mut Cases) {
     ] {
         let name = format!("slice {start}..+{len} of axis {axis} of {shape:?}");
         cases.add(name, Tolerance::Exact, move |device, random| {
-            device.slice(&random.tensor(shape, 1.0), axis, start, len)
+            device.slice(&random.on(device, shape, 1.0)?, axis, start, len)
         });
     }
 }

@@ -30,7 +30,9 @@ pub(super) fn add(cases: &mut Cases) {
             linear(cases, precision, shape, Row::Mixed, PLAIN);
         }
         for activation in ACTIVATIONS {
-            for ending in [Ending::act(activation).rest(true, 1), Ending::act(activation).rest(false, 5)] {
+            for ending in
+                [Ending::act(activation).residual(true, 1), Ending::act(activation).residual(false, 5)]
+            {
                 linear(cases, precision, (35, 130, 37), Row::Mixed, ending);
                 linear(cases, precision, (35, 1100, 64), Row::Mixed, ending);
             }
@@ -56,7 +58,7 @@ pub(super) fn add(cases: &mut Cases) {
             let device = device.with_weight_precision(precision);
             let (weight, bias) = (random.tensor([100, 12, 2, 2], 1.0), random.tensor([12], 1.0));
             let layer = device.load_conv_transpose2d(&weight, Some(&bias))?;
-            device.conv_transpose2d(&random.tensor([2, 3, 5, 100], 1.0), &layer, &PLAIN.epilogue(&None))
+            device.conv_transpose2d(&random.on(&device, [2, 3, 5, 100], 1.0)?, &layer, &PLAIN.epilogue(&None))
         });
     }
 }
@@ -85,7 +87,13 @@ fn tolerance(precision: Precision, terms: usize) -> Tolerance {
     }
 }
 
-fn rows(random: &mut Random, rows: usize, inputs: usize, special: Row) -> samovar_tensor::Result<Tensor> {
+fn rows(
+    device: &Device,
+    random: &mut Random,
+    rows: usize,
+    inputs: usize,
+    special: Row,
+) -> samovar_tensor::Result<Tensor> {
     let mut values = random.tensor([rows, inputs], 1.0).to_f32_vec()?;
     for (r, row) in values.chunks_exact_mut(inputs).enumerate() {
         let change: fn(usize, f32) -> f32 = match special {
@@ -102,7 +110,7 @@ fn rows(random: &mut Random, rows: usize, inputs: usize, special: Row) -> samova
         values[inputs * 3 + 129] = f32::NAN;
         values[inputs * 9] = f32::INFINITY;
     }
-    Ok(Tensor::from_values([rows, inputs], &values))
+    device.upload([rows, inputs], &values)
 }
 
 fn linear(
@@ -127,8 +135,8 @@ fn linear(
         let device = device.with_weight_precision(precision);
         let bias = random.tensor([outputs], 1.0);
         let layer = device.load_linear(&random.tensor([outputs, inputs], 1.0), Some(&bias))?;
-        let rest = ending.tensor(random, Shape::new(&[count, outputs]));
-        device.linear(&rows(random, count, inputs, special)?, &layer, &ending.epilogue(&rest))
+        let residual = ending.tensor(&device, random, Shape::new(&[count, outputs]))?;
+        device.linear(&rows(&device, random, count, inputs, special)?, &layer, &ending.epilogue(&residual))
     });
 }
 
@@ -140,6 +148,6 @@ fn conv2d(cases: &mut Cases, precision: Precision, x: [usize; 4], outputs: usize
         let weight = random.tensor([outputs, x[3], geometry.kernel, geometry.kernel], 1.0);
         let bias = random.tensor([outputs], 1.0);
         let layer = device.load_conv2d(&weight, Some(&bias), geometry)?;
-        device.conv2d(&random.tensor(x, 1.0), &layer, &PLAIN.epilogue(&None))
+        device.conv2d(&random.on(&device, x, 1.0)?, &layer, &PLAIN.epilogue(&None))
     });
 }

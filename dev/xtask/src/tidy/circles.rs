@@ -13,31 +13,10 @@ use super::finding::Finding;
 use super::repository::Repository;
 use super::syntax::{Crate, Edges, Naming, edges};
 
-/// Crates whose circles are still to be dissolved, by their root file. Where none is left, the row is a finding.
-const NOT_YET: &[&str] = &[
-    "crates/samovar-cpu/src/lib.rs",
-    "crates/samovar-models/src/lib.rs",
-    "crates/samovar-runtime/src/lib.rs",
-    "crates/samovar-tensor/src/lib.rs",
-];
-
 const CHECK: &str = "circles";
 
 pub(super) fn check(repository: &Repository) -> Vec<Finding> {
-    repository.crates.iter().flat_map(check_crate).collect()
-}
-
-fn check_crate(of: &Crate) -> Vec<Finding> {
-    let root = of.files.first().map(String::as_str).unwrap_or_default();
-    let findings = circles(of);
-    match (NOT_YET.contains(&root), findings.is_empty()) {
-        (false, _) => findings,
-        (true, false) => Vec::new(),
-        (true, true) => {
-            let next_step = "remove its row from NOT_YET in dev/xtask/src/tidy/circles.rs";
-            vec![Finding::new(CHECK, root, "no circle is left in this crate", next_step)]
-        }
-    }
+    repository.crates.iter().flat_map(circles).collect()
 }
 
 fn circles(of: &Crate) -> Vec<Finding> {

@@ -1,7 +1,5 @@
 //! How a backend packs numbers is known to that backend alone: no other crate has a name for it.
 
-use std::collections::BTreeSet;
-
 use super::finding::Finding;
 use super::repository::Repository;
 use super::syntax::Crate;
@@ -15,32 +13,13 @@ const NAMES: &[&str] = &["INT8_GROUP", "KR", "MR", "NR", "NUMBER_ROWS", "PERIOD"
 /// Words that no name has as one of its parts, in either case: `PANEL_COLUMNS`, `lanes`, `ColumnPanel`.
 const WORDS: &[&str] = &["lane", "lanes", "microkernel", "panel", "panels"];
 
-/// Files that have such names still. Where none is left, the row is a finding.
-const NOT_YET: &[&str] = &["crates/samovar-tensor/src/precision.rs"];
-
 const CHECK: &str = "panel sizes";
 
 pub(super) fn check(repository: &Repository) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut not_yet: BTreeSet<&str> =
-        NOT_YET.iter().copied().filter(|file| repository.root.join(file).exists()).collect();
-    for of in &repository.crates {
-        for (file, finding) in check_crate(of) {
-            if NOT_YET.contains(&file) {
-                not_yet.remove(file);
-            } else {
-                findings.push(finding);
-            }
-        }
-    }
-    findings.extend(not_yet.into_iter().map(|file| {
-        let next_step = "remove its row from NOT_YET in dev/xtask/src/tidy/panel_sizes.rs";
-        Finding::new(CHECK, file, "no such name is left in this file", next_step)
-    }));
-    findings
+    repository.crates.iter().flat_map(check_crate).collect()
 }
 
-fn check_crate(of: &Crate) -> Vec<(&str, Finding)> {
+fn check_crate(of: &Crate) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, names) in of.files.iter().zip(&of.names) {
         let is_inside = |folders: &[&str]| folders.iter().any(|folder| file.starts_with(folder));
@@ -50,7 +29,7 @@ fn check_crate(of: &Crate) -> Vec<(&str, Finding)> {
         for (name, line) in names.iter().filter(|(name, _)| is_of_packing(name)) {
             let next_step = "leave it to the backend: ask it for the number of bytes, or hand it the matrix";
             let what = format!("{name} tells how a backend packs numbers");
-            findings.push((file.as_str(), Finding::new(CHECK, format!("{file}:{line}"), what, next_step)));
+            findings.push(Finding::new(CHECK, format!("{file}:{line}"), what, next_step));
         }
     }
     findings

@@ -1,0 +1,24 @@
+//! What the generator answers with.
+
+use samovar_geometry::{Box2, Image, Point};
+use samovar_media::Rle;
+
+/// One mask of [`generate`](super::generate), in the image's frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AutomaticMask {
+    /// The mask, in the size of the image.
+    pub mask: Rle,
+    /// Number of its pixels.
+    pub area: u64,
+    /// Its box as upstream has it: `x1` and `y1` are the *last* column and row (all zeros for an empty mask, which only
+    /// thresholds of 0 let through).
+    pub bbox: Box2<Image>,
+    /// The model's estimate of the mask's IoU with the object.
+    pub predicted_iou: f32,
+    /// The point that was asked, in pixels of the image.
+    pub point_coords: Point<Image>,
+    /// IoU of the masks at a higher and a lower threshold. NaN if both are empty.
+    pub stability_score: f32,
+    /// The crop the mask was found in, half-open; the whole image without crops.
+    pub crop_box: Box2<Image>,
+}

@@ -1,0 +1,55 @@
+//! From a model's name to a model on an engine: opened, planned, admitted, and only then read.
+
+use samovar_models::Model as Network;
+
+use crate::engine::{Engine, Options};
+use crate::error::Result;
+use crate::model::Model;
+use crate::planning::Planner;
+use crate::source::ModelSource;
+
+impl Engine {
+    /// Loads a model by name (see [`ModelSource::resolve`]); those of the hub from [`Options::hub_cache`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`](crate::Error::UnknownModel), [`Error::DoesNotFit`](crate::Error::DoesNotFit) before
+    /// anything is read, [`Error::Model`](crate::Error::Model) when the file is not what it should be.
+    pub fn load(&self, name: &str) -> Result<Model> {
+        self.load_from(&ModelSource::resolve(name, self.hub_cache())?)
+    }
+
+    /// Loads a model from where it lies.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_from(&self, source: &ModelSource) -> Result<Model> {
+        let opened = source.open()?;
+        let precision = match self.precision() {
+            Some(precision) => precision,
+            None => opened.stored_precision()?,
+        };
+        let planner = Planner::new(self.device(), &opened.config, precision)
+            .map_err(|error| error.of_model(source.name()))?;
+        // Scratch memory that is in use already is counted in the plan.
+        let taken_bytes =
+            self.device().pool().stats().in_use_bytes.saturating_sub(self.device().reserved_bytes());
+        planner
+            .admit_loading(source.name(), self.budget_bytes(), taken_bytes)
+            .map_err(|error| error.of_model(source.name()))?;
+        self.device().reserve()?;
+        let device = self.device().stage("load").with_weight_precision(precision);
+        let network = Network::load(&device, &opened.config, &opened.weights)?;
+        Model::new(self.clone(), network, planner, source.name(), precision)
+    }
+}
+
+impl Model {
+    /// Loads a model by name onto an engine of its own that uses the whole machine: the defaults of [`Options`]. `nano` is
+    /// always there; a name of the hub takes an engine that knows the hub's cache.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load(name: &str) -> Result<Self> {
+        Engine::new(Options::default())?.load(name)
+    }
+}

@@ -1,0 +1,319 @@
+//! The operators that every backend has, and the endings that a backend may leave to others.
+
+use super::Device;
+use crate::packed::Packed;
+use crate::{
+    Activation, BinaryOp, Conv2d, ConvTranspose2d, Epilogue, Error, Fused, Kernels, LayerNorm, Linear,
+    ResizeMode, Result, Shape, Tensor,
+};
+
+impl Device {
+    /// `epilogue(x Wᵀ + b)`: `[.., inputs]` to `[.., outputs]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::WrongDevice`], [`Error::ForeignWeights`], [`Error::OutOfMemory`], [`Error::Backend`]; so
+    /// for every operator.
+    pub fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue) -> Result<Tensor> {
+        const OP: &str = "linear";
+        let shape = x.shape().result_with_channels(OP, layer.outputs)?;
+        if x.shape().channels() != layer.inputs {
+            return Err(Error::shape(OP, format!("{} into {} inputs", x.shape(), layer.inputs)));
+        }
+        let bytes = self.operands(OP, &[x])? + self.layer(OP, &layer.weight, &layer.bias, layer.outputs)?;
+        if !layer.weight.is_linear(layer.outputs, layer.inputs) {
+            return Err(Error::shape(OP, "weights of another layer"));
+        }
+        let operations = 2 * shape.len() as u64 * layer.inputs as u64;
+        self.run_with_epilogue(OP, shape, operations, bytes, epilogue, |kernels, epilogue, out| {
+            kernels.linear(x, layer, epilogue, out)
+        })
+    }
+
+    /// Convolution of `[batch, height, width, inputs]`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue) -> Result<Tensor> {
+        let depthwise = layer.geometry.groups > 1;
+        let op = if depthwise { "depthwise_conv2d" } else { "conv2d" };
+        let [batch, height, width, channels] = x.shape().fixed(op)?;
+        let sides = (layer.geometry.output_side(height), layer.geometry.output_side(width));
+        let (Some(out_height), Some(out_width), true) = (sides.0, sides.1, channels == layer.inputs) else {
+            let what = format!("{} into {} channels with {:?}", x.shape(), layer.inputs, layer.geometry);
+            return Err(Error::shape(op, what));
+        };
+        let shape = Shape::of_result(op, &[batch, out_height, out_width, layer.outputs])?;
+        let bytes = self.operands(op, &[x])? + self.layer(op, &layer.weight, &layer.bias, layer.outputs)?;
+        if !layer.weight.is_conv2d(layer.outputs, layer.inputs, layer.geometry) {
+            return Err(Error::shape(op, "weights of another layer"));
+        }
+        let taps = layer.geometry.kernel * layer.geometry.kernel * layer.inputs / layer.geometry.groups;
+        let operations = 2 * shape.len() as u64 * taps as u64;
+        self.run_with_epilogue(op, shape, operations, bytes, epilogue, |kernels, epilogue, out| {
+            kernels.conv2d(x, layer, epilogue, out)
+        })
+    }
+
+    /// Transposed convolution with kernel = stride: `[b, h, w, inputs]` to `[b, factor·h, factor·w, outputs]`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn conv_transpose2d(
+        &self,
+        x: &Tensor,
+        layer: &ConvTranspose2d,
+        epilogue: &Epilogue,
+    ) -> Result<Tensor> {
+        const OP: &str = "conv_transpose2d";
+        let [batch, height, width, _] = x.shape().fixed(OP)?;
+        let factor = layer.factor;
+        let sides = [height, width].map(|side| side.saturating_mul(factor));
+        let shape = Shape::of_result(OP, &[batch, sides[0], sides[1], layer.outputs])?;
+        epilogue.check(OP, &shape)?;
+        let taps = self.linear(x, &layer.taps, &Epilogue::NONE)?;
+        let bytes = self.operands(OP, &[&taps])?;
+        let op = "depth_to_space";
+        self.run_with_epilogue(op, shape, shape.len() as u64, bytes, epilogue, |kernels, epilogue, out| {
+            kernels.depth_to_space(&taps, factor, epilogue, out)
+        })
+    }
+
+    /// Layer normalisation over the last dimension, then the activation.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn layer_norm(&self, x: &Tensor, norm: &LayerNorm, activation: Activation) -> Result<Tensor> {
+        const OP: &str = "layer_norm";
+        if norm.gamma.dims() != [x.shape().channels()] || norm.beta.shape() != norm.gamma.shape() {
+            return Err(Error::shape(OP, format!("{} with scale {}", x.shape(), norm.gamma.shape())));
+        }
+        let bytes = self.operands(OP, &[x, &norm.gamma, &norm.beta])?;
+        self.run(OP, *x.shape(), 8 * x.shape().len() as u64, bytes, |kernels, out| {
+            kernels.layer_norm(x, norm, activation, out)
+        })
+    }
+
+    /// `a[b] c[b]ᵀ`: `[batch, m, k]` and `[batch or 1, n, k]` to `[batch, m, n]`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn matmul_transposed(&self, a: &Tensor, c: &Tensor) -> Result<Tensor> {
+        const OP: &str = "matmul_transposed";
+        let [batch, m, k] = a.shape().fixed(OP)?;
+        let [c_batch, n, c_k] = c.shape().fixed(OP)?;
+        if k != c_k || !(c_batch == batch || c_batch == 1) {
+            return Err(Error::shape(OP, format!("{} with {}", a.shape(), c.shape())));
+        }
+        let operations = 2 * (batch * m * n * k) as u64;
+        self.run(
+            OP,
+            Shape::of_result(OP, &[batch, m, n])?,
+            operations,
+            self.operands(OP, &[a, c])?,
+            |kernels, out| kernels.matmul_transposed(a, c, out),
+        )
+    }
+
+    /// `a + b`; the rows of `b` repeat when it has fewer.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        self.binary(BinaryOp::Add, a, b, Activation::Identity)
+    }
+
+    /// `act(a op b)`; the rows of `b` repeat when it has fewer.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, activation: Activation) -> Result<Tensor> {
+        Epilogue::add(b).check("binary", a.shape())?;
+        self.run(
+            "binary",
+            *a.shape(),
+            a.shape().len() as u64,
+            self.operands("binary", &[a, b])?,
+            |kernels, out| kernels.binary(op, a, b, activation, out),
+        )
+    }
+
+    /// The activation of every element.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.run(
+            "activation",
+            *x.shape(),
+            x.shape().len() as u64,
+            self.operands("activation", &[x])?,
+            |kernels, out| kernels.activation(x, activation, out),
+        )
+    }
+
+    /// Resizes `[batch, height, width, channels]` to another height and width.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn resize(&self, x: &Tensor, height: usize, width: usize, mode: ResizeMode) -> Result<Tensor> {
+        let [batch, from_height, from_width, channels] = x.shape().fixed("resize")?;
+        if from_height * from_width == 0 {
+            return Err(Error::shape("resize", format!("nothing to resize in {}", x.shape())));
+        }
+        let shape = Shape::of_result("resize", &[batch, height, width, channels])?;
+        self.run("resize", shape, 6 * shape.len() as u64, self.operands("resize", &[x])?, |kernels, out| {
+            kernels.resize(x, mode, out)
+        })
+    }
+
+    /// Random Fourier features of positions `[.., 2]` in 0..1 (x, y), to `[.., 2 · features]`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn fourier_features(&self, x: &Tensor, gaussian: &Tensor) -> Result<Tensor> {
+        const OP: &str = "fourier_features";
+        let [two, features] = gaussian.shape().fixed(OP)?;
+        if two != 2 || x.shape().channels() != 2 {
+            return Err(Error::shape(OP, format!("{} with {}", x.shape(), gaussian.shape())));
+        }
+        let shape = x.shape().result_with_channels(OP, features.saturating_mul(2))?;
+        self.run(OP, shape, 4 * shape.len() as u64, self.operands(OP, &[x, gaussian])?, |kernels, out| {
+            kernels.fourier_features(x, gaussian, out)
+        })
+    }
+
+    /// Concatenates along `axis`. With `axis > 0` a part whose outermost dimension is 1 repeats over the batch.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn concat(&self, parts: &[&Tensor], axis: usize) -> Result<Tensor> {
+        const OP: &str = "concat";
+        let first = parts.first().ok_or_else(|| Error::shape(OP, "nothing to concatenate"))?;
+        let batch = parts.iter().map(|part| part.dims().first().copied().unwrap_or(1)).max().unwrap_or(1);
+        let mut dims = first.dims().to_vec();
+        if axis >= dims.len() {
+            return Err(Error::shape(OP, format!("axis {axis} of {}", first.shape())));
+        }
+        for part in parts {
+            let fits = part.shape().rank() == dims.len()
+                && part.dims().iter().enumerate().all(|(i, &dim)| {
+                    i == axis || dim == first.dims()[i] || (i == 0 && (dim == 1 || first.dims()[0] == 1))
+                })
+                && (axis == 0 || part.dims()[0] == batch || part.dims()[0] == 1);
+            if !fits {
+                return Err(Error::shape(OP, format!("{} beside {}", part.shape(), first.shape())));
+            }
+        }
+        if axis > 0 {
+            dims[0] = batch;
+        }
+        dims[axis] = parts.iter().map(|part| part.dims()[axis]).fold(0, usize::saturating_add);
+        self.run(OP, Shape::of_result(OP, &dims)?, 0, self.operands(OP, parts)?, |kernels, out| {
+            kernels.concat(parts, axis, out)
+        })
+    }
+
+    /// Entries `start..start + len` of `axis`, copied. For the outermost axis [`Tensor::narrow`] needs no copy.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn slice(&self, x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
+        let mut dims = x.dims().to_vec();
+        let end = start.checked_add(len);
+        if axis >= dims.len() || end.is_none_or(|end| end > dims[axis]) {
+            return Err(Error::shape("slice", format!("{start}..+{len} of axis {axis} of {}", x.shape())));
+        }
+        dims[axis] = len;
+        let bytes = self.operands("slice", &[x])?;
+        self.run("slice", Shape::of_result("slice", &dims)?, 0, bytes, |kernels, out| {
+            kernels.slice(x, axis, start, out)
+        })
+    }
+
+    /// Moves the last dimension behind the first: `[batch, .., channels]` to `[batch, channels, ..]`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn channels_first(&self, x: &Tensor) -> Result<Tensor> {
+        let dims = x.dims();
+        if dims.len() < 3 {
+            return Err(Error::shape("transpose", format!("{} has no inner dimensions", x.shape())));
+        }
+        let mut moved = vec![dims[0], x.shape().channels()];
+        moved.extend(&dims[1..dims.len() - 1]);
+        self.run(
+            "transpose",
+            Shape::of_result("transpose", &moved)?,
+            0,
+            self.operands("transpose", &[x])?,
+            |kernels, out| kernels.transpose(x, out),
+        )
+    }
+
+    /// Moves the second dimension to the end: `[batch, channels, ..]` to `[batch, .., channels]`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn channels_last(&self, x: &Tensor) -> Result<Tensor> {
+        let dims = x.dims();
+        if dims.len() < 3 {
+            return Err(Error::shape("transpose", format!("{} has no inner dimensions", x.shape())));
+        }
+        let mut moved = vec![dims[0]];
+        moved.extend(&dims[2..]);
+        moved.push(dims[1]);
+        let flat = x.reshape([dims[0], dims[1], dims[2..].iter().product()])?;
+        self.run(
+            "transpose",
+            Shape::of_result("transpose", &moved)?,
+            0,
+            self.operands("transpose", &[x])?,
+            |kernels, out| kernels.transpose(&flat, out),
+        )
+    }
+
+    /// Every element is `value`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn filled(&self, shape: impl Into<Shape>, value: f32) -> Result<Tensor> {
+        self.run("fill", shape.into(), 0, 0, |kernels, out| kernels.fill(value, out))
+    }
+
+    /// Checks weights and bias of a layer; returns the bytes of the weights.
+    fn layer(&self, op: &'static str, weight: &Packed, bias: &Option<Tensor>, outputs: usize) -> Result<u64> {
+        if let Some(bias) = bias {
+            self.operands(op, &[bias])?;
+            if bias.dims() != [outputs] {
+                return Err(Error::shape(op, format!("a bias {} for {outputs} outputs", bias.shape())));
+            }
+        }
+        self.weights(op, weight)
+    }
+
+    /// Runs an operator with its epilogue, in one go where the backend fuses them and step by step elsewhere.
+    fn run_with_epilogue(
+        &self,
+        op: &'static str,
+        shape: Shape,
+        operations: u64,
+        operand_bytes: u64,
+        epilogue: &Epilogue,
+        call: impl FnOnce(&dyn Kernels, &Epilogue, &mut Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
+        let bytes = operand_bytes + self.epilogue(op, epilogue, &shape)?;
+        if self.fuses(Fused::Epilogue) {
+            return self.run(op, shape, operations, bytes, |kernels, out| call(kernels, epilogue, out));
+        }
+        let y = self
+            .run(op, shape, operations, operand_bytes, |kernels, out| call(kernels, &Epilogue::NONE, out))?;
+        let act = epilogue.activation;
+        match epilogue.residual {
+            None if act == Activation::Identity => Ok(y),
+            None => self.activation(&y, act),
+            Some(r) if r.before_activation => self.binary(BinaryOp::Add, &y, r.tensor, act),
+            Some(r) if act == Activation::Identity => self.add(&y, r.tensor),
+            Some(r) => self.add(&self.activation(&y, act)?, r.tensor),
+        }
+    }
+}
