@@ -222,6 +222,9 @@ pub fn for_each_image(
                 break;
             }
             bar.set_message(input.path.display().to_string());
+            for note in pixels.as_ref().map_or(&[][..], |pixels| pixels.notes()) {
+                bar.suspend(|| say!("note: \"{}\": {note}", input.path.display()));
+            }
             let result = pixels.map_err(Into::into).and_then(|pixels| work(input, &image, pixels));
             match result {
                 Ok(note) => {
@@ -235,7 +238,7 @@ pub fn for_each_image(
                     let (image, error) = (input.path.display().to_string(), describe(&error));
                     let line =
                         if error.contains(&image) { error.clone() } else { format!("\"{image}\": {error}") };
-                    bar.suspend(|| eprintln!("failed: {line}"));
+                    bar.suspend(|| say!("failed: {line}"));
                     summary.failed.push(Failed { image, error });
                 }
             }

@@ -1,7 +1,7 @@
 //! Errors and exit codes: 0 done, 1 failed, 2 wrong usage.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use samovar::ErrorKind;
@@ -70,8 +70,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // A closed stderr is no reason to panic.
-            let _ = writeln!(io::stderr(), "error: {}", describe(&error));
+            say!("error: {}", describe(&error));
             ExitCode::from(if is_usage(&error) { 2 } else { 1 })
         }
     }

@@ -1,12 +1,14 @@
 //! Images and folders from the command line.
 
+mod kind;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use samovar::media::ImageFormat;
 
+use self::kind::{Kind, LeftOut};
 use crate::failure::usage;
 
 /// An image to work on.
@@ -29,6 +31,7 @@ pub struct Inputs {
     /// Folders that images were looked for in.
     folders: Vec<PathBuf>,
     recursive: bool,
+    left_out: LeftOut,
 }
 
 /// What a command reads, and so must not write.
@@ -40,6 +43,13 @@ pub struct Sources {
 }
 
 impl Inputs {
+    /// Says on stderr which files of the folders are no images that can be read.
+    pub fn report_left_out(&self) {
+        if let Some(words) = self.left_out.describe() {
+            say!("left out of the folders: {words}");
+        }
+    }
+
     /// The images and the folders they are in, and `others` that are read besides.
     pub fn sources<'p>(&'p self, others: impl IntoIterator<Item = &'p Path>) -> Sources {
         let images = || self.images.iter().map(|image| image.path.as_path());
@@ -121,21 +131,24 @@ fn canonical(path: &Path) -> PathBuf {
     }
 }
 
-/// Lists images; folders are listed by the endings of readable formats.
+/// Lists images; those of folders are found by content, and what is left out is kept for the report.
 pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
     let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
     let mut folders = Vec::new();
+    let mut left_out = LeftOut::default();
     for path in paths {
         if path.is_dir() {
             folders.push(path.clone());
             let before = found.len();
-            walk(path, path, recursive, &mut found)?;
+            walk(path, path, recursive, &mut found, &mut left_out)?;
             if found.len() == before {
+                let recursive = if recursive { "" } else { ", with --recursive in the folders in it too" };
+                let left_out =
+                    left_out.describe().map_or_else(String::new, |words| format!("; left out: {words}"));
                 return Err(usage(format!(
-                    "\"{}\": no images in this folder; files ending in {} are taken{}",
+                    "\"{}\": no images in this folder; PNG, JPEG, WebP, TIFF, BMP, GIF and PNM are looked for{recursive}\
+                     {left_out}",
                     path.display(),
-                    ImageFormat::EXTENSIONS.join(", "),
-                    if recursive { "" } else { ", with --recursive from the folders in it too" }
                 )));
             }
         } else {
@@ -164,10 +177,16 @@ pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
             pair[0]
         )));
     }
-    Ok(Inputs { images, is_single, folders, recursive })
+    Ok(Inputs { images, is_single, folders, recursive, left_out })
 }
 
-fn walk(root: &Path, folder: &Path, recursive: bool, found: &mut Vec<(PathBuf, PathBuf)>) -> Result<()> {
+fn walk(
+    root: &Path,
+    folder: &Path,
+    recursive: bool,
+    found: &mut Vec<(PathBuf, PathBuf)>,
+    left_out: &mut LeftOut,
+) -> Result<()> {
     let unreadable =
         || format!("\"{}\": the folder cannot be listed; check its permissions", folder.display());
     let mut entries = Vec::new();
@@ -177,20 +196,24 @@ fn walk(root: &Path, folder: &Path, recursive: bool, found: &mut Vec<(PathBuf, P
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
         // Links to folders are not followed: they can lead in circles.
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder && recursive && !hidden {
-            walk(root, &path, recursive, found)?;
-        } else if !is_folder && !hidden && is_image(&path) && path.is_file() {
-            let relative = path.strip_prefix(root).unwrap_or(&path).to_owned();
-            found.push((path, relative));
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if recursive {
+                walk(root, &path, recursive, found, left_out)?;
+            }
+            continue;
+        }
+        let relative = path.strip_prefix(root).unwrap_or(&path).to_owned();
+        match Kind::of(&path) {
+            Kind::Image => found.push((path, relative)),
+            other => left_out.add(other, &relative),
         }
     }
     Ok(())
 }
 
-fn is_image(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("").to_ascii_lowercase();
-    ImageFormat::EXTENSIONS.contains(&ending.as_str())
-}
+#[cfg(test)]
+mod tests;

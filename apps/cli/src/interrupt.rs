@@ -1,6 +1,5 @@
 //! Ctrl-C that keeps what is finished: the first one asks the work to stop, the second ends the program.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -17,8 +16,7 @@ pub fn catch_saying(what: &'static str) {
         if ASKED.swap(true, Ordering::Relaxed) {
             std::process::exit(1);
         }
-        // A closed stderr is no reason to go on.
-        let _ = writeln!(std::io::stderr(), "\n{what}; press Ctrl-C again to stop at once");
+        say!("\n{what}; press Ctrl-C again to stop at once");
     });
 }
 

@@ -12,6 +12,17 @@
 //! | [`environment`] | all variables of the environment that are read |
 //! | [`failure`] | errors and exit codes: 0 done, 1 failed, 2 wrong usage |
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
+/// One line for people, on stderr. Whoever read it may be gone, as after `2>&1 | head -1`: no reason to panic, as
+/// `eprintln!` would, nor to leave the work undone.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 mod batch;
 mod commands;
 mod environment;

@@ -284,3 +284,12 @@ fn another_precision_is_another_run() {
         &["everything", "in/a.png", "--json", "--point-grids", "none.json"],
     );
 }
+
+#[test]
+fn a_picture_of_one_pixel_had_13_masks() {
+    let bench = Bench::new();
+    image::RgbImage::from_pixel(1, 1, image::Rgb([200, 30, 30])).save(bench.path("one.png")).unwrap();
+    let run = bench.done(&["everything", "one.png", "--json"]);
+    let document: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(document["annotations"].as_array().unwrap().len() <= 1, "{document}");
+}

@@ -364,3 +364,73 @@ fn memory_does_not_grow_with_the_prompts() {
     let (few, many) = (peak(16), peak(120));
     assert!(many < few + 40_000, "{few} kB with 16 prompts, {many} kB with 120");
 }
+
+#[test]
+fn a_closed_stderr_stopped_the_work() {
+    let bench = Bench::new();
+    for name in ["1.png", "3.png", "4.png"] {
+        bench.picture(&format!("imgs/{name}"), 60, 50, &[(30.0, 25.0, 12.0)]);
+    }
+    for name in ["0.png", "2.png"] {
+        std::fs::write(bench.path(&format!("imgs/{name}")), b"none").unwrap();
+    }
+    let mut command = bench.command();
+    command.args(["segment", "imgs", "--point", "30,25", "--format", "png", "--out", "out/"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1), "two images failed, nothing panicked");
+    assert!(["1.png", "3.png", "4.png"].iter().all(|name| bench.path(&format!("out/{name}")).is_file()));
+}
+
+#[test]
+fn empty_masks_as_outlines_could_not_be_read() {
+    let bench = Bench::new();
+    image::RgbImage::from_pixel(160, 96, image::Rgb([90; 3])).save(bench.path("plain.png")).unwrap();
+    let arguments = ["segment", "plain.png", "--point", "80,48,0", "--format", "coco", "--out", "plain.json"];
+    bench.done(&arguments);
+    let kept = bench.json("plain.json");
+    let is_empty = kept["annotations"][0]["area"] == 0.0;
+    assert!(kept["info"].is_object(), "pycocotools wants it: {kept}");
+    let run = bench.done(&[&arguments[..], &["--outlines"]].concat());
+    let annotations = bench.json("plain.json")["annotations"].as_array().unwrap().clone();
+    assert_eq!(annotations.is_empty(), is_empty, "{run:?}");
+    assert_eq!(run.stderr.contains("1 empty mask has no outlines"), is_empty, "{run:?}");
+    assert!(annotations.iter().all(|one| !one["segmentation"].as_array().unwrap().is_empty()));
+}
+
+#[test]
+fn what_is_left_out_of_a_folder_or_guessed_is_said() {
+    let bench = Bench::new();
+    bench.picture("imgs/a.png", 60, 50, &[(30.0, 25.0, 12.0)]);
+    std::fs::rename(bench.path("imgs/a.png"), bench.path("imgs/a.jfif")).unwrap();
+    std::fs::write(bench.path("imgs/b.heic"), b"\0\0\0\x18ftypheic\0\0\0\0").unwrap();
+    let deep = image::ImageBuffer::from_fn(60, 50, |x, _| image::Luma([if x < 30 { 300u16 } else { 3900 }]));
+    deep.save(bench.path("imgs/c.png")).unwrap();
+    let run = bench.done(&["segment", "imgs", "--point", "30,25", "--format", "png", "--out", "out/"]);
+    assert!(bench.path("out/a.png").is_file() && bench.path("out/c.png").is_file());
+    assert!(run.stderr.contains("1 of HEIC, which is not read (b.heic)"), "{run:?}");
+    assert!(run.stderr.contains("c.png\": its largest value is 3900 of 65535: taken as 12 bits"), "{run:?}");
+}
+
+#[test]
+fn a_cut_out_kept_neither_alpha_nor_profile_of_its_source() {
+    use image::{ImageDecoder, ImageEncoder};
+    let bench = Bench::new();
+    let source = image::RgbaImage::from_fn(120, 90, |x, y| {
+        let [r, g, b] =
+            if common::is_inside(&(60.0, 45.0, 30.0), x, y) { [210, 40, 30] } else { [30, 60, 160] };
+        image::Rgba([r, g, b, if x < 60 { 0 } else { 255 }])
+    });
+    let mut profile = vec![3; 200];
+    profile[16..20].copy_from_slice(b"RGB ");
+    let file = std::fs::File::create(bench.path("source.png")).unwrap();
+    let mut encoder = image::codecs::png::PngEncoder::new(file);
+    encoder.set_icc_profile(profile.clone()).unwrap();
+    encoder.write_image(&source, 120, 90, image::ExtendedColorType::Rgba8).unwrap();
+    bench.done(&["segment", "source.png", "--box", "30,15,90,75", "--out", "cut.png"]);
+    let cut = bench.rgba("cut.png");
+    assert!(cut.enumerate_pixels().all(|(x, _, pixel)| x >= 60 || pixel.0 == [0; 4]));
+    assert!(cut.get_pixel(70, 45)[3] > 200, "the other half is there");
+    let mut decoder = image::ImageReader::open(bench.path("cut.png")).unwrap().into_decoder().unwrap();
+    assert_eq!(decoder.icc_profile().unwrap(), Some(profile));
+}

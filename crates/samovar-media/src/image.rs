@@ -1,15 +1,21 @@
 //! Images: pixels in one known layout, decoding with limits, and images that load when first looked at.
 
 mod decode;
+mod depth;
+mod foreign;
 mod jpeg;
 mod lazy;
+mod limits;
+mod pages;
+mod raw;
 mod rgb;
+mod tiff;
 mod webp;
 
-pub use decode::{
-    DecodeLimits, ImageFormat, ImageMetadata, decode_bytes, decode_file, decode_mask_file, read_metadata,
-};
+pub use decode::{ImageFormat, ImageMetadata, decode_bytes, decode_file, decode_mask_file, read_metadata};
+pub use foreign::{foreign_by_ending, foreign_by_start};
 pub use lazy::LazyImage;
+pub use limits::DecodeLimits;
 pub use rgb::{Orientation, RgbImage};
 
 pub(crate) use decode::decode_dynamic;

@@ -93,9 +93,9 @@ pub fn run(args: &Args) -> Result<()> {
     let store = store.filter(|_| kept.is_ok());
     report(args, &engine, &source, peak, memory, count, &bounds, &certificates, store.as_ref())?;
     if let Err(error) = kept {
-        eprintln!("warning: this could not be kept, and --dtype will not know of it: {}", describe(&error));
+        say!("warning: this could not be kept, and --dtype will not know of it: {}", describe(&error));
     } else if !enough {
-        eprintln!("nothing was kept; give more pictures, or let it run to the end");
+        say!("nothing was kept; give more pictures, or let it run to the end");
     }
     Ok(())
 }
@@ -189,7 +189,9 @@ fn cases(paths: &[PathBuf], limit: usize, limits: &DecodeLimits) -> Result<(usiz
             Err(usage("--images takes one .segpack, or images and folders"))
         }
         paths => {
-            let images = inputs::list(paths, true)?.images;
+            let inputs = inputs::list(paths, true)?;
+            inputs.report_left_out();
+            let images = inputs.images;
             let step = images.len().div_ceil(limit);
             let chosen: Vec<_> = images.into_iter().step_by(step).collect();
             let count = chosen.len();
@@ -198,7 +200,7 @@ fn cases(paths: &[PathBuf], limit: usize, limits: &DecodeLimits) -> Result<(usiz
                 match LazyImage::open_within(&input.path, limits).pixels() {
                     Ok(pixels) => Some(Ok(Case::central(pixels.as_ref().clone()))),
                     Err(error) => {
-                        eprintln!("left out: {error}");
+                        say!("left out: {error}");
                         None
                     }
                 }

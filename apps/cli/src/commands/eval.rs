@@ -196,7 +196,7 @@ fn write_overlays(folder: &Path, found: &Evaluation) -> Result<()> {
         add_file(&mut group, &folder.join(name), &encode_rgb_png(&worst.overlay()?)?)?;
     }
     group.commit()?;
-    eprintln!("{} overlays in {}", found.worst.len(), folder.display());
+    say!("{} overlays in {}", found.worst.len(), folder.display());
     Ok(())
 }
 

@@ -74,10 +74,12 @@ pub fn run(args: &Args) -> Result<()> {
     let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
     let others = args.parameters.point_grids().into_iter().chain([Path::new(&args.model.model)]);
     let sources = inputs.sources(others);
-    match &inputs.images[..] {
+    let result = match &inputs.images[..] {
         [input] if is_single => one(args, input, &sources),
         images => many(args, images, &sources),
-    }
+    };
+    inputs.report_left_out();
+    result
 }
 
 fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
@@ -85,6 +87,7 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
     let image = LazyImage::open_within(&input.path, *engine.decode_limits());
     // What is wrong with picture, places or parameters should show before the model is loaded.
     let pixels = image.pixels()?;
+    pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
     let out = match (&args.out, args.json) {
         (Some(out), _) => Some(out.clone()),
         (None, true) => None,
@@ -119,7 +122,7 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
         return print(&document);
     }
     for file in out.iter().chain(&overlay) {
-        eprintln!("{}  {}", file.display(), described(masks.len()));
+        say!("{}  {}", file.display(), described(masks.len()));
     }
     Ok(())
 }
@@ -200,7 +203,7 @@ fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
         print(&document)?;
     } else {
         let into = merged.map(|path| format!("; all together in {}", path.display())).unwrap_or_default();
-        eprintln!("{}{into}", summary.counts(&format!(" with {}", described(total))));
+        say!("{}{into}", summary.counts(&format!(" with {}", described(total))));
     }
     summary.into_result()
 }

@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> Result<()> {
     check_place(&args.outputs, "--outputs takes a file", &sources)?;
     let shapes = forward_file(&args.model.load()?, &args.inputs, &args.outputs)?;
     for (name, shape) in shapes {
-        eprintln!("{name} {shape:?}");
+        say!("{name} {shape:?}");
     }
     Ok(())
 }

@@ -137,7 +137,7 @@ fn pull(model: &str, revision: Option<&str>, as_json: bool) -> Result<()> {
     let entry = CatalogueEntry::find(model);
     let (repository, files): (&str, &[&str]) = match entry {
         Some(entry) if is_embedded(entry) => {
-            eprintln!("`{}` is part of the program; nothing to fetch", entry.id);
+            say!("`{}` is part of the program; nothing to fetch", entry.id);
             return if as_json { print(&json!({ "model": entry.id, "path": null })) } else { Ok(()) };
         }
         Some(entry) if entry.files.is_empty() => {
@@ -167,7 +167,7 @@ fn pull(model: &str, revision: Option<&str>, as_json: bool) -> Result<()> {
         }
         if moved.elapsed() > PATIENCE && !told {
             told = true;
-            bar.suspend(|| eprintln!("{repository} {}: waiting for the server", progress.file));
+            bar.suspend(|| say!("{repository} {}: waiting for the server", progress.file));
         }
         bar.set_length(progress.all_total_bytes);
         bar.set_position(progress.all_done_bytes);
@@ -180,6 +180,6 @@ fn pull(model: &str, revision: Option<&str>, as_json: bool) -> Result<()> {
         return print(&json!({ "model": repository, "path": folder.display().to_string() }));
     }
     let name = asked.map_or(repository.to_owned(), |revision| format!("{repository}@{revision}"));
-    eprintln!("{repository} is in {}; use it as --model {name}", folder.display());
+    say!("{repository} is in {}; use it as --model {name}", folder.display());
     Ok(())
 }

@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
             "rounded": report.rounded, "kept": report.kept, "bytes": report.bytes, "left_out": report.left_out,
         }));
     }
-    eprintln!(
+    say!(
         "{}  {}; {} tensors in {}, {} as they were",
         args.out.display(),
         bytes(report.bytes as usize),
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
         report.kept
     );
     for name in &report.left_out {
-        eprintln!("left out, its values cannot be read: {name}");
+        say!("left out, its values cannot be read: {name}");
     }
     Ok(())
 }

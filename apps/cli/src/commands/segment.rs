@@ -128,10 +128,12 @@ pub fn run(args: &Args) -> Result<()> {
         tolerance: args.tolerance,
         outlines: args.outlines,
     };
-    match &inputs.images[..] {
+    let result = match &inputs.images[..] {
         [input] if is_single => one(args, &prompts, input, &writer, &sources),
         images => many(args, &prompts, images, &writer, &sources),
-    }
+    };
+    inputs.report_left_out();
+    result
 }
 
 fn one(
@@ -145,6 +147,7 @@ fn one(
     let image = LazyImage::open_within(&input.path, *engine.decode_limits());
     // What is wrong with the picture, the prompt or the place should show before the model is loaded.
     let pixels = image.pixels()?;
+    pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
     let objects = prompts.of(&input.path, pixels.size())?;
     let out = match (&args.out, args.json) {
         (Some(out), _) => Some(out.clone()),
@@ -165,7 +168,10 @@ fn one(
         return print(&document(&model, input, &pixels, &answer));
     }
     for (file, mask) in answer.files.iter().zip(answer.described(answer.files.len())) {
-        eprintln!("{}  {mask}", file.display());
+        say!("{}  {mask}", file.display());
+    }
+    if let Some(words) = empty_words(answer.left_out(writer)) {
+        say!("{words}");
     }
     Ok(())
 }
@@ -206,6 +212,7 @@ fn many(
             .is_some_and(|folder| files(folder, input).iter().all(|file| folder.is_done(file, &input.path)))
     };
     let mut documents = Vec::new();
+    let mut left_out = 0;
     let summary = for_each_image(images, model.engine().decode_limits(), is_done, |input, _, pixels| {
         let objects = prompts.of(&input.path, pixels.size())?;
         let place = folder.as_ref().map(|folder| folder.make_place(&name(input))).transpose()?;
@@ -214,6 +221,7 @@ fn many(
         if args.json {
             documents.push(document(&model, input, &pixels, &answer));
         }
+        left_out += answer.left_out(writer);
         Ok(answer.described(1).join(""))
     });
     if args.json {
@@ -223,7 +231,10 @@ fn many(
         }))?;
     } else {
         let into = args.out.as_ref().map(|out| format!("; results in {}", out.display())).unwrap_or_default();
-        eprintln!("{}{into}", summary.counts(""));
+        say!("{}{into}", summary.counts(""));
+    }
+    if let Some(words) = empty_words(left_out) {
+        say!("{words}");
     }
     summary.into_result()
 }
@@ -239,9 +250,19 @@ struct Answer {
 }
 
 impl Answer {
+    /// How many masks have no place in the file.
+    fn left_out(&self, writer: &Writer) -> usize {
+        self.found.iter().filter(|found| writer.leaves_out(found.area)).count()
+    }
+
     fn described(&self, files: usize) -> Vec<String> {
         self.joined.as_ref().map_or_else(Vec::new, |joined| output::described(&self.found, joined, files))
     }
+}
+
+fn empty_words(masks: usize) -> Option<String> {
+    let what = if masks == 1 { "1 empty mask has".to_owned() } else { format!("{masks} empty masks have") };
+    (masks > 0).then(|| format!("{what} no outlines and no annotation; without --outlines they are kept"))
 }
 
 /// Prompts whose answers are held together; what becomes of them at the image's size is worked through mask by mask.

@@ -9,29 +9,15 @@ use ::image::codecs::jpeg::JpegDecoder;
 use ::image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 use samovar_geometry::{Image, Size};
 
-use super::jpeg;
+use super::depth::Samples;
+use super::limits::DecodeLimits;
+use super::raw::Raw;
 use super::rgb::{Orientation, RgbImage};
-use super::webp;
+use super::{foreign, jpeg, pages, tiff, webp};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::mask::BitMask;
 
-/// The largest image that will be decoded. Both limits hold at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DecodeLimits {
-    /// Most pixels (width times height).
-    pub max_pixels: u64,
-    /// Most bytes: of the file, and of what decoding it allocates.
-    pub max_bytes: u64,
-}
-
-impl Default for DecodeLimits {
-    /// 256 megapixels and 2 GiB: beyond any camera, below what hurts.
-    fn default() -> Self {
-        Self { max_pixels: 256 << 20, max_bytes: 2 << 30 }
-    }
-}
-
-/// File formats that can be read. Of an animation the first picture is taken.
+/// File formats that can be read. Of several pages or an animation the first picture is taken, and that is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the names are the formats' own")]
@@ -60,8 +46,20 @@ impl ImageFormat {
     }
 
     /// File name extensions in lower case, for folder listings. Reading goes by content, never by name.
-    pub const EXTENSIONS: &'static [&'static str] =
-        &["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "pbm", "pgm", "ppm", "pnm", "pam"];
+    pub const EXTENSIONS: &'static [&'static str] = &[
+        "png", "apng", "jpg", "jpeg", "jpe", "jfif", "mpo", "webp", "bmp", "dib", "tif", "tiff", "btf",
+        "tf8", "gif", "pbm", "pgm", "ppm", "pnm", "pam",
+    ];
+
+    /// The format, by a file's first bytes (32 are enough). Those of PNM and BMP are only two bytes, which other files
+    /// may begin with too.
+    pub fn of_start(bytes: &[u8]) -> Option<Self> {
+        // BigTIFF, which the library does not know as one.
+        if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
+            return Some(Self::Tiff);
+        }
+        ::image::guess_format(bytes).ok().and_then(Self::of_library)
+    }
 
     fn of_library(format: ::image::ImageFormat) -> Option<Self> {
         use ::image::ImageFormat as Library;
@@ -113,22 +111,11 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage> {
 /// As [`decode_file`], and for a picture that has other values than 0 but none over 127.
 pub fn decode_mask_file(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
     let decode = || {
-        let mut bytes = Vec::new();
-        open(path, limits)?.take(limits.max_bytes).read_to_end(&mut bytes).map_err(MediaError::read)?;
-        let (image, orientation) = decode_dynamic(&bytes, limits)?;
-        let size = Size::new(image.width(), image.height());
-        let alpha: Option<Vec<u8>> = image
-            .color()
-            .has_alpha()
-            .then(|| image.to_rgba8().pixels().map(|pixel| pixel[3]).collect())
-            .filter(|alpha: &Vec<u8>| alpha.iter().any(|&value| value < 255));
-        let picture = match alpha {
-            Some(alpha) => RgbImage::from_raw(size, alpha.iter().flat_map(|&value| [value; 3]).collect())?,
-            None => rgb_from(image)?,
+        let picture = decode_file(path, limits)?;
+        let values: Vec<u8> = match picture.alpha() {
+            Some(alpha) => alpha.to_vec(),
+            None => picture.pixels().chunks_exact(3).map(|p| p[0].max(p[1]).max(p[2])).collect(),
         };
-        let picture = picture.oriented(orientation);
-        let values: Vec<u8> =
-            picture.pixels().chunks_exact(3).map(|pixel| pixel[0].max(pixel[1]).max(pixel[2])).collect();
         let brightest = values.iter().copied().max().unwrap_or(0);
         if (1..=127).contains(&brightest) {
             let what = format!("nothing in this mask is white: its largest value is {brightest}");
@@ -141,48 +128,118 @@ pub fn decode_mask_file(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
 
 /// Decodes an image to upright RGB.
 ///
-/// - 16 bits per channel become 8 by dropping the low byte, as PIL and OpenCV do when they read RGB; floating point
-///   values are clamped to 0..=1 and scaled.
-/// - Grey becomes R = G = B. Alpha is dropped and the colour under it kept, as PIL's `convert("RGB")` does.
+/// - More than 8 bits per channel become 8 by the range that the file states, or one that is guessed from its values and
+///   said in [`RgbImage::notes`]: `image/depth.rs` has the rule. Full 16 bits lose their low byte, as in PIL and OpenCV.
+/// - Grey becomes R = G = B. The colour under a transparent pixel is kept, as PIL's `convert("RGB")` does, and alpha and
+///   ICC profile go with the image.
 /// - CMYK and YCCK JPEG are taken as Adobe's inverted kind, as PIL takes them.
 /// - The EXIF orientation is applied. Colour profiles are not.
 ///
 /// JPEG values may differ from libjpeg's by a few units where chroma is subsampled; the standard leaves that open.
 pub fn decode_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage> {
-    let (image, orientation) = decode_dynamic(bytes, limits)?;
-    Ok(rgb_from(image)?.oriented(orientation))
+    let format = checked_format(bytes, limits)?;
+    let mut raw = match format {
+        ImageFormat::Tiff => guarded(|| {
+            within_limits(tiff::header(Cursor::new(bytes))?.0, limits)?;
+            tiff::decode(bytes, limits)
+        })?,
+        _ => guarded(|| raw_of_library(bytes, format, limits))?,
+    };
+    let pictures = match format {
+        ImageFormat::Gif => pages::of_gif(bytes),
+        ImageFormat::WebP => pages::of_webp(bytes),
+        ImageFormat::Png => pages::of_png(bytes),
+        _ => 1,
+    };
+    if pictures > 1 {
+        raw.notes.push(format!("the first of {pictures} pictures of an animation is read"));
+    }
+    raw.into_rgb()
 }
 
-/// Decodes to whatever the file holds, for label maps, which must not lose bits. Limits hold; not yet upright.
-pub(crate) fn decode_dynamic(bytes: &[u8], limits: &DecodeLimits) -> Result<(DynamicImage, Orientation)> {
+/// The format, of a file within the limits.
+fn checked_format(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageFormat> {
     if bytes.len() as u64 > limits.max_bytes {
         return Err(file_too_large(bytes.len() as u64, limits));
     }
-    let format = sniff(bytes)?;
-    if format == ImageFormat::Jpeg && !jpeg::is_complete(bytes) {
-        return Err(MediaError::damaged("the JPEG is cut short: its end marker is missing"));
+    sniff(bytes)
+}
+
+/// Decodes to whatever the file holds, for label maps, which must not lose bits. Limits hold; not yet upright.
+pub(crate) fn decode_dynamic(bytes: &[u8], limits: &DecodeLimits) -> Result<DynamicImage> {
+    let format = checked_format(bytes, limits)?;
+    guarded(|| DynamicImage::from_decoder(checked_decoder(bytes, format, limits)?).map_err(library_error))
+}
+
+/// The library's decoder, when size and wholeness of the file are known to be good.
+fn checked_decoder<'b>(
+    bytes: &'b [u8],
+    format: ImageFormat,
+    limits: &DecodeLimits,
+) -> Result<impl ImageDecoder + 'b> {
+    let mut decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(library_error)?;
+    let size = checked_size(&decoder, limits)?;
+    if let Some(cut) = (format == ImageFormat::Jpeg).then(|| jpeg::cut_of(bytes, limits.max_pixels)).flatten()
+    {
+        return Err(MediaError::damaged(cut.describe()));
     }
-    guarded(|| {
-        let mut decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(library_error)?;
-        let size = checked_size(&decoder, limits)?;
-        if format == ImageFormat::WebP && !webp::frames_fit(bytes, size) {
-            return Err(MediaError::damaged("a frame is larger than the picture it is in"));
-        }
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut library_limits = Limits::no_limits();
-        library_limits.max_alloc = Some(limits.max_bytes);
-        decoder.set_limits(library_limits).map_err(library_error)?;
-        let image = DynamicImage::from_decoder(decoder).map_err(library_error)?;
-        Ok((image, orientation))
-    })
+    if format == ImageFormat::WebP && !webp::frames_fit(bytes, size) {
+        return Err(MediaError::damaged("a frame is larger than the picture it is in"));
+    }
+    let mut library_limits = Limits::no_limits();
+    library_limits.max_alloc = Some(limits.max_bytes);
+    decoder.set_limits(library_limits).map_err(library_error)?;
+    Ok(decoder)
+}
+
+/// What the library reads.
+fn raw_of_library(bytes: &[u8], format: ImageFormat, limits: &DecodeLimits) -> Result<Raw> {
+    let mut decoder = checked_decoder(bytes, format, limits)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    // A damaged profile is no reason to refuse the picture.
+    let icc_profile = decoder.icc_profile().ok().flatten();
+    let image = DynamicImage::from_decoder(decoder).map_err(library_error)?;
+    let size = Size::new(image.width(), image.height());
+    let (colours, samples, alpha) = samples_of(image);
+    let mut raw = Raw::new(size, colours, samples);
+    raw.alpha = alpha;
+    raw.orientation = orientation;
+    raw.icc_profile = icc_profile;
+    if format == ImageFormat::Png {
+        raw.stated = pages::bits_of_png(bytes);
+    }
+    Ok(raw)
+}
+
+/// Colours (1 or 3), their samples and the alpha of what the library read.
+fn samples_of(image: DynamicImage) -> (usize, Samples, Option<Samples>) {
+    fn split<T: Copy>(values: &[T], channels: usize) -> (Vec<T>, Vec<T>) {
+        let colours = values.chunks_exact(channels).flat_map(|pixel| &pixel[..channels - 1]).copied();
+        (colours.collect(), values.chunks_exact(channels).map(|pixel| pixel[channels - 1]).collect())
+    }
+    let eight = |(colours, alpha)| (Samples::Eight(colours), Some(Samples::Eight(alpha)));
+    let sixteen = |(colours, alpha)| (Samples::Sixteen(colours), Some(Samples::Sixteen(alpha)));
+    let (colours, (samples, alpha)) = match image {
+        DynamicImage::ImageLuma8(buffer) => (1, (Samples::Eight(buffer.into_raw()), None)),
+        DynamicImage::ImageLumaA8(buffer) => (1, eight(split(&buffer, 2))),
+        DynamicImage::ImageRgba8(buffer) => (3, eight(split(&buffer, 4))),
+        DynamicImage::ImageLuma16(buffer) => (1, (Samples::Sixteen(buffer.into_raw()), None)),
+        DynamicImage::ImageLumaA16(buffer) => (1, sixteen(split(&buffer, 2))),
+        DynamicImage::ImageRgb16(buffer) => (3, (Samples::Sixteen(buffer.into_raw()), None)),
+        DynamicImage::ImageRgba16(buffer) => (3, sixteen(split(&buffer, 4))),
+        other => (3, (Samples::Eight(other.into_rgb8().into_raw()), None)),
+    };
+    (colours, samples, alpha)
 }
 
 /// The format, by the first bytes.
 fn sniff(bytes: &[u8]) -> Result<ImageFormat> {
-    let guessed = ::image::guess_format(bytes).ok().and_then(ImageFormat::of_library);
-    guessed.ok_or_else(|| match bytes.is_empty() {
-        true => MediaError::damaged("the file is empty"),
-        false => {
+    ImageFormat::of_start(bytes).ok_or_else(|| match (bytes.is_empty(), foreign::foreign_by_start(bytes)) {
+        (true, _) => MediaError::damaged("the file is empty"),
+        (false, Some(name)) => {
+            MediaError::new(MediaErrorKind::Unsupported, format!("this is {name}, which cannot be read here"))
+        }
+        (false, None) => {
             MediaError::new(MediaErrorKind::Unsupported, "this is no image format that can be read here")
         }
     })
@@ -191,9 +248,12 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat> {
 /// Metadata of an image in memory, pixels untouched.
 pub(super) fn metadata_of_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageMetadata> {
     let format = sniff(bytes)?;
-    guarded(|| {
-        let decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(library_error)?;
-        metadata_of(decoder, format, limits)
+    guarded(|| match format {
+        ImageFormat::Tiff => metadata_of_tiff(Cursor::new(bytes), limits),
+        _ => {
+            let decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(library_error)?;
+            metadata_of(decoder, format, limits)
+        }
     })
 }
 
@@ -213,7 +273,16 @@ fn metadata_of_file(path: &Path, limits: &DecodeLimits) -> Result<ImageMetadata>
         }
         file.rewind().map_err(MediaError::read)?;
     }
-    guarded(|| metadata_of(reader(file)?.into_decoder().map_err(library_error)?, format, limits))
+    guarded(|| match format {
+        ImageFormat::Tiff => metadata_of_tiff(file, limits),
+        _ => metadata_of(reader(file)?.into_decoder().map_err(library_error)?, format, limits),
+    })
+}
+
+fn metadata_of_tiff(source: impl BufRead + Seek, limits: &DecodeLimits) -> Result<ImageMetadata> {
+    let (stored, orientation) = tiff::header(source)?;
+    within_limits(stored, limits)?;
+    Ok(as_seen(stored, ImageFormat::Tiff, orientation))
 }
 
 fn metadata_of(
@@ -223,6 +292,11 @@ fn metadata_of(
 ) -> Result<ImageMetadata> {
     let stored = checked_size(&decoder, limits)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    Ok(as_seen(stored, format, orientation))
+}
+
+/// Metadata of a picture of this size in the file.
+fn as_seen(stored: Size<Image>, format: ImageFormat, orientation: Orientation) -> ImageMetadata {
     let turned = matches!(
         orientation,
         Orientation::Rotate90
@@ -231,7 +305,7 @@ fn metadata_of(
             | Orientation::Rotate270FlipH
     );
     let size = if turned { Size::new(stored.height, stored.width) } else { stored };
-    Ok(ImageMetadata { size, format: Some(format), orientation })
+    ImageMetadata { size, format: Some(format), orientation }
 }
 
 fn open(path: &Path, limits: &DecodeLimits) -> Result<File> {
@@ -261,6 +335,20 @@ fn reader<R: BufRead + Seek>(source: R) -> Result<ImageReader<R>> {
 fn checked_size(decoder: &impl ImageDecoder, limits: &DecodeLimits) -> Result<Size<Image>> {
     let (width, height) = decoder.dimensions();
     let size = Size::<Image>::new(width, height);
+    within_limits(size, limits)?;
+    // What the file holds, and the RGB made from it.
+    let bytes = decoder.total_bytes().saturating_add(size.area().saturating_mul(3));
+    if bytes > limits.max_bytes {
+        return Err(MediaError::too_large(format!(
+            "decoding the image of {size} takes {bytes} bytes, the limit is {}",
+            limits.max_bytes
+        )));
+    }
+    Ok(size)
+}
+
+/// Refuses sizes without pixels, or with too many.
+fn within_limits(size: Size<Image>, limits: &DecodeLimits) -> Result<()> {
     if size.is_empty() {
         return Err(MediaError::new(MediaErrorKind::Empty, format!("the image is {size} pixels")));
     }
@@ -271,15 +359,7 @@ fn checked_size(decoder: &impl ImageDecoder, limits: &DecodeLimits) -> Result<Si
             limits.max_pixels
         )));
     }
-    // What the file holds, and the RGB made from it.
-    let bytes = decoder.total_bytes().saturating_add(size.area().saturating_mul(3));
-    if bytes > limits.max_bytes {
-        return Err(MediaError::too_large(format!(
-            "decoding the image of {size} takes {bytes} bytes, the limit is {}",
-            limits.max_bytes
-        )));
-    }
-    Ok(size)
+    Ok(())
 }
 
 /// Third-party decoders have panicked on hostile files before; here that is one more kind of damage.
@@ -301,36 +381,6 @@ fn library_error(error: ImageError) -> MediaError {
         _ => MediaError::damaged(format!("the image is damaged or cut short: {error}")),
     };
     made.caused_by(error)
-}
-
-/// RGB from whatever the file held.
-fn rgb_from(image: DynamicImage) -> Result<RgbImage> {
-    let size = Size::new(image.width(), image.height());
-    let high = |value: u16| (value >> 8) as u8;
-    let pixels = match image {
-        DynamicImage::ImageRgb8(buffer) => buffer.into_raw(),
-        DynamicImage::ImageRgba8(buffer) => drop_fourth(&buffer),
-        DynamicImage::ImageLuma8(buffer) => buffer.iter().flat_map(|&grey| [grey; 3]).collect(),
-        DynamicImage::ImageLumaA8(buffer) => buffer.chunks_exact(2).flat_map(|la| [la[0]; 3]).collect(),
-        DynamicImage::ImageLuma16(buffer) => buffer.iter().flat_map(|&grey| [high(grey); 3]).collect(),
-        DynamicImage::ImageLumaA16(buffer) => {
-            buffer.chunks_exact(2).flat_map(|la| [high(la[0]); 3]).collect()
-        }
-        DynamicImage::ImageRgb16(buffer) => buffer.iter().map(|&value| high(value)).collect(),
-        DynamicImage::ImageRgba16(buffer) => {
-            buffer.chunks_exact(4).flat_map(|p| [high(p[0]), high(p[1]), high(p[2])]).collect()
-        }
-        other => other.into_rgb8().into_raw(),
-    };
-    RgbImage::from_raw(size, pixels)
-}
-
-fn drop_fourth(rgba: &[u8]) -> Vec<u8> {
-    let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
-    for pixel in rgba.chunks_exact(4) {
-        rgb.extend_from_slice(&pixel[..3]);
-    }
-    rgb
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use samovar_geometry::{Image, Size};
 
-use super::decode::{
-    DecodeLimits, ImageMetadata, decode_bytes, decode_file, metadata_of_bytes, read_metadata,
-};
+use super::decode::{ImageMetadata, decode_bytes, decode_file, metadata_of_bytes, read_metadata};
+use super::limits::DecodeLimits;
 use super::rgb::{Orientation, RgbImage};
 use crate::error::Result;
 

@@ -1,7 +1,9 @@
 //! The one pixel layout everything here works on: 8-bit RGB, interleaved, rows from top to bottom without gaps.
 
 use std::fmt;
+use std::sync::Arc;
 
+use ::image::DynamicImage;
 use samovar_geometry::{Image, Size};
 
 use crate::error::{MediaError, MediaErrorKind, Result};
@@ -11,10 +13,16 @@ pub use ::image::metadata::Orientation;
 
 /// An image of 8-bit RGB: byte `(y * width + x) * 3 + c` is channel `c` (0 red, 1 green, 2 blue) of the pixel in
 /// column `x` and row `y`. Has at least one pixel. Values are as stored (usually sRGB); no colour management.
+///
+/// What the file had besides goes with it, for cut-outs: alpha and colour profile; and what the user should know of how
+/// it was read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RgbImage {
     size: Size<Image>,
     pixels: Vec<u8>,
+    alpha: Option<Vec<u8>>,
+    icc_profile: Option<Arc<[u8]>>,
+    notes: Vec<String>,
 }
 
 impl RgbImage {
@@ -30,7 +38,46 @@ impl RgbImage {
                 pixels.len()
             )));
         }
-        Ok(Self { size, pixels })
+        Ok(Self { size, pixels, alpha: None, icc_profile: None, notes: Vec::new() })
+    }
+
+    /// The same image with an alpha channel, one value a pixel, not multiplied into the colours. An opaque one is none.
+    pub fn with_alpha(mut self, alpha: Vec<u8>) -> Result<Self> {
+        if alpha.len() as u64 != self.size.area() {
+            let what = format!("the alpha of an image of {} has {} values", self.size, alpha.len());
+            return Err(MediaError::mismatch(what));
+        }
+        self.alpha = Some(alpha).filter(|alpha| alpha.iter().any(|&value| value < 255));
+        Ok(self)
+    }
+
+    /// The same image with the ICC profile that its values are in.
+    #[must_use]
+    pub fn with_icc_profile(mut self, profile: impl Into<Arc<[u8]>>) -> Self {
+        self.icc_profile = Some(profile.into());
+        self
+    }
+
+    /// The same image with one more thing to know.
+    #[must_use]
+    pub fn with_note(mut self, note: String) -> Self {
+        self.notes.push(note);
+        self
+    }
+
+    /// The alpha channel, row by row, where the file has one that is not opaque throughout.
+    pub fn alpha(&self) -> Option<&[u8]> {
+        self.alpha.as_deref()
+    }
+
+    /// The ICC profile of the values, where the file has one for RGB.
+    pub fn icc_profile(&self) -> Option<&[u8]> {
+        self.icc_profile.as_deref()
+    }
+
+    /// What was guessed or left out when the file was read, each a phrase for people.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// An image whose pixel at (x, y) is `f(x, y)`. For tests and test pictures; panics on a size without pixels.
@@ -42,7 +89,7 @@ impl RgbImage {
                 pixels.extend_from_slice(&f(x, y));
             }
         }
-        Self { size, pixels }
+        Self { size, pixels, alpha: None, icc_profile: None, notes: Vec::new() }
     }
 
     /// Width and height.
@@ -101,7 +148,12 @@ impl RgbImage {
         for y in y0..y1 {
             pixels.extend_from_slice(&self.row(y)[x0 as usize * 3..x1 as usize * 3]);
         }
-        Self::from_raw(Size::new(x1 - x0, y1 - y0), pixels)
+        let mut crop = Self::from_raw(Size::new(x1 - x0, y1 - y0), pixels)?;
+        if let Some(alpha) = &self.alpha {
+            let rows = alpha.chunks_exact(self.size.width as usize).take(y1 as usize).skip(y0 as usize);
+            crop = crop.with_alpha(rows.flat_map(|row| &row[x0 as usize..x1 as usize]).copied().collect())?;
+        }
+        Ok(Self { icc_profile: self.icc_profile.clone(), notes: self.notes.clone(), ..crop })
     }
 
     /// The image turned and mirrored as `orientation` asks.
@@ -110,12 +162,19 @@ impl RgbImage {
         if orientation == Orientation::NoTransforms {
             return self;
         }
-        let buffer = ::image::RgbImage::from_raw(self.size.width, self.size.height, self.pixels)
-            .expect("the length was checked when the image was made");
-        let mut dynamic = ::image::DynamicImage::ImageRgb8(buffer);
-        dynamic.apply_orientation(orientation);
-        let size = Size::new(dynamic.width(), dynamic.height());
-        Self { size, pixels: dynamic.into_bytes() }
+        let [width, height] = [self.size.width, self.size.height];
+        let turned = |mut picture: DynamicImage| {
+            picture.apply_orientation(orientation);
+            (Size::new(picture.width(), picture.height()), picture.into_bytes())
+        };
+        let of_size = "the length was checked when the image was made";
+        let colours = ::image::RgbImage::from_raw(width, height, self.pixels).expect(of_size);
+        let (size, pixels) = turned(DynamicImage::ImageRgb8(colours));
+        let alpha = self.alpha.map(|alpha| {
+            let alpha = ::image::GrayImage::from_raw(width, height, alpha).expect(of_size);
+            turned(DynamicImage::ImageLuma8(alpha)).1
+        });
+        Self { size, pixels, alpha, icc_profile: self.icc_profile, notes: self.notes }
     }
 }
 

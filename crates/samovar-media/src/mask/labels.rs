@@ -93,7 +93,7 @@ impl std::fmt::Debug for LabelMap {
 /// Decodes a label map from a greyscale image of 8 or 16 bits (PNG as a rule), bits kept as they are. Limits hold as
 /// for any image.
 pub fn decode_labels(bytes: &[u8], limits: &DecodeLimits) -> Result<LabelMap> {
-    let (image, _) = decode_dynamic(bytes, limits)?;
+    let image = decode_dynamic(bytes, limits)?;
     let size = Size::new(image.width(), image.height());
     let labels = match image {
         DynamicImage::ImageLuma8(buffer) => buffer.iter().map(|&label| u16::from(label)).collect(),

@@ -1,4 +1,5 @@
-//! Non-maximum suppression: of boxes that overlap too much, the best stays. torchvision's semantics.
+//! Non-maximum suppression: of boxes that overlap too much, the best stays. torchvision's semantics, but for boxes
+//! without area: there the IoU is 0 / 0, and torchvision keeps any number of the same box, as of a picture of one pixel.
 
 use std::cmp::Ordering;
 
@@ -41,7 +42,8 @@ fn keep<F: Frame>(
                 let width = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0);
                 let height = (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
                 let common = width * height;
-                common / (areas[better] + areas[candidate] - common) > iou_threshold
+                a == b && areas[candidate] == 0.0
+                    || common / (areas[better] + areas[candidate] - common) > iou_threshold
             }
         });
         if !suppressed {

@@ -14,6 +14,9 @@ use crate::mask::{BitMask, Rle};
 /// A COCO annotation file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CocoDataset {
+    /// What the file is, in any form. Some releases of pycocotools read no results where it is missing.
+    #[serde(default)]
+    pub info: serde_json::Value,
     /// The pictures.
     pub images: Vec<CocoImage>,
     /// The masks on them.
@@ -119,7 +122,8 @@ impl CocoSegmentation {
     }
 
     /// Outlines, exact at tolerance 0, else simplified to within `tolerance` pixels. COCO polygons know no holes:
-    /// each is joined to its outline by a cut of no width.
+    /// each is joined to its outline by a cut of no width. An empty mask has no outlines, and pycocotools reads no annotation
+    /// without: leave those out.
     pub fn polygons(mask: &BitMask, tolerance: f64) -> Self {
         Self::Polygons(
             simplify(&trace(mask), tolerance)

@@ -38,9 +38,9 @@ pub fn write_label_png(path: &Path, labels: &LabelMap) -> Result<()> {
     Ok(write_bytes(path, &encode_label_png(labels)?)?)
 }
 
-/// A picture.
+/// A picture, with the colour profile of its file. Its alpha is not in it.
 pub fn encode_rgb_png(image: &RgbImage) -> Result<Vec<u8>> {
-    encode(image.size(), image.pixels(), ExtendedColorType::Rgb8, FilterType::Adaptive)
+    encode_picture(image, image.pixels(), ExtendedColorType::Rgb8)
 }
 
 /// [`encode_rgb_png`] as a file.
@@ -48,8 +48,9 @@ pub fn write_rgb_png(path: &Path, image: &RgbImage) -> Result<()> {
     Ok(write_bytes(path, &encode_rgb_png(image)?)?)
 }
 
-/// The picture with the mask as its alpha channel: RGBA bytes, interleaved. Alpha is not multiplied in; wholly
-/// transparent pixels are black, so that nothing of what was cut away is left in the file.
+/// The picture with the mask as its alpha channel: RGBA bytes, interleaved. Where the picture has an alpha of its own, the
+/// two are multiplied. Colours are not multiplied by alpha; wholly transparent pixels are black, so that nothing of what was
+/// cut away is left in the file.
 pub fn cut_out(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>> {
     if image.size() != alpha.size() {
         return Err(MediaError::mismatch(format!(
@@ -59,7 +60,10 @@ pub fn cut_out(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>> {
         )));
     }
     let mut rgba = Vec::with_capacity(alpha.values().len() * 4);
-    for (pixel, &alpha) in image.pixels().chunks_exact(3).zip(alpha.values()) {
+    for (index, (pixel, &alpha)) in image.pixels().chunks_exact(3).zip(alpha.values()).enumerate() {
+        let own = image.alpha().map_or(255, |own| own[index]);
+        // Rounded to the nearest.
+        let alpha = ((u32::from(alpha) * u32::from(own) + 127) / 255) as u8;
         match alpha {
             0 => rgba.extend_from_slice(&[0; 4]),
             _ => rgba.extend_from_slice(&[pixel[0], pixel[1], pixel[2], alpha]),
@@ -68,10 +72,10 @@ pub fn cut_out(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>> {
     Ok(rgba)
 }
 
-/// [`cut_out`] as PNG. A hard edge comes from `&AlphaMask::from(&mask)`, a soft one from
+/// [`cut_out`] as PNG, with the colour profile of the picture's file. A hard edge comes from `&AlphaMask::from(&mask)`, a soft one from
 /// [`PreparedLogits::alpha`](crate::upscale::PreparedLogits::alpha).
 pub fn encode_cut_out_png(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>> {
-    encode(image.size(), &cut_out(image, alpha)?, ExtendedColorType::Rgba8, FilterType::Adaptive)
+    encode_picture(image, &cut_out(image, alpha)?, ExtendedColorType::Rgba8)
 }
 
 /// [`encode_cut_out_png`] as a file.
@@ -79,9 +83,28 @@ pub fn write_cut_out_png(path: &Path, image: &RgbImage, alpha: &AlphaMask) -> Re
     Ok(write_bytes(path, &encode_cut_out_png(image, alpha)?)?)
 }
 
+/// Values of this picture, in its colour profile.
+fn encode_picture(image: &RgbImage, bytes: &[u8], colour: ExtendedColorType) -> Result<Vec<u8>> {
+    encode_in(image.size(), bytes, colour, FilterType::Adaptive, image.icc_profile())
+}
+
 fn encode(size: Size<Image>, bytes: &[u8], colour: ExtendedColorType, filter: FilterType) -> Result<Vec<u8>> {
+    encode_in(size, bytes, colour, filter, None)
+}
+
+fn encode_in(
+    size: Size<Image>,
+    bytes: &[u8],
+    colour: ExtendedColorType,
+    filter: FilterType,
+    icc_profile: Option<&[u8]>,
+) -> Result<Vec<u8>> {
     let mut png = Vec::new();
-    PngEncoder::new_with_quality(&mut png, CompressionType::Fast, filter)
+    let mut encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Fast, filter);
+    if let Some(profile) = icc_profile {
+        encoder.set_icc_profile(profile.to_vec()).expect("PNG has a place for profiles");
+    }
+    encoder
         .write_image(bytes, size.width, size.height, colour)
         .map_err(|error| MediaError::mismatch(format!("this cannot be a PNG of {size}: {error}")))?;
     Ok(png)

@@ -40,6 +40,7 @@ pub fn annotations(masks: &[AutomaticMask], image_id: u64, first_id: u64) -> Vec
 pub fn coco(masks: &[AutomaticMask], file_name: &str, size: Size<Image>) -> CocoDataset {
     let image = CocoImage { id: 1, file_name: file_name.to_owned(), width: size.width, height: size.height };
     CocoDataset {
+        info: serde_json::json!({ "description": "automatic masks by samovar" }),
         images: vec![image],
         annotations: annotations(masks, 1, 1),
         categories: vec![CocoCategory { id: 1, name: CATEGORY.to_owned() }],

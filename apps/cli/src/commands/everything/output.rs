@@ -121,6 +121,7 @@ pub fn merge(out: &Path, results: &[(&InputImage, PathBuf)]) -> Result<()> {
     };
     let mut images = Vec::with_capacity(results.len());
     let mut categories = Vec::new();
+    let mut info = Value::Null;
     for (id, (input, path)) in (1u64..).zip(results) {
         let dataset = read(path)?;
         let image = dataset.images.into_iter().next();
@@ -129,12 +130,17 @@ pub fn merge(out: &Path, results: &[(&InputImage, PathBuf)]) -> Result<()> {
                 "id": id, "file_name": name_in_folder(input), "width": image.width, "height": image.height,
             })
         }));
-        categories = dataset.categories;
+        (categories, info) = (dataset.categories, dataset.info);
     }
     let mut file = AtomicFile::create(out)?;
     let unwritten = |error| files::Error::io(out, error);
-    write!(file, "{{\"images\":{},\"categories\":{},\"annotations\":[", json!(images), json!(categories))
-        .map_err(unwritten)?;
+    write!(
+        file,
+        "{{\"info\":{info},\"images\":{},\"categories\":{},\"annotations\":[",
+        json!(images),
+        json!(categories)
+    )
+    .map_err(unwritten)?;
     let mut annotation_id = 0u64;
     for (image_id, (_, path)) in (1u64..).zip(results) {
         for mut annotation in read(path)?.annotations {

@@ -119,6 +119,11 @@ impl Writer {
         }
     }
 
+    /// Whether a mask of so many pixels cannot be written.
+    pub fn leaves_out(&self, area: u64) -> bool {
+        area == 0 && self.outlines && self.format == Format::Coco
+    }
+
     fn is_numbered(&self) -> bool {
         self.separate && self.format != Format::Coco
     }
@@ -218,6 +223,8 @@ impl<'a> Sheet<'a> {
                 });
             }
             Content::Overlay(overlay) => overlay.add(mask)?,
+            // pycocotools raises on an annotation without outlines, so an empty mask is none; the summary counts them.
+            Content::Annotations(_) if self.writer.leaves_out(mask.area()) => {}
             Content::Annotations(annotations) => {
                 let segmentation = match self.writer.outlines {
                     true => CocoSegmentation::polygons(mask, self.writer.tolerance),
@@ -260,6 +267,7 @@ pub fn json_line(document: &impl Serialize) -> Result<Vec<u8>> {
 fn coco(input: &InputImage, image: &RgbImage, annotations: Vec<CocoAnnotation>) -> CocoDataset {
     let file_name = input.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     CocoDataset {
+        info: json!({ "description": "masks by samovar" }),
         images: vec![CocoImage { id: 1, file_name, width: image.width(), height: image.height() }],
         annotations,
         categories: vec![CocoCategory { id: 1, name: "object".to_owned() }],

@@ -209,3 +209,42 @@ fn a_thumbnails_end_is_not_the_pictures_end() {
     bytes.extend([0xff, 0xd9]);
     assert!(decode_bytes(&bytes, &DecodeLimits::default()).is_ok());
 }
+
+#[test]
+fn significant_bits_that_a_png_states_are_no_guess() {
+    let picture = ::image::ImageBuffer::<::image::Luma<u16>, _>::from_vec(2, 1, vec![300u16, 600]).unwrap();
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ::image::ImageFormat::Png).unwrap();
+    let mut bytes = bytes.into_inner();
+    let guessed = decode_bytes(&bytes, &DecodeLimits::default()).unwrap();
+    assert_eq!(guessed.pixels(), [75, 75, 75, 150, 150, 150]);
+    assert!(guessed.notes()[0].contains("taken as 10 bits"), "{:?}", guessed.notes());
+    // Behind the header: length, name, content, check sum.
+    let chunk = [&b"sBIT"[..], &[12]].concat();
+    let chunk = [&1u32.to_be_bytes()[..], &chunk, &crc_of(&chunk).to_be_bytes()].concat();
+    bytes.splice(33..33, chunk);
+    let stated = decode_bytes(&bytes, &DecodeLimits::default()).unwrap();
+    assert_eq!((stated.pixels(), stated.notes()), (&[18, 18, 18, 37, 37, 37][..], &[][..]));
+}
+
+#[test]
+fn which_picture_of_an_animation_is_read_is_said() {
+    let image = decode_bytes(&encoded("animated.gif"), &DecodeLimits::default()).unwrap();
+    assert_eq!(image.notes(), ["the first of 2 pictures of an animation is read"]);
+    let still = decode_bytes(&encoded("palette.gif"), &DecodeLimits::default()).unwrap();
+    assert!(still.notes().is_empty());
+    let mut png = encoded("rgb.png");
+    let chunk = [&b"acTL"[..], &3u32.to_be_bytes(), &[0; 4]].concat();
+    png.splice(33..33, [&8u32.to_be_bytes()[..], &chunk, &crc_of(&chunk).to_be_bytes()].concat());
+    let image = decode_bytes(&png, &DecodeLimits::default()).unwrap();
+    assert_eq!(image.notes(), ["the first of 3 pictures of an animation is read"]);
+}
+
+#[test]
+fn a_format_that_is_not_read_is_named() {
+    let heic = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1";
+    let error = decode_bytes(heic, &DecodeLimits::default()).unwrap_err();
+    let words =
+        "this is HEIC, which cannot be read here; convert it to PNG, JPEG, WebP, TIFF, BMP, GIF or PNM";
+    assert_eq!(error.to_string(), words);
+}

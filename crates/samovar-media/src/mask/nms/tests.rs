@@ -49,3 +49,12 @@ fn equal_scores_keep_their_order_and_nan_comes_first() {
     assert_eq!(nms(&boxes, &[0.0, -0.0, f32::NAN, 0.0], 0.5), [2, 0, 1, 3]);
     assert!(nms::<Image>(&[], &[], 0.5).is_empty());
 }
+
+#[test]
+fn the_same_box_without_area_stayed_any_number_of_times() {
+    // The box of a picture of one pixel, and two lines of one pixel's width.
+    let boxes: Vec<Box2<Image>> = [[0, 0, 0, 0], [0, 0, 0, 0], [3, 1, 3, 9], [3, 1, 3, 9], [3, 1, 3, 8]]
+        .map(|[x0, y0, x1, y1]| Box2::new(x0.into(), y0.into(), x1.into(), y1.into()))
+        .to_vec();
+    assert_eq!(nms(&boxes, &[0.5, 0.9, 0.8, 0.7, 0.6], 0.7), [1, 2, 4]);
+}

@@ -28,6 +28,7 @@ fn a_data_set_reads_as_coco() {
     let mut annotation = CocoAnnotation::new(7, 1, &mask, CocoSegmentation::compressed(&mask));
     annotation.score = Some(0.5);
     let dataset = CocoDataset {
+        info: serde_json::json!({ "description": "test" }),
         images: vec![CocoImage { id: 1, file_name: "a.jpg".into(), width: 20, height: 10 }],
         annotations: vec![annotation],
         categories: vec![CocoCategory { id: 1, name: "object".into() }],
@@ -65,4 +66,11 @@ fn polygon_json_keeps_holes() {
     assert_eq!(file.polygons[0].outer.len(), 4);
     let text = serde_json::to_string(&file).unwrap();
     assert_eq!(serde_json::from_str::<PolygonFile>(&text).unwrap(), file);
+}
+
+#[test]
+fn a_data_set_always_has_info() {
+    // Also one that was read from a file without.
+    let read: CocoDataset = serde_json::from_str(r#"{"images": [], "annotations": []}"#).unwrap();
+    assert!(serde_json::to_value(read).unwrap().get("info").is_some());
 }

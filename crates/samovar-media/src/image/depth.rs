@@ -1,0 +1,120 @@
+//! Samples of more than 8 bits to 8: which range of values a picture uses.
+//!
+//! A file that states its range is taken at its word. Where it states none, the range is guessed by one rule, and the
+//! guess is said:
+//!
+//! | samples | values | taken as |
+//! |---|---|---|
+//! | 16 bits, unsigned | largest below 2^n, n the least of 8, 10, 12, 14, 16 | n bits; the low ones are dropped |
+//! | floating point | within 0 and 1 | 0 to 1 (the convention; not a guess) |
+//! | floating point, signed, 32 bits and more | within 0 and 255, largest above 16 | 0 to 255 |
+//! | the same | any others | least to largest |
+//!
+//! What is no number, infinite, or marked as no data counts for nothing and becomes 0.
+
+/// Samples as a file holds them.
+#[derive(Debug)]
+pub(super) enum Samples {
+    /// 8 bits, or fewer spread over 8.
+    Eight(Vec<u8>),
+    /// 16 bits, or fewer in 16.
+    Sixteen(Vec<u16>),
+    /// Floating point.
+    Float(Vec<f32>),
+    /// Integers that are signed, or of more than 16 bits.
+    Integer(Vec<f32>),
+}
+
+/// What a file says about the range of its values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Stated {
+    /// Nothing.
+    Nothing,
+    /// So many bits are significant.
+    Bits(u8),
+    /// The value that is black, and the one that is white.
+    Range(f32, f32),
+}
+
+/// Bits that cameras and microscopes store in 16.
+const USUAL_BITS: [u8; 5] = [8, 10, 12, 14, 16];
+
+/// The samples as 8 bits; and what was guessed, if anything was. `no_data` is a value that means nothing.
+pub(super) fn to_eight_bits(
+    samples: Samples,
+    stated: Stated,
+    no_data: Option<f32>,
+) -> (Vec<u8>, Option<String>) {
+    match samples {
+        Samples::Eight(values) => (values, None),
+        Samples::Sixteen(values) => sixteen(&values, stated),
+        Samples::Float(values) => wide(&values, stated, no_data, true),
+        Samples::Integer(values) => wide(&values, stated, no_data, false),
+    }
+}
+
+fn sixteen(values: &[u16], stated: Stated) -> (Vec<u8>, Option<String>) {
+    let largest = values.iter().copied().max().unwrap_or(0);
+    let fits = |bits: u8| u32::from(largest) < 1 << bits;
+    if let Stated::Range(black, white) = stated
+        && white > black
+        && f32::from(largest) <= white
+    {
+        return (values.iter().map(|&value| scaled(f32::from(value), black, white)).collect(), None);
+    }
+    let (bits, note) = match stated {
+        // Two habits: PNG asks for the significant bits to be spread over all 16, but many leave them low.
+        Stated::Bits(bits @ 8..16) => (if fits(bits) { bits } else { 16 }, None),
+        _ => match USUAL_BITS.into_iter().find(|&bits| fits(bits)).filter(|_| largest > 0) {
+            Some(bits @ 8..16) => {
+                let note =
+                    format!("its largest value is {largest} of 65535: taken as {bits} bits stored in 16");
+                (bits, Some(note))
+            }
+            _ => (16, None),
+        },
+    };
+    (values.iter().map(|&value| (value >> (bits - 8)) as u8).collect(), note)
+}
+
+fn wide(values: &[f32], stated: Stated, no_data: Option<f32>, is_float: bool) -> (Vec<u8>, Option<String>) {
+    let is_value = |value: f32| value.is_finite() && Some(value) != no_data;
+    let (mut least, mut largest, mut count) = (f32::INFINITY, f32::NEG_INFINITY, 0usize);
+    for &value in values.iter().filter(|value| is_value(**value)) {
+        (least, largest, count) = (least.min(value), largest.max(value), count + 1);
+    }
+    let mut notes = Vec::new();
+    let (black, white) = match stated {
+        Stated::Range(black, white) if white > black => (black, white),
+        _ if count == 0 => (0.0, 1.0),
+        _ if is_float && least >= 0.0 && largest <= 1.0 => (0.0, 1.0),
+        _ if least >= 0.0 && (16.0..=255.0).contains(&largest) => {
+            notes.push(format!("its values go from {least} to {largest}: taken as 0 to 255"));
+            (0.0, 255.0)
+        }
+        _ => {
+            notes.push(format!("its values go from {least} to {largest}: stretched from black to white"));
+            (least, largest)
+        }
+    };
+    if count < values.len() {
+        notes.push(format!(
+            "{} of {} values are no numbers or no data: shown black",
+            values.len() - count,
+            values.len()
+        ));
+    }
+    let to_byte = |&value: &f32| if is_value(value) { scaled(value, black, white) } else { 0 };
+    let bytes = values.iter().map(to_byte).collect();
+    (bytes, (!notes.is_empty()).then(|| notes.join("; ")))
+}
+
+/// Black is 0, white 255, to the nearest; what is beyond is cut off. Computed wide: the range of `f32` has no width in it.
+fn scaled(value: f32, black: f32, white: f32) -> u8 {
+    let (value, black, white) = (f64::from(value), f64::from(black), f64::from(white));
+    let share = if white > black { (value - black) / (white - black) } else { 0.0 };
+    (share.clamp(0.0, 1.0) * 255.0 + 0.5) as u8
+}
+
+#[cfg(test)]
+mod tests;

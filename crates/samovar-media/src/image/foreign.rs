@@ -1,0 +1,49 @@
+//! Pictures in formats that are not read here: known by name, so that they can be told from what is no picture.
+
+/// What a file with this ending (lower case) is, among the formats that are not read. Raw files of cameras are TIFF
+/// inside, and a reader that goes by content finds their thumbnail: they are known by ending alone.
+pub fn foreign_by_ending(ending: &str) -> Option<&'static str> {
+    Some(match ending {
+        "heic" | "heif" | "hif" => "HEIC",
+        "avif" | "avifs" => "AVIF",
+        "jp2" | "j2k" | "jpf" | "jpx" | "j2c" | "jpc" => "JPEG 2000",
+        "jxl" => "JPEG XL",
+        "jxr" | "wdp" | "hdp" => "JPEG XR",
+        "dng" | "cr2" | "cr3" | "nef" | "arw" | "orf" | "rw2" | "raf" | "pef" | "srw" => {
+            "a camera's raw file"
+        }
+        "psd" | "psb" => "Photoshop's format",
+        "exr" => "OpenEXR",
+        "hdr" => "Radiance HDR",
+        "dds" => "DDS",
+        "tga" => "TGA",
+        "ico" | "cur" => "an icon",
+        "svg" | "svgz" => "SVG",
+        "dcm" => "DICOM",
+        "xcf" => "GIMP's format",
+        "qoi" => "QOI",
+        _ => return None,
+    })
+}
+
+/// What a file is that begins with these bytes (32 are enough), among the formats that are not read.
+pub fn foreign_by_start(start: &[u8]) -> Option<&'static str> {
+    if start.get(4..8) == Some(b"ftyp") {
+        return match start.get(8..12)? {
+            b"avif" | b"avis" => Some("AVIF"),
+            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => Some("HEIC"),
+            b"crx " => Some("a camera's raw file"),
+            _ => None,
+        };
+    }
+    let known: [(&[u8], &str); 7] = [
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51", "JPEG 2000"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"8BPS", "Photoshop's format"),
+        (b"v/1\x01", "OpenEXR"),
+        (b"#?RADIANCE", "Radiance HDR"),
+    ];
+    known.into_iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| name)
+}

@@ -1,0 +1,72 @@
+//! A decoded picture as its file holds it, and the upright RGB made of it.
+
+use samovar_geometry::{Image, Size};
+
+use super::depth::{Samples, Stated, to_eight_bits};
+use super::rgb::{Orientation, RgbImage};
+use crate::error::Result;
+
+/// Samples of every depth, with what the file says about them.
+#[derive(Debug)]
+pub(super) struct Raw {
+    /// As stored.
+    pub(super) size: Size<Image>,
+    /// 1 for grey, 3 for RGB.
+    pub(super) colours: usize,
+    /// Interleaved.
+    pub(super) samples: Samples,
+    /// One value a pixel.
+    pub(super) alpha: Option<Samples>,
+    pub(super) orientation: Orientation,
+    /// Range of the colours' values.
+    pub(super) stated: Stated,
+    /// The value that means that there is none.
+    pub(super) no_data: Option<f32>,
+    pub(super) icc_profile: Option<Vec<u8>>,
+    /// What the user should know.
+    pub(super) notes: Vec<String>,
+}
+
+impl Raw {
+    pub(super) fn new(size: Size<Image>, colours: usize, samples: Samples) -> Self {
+        Self {
+            size,
+            colours,
+            samples,
+            alpha: None,
+            orientation: Orientation::NoTransforms,
+            stated: Stated::Nothing,
+            no_data: None,
+            icc_profile: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// 8-bit RGB, upright, with alpha and profile where the file has them.
+    pub(super) fn into_rgb(self) -> Result<RgbImage> {
+        let (values, guess) = to_eight_bits(self.samples, self.stated, self.no_data);
+        let pixels = match self.colours {
+            1 => values.iter().flat_map(|&grey| [grey; 3]).collect(),
+            _ => values,
+        };
+        let mut image = RgbImage::from_raw(self.size, pixels)?;
+        if let Some(alpha) = self.alpha {
+            let (alpha, _) = to_eight_bits(alpha, Stated::Nothing, None);
+            image = image.with_alpha(alpha)?;
+        }
+        let mut notes = self.notes;
+        notes.extend(guess);
+        if let Some(profile) = self.icc_profile.filter(|profile| !profile.is_empty()) {
+            match is_of_rgb(&profile) {
+                true => image = image.with_icc_profile(profile),
+                false => notes.push("its colour profile is not for RGB, and cut-outs do without".to_owned()),
+            }
+        }
+        Ok(notes.into_iter().fold(image, RgbImage::with_note).oriented(self.orientation))
+    }
+}
+
+/// Whether an ICC profile is for RGB: bytes 16 to 20 of its header say so.
+fn is_of_rgb(profile: &[u8]) -> bool {
+    profile.get(16..20) == Some(b"RGB ")
+}
