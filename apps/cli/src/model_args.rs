@@ -77,7 +77,11 @@ impl ModelArgs {
     pub fn load_on(&self, engine: &Engine) -> Result<Model> {
         let source = resolve(&self.model)?;
         self.check_certificate(&source, engine)?;
-        Ok(engine.load_from(&source)?)
+        let model = engine.load_from(&source)?;
+        for note in model.notes() {
+            eprintln!("note: {note}");
+        }
+        Ok(model)
     }
 
     /// Refuses a precision that was measured on this machine and fell short, unless forced.

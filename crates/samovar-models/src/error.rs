@@ -16,6 +16,18 @@ pub enum Error {
     /// The configuration is not one of a model samovar runs.
     #[error("model configuration: {0}")]
     Config(String),
+    /// A file holds tensors that the model does not use and that are not known to do no harm.
+    #[error("{file}: {tensors}: {what}, and without that the masks would be others; {advice}")]
+    UnusedTensors {
+        /// The file.
+        file: String,
+        /// Some of the tensors, quoted.
+        tensors: String,
+        /// What they are.
+        what: String,
+        /// What to do.
+        advice: String,
+    },
     /// The model cannot do what was asked of it.
     #[error("a model of the family {family} has no {capability}; {capable}")]
     Capability {

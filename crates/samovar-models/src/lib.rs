@@ -15,10 +15,11 @@
 //!   [`Detector`], [`Embedder`]). It holds no state beside them. Decoding also comes in two parts,
 //!   [`PromptableSegmenter::score`] and [`PromptableSegmenter::draw`], for those who throw most masks away by their
 //!   scores.
+//! - [`ModelWeights`]: the weights of a model among all that a file holds, adapters merged.
 //! - [`CATALOGUE`]: the models samovar knows by name.
 //!
 //! Files lie in layers: `error`, `limits` and `interface` below `blocks`, those below `families`, and above them
-//! `config` (which family), `catalogue` and `model`.
+//! `config` (which family), `catalogue`, `weights` and `model`.
 //!
 //! What a click on an image takes with SAM ViT-B, before any file is there:
 //!
@@ -63,11 +64,14 @@ mod error;
 mod families;
 mod interface;
 mod limits;
+mod low_rank;
 mod model;
 mod names;
 mod preprocessor;
 #[cfg(test)]
 mod test_weights;
+mod unused;
+mod weights;
 
 pub use capabilities::Capabilities;
 pub use catalogue::{CATALOGUE, CatalogueEntry};
@@ -79,3 +83,4 @@ pub use interface::{
     Recommendations, ScoredPrompts,
 };
 pub use model::Model;
+pub use weights::ModelWeights;

@@ -13,6 +13,7 @@ use crate::config::{Family, ModelConfig};
 use crate::error::{Error, Result};
 use crate::interface::{Capability, Detector, Embedder, ImageEncoder, PromptableSegmenter};
 use crate::names::Named;
+use crate::unused::{self, Taken};
 
 /// A model, ready to run on the device it was loaded for: what it can do, each asked for by name. Cheap to clone.
 #[derive(Clone)]
@@ -27,10 +28,14 @@ impl Model {
     /// The device's [`Device::weight_precision`] is that of the large layers; those whose errors would reach the masks stay
     /// f32 where it is int8. Files may hold weights in any precision.
     ///
+    /// Tensors that the model does not use are refused, unless they are known to change no mask: what a file holds beside
+    /// the weights, and what stands in front of their names, is taken off by [`crate::ModelWeights`].
+    ///
     /// Weights may have Hugging Face or original names; [`samovar_weights::ShapeSource`] stands in for both.
     ///
     /// # Errors
-    /// [`Error::Weights`] for a missing or misshapen tensor, [`Error::Tensor`] when memory runs out.
+    /// [`Error::Weights`] for a missing or misshapen tensor, [`Error::UnusedTensors`], [`Error::Tensor`] when memory runs
+    /// out.
     pub fn load(device: &Device, config: &ModelConfig, weights: &dyn WeightSource) -> Result<Model> {
         Self::load_recorded(device, config, weights, None)
     }
@@ -61,11 +66,17 @@ impl Model {
     ) -> Result<Model> {
         let named = Named::new(weights)?;
         let exact_device = device.with_weight_precision(device.weight_precision().exact());
-        let mut loader = Loader::new(device, &exact_device, named.source());
+        let taken = Taken::new(named.source());
+        let mut loader = Loader::new(device, &exact_device, &taken);
         if let Some(record) = record {
             loader = loader.recorded(record);
         }
-        Ok(Model { family: config.family(), capabilities: config.load(&loader)? })
+        let capabilities = config.load(&loader)?;
+        taken.check_rest(|name| named.name_in_file(name))?;
+        if !device.is_shape_only() {
+            unused::check_pixels(named.source(), &config.preprocessing())?;
+        }
+        Ok(Model { family: config.family(), capabilities })
     }
 
     /// A model of capabilities that are made elsewhere; `family` is what it is called.

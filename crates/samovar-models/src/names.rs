@@ -9,6 +9,15 @@ use crate::families::{mobile_sam_checkpoint, sam1_checkpoint};
 /// Families whose original authors have names of their own.
 const ORIGINAL: [OriginalNames; 2] = [mobile_sam_checkpoint::NAMES, sam1_checkpoint::NAMES];
 
+/// A tensor of every model of a family, under the names of the original authors or of transformers: where it is, weights are.
+pub(crate) const MARKS: [&str; 5] = [
+    mobile_sam_checkpoint::NAMES.mark,
+    sam1_checkpoint::NAMES.mark,
+    mobile_sam_checkpoint::MARK,
+    sam1_checkpoint::MARK,
+    "vision_encoder.trunk.stem.weight",
+];
+
 /// A weight file under the names the blocks use.
 pub(crate) enum Named<'a> {
     /// It has them.

@@ -199,7 +199,8 @@ impl WeightSource for OtherName<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.names()
+        let name = |name: String| if name == TIED[0] { TIED[1].to_owned() } else { name };
+        self.0.names().into_iter().map(name).collect()
     }
 
     fn origin(&self) -> String {

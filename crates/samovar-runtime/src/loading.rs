@@ -39,7 +39,8 @@ impl Engine {
         self.device().reserve()?;
         let device = self.device().stage("load").with_weight_precision(precision);
         let network = Network::load(&device, &opened.config, &opened.weights)?;
-        Model::new(self.clone(), network, planner, source.name(), precision)
+        let model = Model::new(self.clone(), network, planner, source.name(), precision)?;
+        Ok(model.with_notes(opened.weights.notes()))
     }
 }
 

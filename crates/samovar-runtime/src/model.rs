@@ -29,6 +29,7 @@ pub struct Model {
     precision: Precision,
     planner: Arc<Planner>,
     cleans_up: bool,
+    notes: Arc<[String]>,
 }
 
 impl Model {
@@ -48,7 +49,28 @@ impl Model {
         let segmenter = Arc::clone(network.promptable_segmenter().map_err(refuse)?);
         let cleans_up = segmenter.recommendations().cleanup;
         let (name, planner) = (name.into(), Arc::new(planner));
-        Ok(Self { engine, network, encoder, segmenter, name, precision, planner, cleans_up })
+        Ok(Self {
+            engine,
+            network,
+            encoder,
+            segmenter,
+            name,
+            precision,
+            planner,
+            cleans_up,
+            notes: Arc::from([]),
+        })
+    }
+
+    /// The same model, with this to say about its weights.
+    pub(crate) fn with_notes(self, notes: &[String]) -> Self {
+        Self { notes: notes.into(), ..self }
+    }
+
+    /// What a user should know about the choice of weights, in a sentence each: which of several a file holds are run,
+    /// and how adapters were scaled where no file says it.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Encodes an image. Everything after this is cheap.

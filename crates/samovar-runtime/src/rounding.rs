@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use samovar_models::{CONFIG_KEY, Model as Network, PREPROCESSOR_KEY};
+use samovar_models::{CONFIG_KEY, Model as Network, ModelWeights, PREPROCESSOR_KEY};
 use samovar_tensor::{Precision, Shape, Tensor};
-use samovar_weights::{Checkpoint, QuantiseReport, WeightSource, quantise};
+use samovar_weights::{QuantiseReport, WeightSource, quantise};
 
 use crate::error::Result;
 use crate::source::ModelSource;
@@ -25,7 +25,7 @@ pub fn write_rounded(source: &ModelSource, precision: Precision, path: &Path) ->
 
 /// A checkpoint that knows its configuration, which lay in files of its own.
 struct WithConfig<'a> {
-    weights: &'a Checkpoint,
+    weights: &'a ModelWeights,
     files: [(&'static str, Option<String>); 2],
 }
 

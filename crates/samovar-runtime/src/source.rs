@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use samovar_models::{CATALOGUE, CatalogueEntry, ModelConfig};
+use samovar_models::{CATALOGUE, CatalogueEntry, ModelConfig, ModelWeights};
 use samovar_tensor::Precision;
 use samovar_weights::{Checkpoint, stored_precision};
 
@@ -24,6 +24,10 @@ pub const FILES: &[&str] = &["config.json", "model.safetensors"];
 
 /// Files of a hub repository that say how pixels are prepared, the first that is there: not every repository has one.
 pub const OPTIONAL_FILES: &[&str] = &["preprocessor_config.json", "processor_config.json"];
+
+/// What peft saves: an adapter of the weights beside it, the first that is there, and how it is scaled.
+const ADAPTER_FILES: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// A hub repository and its revision, as `owner/name` or `owner/name@revision`.
 pub fn split_revision(name: &str) -> (&str, Option<&str>) {
@@ -60,8 +64,8 @@ pub struct OpenedModel {
     pub config_json: Option<String>,
     /// The text of its `preprocessor_config.json`, where there is one.
     pub preprocessor_json: Option<String>,
-    /// Its weights.
-    pub weights: Checkpoint,
+    /// Its weights, those of adapters merged.
+    pub weights: ModelWeights,
 }
 
 impl OpenedModel {
@@ -130,21 +134,29 @@ impl ModelSource {
         match self {
             Self::Embedded { id } => {
                 let weights = Checkpoint::from_static(id, NANO)?;
-                opened(weights, None, None)
+                opened(ModelWeights::new(weights, None, None)?, None, None)
             }
             Self::Folder { path, .. } => {
                 let config = path.join("config.json");
+                let is_adapter_alone = adapter_of(path).is_some() && !holds_weights(path);
+                if is_adapter_alone {
+                    let what = "only an adapter (LoRA) in this folder; put model.safetensors and config.json of its base \
+                                beside it, or merge them (peft: merge_and_unload()) and save the whole model";
+                    return Err(Error::file(path, what));
+                }
                 if !config.is_file() && !holds_weights(path) {
                     let what = "no model in this folder; expected config.json and model.safetensors";
                     return Err(Error::file(path, what));
                 }
-                opened(Checkpoint::open(path)?, Some(config).filter(|config| config.is_file()), Some(path))
+                let weights = weights_of(Checkpoint::open(path)?, Some(path), Some(path))?;
+                opened(weights, Some(config).filter(|config| config.is_file()), Some(path))
             }
             Self::File { path } => {
                 let config = beside(path);
                 // Without a configuration beside it, a file stands for itself.
                 let folder = config.as_deref().and_then(Path::parent);
-                opened(Checkpoint::open(path)?, config.clone(), folder)
+                let weights = weights_of(Checkpoint::open(path)?, folder, path.parent())?;
+                opened(weights, config.clone(), folder)
             }
         }
     }
@@ -181,9 +193,21 @@ fn of_hub(
     }
 }
 
+/// The weights in a file, with the adapter of `folder`, if any, and the `adapter_config.json` of the folder the file lies in.
+fn weights_of(file: Checkpoint, folder: Option<&Path>, lies_in: Option<&Path>) -> Result<ModelWeights> {
+    let adapter = folder.and_then(adapter_of).map(Checkpoint::open).transpose()?;
+    let config = lies_in.map(|folder| folder.join(ADAPTER_CONFIG)).filter(|config| config.is_file());
+    let json = config.as_deref().map(read_config).transpose()?;
+    Ok(ModelWeights::new(file, adapter, json.as_deref())?)
+}
+
+fn adapter_of(folder: &Path) -> Option<PathBuf> {
+    ADAPTER_FILES.iter().map(|name| folder.join(name)).find(|file| file.is_file())
+}
+
 /// Weights with the configuration of a file beside them, or the one their tensors tell; and with what a file in their
 /// folder says about pixels.
-fn opened(weights: Checkpoint, config_file: Option<PathBuf>, folder: Option<&Path>) -> Result<OpenedModel> {
+fn opened(weights: ModelWeights, config_file: Option<PathBuf>, folder: Option<&Path>) -> Result<OpenedModel> {
     let mut config_json = None;
     let mut config = match &config_file {
         None => ModelConfig::infer(&weights)?,
@@ -239,9 +263,7 @@ fn beside(weights: &Path) -> Option<PathBuf> {
 }
 
 fn holds_weights(folder: &Path) -> bool {
-    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
-        .iter()
-        .any(|name| folder.join(name).is_file())
+    Checkpoint::FILES.iter().any(|name| folder.join(name).is_file())
 }
 
 fn read_config(path: &Path) -> Result<String> {

@@ -114,3 +114,32 @@ fn rounded_weights_keep_the_preprocessor_config() {
     crate::rounding::write_rounded(&source, Precision::F16, &file).unwrap();
     assert_eq!(mean_of(&file), 0.5);
 }
+
+/// The report: an adapter beside its base ran as the base without a word.
+#[test]
+fn the_adapter_of_a_folder_is_not_ignored() {
+    use samovar_weights::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
+    const LAYER: &str = "vision_encoder.layers.0.attn.qkv";
+    let folder = published(&[("adapter_config.json", r#"{"peft_type": "LORA", "r": 1, "lora_alpha": 3}"#)]);
+    let pair = [("lora_A", vec![1, 24], vec![0.5; 24]), ("lora_B", vec![72, 1], vec![0.25; 72])];
+    let tensors = pair.iter().map(|(half, shape, values)| WriteTensor {
+        name: format!("base_model.model.{LAYER}.{half}.weight"),
+        shape: shape.clone(),
+        values,
+    });
+    let adapter = folder.path().join("adapter_model.safetensors");
+    write_safetensors(&adapter, &tensors.collect::<Vec<_>>(), &Default::default()).unwrap();
+    let weight = |source: &dyn WeightSource| {
+        source.tensor(&format!("{LAYER}.weight"), &[72, 24]).unwrap().to_f32_vec().unwrap()
+    };
+    let base = weight(&Checkpoint::open(folder.path()).unwrap());
+    for path in [folder.path().to_owned(), folder.path().join("model.safetensors")] {
+        let opened = ModelSource::resolve(path.to_str().unwrap(), None).unwrap().open().unwrap();
+        let merged = weight(&opened.weights);
+        assert!(merged.iter().zip(&base).all(|(merged, base)| *merged == base + 0.375));
+    }
+    std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    let source = ModelSource::resolve(folder.path().to_str().unwrap(), None).unwrap();
+    let refusal = source.open().err().unwrap().to_string();
+    assert!(refusal.contains("only an adapter (LoRA)") && refusal.contains("merge_and_unload"), "{refusal}");
+}

@@ -33,8 +33,19 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a weight file: `.safetensors`, an `….index.json` with its shards, a PyTorch zip file, or a folder with
-    /// `model.safetensors`, its index or `pytorch_model.bin`.
+    /// The files of a folder that hold its weights; the first that is there counts.
+    pub const FILES: &[&str] = &[
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ];
+
+    /// Opens a weight file: `.safetensors`, an `….index.json` with its shards, a PyTorch zip file, or a folder with one of
+    /// [`Checkpoint::FILES`].
+    ///
+    /// Tensors in dictionaries of a PyTorch file are named by the path to them: `model.image_encoder.pos_embed`. f64 values
+    /// become f32. Objects of other classes are no tensors; that they are there is said when they are asked for.
     ///
     /// The file is mapped into memory; it must not be changed while the checkpoint or its tensors live.
     ///
@@ -44,12 +55,11 @@ impl Checkpoint {
         let path = path.as_ref();
         let origin = path.display().to_string();
         if path.is_dir() {
-            let known = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
-            let file = known.iter().map(|name| path.join(name)).find(|file| file.is_file());
+            let file = Self::FILES.iter().map(|name| path.join(name)).find(|file| file.is_file());
             let file = file.ok_or_else(|| {
                 Error::malformed(
                     &origin,
-                    format!("no weights in this folder; expected one of {}", known.join(", ")),
+                    format!("no weights in this folder; expected one of {}", Self::FILES.join(", ")),
                 )
             })?;
             return Self::open(file);
@@ -82,11 +92,21 @@ impl Checkpoint {
         Self { origin, contents, looks_like: OnceLock::new() }
     }
 
+    /// What is no tensor, since something made it that is not known here: name and class.
+    pub fn foreign(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.contents.foreign.iter().map(|(name, class)| (name.as_str(), class.as_str()))
+    }
+
     fn hint(&self) -> Box<str> {
         let names = self.contents.tensors.keys().map(String::as_str);
         match self.looks_like.get_or_init(|| looks_like::model_of(names)) {
             Some(model) => format!("; the file looks like {model}").into(),
-            None => "".into(),
+            None => match self.contents.foreign.iter().next() {
+                Some((name, class)) => {
+                    format!("; `{name}` is an object of `{class}`, in which nothing is looked for").into()
+                }
+                None => "".into(),
+            },
         }
     }
 
@@ -94,9 +114,13 @@ impl Checkpoint {
         match self.contents.tensors.get(name) {
             Some(Entry::Readable(stored)) => Ok(stored),
             Some(Entry::Unreadable(why)) => Err(Error::unsupported(&self.origin, name, why)),
-            None => {
-                Err(Error::Missing { file: self.origin.clone(), tensor: name.to_owned(), hint: self.hint() })
-            }
+            None => match self.contents.foreign.get(name) {
+                Some(class) => Err(Error::unsupported(&self.origin, name, of_class(class))),
+                None => {
+                    let (file, tensor) = (self.origin.clone(), name.to_owned());
+                    Err(Error::Missing { file, tensor, hint: self.hint() })
+                }
+            },
         }
     }
 
@@ -208,6 +232,12 @@ impl WeightBytes for Static {
     }
 }
 
+fn of_class(class: &str) -> String {
+    format!(
+        "is what `{class}` makes, which is not read; save the weights as plain tensors: model.state_dict()"
+    )
+}
+
 fn map(path: &Path, origin: &str) -> Result<Arc<dyn WeightBytes>> {
     let file = File::open(path).map_err(|error| Error::io(origin, error))?;
     let metadata = file.metadata().map_err(|error| Error::io(origin, error))?;
@@ -283,6 +313,11 @@ fn read_sharded(index_path: &Path, origin: &str) -> Result<Contents> {
     }
     for shard in shards.into_values() {
         contents.metadata.extend(shard.metadata);
+        contents.foreign.extend(shard.foreign);
+        // What the index forgets is in the files all the same.
+        for (tensor, entry) in shard.tensors {
+            contents.tensors.entry(tensor).or_insert(entry);
+        }
     }
     Ok(contents)
 }

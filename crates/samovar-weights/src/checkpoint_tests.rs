@@ -90,3 +90,23 @@ fn shards_are_gathered() {
         assert!(message.contains(what), "{content}: {message}");
     }
 }
+
+/// The report: a `.bin` in shards, as Hugging Face saves large models, was "no weights in this folder".
+#[test]
+fn pytorch_shards_are_gathered() {
+    use crate::torch_file::test_pickles::{archive, floats, state_dict, tensor_of};
+    let folder = Folder::new("torch-shards");
+    for (file, name) in [("pytorch_model-00001-of-00002.bin", "a"), ("pytorch_model-00002-of-00002.bin", "b")]
+    {
+        let pickled =
+            state_dict(&[(name, tensor_of("0", 1)), (&format!("{name}.unlisted"), tensor_of("0", 1))]);
+        fs::write(folder.0.join(file), archive(&[("data.pkl", &pickled), ("data/0", &floats(&[1.5]))]))
+            .unwrap();
+    }
+    let index = r#"{"metadata":{"total_size":8},"weight_map":{"a":"pytorch_model-00001-of-00002.bin",
+        "b":"pytorch_model-00002-of-00002.bin"}}"#;
+    fs::write(folder.0.join("pytorch_model.bin.index.json"), index).unwrap();
+    let checkpoint = Checkpoint::open(&folder.0).unwrap();
+    assert_eq!(checkpoint.names(), ["a", "a.unlisted", "b", "b.unlisted"], "nothing is left out in silence");
+    assert_eq!(checkpoint.tensor("b", &[1]).unwrap().to_f32_vec().unwrap(), [1.5]);
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use samovar_tensor::{DType, WeightBytes};
 
-use crate::stored::{Contents, Entry, Stored, shape_of};
+use crate::stored::{Contents, Entry, Stored, StoredType, shape_of};
 use crate::{Error, Result};
 
 /// Most bytes the header may have; a header of ten thousand tensors takes one or two million.
@@ -50,8 +50,8 @@ pub(crate) fn read(origin: &str, bytes: Arc<dyn WeightBytes>) -> Result<Contents
     Ok(contents)
 }
 
-fn dtype(stored: Dtype) -> Option<DType> {
-    Some(match stored {
+fn dtype(stored: Dtype) -> Option<StoredType> {
+    Some(StoredType::Same(match stored {
         Dtype::F32 => DType::F32,
         Dtype::F16 => DType::F16,
         Dtype::BF16 => DType::BF16,
@@ -59,8 +59,9 @@ fn dtype(stored: Dtype) -> Option<DType> {
         Dtype::U8 => DType::U8,
         Dtype::I32 => DType::I32,
         Dtype::I64 => DType::I64,
+        Dtype::F64 => return Some(StoredType::F64),
         _ => return None,
-    })
+    }))
 }
 
 fn explain(error: &SafeTensorError) -> String {

@@ -97,13 +97,22 @@ fn headers_must_be_headers() {
 
 #[test]
 fn types_that_are_not_read_matter_when_they_are_asked_for() {
-    let header = r#"{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},
+    let header = r#"{"a":{"dtype":"C64","shape":[1],"data_offsets":[0,8]},
                      "b":{"dtype":"U8","shape":[1,1,1,1,1,1,1],"data_offsets":[8,9]},
                      "c":{"dtype":"U8","shape":[2],"data_offsets":[9,11]}}"#;
     let checkpoint = open(header, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 6]).unwrap();
-    assert!(checkpoint.tensor("a", &[1]).unwrap_err().to_string().contains("F64 are not read"));
+    assert!(checkpoint.tensor("a", &[1]).unwrap_err().to_string().contains("C64 are not read"));
     assert!(checkpoint.tensor("b", &[1]).unwrap_err().to_string().contains("too many dimensions"));
     assert_eq!(checkpoint.tensor("c", &[2]).unwrap().to_f32_vec().unwrap(), [5.0, 6.0]);
+}
+
+/// The report: a file of f64 was "expected SAM, found a SAM checkpoint".
+#[test]
+fn f64_becomes_f32() {
+    let header = r#"{"a":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}}"#;
+    let bytes = [0.1f64.to_le_bytes(), (-3e5f64).to_le_bytes()].concat();
+    let checkpoint = open(header, &bytes).unwrap();
+    assert_eq!(checkpoint.tensor("a", &[2]).unwrap().to_f32_vec().unwrap(), [0.1f32, -3e5]);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use samovar_tensor::{DType, Shape, Tensor, WeightBytes};
 pub(crate) struct Contents {
     pub(crate) tensors: BTreeMap<String, Entry>,
     pub(crate) metadata: BTreeMap<String, String>,
+    /// What is no tensor, since something made it that is not known here: its class.
+    pub(crate) foreign: BTreeMap<String, String>,
 }
 
 /// Where a tensor lies.
@@ -20,12 +22,30 @@ pub(crate) enum Entry {
     Unreadable(String),
 }
 
+/// What the values of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoredType {
+    /// What tensors can have.
+    Same(DType),
+    /// f64, which becomes f32.
+    F64,
+}
+
+impl StoredType {
+    fn size_bytes(self) -> usize {
+        match self {
+            StoredType::Same(dtype) => dtype.size_bytes(),
+            StoredType::F64 => size_of::<f64>(),
+        }
+    }
+}
+
 /// A stretch of values; its bounds have been checked.
 pub(crate) struct Stored {
     pub(crate) bytes: Arc<dyn WeightBytes>,
     pub(crate) offset_bytes: usize,
     pub(crate) shape: Shape,
-    pub(crate) dtype: DType,
+    pub(crate) dtype: StoredType,
     /// Distance of neighbours along each dimension in elements, when the values are not contiguous.
     pub(crate) strides: Option<Vec<usize>>,
 }
@@ -42,12 +62,26 @@ pub(crate) fn shape_of(dims: &[usize]) -> std::result::Result<Shape, String> {
 impl Stored {
     /// The values, read from their file where they lie in the order of the shape.
     pub(crate) fn tensor(&self) -> std::result::Result<Tensor, String> {
-        let Some(strides) = &self.strides else {
-            let bytes = Arc::clone(&self.bytes);
-            return Tensor::from_weights(bytes, self.offset_bytes, self.shape, self.dtype)
-                .map_err(|error| error.to_string());
+        let tensor = |bytes: Arc<dyn WeightBytes>, offset_bytes, dtype| {
+            Tensor::from_weights(bytes, offset_bytes, self.shape, dtype).map_err(|error| error.to_string())
         };
-        // A transposed or sliced view: the values are gathered in the order of the shape.
+        match (self.dtype, &self.strides) {
+            (StoredType::Same(dtype), None) => tensor(Arc::clone(&self.bytes), self.offset_bytes, dtype),
+            (StoredType::Same(dtype), Some(strides)) => tensor(Arc::new(self.gathered(strides)), 0, dtype),
+            (StoredType::F64, None) => {
+                let len = self.shape.len() * size_of::<f64>();
+                let values = rounded(&self.bytes.bytes()[self.offset_bytes..][..len])?;
+                self.bytes.release(self.offset_bytes..self.offset_bytes + len);
+                tensor(Arc::new(values), 0, DType::F32)
+            }
+            (StoredType::F64, Some(strides)) => {
+                tensor(Arc::new(rounded(&self.gathered(strides))?), 0, DType::F32)
+            }
+        }
+    }
+
+    /// A transposed or sliced view: the values in the order of the shape.
+    fn gathered(&self, strides: &[usize]) -> Vec<u8> {
         let size = self.dtype.size_bytes();
         let source = self.bytes.bytes();
         let mut dense = Vec::with_capacity(self.shape.len() * size);
@@ -64,6 +98,20 @@ impl Stored {
                 *i = 0;
             }
         }
-        Tensor::from_weights(Arc::new(dense), 0, self.shape, self.dtype).map_err(|error| error.to_string())
+        dense
     }
+}
+
+/// f64 as f32, each to the nearest; those that no f32 comes near are refused, not made infinite.
+fn rounded(bytes: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    let mut values = Vec::with_capacity(bytes.len() / 2);
+    for bytes in bytes.as_chunks::<8>().0 {
+        let value = f64::from_le_bytes(*bytes);
+        let rounded = value as f32;
+        if rounded.is_infinite() && value.is_finite() {
+            return Err(format!("a value of {value:e}, which is more than f32 can hold"));
+        }
+        values.extend_from_slice(&rounded.to_le_bytes());
+    }
+    Ok(values)
 }

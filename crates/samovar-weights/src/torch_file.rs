@@ -1,7 +1,7 @@
 //! PyTorch zip files (`.pt`, `.pth`, `.bin`): a pickle that describes tensors, and one stored entry per storage.
 //!
-//! The pickle is read by [`pickle`], which knows tensors and plain containers and refuses everything else: nothing in
-//! the file is ever called. Storages are stored uncompressed and aligned, so tensors are views into the file.
+//! The pickle is read by [`pickle`], which knows tensors and plain containers and only notes the names of everything else:
+//! nothing in the file is ever called. Tensors in dictionaries of dictionaries are named by the path to them, with dots. Storages are stored uncompressed and aligned, so tensors are views into the file.
 
 mod pickle;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use samovar_tensor::{DType, WeightBytes};
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::stored::{Contents, Entry, Stored, shape_of};
+use crate::stored::{Contents, Entry, Stored, StoredType, shape_of};
 use crate::{Error, Result};
 use pickle::{Element, Pickle, Tensor, Value};
 
@@ -21,7 +21,7 @@ const MAX_ENTRIES: usize = 200_000;
 /// Most bytes of the pickle; a thousand tensors take about 200 kB.
 const MAX_PICKLE_BYTES: usize = 16 << 20;
 /// Deepest nesting of dictionaries that is followed.
-const MAX_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 32;
 /// Most tensors and dictionaries that are visited, those in shared dictionaries counted every time they are reached: this
 /// many, and one per so many bytes of the pickle. A tensor takes some hundred.
 const MAX_VISITS: usize = 4096;
@@ -33,8 +33,8 @@ const MAX_NAME_BYTES: usize = 1 << 16;
 const NAME_BYTES_PER_BYTE: usize = 4;
 /// Longest name of a storage, which is a number, and of the folder in the archive, which is the name of a file.
 const MAX_KEY_BYTES: usize = 255;
-/// Keys under which training code keeps the weights beside other things.
-const WRAPPERS: [&str; 6] = ["model", "state_dict", "model_state_dict", "module", "ema", "net"];
+/// Parts of a path that only whole pickled modules have; their state dicts leave them out.
+const PARTS_OF_MODULES: [&str; 3] = ["_modules", "_parameters", "_buffers"];
 
 /// A stored entry of the archive.
 #[derive(Clone, Copy)]
@@ -84,15 +84,27 @@ pub(crate) fn read(origin: &str, bytes: Arc<dyn WeightBytes>) -> Result<Contents
         pickle: &pickle,
         visits_left: MAX_VISITS + described.len / BYTES_PER_VISIT,
         name_bytes_left: MAX_NAME_BYTES + described.len * NAME_BYTES_PER_BYTE,
-        found: BTreeMap::new(),
+        found: Contents::default(),
         locate: |name: &str, tensor: Tensor| locate(origin, name, &tensor, &bytes, &stretches, root),
         origin,
     };
-    collector.collect(state_dict_of(origin, &pickle)?, &mut String::new(), 0)?;
-    if collector.found.is_empty() {
-        return Err(Error::malformed(origin, "no tensors in this file"));
+    if pickle.dict(pickle.root).is_none() {
+        let found = pickle.describe(pickle.root);
+        return Err(Error::malformed(origin, format!("expected a dictionary of tensors, found {found}")));
     }
-    Ok(Contents { tensors: collector.found, ..Contents::default() })
+    collector.collect(pickle.root, &mut String::new(), 0)?;
+    let contents = collector.found;
+    if contents.tensors.is_empty() {
+        let only = match (pickle.empty_foreign(pickle.root), contents.foreign.iter().next()) {
+            (Some((module, name)), _) => format!(", only an object of `{}`", class_name(module, name)),
+            (_, Some((name, class))) => format!(", only objects of other classes (`{name}` of `{class}`)"),
+            _ => String::new(),
+        };
+        let what =
+            format!("no tensors in this file{only}; save the weights: torch.save(model.state_dict(), file)");
+        return Err(Error::malformed(origin, what));
+    }
+    Ok(contents)
 }
 
 fn stretch_of(bytes: &[u8], stretch: Stretch) -> &[u8] {
@@ -129,37 +141,6 @@ fn entries(origin: &str, bytes: &[u8]) -> Result<BTreeMap<String, Stretch>> {
     Ok(entries)
 }
 
-/// The dictionary of tensors in a pickle, however deep it is wrapped.
-fn state_dict_of(origin: &str, pickle: &Pickle) -> Result<Value> {
-    let mut root = pickle.root;
-    for _ in 0..MAX_DEPTH {
-        let dict = pickle.dict(root).ok_or_else(|| {
-            let found = pickle.describe(root);
-            Error::malformed(origin, format!("expected a dictionary of tensors, found {found}"))
-        })?;
-        // The first wrapper of the list counts, and of its values the first; a tensor beside it makes it a part like any
-        // other.
-        let mut wrapped: Option<(usize, Value)> = None;
-        let mut holds_tensors = false;
-        for (key, value) in dict {
-            let Value::Str(key) = key else {
-                holds_tensors |= pickle.is_tensor(value);
-                continue;
-            };
-            holds_tensors |= pickle.is_tensor(value);
-            let rank = WRAPPERS.iter().position(|&wrapper| pickle.is(key, wrapper));
-            if let Some(rank) = rank.filter(|&rank| wrapped.is_none_or(|(before, _)| rank < before)) {
-                wrapped = Some((rank, value));
-            }
-        }
-        match wrapped {
-            Some((_, inner)) if !holds_tensors => root = inner,
-            _ => break,
-        }
-    }
-    Ok(root)
-}
-
 /// Gathers the tensors of nested dictionaries, within limits that follow from the bytes they are written in.
 struct Collector<'p, L> {
     origin: &'p str,
@@ -167,7 +148,7 @@ struct Collector<'p, L> {
     visits_left: usize,
     name_bytes_left: usize,
     locate: L,
-    found: BTreeMap<String, Entry>,
+    found: Contents,
 }
 
 impl<'p, L: Fn(&str, Tensor<'p>) -> Result<Entry>> Collector<'p, L> {
@@ -185,24 +166,29 @@ impl<'p, L: Fn(&str, Tensor<'p>) -> Result<Entry>> Collector<'p, L> {
                 }
                 _ => continue,
             };
-            let added = key.len() + usize::from(len > 0);
-            let is_tensor = pickle.is_tensor(value);
-            let name_bytes = if is_tensor { len + added } else { added };
+            let key = if PARTS_OF_MODULES.contains(&key) { "" } else { key };
+            let added = key.len() + usize::from(len > 0 && !key.is_empty());
+            let class = pickle.empty_foreign(value);
+            let is_kept = pickle.is_tensor(value) || class.is_some();
+            let class_bytes = class.map_or(0, |(module, name)| module.len() + name.len());
+            let name_bytes = if is_kept { len + added + class_bytes.min(2 * MAX_KEY_BYTES) } else { added };
             let left = self.visits_left.checked_sub(1).zip(self.name_bytes_left.checked_sub(name_bytes));
             let Some(left) = left else {
                 let what = "names and dictionaries nested beyond all measure; damaged or hostile";
                 return Err(Error::malformed(self.origin, what));
             };
             (self.visits_left, self.name_bytes_left) = left;
-            if len > 0 {
+            if len > 0 && !key.is_empty() {
                 name.push('.');
             }
             name.push_str(key);
             if let Some(tensor) = pickle.tensor(value) {
                 let entry = (self.locate)(name, tensor)?;
-                if self.found.insert(name.clone(), entry).is_some() {
+                if self.found.tensors.insert(name.clone(), entry).is_some() {
                     return Err(Error::malformed(self.origin, format!("two tensors `{name}`")));
                 }
+            } else if let Some((module, class)) = class {
+                self.found.foreign.insert(name.clone(), class_name(module, class));
             } else if depth < MAX_DEPTH {
                 self.collect(value, name, depth + 1)?;
             }
@@ -256,6 +242,10 @@ fn locate(
     Ok(Entry::Readable(Stored { bytes: Arc::clone(bytes), offset_bytes, shape, dtype, strides }))
 }
 
+fn class_name(module: &str, name: &str) -> String {
+    format!("{}.{}", shortened(module), shortened(name))
+}
+
 /// The beginning of a name, for messages.
 fn shortened(name: &str) -> &str {
     let end = (0..=MAX_KEY_BYTES.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
@@ -281,8 +271,8 @@ impl Element {
         }
     }
 
-    fn dtype(self) -> Option<DType> {
-        Some(match self {
+    fn dtype(self) -> Option<StoredType> {
+        Some(StoredType::Same(match self {
             Element::Float => DType::F32,
             Element::Half => DType::F16,
             Element::BFloat16 => DType::BF16,
@@ -290,8 +280,9 @@ impl Element {
             Element::Byte => DType::U8,
             Element::Int => DType::I32,
             Element::Long => DType::I64,
-            Element::Double | Element::Short | Element::Bool => return None,
-        })
+            Element::Double => return Some(StoredType::F64),
+            Element::Short | Element::Bool => return None,
+        }))
     }
 }
 

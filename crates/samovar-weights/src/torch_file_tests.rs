@@ -59,22 +59,93 @@ fn views_that_are_not_contiguous_are_gathered() {
 }
 
 #[test]
-fn wrappers_are_taken_off() {
+fn tensors_of_nested_dictionaries_are_named_by_the_path_to_them() {
     let inner = || dict(&[("w", tensor_of("0", 2))]);
     let storage = floats(&[1.0, 2.0]);
-    let wrapped =
-        |body: Vec<u8>| open(archive(&[("data.pkl", &pickle(body)), ("data/0", &storage)])).unwrap();
-    for wrapper in ["model", "state_dict"] {
-        let checkpoint = wrapped(dict(&[("epoch", int(3)), (wrapper, inner())]));
-        assert_eq!(checkpoint.names(), ["w"], "{wrapper}");
+    let names =
+        |body: Vec<u8>| open(archive(&[("data.pkl", &pickle(body)), ("data/0", &storage)])).unwrap().names();
+    assert_eq!(names(dict(&[("epoch", int(3)), ("model", inner())])), ["model.w"]);
+    assert_eq!(names(dict(&[("ema", dict(&[("module", inner())]))])), ["ema.module.w"]);
+    assert_eq!(names(dict(&[("encoder", inner()), ("decoder", inner())])), ["decoder.w", "encoder.w"]);
+    // A module pickled whole, class and all, as torch.save(model) does: its state dict lies in its attributes.
+    let object =
+        |state: &[(&str, Vec<u8>)]| [b"cmine\nModel\n)\x81".to_vec(), dict(state), b"b".to_vec()].concat();
+    let part = object(&[("_parameters", inner()), ("_modules", dict(&[]))]);
+    assert_eq!(
+        names(object(&[("training", b"\x88".to_vec()), ("_modules", dict(&[("head", part)]))])),
+        ["head.w"]
+    );
+}
+
+#[test]
+fn tensors_with_attributes_are_read_and_those_of_other_classes_are_not() {
+    let of_class = |class: &str| {
+        let plain = tensor_of("0", 2);
+        // Function and arguments, without the call.
+        let (function, arguments) =
+            plain[..plain.len() - 1].split_at(b"ctorch._utils\n_rebuild_tensor_v2\n".len());
+        let class = format!("c{class}").into_bytes();
+        let items = [function.to_vec(), class, arguments.to_vec(), b"}".to_vec()];
+        [b"ctorch._tensor\n_rebuild_from_type_v2\n".to_vec(), tuple(&items), b"R".to_vec()].concat()
+    };
+    let open_of = |class| open(file_of(of_class(class), &[1.0, 2.0]));
+    assert_eq!(values(&open_of("torch\nTensor\n").unwrap(), "w", &[2]), [1.0, 2.0]);
+    assert!(open_of("mine\nLogTensor\n").err().unwrap().to_string().contains("mine.LogTensor"));
+}
+
+/// The report: weights beside an `argparse.Namespace` or a numpy scalar were refused.
+#[test]
+fn objects_beside_the_weights_are_an_error_only_when_asked_for() {
+    let scalar = [
+        b"cnumpy._core.multiarray\nscalar\n(cnumpy\ndtype\n".to_vec(),
+        [tuple(&[text("f8"), b"\x89".to_vec(), b"\x88".to_vec()]), b"R".to_vec()].concat(),
+        [tuple(&[int(3), text("<"), b"N".to_vec()]), b"b".to_vec()].concat(),
+        [b"c_codecs\nencode\n".to_vec(), tuple(&[text("x"), text("latin1")]), b"RtR".to_vec()].concat(),
+    ];
+    let namespace =
+        [b"cargparse\nNamespace\n)\x81".to_vec(), dict(&[("lr", int(1))]), b"b".to_vec()].concat();
+    // A tensor whose storage is of a type that is not read.
+    let foreign = tensor("QInt8Storage", "0", 2, 0, &[2], &[1]);
+    let bytes = archive(&[
+        (
+            "data.pkl",
+            &state_dict(&[
+                ("args", namespace),
+                ("best_iou", scalar.concat()),
+                ("q", foreign),
+                ("w", tensor_of("0", 2)),
+            ]),
+        ),
+        ("data/0", &floats(&[1.0, 2.0])),
+    ]);
+    let checkpoint = open(bytes).unwrap();
+    assert_eq!(checkpoint.names(), ["w"]);
+    assert_eq!(values(&checkpoint, "w", &[2]), [1.0, 2.0]);
+    for (name, class) in [
+        ("args", "argparse.Namespace"),
+        ("best_iou", "numpy._core.multiarray.scalar"),
+        ("q", "torch.QInt8Storage"),
+    ] {
+        let error = checkpoint.tensor(name, &[2]).unwrap_err().to_string();
+        assert!(error.contains(class) && error.contains("state_dict()"), "{error}");
     }
-    let twice = wrapped(dict(&[("ema", dict(&[("module", inner())]))]));
-    assert_eq!(twice.names(), ["w"]);
-    let nested = wrapped(dict(&[("encoder", inner()), ("decoder", inner())]));
-    assert_eq!(nested.names(), ["decoder.w", "encoder.w"]);
-    // A tensor beside it: then `model` is a part like any other.
-    let beside = wrapped(dict(&[("x", tensor_of("0", 2)), ("model", inner())]));
-    assert_eq!(beside.names(), ["model.w", "x"]);
+    let nothing = archive(&[("data.pkl", &pickle(b"cmine\nModel\n)R".to_vec()))]);
+    assert!(refusal(nothing).contains("only an object of `mine.Model`"));
+}
+
+/// The report: a file of f64 was "expected SAM, found a SAM checkpoint".
+#[test]
+fn f64_becomes_f32_and_never_infinite() {
+    let stored = [0.1f64, -1e-50, f64::INFINITY, 3.0, 1e300, f64::from(f32::MAX)];
+    let bytes: Vec<u8> = stored.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let file = |tensor| archive(&[("data.pkl", &state_dict(&[("w", tensor)])), ("data/0", &bytes)]);
+    let four = open(file(tensor("DoubleStorage", "0", 6, 0, &[4], &[1]))).unwrap();
+    assert_eq!(values(&four, "w", &[4]), [0.1f32, -0.0, f32::INFINITY, 3.0]);
+    let view = open(file(tensor("DoubleStorage", "0", 6, 0, &[2, 2], &[1, 2]))).unwrap();
+    assert_eq!(values(&view, "w", &[2, 2]), [0.1, f32::INFINITY, -0.0, 3.0]);
+    let all = open(file(tensor("DoubleStorage", "0", 6, 0, &[6], &[1]))).unwrap();
+    let error = all.tensor("w", &[6]).unwrap_err().to_string();
+    assert!(error.contains("1e300, which is more than f32 can hold"), "{error}");
 }
 
 #[test]
@@ -142,15 +213,15 @@ fn an_impossible_shape_is_no_error_until_it_is_asked_for() {
         let error = checkpoint.tensor("w", &[6]).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }
-    let doubles = archive(&[
+    let bools = archive(&[
         (
             "data.pkl",
-            &state_dict(&[("d", tensor("DoubleStorage", "0", 1, 0, &[1], &[1])), ("w", tensor_of("0", 2))]),
+            &state_dict(&[("d", tensor("BoolStorage", "0", 8, 0, &[8], &[1])), ("w", tensor_of("0", 2))]),
         ),
         ("data/0", &[0; 8]),
     ]);
-    let checkpoint = open(doubles).unwrap();
-    assert!(checkpoint.tensor("d", &[1]).unwrap_err().to_string().contains("type Double"));
+    let checkpoint = open(bools).unwrap();
+    assert!(checkpoint.tensor("d", &[8]).unwrap_err().to_string().contains("type Bool"));
     assert_eq!(values(&checkpoint, "w", &[2]), [0.0, 0.0]);
 }
 

@@ -131,6 +131,14 @@ fn a_dictionary_that_many_share_is_not_walked_for_each() {
     check_pickle("paths", &head, |_| vec![b'h', 8], b"");
 }
 
+/// A class is named once and its objects are many.
+#[test]
+fn a_long_name_of_a_class_is_not_copied_for_every_object() {
+    let class = format!("c{}\n{}\n)Rq\x02", "m".repeat(60_000), "n".repeat(60_000)).into_bytes();
+    let head = [remembered_tensor(), class, b"0}(".to_vec()].concat();
+    check_pickle("one class", &head, |index| [short(index), b"h\x02".to_vec()].concat(), b"u");
+}
+
 #[test]
 fn arguments_of_calls_are_not_copied() {
     // 248 kB took seconds: a call of five bytes copied a tuple of a hundred thousand values.
@@ -191,6 +199,16 @@ fn every_opcode_costs_about_its_own_bytes() {
         ("a list of long lists", b"](", b"N"),
         ("attributes", b"}", b"}b"),
         ("classes", b"", b"ctorch\nIntStorage\n"),
+        ("foreign classes", b"", b"c\n\n"),
+        ("foreign classes of the stack", b"X\x00\x00\x00\x00q\x00", b"h\x00h\x00\x93"),
+        ("foreign objects", b"c\n\nq\x00)q\x01", b"h\x00h\x01R"),
+        ("foreign objects of foreign objects", b"c\n\n)q\x01R", b"h\x01R"),
+        ("foreign objects in a dictionary", b"c\n\n)Rq\x00}(", b"K\x00h\x00"),
+        ("a foreign object, entry by entry", b"c\n\n)R", b"K\x00}s"),
+        ("states of foreign objects", b"}q\x00K\x00h\x00sc\n\n)R", b"h\x00b"),
+        ("bytes", b"", b"C\x00"),
+        ("sets", b"", b"\x8f"),
+        ("copies", b"N", b"2"),
         ("calls", b"ccollections\nOrderedDict\nq\x00)q\x01", b"h\x00h\x01R"),
         (
             "storages",

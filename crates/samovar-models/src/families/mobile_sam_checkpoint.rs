@@ -15,9 +15,12 @@ pub(crate) const NAMES: OriginalNames = OriginalNames {
     map: NameMap { tables: &[ENCODER, DECODER] },
 };
 
+/// A tensor that only MobileSAM has, under names of the blocks.
+pub(crate) const MARK: &str = "vision_encoder.patch_embed.seq.0.c.weight";
+
 /// Whether the file holds a MobileSAM, under names of the blocks.
 pub(crate) fn holds(source: &dyn WeightSource) -> bool {
-    source.contains("vision_encoder.patch_embed.seq.0.c.weight")
+    source.contains(MARK)
 }
 
 /// All numbers of a MobileSAM, from the shapes of its tensors; but the input square is that of the published model.

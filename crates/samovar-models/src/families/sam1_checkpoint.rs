@@ -25,10 +25,12 @@ pub(crate) const NAMES: OriginalNames = OriginalNames {
 /// Side of the input square of all published models, for files whose tensors do not tell.
 const IMAGE_SIZE: usize = 1024;
 
+/// A tensor of every SAM with a ViT, under names of the blocks.
+pub(crate) const MARK: &str = "vision_encoder.patch_embed.projection.weight";
+
 /// Whether the file holds a SAM with a ViT, under names of the blocks.
 pub(crate) fn holds(source: &dyn WeightSource) -> bool {
-    source.contains("vision_encoder.patch_embed.projection.weight")
-        && source.contains("vision_encoder.layers.0.layer_norm1.weight")
+    source.contains(MARK) && source.contains("vision_encoder.layers.0.layer_norm1.weight")
 }
 
 /// All numbers of a SAM, from the shapes of its tensors.

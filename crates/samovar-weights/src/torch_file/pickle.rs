@@ -2,7 +2,9 @@
 //!
 //! Pickle is a small stack machine whose `REDUCE` calls functions by name; that is what makes foreign `.pth` files
 //! dangerous elsewhere. Here the only "functions" are the handful below, each a plain Rust match arm that makes a
-//! record; any other name ends the reading with [`Error::Code`].
+//! record. What any other name makes (an `argparse.Namespace`, a numpy scalar, a class of somebody's own) is a foreign
+//! object: a note of the name, with the tensors and dictionaries that were put into it. Nothing is looked up or called.
+//! Names that only attacks need end the reading with [`Error::Code`].
 //!
 //! All objects live in one arena and refer to each other by index. So shared and even cyclic structures cost nothing
 //! and dropping never recurses. Memory is bounded by the bytes of the pickle, some fifty times at the worst: values are
@@ -12,7 +14,7 @@
 mod arena;
 
 use crate::{Error, Result};
-use arena::{Arena, EMPTY_DICT, Global, NONE, Object, StorageRecord, TensorRecord, Text, count};
+use arena::{Arena, EMPTY_DICT, Foreign, Global, NONE, Object, StorageRecord, TensorRecord, Text, count};
 pub(super) use arena::{Element, Pickle, Tensor, Value};
 
 /// Most values on the stack, in the memo and in the arena, each.
@@ -21,10 +23,38 @@ const MAX_VALUES: usize = 1 << 20;
 const MAX_STRING_BYTES: usize = 1 << 16;
 /// Most dimensions of a tensor, and most items of a tuple that are kept: no tuple that means something has more.
 const MAX_ITEMS: usize = 16;
+/// Modules, and names of `builtins`, that have no place in a file of weights, only in an attack. Nothing depends on this
+/// table being complete: no name is ever called.
+const ATTACKS: &[&str] = &[
+    "asyncio",
+    "code",
+    "commands",
+    "ctypes",
+    "http",
+    "importlib",
+    "multiprocessing",
+    "nt",
+    "os",
+    "popen2",
+    "posix",
+    "pty",
+    "requests",
+    "runpy",
+    "shutil",
+    "socket",
+    "subprocess",
+    "sys",
+    "timeit",
+    "urllib",
+    "webbrowser",
+];
+const ATTACKS_OF_BUILTINS: &[&str] =
+    &["__import__", "apply", "compile", "eval", "exec", "execfile", "input", "open"];
+
 /// Reads a pickle of less than 4 GiB.
 ///
 /// # Errors
-/// [`Error::Code`] for any name but those of tensors and containers, [`Error::Malformed`] for anything else.
+/// [`Error::Code`] for names of attacks, [`Error::Malformed`] for what is no pickle.
 pub(super) fn read<'p>(origin: &str, bytes: &'p [u8]) -> Result<Pickle<'p>> {
     let arena = Arena {
         bytes,
@@ -33,6 +63,8 @@ pub(super) fn read<'p>(origin: &str, bytes: &'p [u8]) -> Result<Pickle<'p>> {
         entries: Vec::new(),
         storages: Vec::new(),
         tensors: Vec::new(),
+        names: Vec::new(),
+        foreign: Vec::new(),
     };
     let mut machine =
         Machine { at: 0, stack: Vec::new(), marks: Vec::new(), memo: Vec::new(), remembered: 0, arena };
@@ -122,8 +154,40 @@ impl<'p> Machine<'p> {
                 let [len] = self.take()?;
                 self.string(len.into())?;
             }
+            0x8d => {
+                let len = usize::try_from(u64::from_le_bytes(self.take()?)).unwrap_or(usize::MAX);
+                self.string(len)?;
+            }
+            // Strings of Python 2, bytes of all lengths, and integers that no count is as large as.
+            b'U' | b'C' => {
+                let len = self.take::<1>()?[0].into();
+                self.opaque_bytes(len)?;
+            }
+            b'T' | b'B' | 0x8b => {
+                let len = u32::from_le_bytes(self.take()?) as usize;
+                self.opaque_bytes(len)?;
+            }
+            0x8e | 0x96 => {
+                let len = usize::try_from(u64::from_le_bytes(self.take()?)).unwrap_or(usize::MAX);
+                self.opaque_bytes(len)?;
+            }
             b'}' => self.push_object(EMPTY_DICT),
-            b']' => self.push_object(Object::List),
+            // Lists, sets and frozen sets: nothing here needs their items.
+            b']' | 0x8f => self.push_object(Object::List),
+            0x91 => {
+                let start = self.mark()?;
+                self.stack.truncate(start);
+                self.push_object(Object::List);
+            }
+            b'0' => drop(self.pop()?),
+            b'1' => {
+                let start = self.mark()?;
+                self.stack.truncate(start);
+            }
+            b'2' => {
+                let start = self.start_of(1)?;
+                self.stack.push(self.stack[start]);
+            }
             b')' => self.push_tuple(self.stack.len()),
             b't' => {
                 let start = self.mark()?;
@@ -154,7 +218,7 @@ impl<'p> Machine<'p> {
                 let start = self.start_of(1)?;
                 self.append(start)?;
             }
-            b'e' => {
+            b'e' | 0x90 => {
                 let start = self.mark()?;
                 self.append(start)?;
             }
@@ -177,10 +241,15 @@ impl<'p> Machine<'p> {
                     return broken("a global whose name is not text");
                 };
                 self.stack.truncate(start);
-                self.global(self.arena.text(module), self.arena.text(name))?;
+                self.global(module, name)?;
             }
             b'Q' => self.persistent()?,
-            b'R' => self.reduce()?,
+            b'R' | 0x81 => self.reduce()?,
+            0x92 => {
+                // Arguments by name come last; no name that is known here takes any.
+                self.pop()?;
+                self.reduce()?;
+            }
             b'b' => self.build()?,
             other => return broken(format!("opcode 0x{other:02x} does not occur in a file of torch.save")),
         }
@@ -212,19 +281,34 @@ impl<'p> Machine<'p> {
         Ok(())
     }
 
-    fn line(&mut self) -> Step<&'p str> {
+    /// Bytes that mean nothing here.
+    fn opaque_bytes(&mut self, len: usize) -> Step<()> {
+        if self.arena.bytes[self.at..].get(..len).is_none() {
+            return broken("the pickle ends inside a string");
+        }
+        self.at += len;
+        self.stack.push(Value::None);
+        Ok(())
+    }
+
+    fn line(&mut self) -> Step<Text> {
         let rest = &self.arena.bytes[self.at..];
         let end = rest.iter().take(MAX_STRING_BYTES).position(|&byte| byte == b'\n');
         let Some(line) = end.and_then(|end| std::str::from_utf8(&rest[..end]).ok()) else {
             return broken("a name that does not end");
         };
+        let text = Text { start: self.at as u32, len: line.len() as u32 };
         self.at += line.len() + 1;
-        Ok(line)
+        Ok(text)
     }
 
     fn long(&mut self) -> Step<()> {
         let len = usize::from(self.take::<1>()?[0]);
-        let Some(bytes) = self.arena.bytes[self.at..].get(..len).filter(|bytes| bytes.len() <= 8) else {
+        if len > 8 {
+            // The state of a random number generator, say; no count is so large.
+            return self.opaque_bytes(len);
+        }
+        let Some(bytes) = self.arena.bytes[self.at..].get(..len) else {
             return broken(format!("an integer of {len} bytes"));
         };
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
@@ -311,7 +395,7 @@ impl<'p> Machine<'p> {
     fn append(&mut self, start: usize) -> Step<()> {
         self.stack.truncate(start);
         match self.stack.last().and_then(|&list| self.arena.object(list)) {
-            Some(Object::List) => Ok(()),
+            Some(Object::List | Object::Foreign(_)) => Ok(()),
             _ => broken("items for something that is not a list"),
         }
     }
@@ -321,7 +405,9 @@ impl<'p> Machine<'p> {
         let (below, items) = self.stack.split_at(start);
         let (pairs, rest) = items.as_chunks::<2>();
         let dict = below.last().copied().filter(|_| rest.is_empty());
-        let dict = dict.filter(|&dict| matches!(self.arena.object(dict), Some(Object::Dict { .. })));
+        let is_dict =
+            |&dict: &Value| matches!(self.arena.object(dict), Some(Object::Dict { .. } | Object::Foreign(_)));
+        let dict = dict.filter(is_dict);
         let Some(dict) = dict else { return broken("entries for something that is not a dictionary") };
         for &[key, value] in pairs {
             self.arena.insert(dict, key, value);
@@ -330,21 +416,30 @@ impl<'p> Machine<'p> {
         Ok(())
     }
 
-    /// `BUILD` sets attributes. State dicts carry `_metadata` that way; nothing here needs it.
+    /// `BUILD` sets attributes. State dicts carry `_metadata` that way, which nothing here needs; what a foreign object
+    /// holds are its attributes.
     fn build(&mut self) -> Step<()> {
-        self.pop()?;
-        match self.stack.last().and_then(|&dict| self.arena.object(dict)) {
-            Some(Object::Dict { .. }) => Ok(()),
-            _ => broken("attributes for something that is not a dictionary"),
+        let state = self.pop()?;
+        match self.stack.last().and_then(|&object| self.arena.object(object)) {
+            Some(Object::Foreign(index)) => {
+                self.arena.give(index, state);
+                Ok(())
+            }
+            Some(Object::Dict { .. } | Object::Tensor(_)) => Ok(()),
+            _ => broken("attributes for something that has none"),
         }
     }
 
     // ---- names -----------------------------------------------------------------------------------------------------
 
-    fn global(&mut self, module: &'p str, name: &'p str) -> Step<()> {
+    fn global(&mut self, module_text: Text, name_text: Text) -> Step<()> {
+        let (module, name) = (self.arena.text(module_text), self.arena.text(name_text));
         let global = match (module, name) {
             ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
+                Global::RebuildParameter
+            }
+            ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildFromType,
             ("collections", "OrderedDict") => Global::OrderedDict,
             ("torch", "FloatStorage") => Global::Storage(Element::Float),
             ("torch", "HalfStorage") => Global::Storage(Element::Half),
@@ -356,7 +451,11 @@ impl<'p> Machine<'p> {
             ("torch", "CharStorage") => Global::Storage(Element::Char),
             ("torch", "ByteStorage") => Global::Storage(Element::Byte),
             ("torch", "BoolStorage") => Global::Storage(Element::Bool),
-            _ => return Err(Refusal::Code(format!("{module}.{name}"))),
+            _ if is_attack(module, name) => return Err(Refusal::Code(format!("{module}.{name}"))),
+            _ => {
+                self.arena.names.push((module_text, name_text));
+                Global::Foreign(self.arena.names.len() as u32 - 1)
+            }
         };
         self.stack.push(Value::Global(global));
         Ok(())
@@ -378,6 +477,11 @@ impl<'p> Machine<'p> {
                 Ok(elements) => StorageRecord { element, key, elements },
                 Err(_) => return broken(format!("a storage of {elements} elements")),
             },
+            // A storage of a type that is not read.
+            Some(&[Value::Str(_), Value::Global(Global::Foreign(name)), ..]) => {
+                self.push_foreign(name);
+                return Ok(());
+            }
             _ => return broken("a reference that does not name a storage"),
         };
         self.push_object(Object::Storage(self.arena.storages.len() as u32));
@@ -387,23 +491,66 @@ impl<'p> Machine<'p> {
 
     fn reduce(&mut self) -> Step<()> {
         let arguments = self.pop()?;
-        let Value::Global(callable) = self.pop()? else {
-            return broken("a call of something that is not a function");
+        let callable = self.pop()?;
+        let is_tuple = matches!(self.arena.object(arguments), Some(Object::Tuple { .. }));
+        let global = match (callable, self.arena.object(callable)) {
+            _ if !is_tuple => return broken("a call without a tuple of arguments"),
+            (Value::Global(Global::Foreign(name)), _) => {
+                self.push_foreign(name);
+                return Ok(());
+            }
+            // What a foreign object makes is as foreign.
+            (_, Some(Object::Foreign(index))) => {
+                self.push_foreign(self.arena.foreign[index as usize].name);
+                return Ok(());
+            }
+            (Value::Global(global), _) => global,
+            _ => return broken("a call of something that is not a function"),
         };
+        self.call(global, arguments)
+    }
+
+    fn call(&mut self, global: Global, arguments: Value) -> Step<()> {
         let Some(arguments) = self.arena.tuple(arguments) else {
             return broken("a call without a tuple of arguments, or with more than any takes");
         };
-        match (callable, arguments) {
+        match (global, arguments) {
+            // A tensor with attributes of its own, which are not needed.
+            (
+                Global::RebuildFromType,
+                &[Value::Global(how), Value::Global(Global::Foreign(class)), arguments, ..],
+            ) => {
+                let is_plain = matches!(
+                    self.arena.name(class),
+                    ("torch", "Tensor") | ("torch.nn.parameter", "Parameter")
+                );
+                match how {
+                    Global::RebuildTensor | Global::RebuildParameter if is_plain => {
+                        return self.call(how, arguments);
+                    }
+                    _ => self.push_foreign(class),
+                }
+            }
             (Global::OrderedDict, []) => self.push_object(EMPTY_DICT),
             (Global::RebuildParameter, &[data, ..]) => self.stack.push(data),
             (Global::RebuildTensor, &[storage, offset, dims, strides, ..]) => {
+                if let Some(Object::Foreign(index)) = self.arena.object(storage) {
+                    self.push_foreign(self.arena.foreign[index as usize].name);
+                    return Ok(());
+                }
                 let record = self.tensor_record(storage, offset, dims, strides)?;
                 self.push_object(Object::Tensor(self.arena.tensors.len() as u32));
                 self.arena.tensors.push(record);
             }
-            _ => return broken(format!("{callable:?} called with {} arguments", arguments.len())),
+            _ => return broken(format!("{global:?} called with {} arguments", arguments.len())),
         }
         Ok(())
+    }
+
+    /// What a name made that is not known here.
+    fn push_foreign(&mut self, name: u32) {
+        self.push_object(Object::Foreign(self.arena.foreign.len() as u32));
+        self.arena.foreign.push(Foreign { name, first: NONE, last: NONE });
     }
 
     fn tensor_record(
@@ -430,6 +577,11 @@ impl<'p> Machine<'p> {
             _ => broken("a tensor with impossible offset, shape or strides"),
         }
     }
+}
+
+fn is_attack(module: &str, name: &str) -> bool {
+    let (top, _) = module.split_once('.').unwrap_or((module, ""));
+    ATTACKS.contains(&top) || matches!(top, "builtins" | "__builtin__") && ATTACKS_OF_BUILTINS.contains(&name)
 }
 
 #[cfg(test)]

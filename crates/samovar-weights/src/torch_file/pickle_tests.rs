@@ -22,22 +22,80 @@ fn code_is_refused_by_name() {
     assert!(refusal(&classic).contains("refusing to run code"));
     let by_stack = [b"\x80\x04".to_vec(), text("builtins"), text("eval"), b"\x93.".to_vec()].concat();
     assert!(refusal(&by_stack).contains("`builtins.eval`"));
+    for (module, name) in
+        [("os", "system"), ("subprocess", "Popen"), ("__builtin__", "eval"), ("os.path", "join")]
+    {
+        let bytes = format!("\u{2}c{module}\n{name}\n.").into_bytes();
+        assert!(refusal(&bytes[1..]).contains("refusing to run code"), "{module}.{name}");
+    }
+}
+
+/// The report: an `argparse.Namespace` or a numpy scalar beside the weights, and the file was refused.
+#[test]
+fn objects_of_other_classes_are_noted_and_nothing_is_called() {
     for (module, name) in [
+        ("argparse", "Namespace"),
         ("torch", "load"),
         ("torch._utils", "_rebuild_device_tensor_from_numpy"),
         ("torch", "FloatStorage\u{0}"),
         ("torch.jit", "FloatStorage"),
         ("collections", "OrderedDict.fromkeys"),
     ] {
-        let bytes = format!("\u{2}c{module}\n{name}\n.").into_bytes();
-        assert!(refusal(&bytes[1..]).contains("refusing to run code"), "{module}.{name}");
+        for call in
+            [&b")R"[..], b")\x81", b")}\x92", b"N\x85R", b")R)R", b")\x81}b", b")R(NNe", b")R(K\x01Nu"]
+        {
+            let bytes = [format!("c{module}\n{name}\n").as_bytes(), call, b"."].concat();
+            let pickle = read("", &bytes).unwrap();
+            assert_eq!(pickle.empty_foreign(pickle.root), Some((module, name)), "{call:?}");
+        }
     }
+    assert!(refusal(b"carg\nparse\nNR.").contains("without a tuple"));
 }
 
 #[test]
-fn opcodes_that_make_objects_are_unknown() {
-    // INST, OBJ, NEWOBJ, NEWOBJ_EX, EXT1, EXT2, EXT4, PERSID, DUP, POP, and those of protocol 0.
-    for opcode in b"i\x81\x92\x82\x83\x84P20FILS\x97" {
+fn a_foreign_object_holds_what_was_put_into_it() {
+    // A dictionary's child, filled; and an object with attributes, as argparse.Namespace and whole modules have them.
+    for bytes in [&b"cmine\nDict\n)\x81(K\x01}u."[..], b"cmine\nDict\n)R}K\x01}sb."] {
+        let pickle = read("", bytes).unwrap();
+        let keys: Vec<Value> = pickle.dict(pickle.root).unwrap().map(|(key, _)| key).collect();
+        assert_eq!(keys, [Value::Int(1)]);
+    }
+    // Its own state, over and over.
+    let own = read("", b"cmine\nDict\n)R}K\x01}sbq\x00K\x02h\x00sh\x00bh\x00b.").unwrap();
+    assert_eq!(own.dict(own.root).unwrap().count(), 2);
+}
+
+#[test]
+fn opcodes_of_sets_bytes_and_large_integers_are_read() {
+    for bytes in [
+        &b"\x8f(NN\x90."[..],
+        b"(NN\x91.",
+        b"C\x02ab.",
+        b"U\x02\xff\xff.",
+        b"B\x01\x00\x00\x00a.",
+        b"T\x01\x00\x00\x00a.",
+        b"\x8e\x01\x00\x00\x00\x00\x00\x00\x00a.",
+        b"\x96\x01\x00\x00\x00\x00\x00\x00\x00a.",
+        b"\x8d\x01\x00\x00\x00\x00\x00\x00\x00a.",
+        b"\x8b\x01\x00\x00\x00a.",
+        b"\x8a\x09123456789.",
+        b"NN0.",
+        b"N2.",
+        b"N(NN1.",
+    ] {
+        assert!(read("", bytes).is_ok(), "{bytes:?}");
+        for len in 0..bytes.len() {
+            assert!(read("", &bytes[..len]).is_err(), "{bytes:?} cut to {len}");
+        }
+    }
+    assert!(refusal(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff.").contains("a string of"));
+    assert!(refusal(b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff.").contains("inside a string"));
+}
+
+#[test]
+fn opcodes_of_other_protocols_are_unknown() {
+    // INST, OBJ, EXT1, EXT2, EXT4, PERSID, those of protocol 0, NEXT_BUFFER.
+    for opcode in b"io\x82\x83\x84PFILSV\x97" {
         assert!(refusal(&[b'(', *opcode, b'.']).contains("opcode 0x"), "{opcode:#x}");
     }
 }
@@ -55,14 +113,14 @@ fn stack_and_memo_errors_are_errors() {
         (b"NNs.", "not a dictionary"),
         (b"}(Nu.", "not a dictionary"),
         (b"NNa.", "not a list"),
-        (b"NNb.", "not a dictionary"),
-        (b"NNR.", "not a function"),
+        (b"NNb.", "has none"),
+        (b"NNR.", "without a tuple"),
+        (b"N)R.", "not a function"),
         (b"K\x01Q.", "does not name a storage"),
         (b"X\xff\xff\xff\xff.", "a string of"),
         (b"X\x05\x00\x00\x00abc", "inside a string"),
         (b"X\x01\x00\x00\x00\xff.", "not UTF-8"),
         (b"ctorch", "does not end"),
-        (b"\x8a\x09123456789.", "integer of 9 bytes"),
         (b"\x80\x09.", "protocol 9"),
         (b"", "ends too early"),
     ] {

@@ -39,9 +39,11 @@ pub(in crate::torch_file) enum Object {
     },
     Storage(u32),
     Tensor(u32),
+    /// Made by a name that is not known here.
+    Foreign(u32),
 }
 
-/// An entry of a dictionary: the value is a tensor or a dictionary, the key an integer or text.
+/// An entry of a dictionary: the value is a tensor, a dictionary or foreign, the key an integer or text.
 #[derive(Debug)]
 pub(super) struct Entry {
     key: Value,
@@ -49,13 +51,25 @@ pub(super) struct Entry {
     next: u32,
 }
 
+/// A foreign object: who made it, and the ends of its chain of entries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Foreign {
+    /// Index into the names.
+    pub(super) name: u32,
+    pub(super) first: u32,
+    pub(super) last: u32,
+}
+
 /// The names a state dict may mention.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::torch_file) enum Global {
     RebuildTensor,
     RebuildParameter,
+    RebuildFromType,
     OrderedDict,
     Storage(Element),
+    /// Any other; an index into the names.
+    Foreign(u32),
 }
 
 /// Element types of PyTorch storages.
@@ -119,6 +133,9 @@ pub(super) struct Arena<'p> {
     pub(super) entries: Vec<Entry>,
     pub(super) storages: Vec<StorageRecord>,
     pub(super) tensors: Vec<TensorRecord>,
+    /// Modules and names that are not known here.
+    pub(super) names: Vec<(Text, Text)>,
+    pub(super) foreign: Vec<Foreign>,
 }
 
 impl<'p> Arena<'p> {
@@ -138,6 +155,12 @@ impl<'p> Arena<'p> {
         std::str::from_utf8(self.bytes_of(text)).unwrap_or_default()
     }
 
+    /// Module and name of what is not known here.
+    pub(super) fn name(&self, index: u32) -> (&'p str, &'p str) {
+        let (module, name) = self.names[index as usize];
+        (self.text(module), self.text(name))
+    }
+
     /// The items of a tuple, unless it is too long to mean anything.
     pub(super) fn tuple(&self, value: Value) -> Option<&[Value]> {
         match self.object(value)? {
@@ -153,14 +176,27 @@ impl<'p> Arena<'p> {
         self.tuple(value)?.iter().map(count).collect()
     }
 
-    /// Adds an entry to a dictionary, if anybody will ask for it.
+    /// The ends of the chain of entries of a dictionary, or of what was put into a foreign object.
+    fn chain(&self, value: Value) -> Option<(u32, u32)> {
+        match self.object(value)? {
+            Object::Dict { first, last } => Some((first, last)),
+            Object::Foreign(index) => {
+                let foreign = self.foreign[index as usize];
+                Some((foreign.first, foreign.last))
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds an entry to a dictionary or a foreign object, if anybody will ask for it.
     pub(super) fn insert(&mut self, dict: Value, key: Value, value: Value) {
-        let (Value::Object(dict), Some(Object::Dict { first, last })) = (dict, self.object(dict)) else {
-            return;
-        };
+        let (Value::Object(owner), Some((first, last))) = (dict, self.chain(dict)) else { return };
         let Value::Object(object) = value else { return };
         let has_meaning = matches!(key, Value::Str(_) | Value::Int(_))
-            && matches!(self.object(value), Some(Object::Dict { .. } | Object::Tensor(_)));
+            && matches!(
+                self.object(value),
+                Some(Object::Dict { .. } | Object::Tensor(_) | Object::Foreign(_))
+            );
         if has_meaning {
             let index = self.entries.len() as u32;
             self.entries.push(Entry { key, object, next: NONE });
@@ -168,7 +204,23 @@ impl<'p> Arena<'p> {
                 last.next = index;
             }
             let first = if first == NONE { index } else { first };
-            self.objects[dict as usize] = Object::Dict { first, last: index };
+            match &mut self.objects[owner as usize] {
+                Object::Foreign(foreign) => {
+                    let foreign = &mut self.foreign[*foreign as usize];
+                    (foreign.first, foreign.last) = (first, index);
+                }
+                object => *object = Object::Dict { first, last: index },
+            }
+        }
+    }
+
+    /// Gives a foreign object that holds nothing yet what its state holds. They share the entries; later ones of the one
+    /// may come to the other too, which does no harm: an entry only ever points to a later one.
+    pub(super) fn give(&mut self, foreign: u32, state: Value) {
+        let chain = self.chain(state);
+        let foreign = &mut self.foreign[foreign as usize];
+        if let (NONE, Some((first, last))) = (foreign.first, chain) {
+            (foreign.first, foreign.last) = (first, last);
         }
     }
 }
@@ -181,13 +233,13 @@ pub(super) fn count(value: &Value) -> Option<usize> {
 }
 
 impl<'p> Pickle<'p> {
-    /// The tensors and dictionaries of a dictionary with their keys, as they came; `None` for what is none.
+    /// The tensors, dictionaries and foreign objects of a dictionary or of a foreign object with their keys, as they came;
+    /// `None` for what is neither.
     pub(in crate::torch_file) fn dict(
         &self,
         value: Value,
     ) -> Option<impl Iterator<Item = (Value, Value)> + Clone> {
-        let Object::Dict { first, .. } = self.arena.object(value)? else { return None };
-        let mut next = first;
+        let (mut next, _) = self.arena.chain(value)?;
         Some(std::iter::from_fn(move || {
             let entry = self.arena.entries.get(next as usize)?;
             next = entry.next;
@@ -214,14 +266,16 @@ impl<'p> Pickle<'p> {
         })
     }
 
+    /// Module and name of what made a foreign object that holds nothing.
+    pub(in crate::torch_file) fn empty_foreign(&self, value: Value) -> Option<(&'p str, &'p str)> {
+        let Object::Foreign(index) = self.arena.object(value)? else { return None };
+        let foreign = self.arena.foreign[index as usize];
+        (foreign.first == NONE).then(|| self.arena.name(foreign.name))
+    }
+
     /// The text, in as much time as it is long.
     pub(in crate::torch_file) fn text(&self, text: Text) -> &'p str {
         self.arena.text(text)
-    }
-
-    /// Whether this is the text, in no time.
-    pub(in crate::torch_file) fn is(&self, text: Text, wanted: &str) -> bool {
-        self.arena.bytes_of(text) == wanted.as_bytes()
     }
 
     /// What a value is, for messages.
@@ -232,6 +286,7 @@ impl<'p> Pickle<'p> {
             Some(Object::Dict { .. }) => "a dictionary",
             Some(Object::Storage(_)) => "a storage",
             Some(Object::Tensor(_)) => "a tensor",
+            Some(Object::Foreign(_)) => "an object of a class that is not read",
             None => "a plain value",
         }
     }
