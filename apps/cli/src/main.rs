@@ -10,18 +10,13 @@
 //! | [`progress`] | progress bars on stderr |
 //! | [`interrupt`] | Ctrl-C that keeps what is finished |
 //! | [`environment`] | all variables of the environment that are read |
+//! | [`say`](mod@say) | lines for people on stderr |
 //! | [`failure`] | errors and exit codes: 0 done, 1 failed, 2 wrong usage |
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
-/// One line for people, on stderr. Whoever read it may be gone, as after `2>&1 | head -1`: no reason to panic, as
-/// `eprintln!` would, nor to leave the work undone.
-macro_rules! say {
-    ($($words:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($words)*);
-    }};
-}
+#[macro_use]
+mod say;
 
 mod batch;
 mod commands;

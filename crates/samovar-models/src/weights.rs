@@ -243,7 +243,9 @@ impl WeightSource for ModelWeights {
 fn refuse_foreign_parts(file: &Checkpoint, roots: &Roots, tensors: &BTreeMap<String, Part>) -> Result<()> {
     let first = |name: &str| name.split_once('.').map(|(first, _)| first.to_owned());
     let parts: BTreeSet<String> = tensors.keys().filter_map(|name| first(name)).collect();
-    for (name_in_file, _) in file.foreign() {
+    // Names with a line in front are the bookkeeping of modules that were pickled whole.
+    let is_part = |name: &str| !name.rsplit('.').next().is_some_and(|last| last.starts_with('_'));
+    for (name_in_file, _) in file.foreign().filter(|(name, _)| is_part(name)) {
         let name = without_wrappers(name_in_file);
         let own = name.strip_prefix(&roots.chosen).filter(|_| !roots.is_of_another(&name));
         if own.and_then(first).is_some_and(|first| parts.contains(&first)) {

@@ -347,7 +347,10 @@ fn torch_file(tensors: &Tensors, change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> C
         (name.as_str(), change(name, pickled))
     });
     let namespace = [b"cargparse\nNamespace\n)\x81".to_vec(), dict(&[]), b"b".to_vec()].concat();
-    let pickled = state_dict(&[("model", dict(&objects.collect::<Vec<_>>())), ("args", namespace)]);
+    // As modules that were pickled whole have it.
+    let bookkeeping = ("image_encoder._non_persistent_buffers_set", b"c__builtin__\nset\n)R".to_vec());
+    let objects: Vec<_> = objects.chain([bookkeeping]).collect();
+    let pickled = state_dict(&[("model", dict(&objects)), ("args", namespace)]);
     let mut entries: Vec<(&str, &[u8])> = vec![("data.pkl", &pickled)];
     entries.extend(storages.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])));
     Checkpoint::from_bytes("checkpoint.pth", archive(&entries)).unwrap()

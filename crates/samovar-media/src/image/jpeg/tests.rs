@@ -15,8 +15,7 @@ fn jpegs() -> Vec<(String, Vec<u8>)> {
 
 /// Where the last scan's data begins.
 fn last_scan(bytes: &[u8]) -> usize {
-    let starts = bytes.windows(2).enumerate().filter(|(_, pair)| *pair == [0xff, 0xda]);
-    let (at, _) = starts.last().unwrap();
+    let at = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
     at + 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]))
 }
 
