@@ -79,7 +79,7 @@ impl ModelArgs {
         self.check_certificate(&source, engine)?;
         let model = engine.load_from(&source)?;
         for note in model.notes() {
-            eprintln!("note: {note}");
+            say!("note: {note}");
         }
         Ok(model)
     }
