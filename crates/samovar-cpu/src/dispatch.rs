@@ -1,4 +1,4 @@
-//! From a level to the type that stands for its instructions: the only place that makes one.
+//! From a level to the type that stands for its instructions.
 
 /// Evaluates an expression with `$s` bound to the instructions of a [`crate::level::SimdLevel`] that the machine has.
 macro_rules! with_simd {

@@ -24,12 +24,6 @@ pub enum Fused {
     MaskLogits,
 }
 
-impl Fused {
-    /// All of them.
-    pub const ALL: [Fused; 4] =
-        [Fused::Epilogue, Fused::KeyPositions, Fused::FoldedAttention, Fused::MaskLogits];
-}
-
 /// The operators of a backend.
 ///
 /// [`crate::Device`] has checked all shapes before a call, that all operands are in the backend's memory and weights in its

@@ -399,7 +399,7 @@ pub(crate) static SINGLE: [Route; 9] = [
     single("number by number", &["binary", "activation"], "elementwise.rs", "elementwise.rs"),
     single("fourier features", &["fourier_features"], "elementwise.rs", "elementwise.rs"),
     single("resize", &["resize"], "resize.rs", "elementwise.rs"),
-    single("move", &["concat", "slice"], "layout.rs", "movement.rs"),
+    single("move", &["concat", "slice", "fill"], "layout.rs", "movement.rs"),
     single("transpose", &["transpose"], "layout.rs", "movement.rs"),
 ];
 

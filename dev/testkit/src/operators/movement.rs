@@ -30,6 +30,11 @@ pub(super) fn add(cases: &mut Cases) {
             device.concat(&[&first, &second], axis)
         });
     }
+    for (shape, value) in [([1, 1, 1], 0.0), ([2, 3, 5], -1.5), ([1, 300, 1000], 0.25)] {
+        cases.add(format!("fill {shape:?} with {value}"), Tolerance::Exact, move |device, _| {
+            device.filled(shape, value)
+        });
+    }
     for (shape, axis, start, len) in [
         ([2, 3, 4], 0, 1, 1),
         ([2, 3, 4], 1, 0, 2),
