@@ -40,7 +40,8 @@ def rows(documents):
             ours = None if name.startswith("samovar") else counterpart(results, result)
             if work == "everything-vit_b":
                 title += f", {settings['points_per_side']}² points"
-                if ours and settings["points_per_side"] != settings["peer_points_per_side"]:
+                scaled = settings["points_per_side"] != settings["peer_points_per_side"]
+                if ours and scaled and "encode_s" in result["rounds"][0]:
                     time, note = scaled_everything(settings, result), " (scaled)"
             lost = result.get("loss")
             yield [

@@ -11,8 +11,12 @@ use crate::Result;
 /// Alignment of every block of host memory: a cache line, and the widest SIMD register.
 pub(crate) const ALIGNMENT_BYTES: usize = 64;
 
-/// Blocks from this size on are worth pages of their own: the size of a huge page on most machines.
-pub(crate) const LARGE_BYTES: usize = 2 << 20;
+/// Blocks from this size on have pages of their own, so that what a request does not need of one can be given back.
+pub(crate) const LARGE_BYTES: usize = 256 << 10;
+
+/// Blocks from this size on are worth huge pages: the size of one on most machines.
+#[cfg(target_os = "linux")]
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Bytes of a page, to which the end of a large block can be cut.
 pub(crate) const PAGE_BYTES: usize = 4096;
@@ -225,8 +229,7 @@ fn no_border() -> crate::Error {
     crate::Error::Backend { device: "host memory".into(), what: "a copy from the host to the host".into() }
 }
 
-/// Large blocks are pages of their own, for which the system is asked to use huge ones: a model touches hundreds of
-/// megabytes, and with small pages finding and first filling them takes a noticeable share of the time.
+/// Large blocks are pages of their own, and the largest are asked to be huge ones: a model touches hundreds of megabytes, and with small pages finding and first filling them takes a noticeable share of the time.
 #[cfg(unix)]
 mod pages {
     use std::ptr::{NonNull, null_mut};
@@ -242,9 +245,11 @@ mod pages {
         }
         // A wish; where it is not granted the memory is as good, only slower.
         #[cfg(target_os = "linux")]
-        // SAFETY: the mapping just made.
-        unsafe {
-            libc::madvise(start, bytes, libc::MADV_HUGEPAGE);
+        if bytes >= super::HUGE_PAGE_BYTES {
+            // SAFETY: the mapping just made.
+            unsafe {
+                libc::madvise(start, bytes, libc::MADV_HUGEPAGE);
+            }
         }
         NonNull::new(start.cast())
     }
