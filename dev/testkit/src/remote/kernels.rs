@@ -67,6 +67,24 @@ impl PackedHandle {
     }
 }
 
+/// What a piece of work needs of a layer's weights.
+struct LayerHandle {
+    packed: PackedHandle,
+    bias: Option<Handle>,
+}
+
+impl LayerHandle {
+    fn of(weight: &Packed, bias: Option<&Tensor>) -> Result<Self> {
+        Ok(Self { packed: PackedHandle::of(weight)?, bias: bias.map(Handle::of).transpose()? })
+    }
+
+    /// The weights and the bias; the weights can be read while the third value lives.
+    fn open(&self) -> Result<(Packed, Option<Tensor>, Vec<Open>)> {
+        let (weight, open) = self.packed.open();
+        Ok((weight, self.bias.as_ref().map(Handle::view).transpose()?, open))
+    }
+}
+
 /// An epilogue, with its residual as a handle.
 struct Ending {
     activation: Activation,
@@ -201,23 +219,21 @@ impl Kernels for Remote {
     }
 
     fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
-        let (packed, ending) = (PackedHandle::of(layer.weight())?, Ending::of(epilogue)?);
-        let bias = layer.bias().map(Handle::of).transpose()?;
+        let (weights, ending) = (LayerHandle::of(layer.weight(), layer.bias())?, Ending::of(epilogue)?);
         let layer = layer.clone();
         self.operate(&[x], out, move |kernels, operands, out| {
-            let (weight, _open) = packed.open();
-            let layer = layer.rehoused(weight, bias.as_ref().map(Handle::view).transpose()?);
+            let (weight, bias, _open) = weights.open()?;
+            let layer = layer.rehoused(weight, bias);
             ending.with(|epilogue| kernels.linear(&operands[0], &layer, epilogue, out))
         })
     }
 
     fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
-        let (packed, ending) = (PackedHandle::of(layer.weight())?, Ending::of(epilogue)?);
-        let bias = layer.bias().map(Handle::of).transpose()?;
+        let (weights, ending) = (LayerHandle::of(layer.weight(), layer.bias())?, Ending::of(epilogue)?);
         let layer = layer.clone();
         self.operate(&[x], out, move |kernels, operands, out| {
-            let (weight, _open) = packed.open();
-            let layer = layer.rehoused(weight, bias.as_ref().map(Handle::view).transpose()?);
+            let (weight, bias, _open) = weights.open()?;
+            let layer = layer.rehoused(weight, bias);
             ending.with(|epilogue| kernels.conv2d(&operands[0], &layer, epilogue, out))
         })
     }
