@@ -24,6 +24,7 @@ import data as D
 from init_from_tflite import load_trunk
 from losses import border_weights, mask_losses
 from model import Nano, up2
+from optimiser import optimiser
 
 
 def arguments():
@@ -154,17 +155,7 @@ def build(a):
         from safetensors.torch import load_file
         net.load_state_dict({k: v.float() for k, v in load_file(a.init).items()})
     net.to(memory_format=torch.channels_last)
-    trunk = net.vision_encoder.trunk
-    trunk.frozen_blocks = a.freeze_blocks
-    for m in [trunk.stem, *trunk.blocks[:a.freeze_blocks]] if a.freeze_blocks else []:
-        m.requires_grad_(False)
-    groups = {}
-    for n, p in net.named_parameters():
-        if p.requires_grad:
-            key = ("trunk" in n, p.ndim > 1 and "embed" not in n and "token" not in n)
-            groups.setdefault(key, []).append(p)
-    opt = torch.optim.AdamW([{"params": ps, "scale": a.trunk_lr if t else 1.0, "weight_decay": 0.02 if w else 0.0}
-                             for (t, w), ps in groups.items()], lr=a.lr, betas=(0.9, 0.98))
+    opt = optimiser(net, a)
     return net, copy.deepcopy(net).eval(), opt
 
 

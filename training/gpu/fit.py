@@ -31,6 +31,7 @@ import export  # noqa: E402
 import report  # noqa: E402
 import steps  # noqa: E402
 from clicks import EXTRA  # noqa: E402
+from optimiser import optimiser  # noqa: E402
 from scenes import Scenes, Shard  # noqa: E402
 
 CHECKPOINT = os.path.join(HERE, "..", "checkpoint.safetensors")
@@ -164,7 +165,7 @@ class Run:
         torch.set_float32_matmul_precision("high")
         o.memory_format = torch.contiguous_format if o.layout == "nchw" else torch.channels_last
         self.net = start(o, self.device).to(memory_format=o.memory_format)
-        self.ema, self.opt = steps.averaged(self.net), steps.optimiser(self.net, o, self.device)
+        self.ema, self.opt = steps.averaged(self.net), optimiser(self.net, o, fused=self.device.type == "cuda")
         self.g = torch.Generator(self.device).manual_seed(o.seed + 1)
         self.rng = np.random.default_rng(o.seed)
         self.amp = lambda: torch.autocast(self.device.type, torch.bfloat16, enabled=o.amp)
