@@ -28,6 +28,7 @@ mod model_args;
 mod outputs;
 mod progress;
 
+use std::panic;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -69,8 +70,19 @@ enum Command {
     Eval(commands::eval::Args),
 }
 
+/// A decoder's panic is an error of its file, which is said like any other; a stack trace beside it helps nobody.
+fn keep_decoders_quiet() {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !samovar::media::image::is_decoding() {
+            hook(info);
+        }
+    }));
+}
+
 fn main() -> ExitCode {
     let start = Instant::now();
+    keep_decoders_quiet();
     let result = match Cli::parse().command {
         Command::Segment(args) => commands::segment::run(&args),
         Command::Everything(args) => commands::everything::run(&args),

@@ -3,6 +3,7 @@
 mod decode;
 mod depth;
 mod foreign;
+mod guard;
 mod jpeg;
 mod lazy;
 mod limits;
@@ -14,6 +15,7 @@ mod webp;
 
 pub use decode::{ImageFormat, ImageMetadata, decode_bytes, decode_file, decode_mask_file, read_metadata};
 pub use foreign::{foreign_by_ending, foreign_by_start};
+pub use guard::is_decoding;
 pub use lazy::LazyImage;
 pub use limits::DecodeLimits;
 pub use rgb::{Orientation, RgbImage};

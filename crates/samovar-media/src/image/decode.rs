@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use ::image::codecs::jpeg::JpegDecoder;
@@ -10,6 +9,7 @@ use ::image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 use samovar_geometry::{Image, Size};
 
 use super::depth::Samples;
+use super::guard::guarded;
 use super::limits::DecodeLimits;
 use super::raw::Raw;
 use super::rgb::{Orientation, RgbImage};
@@ -182,6 +182,9 @@ fn checked_decoder<'b>(
     if let Some(cut) = (format == ImageFormat::Jpeg).then(|| jpeg::cut_of(bytes, limits.max_pixels)).flatten()
     {
         return Err(MediaError::damaged(cut.describe()));
+    }
+    if format == ImageFormat::Png && !pages::png_palette_is_whole(bytes) {
+        return Err(MediaError::damaged("its colour table ends in the middle of a colour"));
     }
     if format == ImageFormat::WebP && !webp::frames_fit(bytes, size) {
         return Err(MediaError::damaged("a frame is larger than the picture it is in"));
@@ -360,12 +363,6 @@ fn within_limits(size: Size<Image>, limits: &DecodeLimits) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// Third-party decoders have panicked on hostile files before; here that is one more kind of damage.
-fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(MediaError::damaged("the decoder gave up on the file's content")))
 }
 
 fn library_error(error: ImageError) -> MediaError {

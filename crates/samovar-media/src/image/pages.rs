@@ -1,5 +1,5 @@
 //! What files say about themselves that the picture library keeps to itself: how many pictures they hold, and PNG's
-//! significant bits.
+//! significant bits and palette.
 
 use super::depth::Stated;
 
@@ -55,6 +55,13 @@ pub(super) fn bits_of_png(bytes: &[u8]) -> Stated {
     let colours = bytes.get(25).and_then(|&kind| [1, 0, 3, 0, 1, 0, 3].get(usize::from(kind)).copied());
     let bits = png_chunk(bytes, b"sBIT").and_then(|chunk| chunk.get(..colours?)?.iter().copied().max());
     bits.map_or(Stated::Nothing, Stated::Bits)
+}
+
+/// Whether the colours of a PNG by palette are whole: three bytes each, which the library takes for granted.
+pub(super) fn png_palette_is_whole(bytes: &[u8]) -> bool {
+    const BY_PALETTE: u8 = 3;
+    bytes.get(25) != Some(&BY_PALETTE)
+        || png_chunk(bytes, b"PLTE").is_none_or(|palette| palette.len() % 3 == 0)
 }
 
 /// The content of a chunk before the pixels.

@@ -17,4 +17,14 @@ fn find_target() -> &'static Target {
         .unwrap_or_else(|| panic!("SAMOVAR_FUZZ_TARGET is \"{name}\", it must be one of {names:?}"))
 }
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| (TARGET.get_or_init(find_target).run)(data));
+/// libFuzzer's hook aborts on every panic, also on those of decoders, which are caught and become errors.
+fn let_decoders_panic() {
+    let abort = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !samovar_media::image::is_decoding() {
+            abort(info);
+        }
+    }));
+}
+
+libfuzzer_sys::fuzz_target!(init: let_decoders_panic(), |data: &[u8]| (TARGET.get_or_init(find_target).run)(data));

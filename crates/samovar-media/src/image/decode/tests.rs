@@ -154,6 +154,28 @@ fn files_cut_short_are_damaged() {
 }
 
 #[test]
+fn a_palette_of_part_of_a_colour_is_damaged() {
+    // Eight bytes, which the `png` crate reads as three colours.
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    for (name, content) in [
+        (b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 3, 0, 0, 0][..]),
+        (b"PLTE", &[0; 8]),
+        (b"IDAT", &[0x78, 1, 1, 2, 0, 0xfd, 0xff, 0, 0, 0, 2, 0, 1]),
+        (b"IEND", &[]),
+    ] {
+        bytes.extend((content.len() as u32).to_be_bytes());
+        let checked = [name, content].concat();
+        bytes.extend([&checked[..], &crc_of(&checked).to_be_bytes()].concat());
+    }
+    let error = decode_bytes(&bytes, &DecodeLimits::default()).unwrap_err().to_string();
+    assert!(error.contains("colour table"), "{error}");
+    bytes[25] = 2; // true colours have no need of the table
+    assert!(
+        !decode_bytes(&bytes, &DecodeLimits::default()).unwrap_err().to_string().contains("colour table")
+    );
+}
+
+#[test]
 fn any_damage_is_a_value_or_an_error() {
     // One byte at a time, anywhere; the limits keep a damaged header from claiming too much.
     let limits = DecodeLimits { max_pixels: 1 << 16, max_bytes: 1 << 20 };
