@@ -148,3 +148,12 @@ fn help_has_examples() {
     assert_eq!(bench.run(&[]).code, 2);
     assert!(bench.done(&["--version"]).stdout.starts_with("samovar "));
 }
+
+#[test]
+fn help_spoke_of_text_that_no_model_reads_and_models_list_had_no_examples() {
+    let bench = Bench::new();
+    let help = bench.done(&["segment", "--help"]).stdout;
+    assert!(help.contains("--mask") && !help.contains("--text"), "{help}");
+    let help = bench.done(&["models", "list", "--help"]).stdout;
+    assert!(help.contains("samovar models list --json"), "{help}");
+}

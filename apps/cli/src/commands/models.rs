@@ -29,6 +29,7 @@ pub struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum Action {
     /// List the models samovar knows and which are on this machine
+    #[command(after_help = LIST_EXAMPLES)]
     List,
     /// Fetch a model's files from the Hugging Face hub; goes on where an earlier fetch stopped
     #[command(after_help = PULL_EXAMPLES)]
@@ -41,6 +42,14 @@ enum Action {
         revision: Option<String>,
     },
 }
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  samovar models list
+  samovar models list --json | jq -r '.models[] | select(.state == \"here\") | .id'
+
+Under `state`, \"embedded\" is in the program, \"here\" in the cache, \"to fetch\" comes with `samovar models pull`, and \"by \
+file\" is a file of the authors to be named as --model.";
 
 const PULL_EXAMPLES: &str = "\
 Examples:

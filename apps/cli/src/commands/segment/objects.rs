@@ -23,8 +23,8 @@ pub struct PromptArgs {
     /// A rough mask to refine: an image of the same size, white (over 127) is the object, or what a cut-out leaves
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
-    /// What to look for in words; takes a SAM 3 model
-    #[arg(long, value_name = "TEXT")]
+    /// Hidden as long as no model of the catalogue understands words; its refusal says so.
+    #[arg(long, value_name = "TEXT", hide = true)]
     text: Option<String>,
     /// Prompts from a JSON file, for some or all images
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["point", "bounds", "mask"])]
