@@ -271,7 +271,8 @@ mod tests {
             .map(|index| {
                 let path = folder.path().join(format!("{index}.png"));
                 image::RgbImage::new(3, 2).save(&path).unwrap();
-                InputImage { path, result_name: index.to_string() }
+                let result_name = index.to_string();
+                InputImage { in_folder: path.file_name().unwrap().into(), path, result_name }
             })
             .collect();
         let mut asked = 0;

@@ -16,6 +16,8 @@ use crate::failure::usage;
 pub struct InputImage {
     /// Where it is.
     pub path: PathBuf,
+    /// The way to it from the folder that was named; of an image that was named itself, its file name.
+    pub in_folder: PathBuf,
     /// What its results are called: its name without the ending, or with it where two images would collide. Within a
     /// recursive folder the way there comes first.
     pub result_name: String,
@@ -43,6 +45,11 @@ pub struct Sources {
 }
 
 impl Inputs {
+    /// Whether images are taken from folders, and not only those that were named one by one.
+    pub fn has_folders(&self) -> bool {
+        !self.folders.is_empty()
+    }
+
     /// Says on stderr which files of the folders are no images that can be read.
     pub fn report_left_out(&self) {
         if let Some(words) = self.left_out.describe() {
@@ -166,7 +173,8 @@ pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
         .map(|(path, relative)| {
             let stem = relative.with_extension("");
             let name = if count[&stem] > 1 { &relative } else { &stem };
-            InputImage { path, result_name: name.to_string_lossy().into_owned() }
+            let result_name = name.to_string_lossy().into_owned();
+            InputImage { path, in_folder: relative, result_name }
         })
         .collect::<Vec<_>>();
     let mut names: Vec<&str> = images.iter().map(|image| image.result_name.as_str()).collect();

@@ -157,7 +157,7 @@ fn prompts_come_from_a_file() {
         ("{", "expected"),
         (r#"{"prompts": []}"#, "no prompts"),
         (r#"{"prompts": [{"point": [1, 2]}]}"#, "unknown field"),
-        (r#"{"prompts": [{"image": "z.png", "points": [[1, 2, 1]]}]}"#, "no prompt is for"),
+        (r#"{"prompts": [{"image": "z.png", "points": [[1, 2, 1]]}]}"#, "for no image of this run"),
     ] {
         std::fs::write(bench.path("bad.json"), text).unwrap();
         bench.refused(2, words, &["segment", "in/a.png", "--prompts", "bad.json", "--out", "x.png"]);

@@ -1,5 +1,6 @@
 //! `samovar segment`: objects by point, box and mask.
 
+mod matching;
 mod objects;
 mod output;
 
@@ -105,7 +106,9 @@ pixel is 0.5,0.5. Several boxes mean several objects; a positive point belongs t
 negative points belong to all. Without boxes all points mean one object.
 
 prompts.json: {\"prompts\": [{\"image\": \"a.jpg\", \"points\": [[420, 300, 1]], \"box\": [60, 40, 500, 380], \
-\"mask\": \"rough.png\"}, ...]}; one entry is one object, without \"image\" it is for all images.
+\"mask\": \"rough.png\"}, ...]}; one entry is one object, without \"image\" it is for all images. An image is named by its \
+path in the folder that is given, by a whole path, or by as much of the end of it as tells it apart; an entry for no image is an \
+error, or with --skip-unused a note. Masks lie beside prompts.json, or where their paths lead from there.
 
 A folder's run goes on where it was stopped: results that are there and younger than their image are not made again.";
 
@@ -115,7 +118,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(usage(format!("--tolerance is {}; expected pixels, 0 or more", args.tolerance)));
     }
     let inputs = inputs::list(&args.images, args.recursive)?;
-    let prompts = args.prompt.read()?;
+    let prompts = args.prompt.read(&inputs)?;
     let others = prompts.files().chain([Path::new(&args.model.model)]);
     let sources = inputs.sources(others);
     let into_folder =

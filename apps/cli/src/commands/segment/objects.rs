@@ -1,15 +1,16 @@
 //! From arguments to prompts: which points, boxes and masks mean which object.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::{Component, Path, PathBuf};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use samovar::prompt_file::{MAX_BYTES, PromptEntry, PromptFile};
 use samovar::{BitMask, Box2, DecodeLimits, Image, MaskPrompt, Point, Prompt, PromptPoint, Size, media};
 use serde_json::{Value, json};
 
+use super::matching::{ImageNames, Meaning};
 use crate::failure::usage;
-use crate::inputs;
+use crate::inputs::{self, Inputs};
 
 /// What is asked of the image.
 #[derive(clap::Args, Debug, Clone)]
@@ -29,7 +30,13 @@ pub struct PromptArgs {
     /// Prompts from a JSON file, for some or all images
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["point", "bounds", "mask"])]
     prompts: Option<PathBuf>,
+    /// Go on although entries of --prompts are for no image of this run
+    #[arg(long, requires = "prompts")]
+    skip_unused: bool,
 }
+
+/// Unused entries told in one message.
+const TOLD: usize = 8;
 
 fn numbers(text: &str) -> Result<Vec<f64>, String> {
     text.split(',')
@@ -100,12 +107,14 @@ struct Entry {
     mask: Option<PathBuf>,
 }
 
-/// Prompts as they were given, before an image is known.
+/// Prompts as they were given, and which images they are for.
 #[derive(Debug)]
 pub struct Prompts {
     entries: Vec<Entry>,
-    /// Numbers of the entries of each image; of those for all images under `None`.
-    by_image: HashMap<Option<PathBuf>, Vec<usize>>,
+    /// Numbers of the entries for all images.
+    for_all: Vec<usize>,
+    /// Numbers of the entries that name an image, by its path.
+    by_image: HashMap<PathBuf, Vec<usize>>,
     /// Files that were read for them or will be.
     files: Vec<PathBuf>,
     /// The file they are from, if they are not from the command line.
@@ -115,8 +124,17 @@ pub struct Prompts {
 }
 
 impl PromptArgs {
-    /// Reads what can be read without an image.
-    pub fn read(&self) -> Result<Prompts> {
+    /// Reads what can be read without looking at an image, and finds out which images it is for. An entry that is for none
+    /// is an error: a wrong name would mean prompts that are not followed, and nobody would know.
+    pub fn read(&self, inputs: &Inputs) -> Result<Prompts> {
+        let mut prompts = self.read_alone()?;
+        if let Some(file) = &self.prompts {
+            prompts.assign(file, inputs, self.skip_unused)?;
+        }
+        Ok(prompts)
+    }
+
+    fn read_alone(&self) -> Result<Prompts> {
         if self.text.is_some() {
             return Err(usage(
                 "--text takes a model that understands words (SAM 3), and none of the catalogue does; use --point, \
@@ -182,39 +200,107 @@ fn read_file(path: &Path) -> Result<Prompts> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let entry = |entry: PromptEntry| Entry {
         prompt: entry.prompt(None),
-        mask: entry.mask.map(|mask| folder.join(mask)),
+        mask: entry.mask.map(|mask| existing(folder, &mask)),
         image: entry.image,
     };
     let entries: Vec<Entry> = file.prompts.into_iter().map(entry).collect();
     // Read later, but missed before any work is done.
-    if let Some(mask) = entries.iter().filter_map(|entry| entry.mask.as_ref()).find(|mask| !mask.is_file()) {
-        return Err(usage(format!("{}: there is no mask \"{}\"", named(), mask.display())));
+    let masks =
+        entries.iter().enumerate().filter_map(|(index, entry)| Some((index + 1, entry.mask.as_ref()?)));
+    if let Some((number, mask)) = masks.clone().find(|(_, mask)| !mask.is_file()) {
+        return Err(usage(format!(
+            "{}, prompt {number}: there is no mask \"{}\"; masks are looked for from the folder of this file",
+            named(),
+            mask.display()
+        )));
     }
-    let masks = entries.iter().filter_map(|entry| entry.mask.clone());
+    let masks = masks.map(|(_, mask)| mask.clone());
     let files = std::iter::once(path.to_owned()).chain(masks).collect();
     Ok(Prompts::new(entries, files, Some(path.to_owned()), json))
 }
 
-/// By its parts, so that `./photo.jpg` is `photo.jpg`.
-fn plain(path: &Path) -> PathBuf {
-    path.components().filter(|part| *part != Component::CurDir).collect()
+/// A file that a document names, from the folder of the document. Documents of Windows write `\` where others have `/`.
+fn existing(folder: &Path, file: &Path) -> PathBuf {
+    let slashes = || folder.join(file.to_string_lossy().replace('\\', "/"));
+    let path = folder.join(file);
+    if path.exists() { path } else { Some(slashes()).filter(|path| path.exists()).unwrap_or(path) }
 }
 
 impl Prompts {
     fn new(entries: Vec<Entry>, files: Vec<PathBuf>, file: Option<PathBuf>, json: Value) -> Self {
-        let mut by_image: HashMap<Option<PathBuf>, Vec<usize>> = HashMap::new();
-        for (index, entry) in entries.iter().enumerate() {
-            by_image.entry(entry.image.as_deref().map(|of| plain(Path::new(of)))).or_default().push(index);
+        let for_all = (0..entries.len()).filter(|&index| entries[index].image.is_none()).collect();
+        Self { entries, for_all, by_image: HashMap::new(), files, file, json }
+    }
+
+    /// Finds the images that entries name.
+    fn assign(&mut self, file: &Path, inputs: &Inputs, skip_unused: bool) -> Result<()> {
+        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            if let Some(name) = &entry.image {
+                by_name.entry(name).or_default().push(index);
+            }
         }
-        Self { entries, by_image, files, file, json }
+        let mut names = ImageNames::new(&inputs.images, file);
+        let mut unused: Vec<(usize, &str)> = Vec::new();
+        let mut unused_entries = 0;
+        for (name, entries) in by_name {
+            match names.meaning(name) {
+                Meaning::One(number) => {
+                    self.by_image.entry(inputs.images[number].path.clone()).or_default().extend(entries);
+                }
+                Meaning::Several(images) => {
+                    return Err(usage(format!(
+                        "\"{}\", prompt {}: \"{name}\" may be any of {images}; name the folder too",
+                        file.display(),
+                        entries[0] + 1
+                    )));
+                }
+                Meaning::None => {
+                    unused_entries += entries.len();
+                    unused.push((entries[0], name));
+                }
+            }
+        }
+        // One image may have been named in several ways.
+        self.by_image.values_mut().for_each(|entries| entries.sort_unstable());
+        if unused.is_empty() {
+            return Ok(());
+        }
+        unused.sort_unstable();
+        // Whoever names images one by one takes some of those that the prompts are for.
+        let is_choice = !inputs.has_folders() && unused.iter().all(|(_, name)| names.is_elsewhere(name));
+        let told = unused.iter().take(TOLD).map(|&(index, name)| {
+            let hint = match names.nearly(name) {
+                _ if is_choice => String::new(),
+                _ if names.is_elsewhere(name) => ", a file that this run does not take".to_owned(),
+                Some(image) => format!(", did you mean {image}?"),
+                None => String::new(),
+            };
+            format!("\"{name}\" (prompt {}{hint})", index + 1)
+        });
+        let told = told.collect::<Vec<_>>().join(", ");
+        let more =
+            if unused.len() > TOLD { format!(" and {} more", unused.len() - TOLD) } else { String::new() };
+        let count = if unused_entries == 1 {
+            "1 entry is".to_owned()
+        } else {
+            format!("{unused_entries} entries are")
+        };
+        let what = format!("\"{}\": {count} for no image of this run: {told}{more}", file.display());
+        if is_choice || skip_unused {
+            say!("note: {what}");
+            return Ok(());
+        }
+        Err(usage(format!(
+            "{what}; images are named by their path in the folder that is given, or by a whole path; --skip-unused goes on \
+             without these entries"
+        )))
     }
 
     /// The entries of one image, with their numbers.
     fn entries_of(&self, image: &Path) -> Vec<(usize, &Entry)> {
-        let name = PathBuf::from(image.file_name().unwrap_or_default());
-        let names: BTreeSet<Option<PathBuf>> = [None, Some(name), Some(plain(image))].into();
-        let mut numbers: Vec<usize> =
-            names.iter().filter_map(|name| self.by_image.get(name)).flatten().copied().collect();
+        let own = self.by_image.get(image).into_iter().flatten();
+        let mut numbers: Vec<usize> = self.for_all.iter().chain(own).copied().collect();
         numbers.sort_unstable();
         numbers.into_iter().map(|number| (number, &self.entries[number])).collect()
     }
