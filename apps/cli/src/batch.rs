@@ -100,12 +100,12 @@ impl ResultFolder {
     }
 
     /// Where a result goes.
-    pub fn place(&self, name: &str) -> PathBuf {
+    pub fn place(&self, name: &Path) -> PathBuf {
         self.folder.join(name)
     }
 
     /// The same, with the folders on the way made.
-    pub fn make_place(&self, name: &str) -> Result<PathBuf> {
+    pub fn make_place(&self, name: &Path) -> Result<PathBuf> {
         let path = self.place(name);
         if let Some(folder) = path.parent() {
             files::make_folder(folder)?;

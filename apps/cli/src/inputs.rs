@@ -1,6 +1,7 @@
 //! Images and folders from the command line.
 
 mod kind;
+mod names;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use self::kind::{Kind, LeftOut};
+use self::names::{clashes, folded, ignores_case};
 use crate::failure::usage;
 
 /// An image to work on.
@@ -18,8 +20,8 @@ pub struct InputImage {
     pub path: PathBuf,
     /// The way to it from the folder that was named; of an image that was named itself, its file name.
     pub in_folder: PathBuf,
-    /// What its results are called: its name without the ending, or with it where two images would collide. Within a
-    /// recursive folder the way there comes first.
+    /// What its results are called: its name without the ending, or with it where results of two images would collide
+    /// ([`Inputs::keep_apart`]). Within a recursive folder the way there comes first.
     pub result_name: String,
 }
 
@@ -48,6 +50,12 @@ impl Inputs {
     /// Whether images are taken from folders, and not only those that were named one by one.
     pub fn has_folders(&self) -> bool {
         !self.folders.is_empty()
+    }
+
+    /// Names the images so that no two of their results have one place in the folder `results`. `files` are the results of an
+    /// image, by their path there.
+    pub fn keep_apart(&mut self, results: &Path, files: impl Fn(&InputImage) -> Vec<PathBuf>) -> Result<()> {
+        keep_apart(&mut self.images, ignores_case(results), files)
     }
 
     /// Says on stderr which files of the folders are no images that can be read.
@@ -164,28 +172,43 @@ pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
         }
     }
     let is_single = matches!(paths, [path] if !path.is_dir());
-    let mut count: HashMap<PathBuf, usize> = HashMap::new();
-    for (_, relative) in &found {
-        *count.entry(relative.with_extension("")).or_default() += 1;
-    }
-    let images = found
-        .into_iter()
-        .map(|(path, relative)| {
-            let stem = relative.with_extension("");
-            let name = if count[&stem] > 1 { &relative } else { &stem };
-            let result_name = name.to_string_lossy().into_owned();
-            InputImage { path, in_folder: relative, result_name }
-        })
-        .collect::<Vec<_>>();
-    let mut names: Vec<&str> = images.iter().map(|image| image.result_name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(usage(format!(
-            "two images are called `{}` and their results would take each other's place; run them one by one",
-            pair[0]
-        )));
-    }
+    let image = |(path, in_folder): (PathBuf, PathBuf)| {
+        let result_name = in_folder.with_extension("").to_string_lossy().into_owned();
+        InputImage { path, in_folder, result_name }
+    };
+    let images = found.into_iter().map(image).collect();
     Ok(Inputs { images, is_single, folders, recursive, left_out })
+}
+
+/// Gives images names that keep their results apart. An image is called after its file without the ending, or, where a result of
+/// it would be in the place of one of another image, with it. `files` are the results of an image, by their path in the folder
+/// of results, and `ignores_case` says how that folder compares names. Images that keep clashing are an error.
+fn keep_apart(
+    images: &mut [InputImage],
+    ignores_case: bool,
+    files: impl Fn(&InputImage) -> Vec<PathBuf>,
+) -> Result<()> {
+    loop {
+        let clashes = clashes(images.iter().map(&files), folded);
+        let mut has_changed = false;
+        for number in clashes.iter().flat_map(|clash| clash.images) {
+            let image = &mut images[number];
+            let whole = image.in_folder.to_string_lossy();
+            has_changed |= image.result_name != whole;
+            image.result_name = whole.into_owned();
+        }
+        if !has_changed {
+            break;
+        }
+    }
+    let fold = if ignores_case { folded } else { str::to_owned };
+    let Some(clash) = clashes(images.iter().map(&files), fold).into_iter().next() else { return Ok(()) };
+    let [one, other] = clash.images.map(|number| images[number].path.display());
+    Err(usage(format!(
+        "\"{one}\" and \"{other}\" would both have a result at \"{}\"; rename one of them, or give them folders of results of \
+         their own",
+        clash.file.display()
+    )))
 }
 
 fn walk(

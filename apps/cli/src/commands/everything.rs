@@ -68,10 +68,13 @@ hand.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let inputs = inputs::list(&args.images, args.recursive)?;
+    let mut inputs = inputs::list(&args.images, args.recursive)?;
     let into_folder =
         |out: &PathBuf| out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator);
     let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
+    if let Some(out) = args.out.as_deref().filter(|_| !is_single) {
+        inputs.keep_apart(out, |input| result_files(args, input))?;
+    }
     let others = args.parameters.point_grids().into_iter().chain([Path::new(&args.model.model)]);
     let sources = inputs.sources(others);
     let result = match &inputs.images[..] {
@@ -129,9 +132,7 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
 
 fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
     let results = |folder: &ResultFolder, input: &InputImage| {
-        let document = folder.place(&document_name(input));
-        let overlay = args.overlay.then(|| output::overlay_of(&document));
-        std::iter::once(document).chain(overlay).collect::<Vec<_>>()
+        result_files(args, input).iter().map(|file| folder.place(file)).collect::<Vec<_>>()
     };
     let folder = match (&args.out, args.json) {
         (Some(out), _) => {
@@ -147,7 +148,7 @@ fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
             });
             let folder = ResultFolder::open(out, "everything", parameters, args.overwrite, sources)?;
             let results = images.iter().flat_map(|input| results(&folder, input));
-            folder.check_results(results.chain([folder.place(MERGED)]), sources)?;
+            folder.check_results(results.chain([folder.place(MERGED.as_ref())]), sources)?;
             Some(folder)
         }
         (None, true) if !args.overlay => None,
@@ -187,7 +188,7 @@ fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
             .map(|input| (input, folder.place(&document_name(input))))
             .collect();
         if !results.is_empty() {
-            let path = folder.place(MERGED);
+            let path = folder.place(MERGED.as_ref());
             output::merge(&path, &results)?;
             merged = Some(path);
         }
@@ -208,8 +209,15 @@ fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
     summary.into_result()
 }
 
-fn document_name(input: &InputImage) -> String {
-    format!("{}.json", input.result_name)
+fn document_name(input: &InputImage) -> PathBuf {
+    PathBuf::from(format!("{}.json", input.result_name))
+}
+
+/// All results of an image in a folder of results.
+fn result_files(args: &Args, input: &InputImage) -> Vec<PathBuf> {
+    let document = document_name(input);
+    let overlay = args.overlay.then(|| output::overlay_of(&document));
+    std::iter::once(document).chain(overlay).collect()
 }
 
 fn is_merged_name(result_name: &str) -> bool {

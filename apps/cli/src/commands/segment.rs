@@ -117,7 +117,7 @@ pub fn run(args: &Args) -> Result<()> {
     if !(args.tolerance >= 0.0 && args.tolerance.is_finite()) {
         return Err(usage(format!("--tolerance is {}; expected pixels, 0 or more", args.tolerance)));
     }
-    let inputs = inputs::list(&args.images, args.recursive)?;
+    let mut inputs = inputs::list(&args.images, args.recursive)?;
     let prompts = args.prompt.read(&inputs)?;
     let others = prompts.files().chain([Path::new(&args.model.model)]);
     let sources = inputs.sources(others);
@@ -131,6 +131,9 @@ pub fn run(args: &Args) -> Result<()> {
         tolerance: args.tolerance,
         outlines: args.outlines,
     };
+    if let Some(out) = args.out.as_deref().filter(|_| !is_single) {
+        inputs.keep_apart(out, |input| result_files(args, &prompts, &writer, input))?;
+    }
     let result = match &inputs.images[..] {
         [input] if is_single => one(args, &prompts, input, &writer, &sources),
         images => many(args, &prompts, images, &writer, &sources),
@@ -199,10 +202,9 @@ fn many(
         (None, true) => None,
         (None, false) => return Err(usage("several images need a folder for their results; give --out DIR")),
     };
-    let name = |input: &InputImage| format!("{}.{}", input.result_name, writer.format.file_ending());
     let files = |folder: &ResultFolder, input: &InputImage| {
-        let masks = prompts.count(&input.path) * args.masks_per_object();
-        writer.files(&folder.place(&name(input)), masks)
+        let files = result_files(args, prompts, writer, input).into_iter();
+        files.map(|file| folder.place(&file)).collect::<Vec<_>>()
     };
     if let Some(folder) = &folder {
         folder.check_results(images.iter().flat_map(|input| files(folder, input)), sources)?;
@@ -218,7 +220,8 @@ fn many(
     let mut left_out = 0;
     let summary = for_each_image(images, model.engine().decode_limits(), is_done, |input, _, pixels| {
         let objects = prompts.of(&input.path, pixels.size())?;
-        let place = folder.as_ref().map(|folder| folder.make_place(&name(input))).transpose()?;
+        let place =
+            folder.as_ref().map(|folder| folder.make_place(&result_name(writer, input))).transpose()?;
         let writing = place.map(|out| writer.start(out, input, &pixels));
         let answer = segment(args, &model, &pixels, &objects, writing)?;
         if args.json {
@@ -240,6 +243,21 @@ fn many(
         say!("{words}");
     }
     summary.into_result()
+}
+
+/// The result of an image in a folder of results, or what its numbered files are called after.
+fn result_name(writer: &Writer, input: &InputImage) -> PathBuf {
+    PathBuf::from(format!("{}.{}", input.result_name, writer.format.file_ending()))
+}
+
+/// All results of an image in a folder of results.
+fn result_files(
+    args: &Args,
+    prompts: &objects::Prompts,
+    writer: &Writer,
+    input: &InputImage,
+) -> Vec<PathBuf> {
+    writer.files(&result_name(writer, input), prompts.count(&input.path) * args.masks_per_object())
 }
 
 /// All masks of an image, as far as they are kept.

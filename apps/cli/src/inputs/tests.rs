@@ -54,3 +54,39 @@ fn a_folder_without_images_says_what_is_in_it() {
     let words = list(&[folder.path().to_owned()], false).unwrap_err().to_string();
     assert!(words.contains("no images in this folder") && words.contains("a.heic"), "{words}");
 }
+
+fn named(names: &[&str]) -> Vec<InputImage> {
+    let image = |name: &&str| {
+        let result_name = Path::new(name).with_extension("").to_string_lossy().into_owned();
+        InputImage { path: name.into(), in_folder: name.into(), result_name }
+    };
+    names.iter().map(image).collect()
+}
+
+/// One file, or numbered ones where the image is called so.
+fn files(image: &InputImage) -> Vec<PathBuf> {
+    let name = &image.result_name;
+    match image.in_folder.ends_with("many.png") {
+        true => (1..=2).map(|number| format!("{name}-{number}.png").into()).collect(),
+        false => vec![format!("{name}.png").into()],
+    }
+}
+
+#[test]
+fn endings_stay_where_names_would_clash() {
+    let names = |images: &[&str]| {
+        let mut images = named(images);
+        keep_apart(&mut images, true, files)
+            .map(|()| images.into_iter().map(|image| image.result_name).collect::<Vec<_>>())
+    };
+    assert_eq!(names(&["a.png", "b.png"]).unwrap(), ["a", "b"]);
+    assert_eq!(names(&["a.png", "a.jpg", "b.png"]).unwrap(), ["a.png", "a.jpg", "b"]);
+    assert_eq!(names(&["a.png", "A.jpg"]).unwrap(), ["a.png", "A.jpg"]);
+    assert_eq!(names(&["e\u{301}.png", "\u{e9}.jpg"]).unwrap(), ["e\u{301}.png", "\u{e9}.jpg"]);
+    assert_eq!(names(&["many.png", "many-2.jpg"]).unwrap(), ["many.png", "many-2.jpg"]);
+    assert_eq!(names(&["a.jpg", "a.png/b.png"]).unwrap(), ["a.jpg", "a.png/b.png"]);
+    let words = names(&["a.png", "A.PNG"]).unwrap_err().to_string();
+    assert!(words.contains("\"a.png\" and \"A.PNG\" would both have a result at"), "{words}");
+    assert!(keep_apart(&mut named(&["a.png", "A.PNG"]), false, files).is_ok());
+    assert!(keep_apart(&mut named(&["a.png", "a.png"]), false, files).is_err());
+}

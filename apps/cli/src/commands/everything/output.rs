@@ -108,8 +108,8 @@ pub fn file_name(input: &InputImage) -> String {
 
 /// Name of an image among others: with the way to it from the folder that was named.
 pub fn name_in_folder(input: &InputImage) -> String {
-    let name = Path::new(&input.result_name).with_file_name(input.path.file_name().unwrap_or_default());
-    name.to_string_lossy().replace('\\', "/")
+    let parts = input.in_folder.components().map(|part| part.as_os_str().to_string_lossy());
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// All results in one document, images and annotations numbered anew. Holds one result at a time.
