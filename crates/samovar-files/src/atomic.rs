@@ -61,6 +61,15 @@ impl AtomicFile {
         sync_folder_of(&finished.path)
     }
 
+    /// Puts the file in its place as [`AtomicFile::commit`] does, but leaves it to the system when it becomes durable: after a
+    /// power cut it may be empty. For what can be made again and carries a checksum, as the entries of a cache.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub fn commit_unsynced(self) -> Result<()> {
+        self.finish()?.place()
+    }
+
     /// Where the file will be.
     pub fn path(&self) -> &Path {
         &self.path

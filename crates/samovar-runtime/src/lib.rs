@@ -24,7 +24,8 @@
 //! | [`profile`] | time, operations and bytes per operator |
 //! | [`rounding`] | files of weights in f16, bf16 and int8 |
 //! | [`certificate`] | what a precision costs and saves on this machine |
-//! | [`memory`] | what this process and this machine have |
+//! | [`memory`] | what this process, this machine and its devices have, and what is done when it gets scarce |
+//! | [`resources`] | caches, batches, journals and instruments |
 //! | [`hub`] | the Hugging Face hub and its cache |
 
 mod admission;
@@ -37,7 +38,6 @@ pub mod evaluate;
 pub mod forward;
 pub mod hub;
 mod loading;
-pub mod memory;
 pub mod model;
 pub mod planning;
 pub mod profile;
@@ -62,4 +62,6 @@ pub use samovar_models::{
     CATALOGUE, Capability, CatalogueEntry, EverythingThresholds, Family, MaskChoice, MaskRule, ModelConfig,
     Preprocessing, Recommendations,
 };
+pub use samovar_resources as resources;
+pub use samovar_resources::memory;
 pub use samovar_tensor as tensor;

@@ -1,47 +1,6 @@
-//! What this process and this machine have.
+//! Numbers of bytes as people write them.
 
 use std::fmt;
-
-/// Memory of this process and this machine, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    /// Memory of the machine, or of the container if that has less.
-    pub total_bytes: usize,
-    /// What is left of it for new work.
-    pub available_bytes: usize,
-}
-
-impl Memory {
-    /// The state of things now.
-    pub fn now() -> Self {
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
-        let machine = Self {
-            total_bytes: clamp(system.total_memory()),
-            available_bytes: clamp(system.available_memory()),
-        };
-        match system.cgroup_limits() {
-            Some(container) if clamp(container.total_memory) < machine.total_bytes => Self {
-                total_bytes: clamp(container.total_memory),
-                available_bytes: clamp(container.free_memory).min(machine.available_bytes),
-            },
-            _ => machine,
-        }
-    }
-}
-
-fn clamp(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// Most memory this process had resident at once, from its start; 0 where the system does not say.
-pub fn peak_resident_bytes() -> usize {
-    // VmHWM starts anew at exec; getrusage's maximum is inherited from whoever started the process.
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-    kib.map_or(0, |kib: usize| kib * 1024)
-}
 
 /// A number of bytes for people: `12.3 MB`, in powers of 1000.
 pub fn bytes(count: usize) -> impl fmt::Display {
@@ -93,15 +52,6 @@ mod tests {
         assert_eq!(parse_bytes("2g"), Some(2_000_000_000));
         for bad in ["", "x", "1 XB", "-1", "1e99999GB", "B"] {
             assert_eq!(parse_bytes(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn this_machine_has_memory() {
-        let memory = Memory::now();
-        assert!(memory.total_bytes > 1 << 20 && memory.available_bytes <= memory.total_bytes, "{memory:?}");
-        if cfg!(target_os = "linux") {
-            assert!(peak_resident_bytes() > 1 << 20);
         }
     }
 }

@@ -1,0 +1,31 @@
+//! One cache, content-addressed, over memory and disk, and views of it.
+//!
+//! ```text
+//! FeatureCache<V> ─┐                       ┌─ Memory tier: byte budget, entries by cost and use
+//! PredictionCache ─┼─ Store (KIND, Key) ───┤
+//! cached(f) ───────┘                       └─ Disk tier: byte budget, shared by processes, every entry checked
+//! WeakCache<V> ───── what somebody else holds
+//! ```
+//!
+//! A [`Key`] is made of everything that made the value: an entry under other pixels, weights or settings is never asked
+//! for, so nothing has to be believed but checksums.
+
+mod cached;
+mod disk;
+mod entry_file;
+mod key;
+mod memory_tier;
+mod prediction;
+mod stats;
+mod store;
+mod view;
+mod weak;
+
+pub use cached::cached;
+pub use disk::{DiskOptions, Selection, Verification};
+pub use key::{Key, KeyBuilder};
+pub use prediction::{PredictionCache, PredictionLimits};
+pub use stats::CacheStats;
+pub use store::{Origin, Store, StoreOptions};
+pub use view::{Codec, FeatureCache, KindLimits, MemoryOnly};
+pub use weak::WeakCache;

@@ -1,0 +1,190 @@
+//! One kind of value in a [`Store`].
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::disk::Selection;
+use super::key::Key;
+use super::memory_tier::Value;
+use super::stats::CacheStats;
+use super::store::{Answer, Decode, Origin, Store, downcast};
+
+/// How large values are, and how they lie on disk.
+pub trait Codec<V>: Send + Sync {
+    /// Bytes a value takes in memory.
+    fn size_bytes(&self, value: &V) -> usize;
+
+    /// A value as bytes; `None` for values that stay in memory, or cannot be had now.
+    fn encode(&self, value: &V) -> Option<Vec<u8>>;
+
+    /// The value of these bytes, which were written by [`Codec::encode`] of this or another version; `None` if they make no sense.
+    fn decode(&self, bytes: &[u8]) -> Option<V>;
+}
+
+/// Values that stay in memory; the function tells how large they are.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryOnly<F>(pub F);
+
+impl<V, F: Fn(&V) -> usize + Send + Sync> Codec<V> for MemoryOnly<F> {
+    fn size_bytes(&self, value: &V) -> usize {
+        (self.0)(value)
+    }
+
+    fn encode(&self, _: &V) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decode(&self, _: &[u8]) -> Option<V> {
+        None
+    }
+}
+
+/// Bounds of one kind of value, within those of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KindLimits {
+    /// Most entries in memory.
+    pub max_entries: usize,
+    /// What is older is made anew.
+    pub max_age: Option<Duration>,
+    /// Whether values go to disk too.
+    pub to_disk: bool,
+}
+
+impl Default for KindLimits {
+    fn default() -> Self {
+        Self { max_entries: usize::MAX, max_age: None, to_disk: true }
+    }
+}
+
+/// A cache of one kind of value (document 000): embeddings of images, features of text, answers to prompts. A view of a
+/// [`Store`], whose budget all kinds share. Cheap to clone; all methods may be called from any number of threads.
+///
+/// ```
+/// use samovar_resources::cache::{FeatureCache, Key, MemoryOnly, Origin, Store, StoreOptions};
+///
+/// let store = Store::new(StoreOptions::default());
+/// let cache = FeatureCache::new(&store, "squares", MemoryOnly(|_: &u64| 8));
+/// let key = Key::of_content(b"12");
+/// for _ in 0..2 {
+///     let square = cache.get_or_compute(key, Origin::default(), || Ok::<_, ()>(12 * 12))?;
+///     assert_eq!(*square, 144);
+/// }
+/// assert_eq!((cache.stats().hits(), cache.stats().misses), (1, 1));
+/// # Ok::<(), ()>(())
+/// ```
+pub struct FeatureCache<V> {
+    store: Arc<Store>,
+    kind: &'static str,
+    codec: Arc<dyn Codec<V>>,
+    limits: KindLimits,
+}
+
+impl<V> Clone for FeatureCache<V> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            kind: self.kind,
+            codec: Arc::clone(&self.codec),
+            limits: self.limits,
+        }
+    }
+}
+
+impl<V: Any + Send + Sync> FeatureCache<V> {
+    /// The values of one kind: all views of a kind must hold the same type. The kind's name is that of a folder on disk:
+    /// letters, digits and `-`.
+    pub fn new(store: &Arc<Store>, kind: &'static str, codec: impl Codec<V> + 'static) -> Self {
+        Self { store: Arc::clone(store), kind, codec: Arc::new(codec), limits: KindLimits::default() }
+    }
+
+    /// The same, with these bounds.
+    #[must_use]
+    pub fn with_limits(self, limits: KindLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The value of a key, from memory or disk.
+    pub fn get(&self, key: &Key) -> Option<Arc<V>> {
+        let decode = |bytes: &[u8]| -> Option<(Value, usize)> {
+            let value = self.codec.decode(bytes)?;
+            let size_bytes = self.codec.size_bytes(&value);
+            Some((Arc::new(value) as Value, size_bytes))
+        };
+        let nothing = |_: &[u8]| None;
+        let decode: &Decode<'_> = if self.limits.to_disk { &decode } else { &nothing };
+        match self.store.find((self.kind, *key), self.limits.max_age, decode)? {
+            Answer::Memory(value) | Answer::Disk(value) => downcast(value),
+        }
+    }
+
+    /// Keeps a value that took `cost` to make: the dearer per byte, the longer it stays.
+    pub fn set(&self, key: Key, origin: Origin, cost: Duration, value: Arc<V>) {
+        let address = (self.kind, key);
+        let bytes = self.codec.size_bytes(&value);
+        if self.limits.to_disk
+            && self.store.has_disk()
+            && let Some(payload) = self.codec.encode(&value)
+        {
+            self.store.write(address, &payload, cost, origin);
+        }
+        self.store.insert(address, value, bytes, cost, origin, self.limits.max_entries);
+    }
+
+    /// The value of a key; what is not there is made, once, however many ask at the same time.
+    ///
+    /// # Errors
+    /// Those of `compute`, which are not remembered.
+    pub fn get_or_compute<E>(
+        &self,
+        key: Key,
+        origin: Origin,
+        compute: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Arc<V>, E> {
+        if let Some(value) = self.get(&key) {
+            return Ok(value);
+        }
+        let making = self.store.begin_making((self.kind, key));
+        if making.has_waited
+            && let Some(value) = self.get(&key)
+        {
+            return Ok(value);
+        }
+        let began = Instant::now();
+        let value = Arc::new(compute()?);
+        self.set(key, origin, began.elapsed(), Arc::clone(&value));
+        Ok(value)
+    }
+
+    /// Removes all values of this kind, from memory and disk.
+    pub fn clear(&self) {
+        self.store.clear(&Selection { kind: Some(self.kind.to_owned()), ..Selection::default() });
+    }
+
+    /// Removes what was made of an image, which is another now.
+    pub fn invalidate_image(&self, image: Key) {
+        let kind = Some(self.kind.to_owned());
+        self.store.clear(&Selection { kind, image: Some(image), ..Selection::default() });
+    }
+
+    /// What this kind has seen.
+    pub fn stats(&self) -> CacheStats {
+        self.store.stats(Some(self.kind))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+}
+
+impl<V: Any + Send + Sync> fmt::Debug for FeatureCache<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FeatureCache({}: {})", self.kind, self.stats())
+    }
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

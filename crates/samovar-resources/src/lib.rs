@@ -1,0 +1,20 @@
+//! Memory watched, caches, batches, journals and instruments; knows no tensors and no pictures.
+//!
+//! # Map
+//!
+//! | module | what |
+//! |---|---|
+//! | [`batch`] | items in batches that follow memory: [`BatchProcessor`](batch::BatchProcessor); stages that overlap |
+//! | [`cache`] | one cache over memory and disk: [`FeatureCache`](cache::FeatureCache), [`PredictionCache`](cache::PredictionCache) |
+//! | [`instruments`] | events as JSON lines, timed operations, latencies |
+//! | [`journal`] | what a job has finished: [`JournalWriter`](journal::JournalWriter) |
+//! | [`memory`] | [`MemoryManager`](memory::MemoryManager): figures, levels, clean-up |
+
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod batch;
+pub mod cache;
+pub mod instruments;
+pub mod journal;
+pub mod memory;
