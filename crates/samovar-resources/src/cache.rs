@@ -11,6 +11,7 @@
 //! for, so nothing has to be believed but checksums.
 
 mod cached;
+mod content;
 mod disk;
 mod entry_file;
 mod key;
@@ -22,10 +23,11 @@ mod view;
 mod weak;
 
 pub use cached::cached;
+pub use content::ContentKeys;
 pub use disk::{DiskOptions, Selection, Verification};
 pub use key::{Key, KeyBuilder};
 pub use prediction::{PredictionCache, PredictionLimits};
 pub use stats::CacheStats;
 pub use store::{Origin, Store, StoreOptions};
-pub use view::{Codec, FeatureCache, KindLimits, MemoryOnly};
+pub use view::{Codec, Decoded, FeatureCache, KindLimits, MemoryOnly};
 pub use weak::WeakCache;

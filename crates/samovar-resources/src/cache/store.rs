@@ -10,6 +10,7 @@ use super::disk::{Disk, DiskOptions, Found, Selection, Verification};
 use super::key::Key;
 use super::memory_tier::{Address, MemoryTier, Value};
 use super::stats::CacheStats;
+use super::view::Decoded;
 use crate::instruments::Events;
 use crate::memory::{MemoryLevel, Reclaim};
 
@@ -57,7 +58,7 @@ struct State {
 }
 
 /// Bytes from disk to a value and its size in memory.
-pub(super) type Decode<'d> = dyn Fn(&[u8]) -> Option<(Value, usize)> + 'd;
+pub(super) type Decode<'d> = dyn Fn(&[u8]) -> Decoded<(Value, usize)> + 'd;
 
 /// An answer, and where it came from.
 pub(super) enum Answer {
@@ -88,20 +89,22 @@ impl Store {
         self.events.emit(event, || [("kind", (*kind).into()), ("key", key.to_string().into()), more]);
     }
 
-    /// Looks in memory, then on disk, where `decode` makes a value and says how large it is.
+    /// Looks in memory, then on disk if there is a `decode`, which makes a value and says how large it is.
     pub(super) fn find(
         &self,
         address: Address,
         max_age: Option<Duration>,
-        decode: &Decode<'_>,
+        decode: Option<&Decode<'_>>,
     ) -> Option<Answer> {
         if let Some(value) = self.find_in_memory(address, max_age) {
             return Some(Answer::Memory(value));
         }
         let (kind, key) = &address;
-        let rejected = match self.disk.as_ref().map_or(Found::Nothing, |disk| disk.get(kind, key)) {
-            Found::Sound(sound) => match decode(sound.payload()) {
-                Some((value, bytes)) => {
+        let disk = self.disk.as_ref().zip(decode);
+        let found = disk.map_or(Found::Nothing, |(disk, _)| disk.get(kind, key));
+        let rejected = match found {
+            Found::Sound(sound) => match decode.map_or(Decoded::NoRoom, |decode| decode(sound.payload())) {
+                Decoded::Value((value, bytes)) => {
                     let key_of = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
                     let origin =
                         Origin { image: key_of(&sound.header.image), model: key_of(&sound.header.model) };
@@ -112,7 +115,8 @@ impl Store {
                     self.tell("cache_hit", &address, ("tier", "disk".into()));
                     return Some(Answer::Disk(value));
                 }
-                None => {
+                Decoded::NoRoom => None,
+                Decoded::Foreign => {
                     self.disk.iter().for_each(|disk| disk.reject(kind, key));
                     Some("it was made by another version")
                 }
@@ -174,6 +178,12 @@ impl Store {
         if let Err(error) = disk.set(address.0, &address.1, &origin, cost.as_secs_f64(), payload) {
             self.tell("cache_write_failed", &address, ("why", error.to_string().into()));
         }
+    }
+
+    /// Removes a value from memory and disk.
+    pub(super) fn forget(&self, address: Address) {
+        self.lock().tier.remove(&address);
+        self.disk.iter().for_each(|disk| disk.reject(address.0, &address.1));
     }
 
     /// Whether there is a tier on disk.

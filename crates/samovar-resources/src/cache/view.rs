@@ -19,8 +19,19 @@ pub trait Codec<V>: Send + Sync {
     /// A value as bytes; `None` for values that stay in memory, or cannot be had now.
     fn encode(&self, value: &V) -> Option<Vec<u8>>;
 
-    /// The value of these bytes, which were written by [`Codec::encode`] of this or another version; `None` if they make no sense.
-    fn decode(&self, bytes: &[u8]) -> Option<V>;
+    /// The value of these bytes, which were written by [`Codec::encode`] of this or another version.
+    fn decode(&self, bytes: &[u8]) -> Decoded<V>;
+}
+
+/// What became of bytes from disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoded<V> {
+    /// The value.
+    Value(V),
+    /// They make no sense: the entry is removed.
+    Foreign,
+    /// They may be good, and there is no room for the value now: the entry stays.
+    NoRoom,
 }
 
 /// Values that stay in memory; the function tells how large they are.
@@ -36,8 +47,8 @@ impl<V, F: Fn(&V) -> usize + Send + Sync> Codec<V> for MemoryOnly<F> {
         None
     }
 
-    fn decode(&self, _: &[u8]) -> Option<V> {
-        None
+    fn decode(&self, _: &[u8]) -> Decoded<V> {
+        Decoded::NoRoom
     }
 }
 
@@ -107,13 +118,15 @@ impl<V: Any + Send + Sync> FeatureCache<V> {
 
     /// The value of a key, from memory or disk.
     pub fn get(&self, key: &Key) -> Option<Arc<V>> {
-        let decode = |bytes: &[u8]| -> Option<(Value, usize)> {
-            let value = self.codec.decode(bytes)?;
-            let size_bytes = self.codec.size_bytes(&value);
-            Some((Arc::new(value) as Value, size_bytes))
+        let decode = |bytes: &[u8]| match self.codec.decode(bytes) {
+            Decoded::Value(value) => {
+                let size_bytes = self.codec.size_bytes(&value);
+                Decoded::Value((Arc::new(value) as Value, size_bytes))
+            }
+            Decoded::Foreign => Decoded::Foreign,
+            Decoded::NoRoom => Decoded::NoRoom,
         };
-        let nothing = |_: &[u8]| None;
-        let decode: &Decode<'_> = if self.limits.to_disk { &decode } else { &nothing };
+        let decode: Option<&Decode<'_>> = if self.limits.to_disk { Some(&decode) } else { None };
         match self.store.find((self.kind, *key), self.limits.max_age, decode)? {
             Answer::Memory(value) | Answer::Disk(value) => downcast(value),
         }
@@ -130,6 +143,12 @@ impl<V: Any + Send + Sync> FeatureCache<V> {
             self.store.write(address, &payload, cost, origin);
         }
         self.store.insert(address, value, bytes, cost, origin, self.limits.max_entries);
+    }
+
+    /// Keeps a value in the place of another one of the same key: for keys that do not tell all about their value.
+    pub(super) fn renew(&self, key: Key, origin: Origin, value: Arc<V>) {
+        self.store.forget((self.kind, key));
+        self.set(key, origin, Duration::ZERO, value);
     }
 
     /// The value of a key; what is not there is made, once, however many ask at the same time.

@@ -19,8 +19,12 @@ impl Codec<Vec<u8>> for Bytes {
         Some(value.clone())
     }
 
-    fn decode(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        (bytes.first() != Some(&255)).then(|| bytes.to_vec())
+    fn decode(&self, bytes: &[u8]) -> Decoded<Vec<u8>> {
+        match bytes.first() {
+            Some(255) => Decoded::Foreign,
+            Some(254) => Decoded::NoRoom,
+            _ => Decoded::Value(bytes.to_vec()),
+        }
     }
 }
 
@@ -105,6 +109,10 @@ fn an_entry_under_another_name_is_foreign() {
     let cache = on_disk(folder.path(), 1 << 20);
     assert!(cache.get(&key(255)).is_none(), "of another version");
     assert_eq!(cache.stats().rejected, 1);
+    set(&cache, 254, vec![254]);
+    let entries_before = entries(folder.path());
+    assert!(on_disk(folder.path(), 1 << 20).get(&key(254)).is_none(), "no room now");
+    assert_eq!(entries(folder.path()), entries_before);
 }
 
 #[test]
