@@ -11,6 +11,7 @@
 //! for, so nothing has to be believed but checksums.
 
 mod cached;
+mod codec;
 mod content;
 mod disk;
 mod entry_file;
@@ -23,11 +24,12 @@ mod view;
 mod weak;
 
 pub use cached::cached;
+pub use codec::{Codec, Decoded, MemoryOnly};
 pub use content::ContentKeys;
 pub use disk::{DiskOptions, Selection, Verification};
-pub use key::{Key, KeyBuilder};
+pub use key::{Key, KeyBuilder, Origin};
 pub use prediction::{PredictionCache, PredictionLimits};
 pub use stats::CacheStats;
-pub use store::{Origin, Store, StoreOptions};
-pub use view::{Codec, Decoded, FeatureCache, KindLimits, MemoryOnly};
+pub use store::{Store, StoreOptions};
+pub use view::{FeatureCache, KindLimits};
 pub use weak::WeakCache;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use samovar_cpu::{CpuKernels, CpuOptions, MAX_THREADS, Products, SimdLevel};
 use samovar_media::DecodeLimits;
+use samovar_resources::memory::Memory;
 use samovar_tensor::{Device, Instrument, Kernels, MemoryId, Pool, PoolStats, Precision};
 
 use crate::admission::{Gate, Promise};
 use crate::error::{Error, Result};
-use crate::memory::Memory;
 
 /// Share of the free memory that the default budget leaves to others.
 const LEFT_TO_OTHERS: f64 = 0.1;

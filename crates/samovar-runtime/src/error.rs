@@ -42,8 +42,8 @@ pub enum Error {
     #[error(
         "{what} needs {} and the memory budget is {}: {breakdown}; raise the budget (--memory, \
          or Options::memory_budget_bytes), or use a smaller model",
-        crate::memory::bytes(*needed_bytes),
-        crate::memory::bytes(*budget_bytes)
+        samovar_resources::memory::bytes(*needed_bytes),
+        samovar_resources::memory::bytes(*budget_bytes)
     )]
     DoesNotFit {
         /// The work.

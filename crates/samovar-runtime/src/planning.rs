@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use samovar_geometry::{Box2, Grid, Input, Point, Size};
 use samovar_models::{ImageFeatures, MaskOutput, Model as Network, ModelConfig, PromptBatch};
+use samovar_resources::memory::bytes;
 use samovar_tensor::{Device, DryRun, Plan, PoolStats, Precision};
 use samovar_weights::ShapeSource;
 
 use crate::error::{Error, Result};
-use crate::memory::bytes;
 
 /// Prompts that are decoded together: enough to fill the kernels, few enough to stay in the caches.
 pub const PROMPTS_AT_ONCE: usize = 8;

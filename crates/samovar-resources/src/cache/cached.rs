@@ -4,9 +4,10 @@ use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::key::Key;
-use super::store::{Origin, Store};
-use super::view::{FeatureCache, KindLimits, MemoryOnly};
+use super::codec::MemoryOnly;
+use super::key::{Key, Origin};
+use super::store::Store;
+use super::view::{FeatureCache, KindLimits};
 
 /// A function whose answers are kept in memory (document 000's `@cached`). `name` is the function's own: two functions of
 /// one name share their answers. `size_bytes` tells what an answer takes.

@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::key::{Key, KeyBuilder};
-use super::store::{Origin, Store};
-use super::view::{Codec, Decoded, FeatureCache};
+use super::codec::{Codec, Decoded};
+use super::key::{Key, KeyBuilder, Origin};
+use super::store::Store;
+use super::view::FeatureCache;
 
 /// A file that was changed so shortly before it was hashed may have been changed again since, within one tick of the file
 /// system's clock: its hash is not trusted. (Git calls such files racy.)

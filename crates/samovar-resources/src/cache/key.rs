@@ -55,6 +55,15 @@ impl FromStr for Key {
     }
 }
 
+/// What a value was made of, to find it again when that changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The image.
+    pub image: Option<Key>,
+    /// The model.
+    pub model: Option<Key>,
+}
+
 /// Makes a [`Key`] of named parts. Names and lengths are hashed too, so parts cannot run into each other.
 #[derive(Clone)]
 pub struct KeyBuilder(blake3::Hasher);

@@ -4,10 +4,11 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::key::{Key, KeyBuilder};
+use super::codec::Codec;
+use super::key::{Key, KeyBuilder, Origin};
 use super::stats::CacheStats;
-use super::store::{Origin, Store};
-use super::view::{Codec, FeatureCache, KindLimits};
+use super::store::Store;
+use super::view::{FeatureCache, KindLimits};
 
 /// Bounds of a [`PredictionCache`]; bytes are those of its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,22 +6,13 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::codec::Decoded;
 use super::disk::{Disk, DiskOptions, Found, Selection, Verification};
-use super::key::Key;
+use super::key::Origin;
 use super::memory_tier::{Address, MemoryTier, Value};
 use super::stats::CacheStats;
-use super::view::Decoded;
 use crate::instruments::Events;
 use crate::memory::{MemoryLevel, Reclaim};
-
-/// What a value was made of, to find it again when that changes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// The image.
-    pub image: Option<Key>,
-    /// The model.
-    pub model: Option<Key>,
-}
 
 /// How to make a [`Store`].
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::{DiskOptions, KeyBuilder, StoreOptions};
+use crate::cache::{DiskOptions, KeyBuilder, MemoryOnly, StoreOptions};
 use crate::memory::{MemoryLevel, Reclaim};
 
 /// Values are bytes; those that begin with 255 are of another version.

@@ -7,6 +7,7 @@ use std::thread;
 use samovar_geometry::{Image, Point};
 use samovar_media::{RgbImage, Rle, Upscaler};
 use samovar_models::{MaskOutput, PromptBatch};
+use samovar_resources::memory::bytes;
 use samovar_tensor::Tensor;
 
 use super::candidate::Candidate;
@@ -15,7 +16,6 @@ use super::options::AutomaticOptions;
 use super::progress::Stages;
 use super::suppress::best_of_overlapping;
 use crate::error::{Error, Result};
-use crate::memory::bytes;
 use crate::model::{Embedding, Model};
 use crate::segmentation::MASK_THRESHOLD;
 

@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("samovar-cuda", &["samovar-tensor"]),
     ("samovar-weights", &["samovar-files", "samovar-tensor"]),
     ("samovar-media", &["samovar-files", "samovar-geometry"]),
+    ("samovar-resources", &["samovar-files"]),
     ("samovar-models", &["samovar-geometry", "samovar-tensor", "samovar-weights"]),
     (
         "samovar-runtime",
@@ -28,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "samovar-weights",
             "samovar-media",
             "samovar-models",
+            "samovar-resources",
         ],
     ),
     ("samovar", &["samovar-runtime"]),
