@@ -1,138 +1,18 @@
 //! Many images: what is done is kept, what was done before is skipped, what fails is reported and the rest goes on.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::SystemTime;
 
 use anyhow::{Result, anyhow};
-use samovar::files;
-use samovar::media::write::write_json;
 use samovar::{DecodeLimits, LazyImage, RgbImage};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 
-use crate::failure::{describe, usage};
-use crate::inputs::{InputImage, Sources};
-use crate::outputs::check_place;
+use crate::contents::Contents;
+use crate::failure::describe;
+use crate::inputs::InputImage;
 use crate::{interrupt, progress};
-
-/// Name of the file in which a folder of results remembers what made them.
-const JOB_FILE: &str = ".samovar-job.json";
-
-/// A folder of results and what makes them.
-#[derive(Debug)]
-pub struct ResultFolder {
-    folder: PathBuf,
-    job: JobFile,
-    overwrite: bool,
-    /// Whether an earlier run of the same job wrote here.
-    goes_on: bool,
-    /// Folders of results in which nothing of a killed run is left.
-    swept: RefCell<HashSet<PathBuf>>,
-}
-
-#[derive(Debug, Serialize, Deserialize, PartialEq)]
-struct JobFile {
-    command: String,
-    parameters: Value,
-}
-
-impl ResultFolder {
-    /// A new folder, or one that the same command and parameters made before. Results of others are refused, unless
-    /// `overwrite`, and folders that images are read from in any case. Nothing is written yet.
-    pub fn open(
-        folder: &Path,
-        command: &str,
-        parameters: Value,
-        overwrite: bool,
-        sources: &Sources,
-    ) -> Result<Self> {
-        if folder.exists() && !folder.is_dir() {
-            return Err(usage(format!("\"{}\" is a file; --out takes a folder here", folder.display())));
-        }
-        sources.check_folder(folder)?;
-        let job = JobFile { command: command.to_owned(), parameters };
-        let before = std::fs::read(folder.join(JOB_FILE)).ok();
-        let goes_on = before.as_ref().is_some_and(|before| {
-            serde_json::from_slice::<JobFile>(before).is_ok_and(|before| before == job)
-        });
-        if before.is_some() && !goes_on && !overwrite {
-            return Err(usage(format!(
-                "\"{}\" holds results of another command or other parameters; choose another folder, or --overwrite",
-                folder.display()
-            )));
-        }
-        Ok(Self { folder: folder.to_owned(), job, overwrite, goes_on, swept: RefCell::default() })
-    }
-
-    /// Refuses results that would take the place of what they are made from, or, without `overwrite`, of files that no
-    /// earlier run has made.
-    pub fn check_results(&self, results: impl IntoIterator<Item = PathBuf>, sources: &Sources) -> Result<()> {
-        for result in results {
-            sources.check_file(&result)?;
-            if result.symlink_metadata().is_ok() {
-                check_place(&result, "choose another folder", sources)?;
-            }
-            if !self.goes_on && !self.overwrite && result.exists() {
-                return Err(usage(format!(
-                    "\"{}\" is there and no earlier run has made it; choose another folder, or --overwrite to replace \
-                     it",
-                    result.display()
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the folder and notes in it what its results are made by. To be called when nothing stands in the way of the
-    /// first result: a start that failed must not tie the folder to its parameters.
-    pub fn begin(&self) -> Result<()> {
-        files::make_folder(&self.folder)?;
-        self.sweep(&self.folder);
-        if !self.goes_on || self.overwrite {
-            write_json(&self.folder.join(JOB_FILE), &self.job)?;
-        }
-        Ok(())
-    }
-
-    /// Where a result goes.
-    pub fn place(&self, name: &Path) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    /// The same, with the folders on the way made.
-    pub fn make_place(&self, name: &Path) -> Result<PathBuf> {
-        let path = self.place(name);
-        if let Some(folder) = path.parent() {
-            files::make_folder(folder)?;
-            self.sweep(folder);
-        }
-        Ok(path)
-    }
-
-    /// Removes what a killed run left in a folder, once.
-    fn sweep(&self, folder: &Path) {
-        if self.swept.borrow_mut().insert(folder.to_owned()) {
-            files::sweep(folder);
-        }
-    }
-
-    /// Whether this result of an image need not be made again: it is there, and younger than the image and than the job.
-    /// (A job that overwrites another one and is stopped leaves results of the other one behind.)
-    pub fn is_done(&self, result: &Path, image: &Path) -> bool {
-        let Some(made) = modified(result) else { return false };
-        let is_younger = |than: &Path| modified(than).is_none_or(|than| made >= than);
-        self.goes_on && !self.overwrite && is_younger(image) && is_younger(&self.folder.join(JOB_FILE))
-    }
-}
-
-fn modified(file: &Path) -> Option<SystemTime> {
-    std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?.modified().ok()
-}
 
 /// How a run over many images ended.
 #[derive(Debug, Default, Serialize)]
@@ -190,10 +70,12 @@ impl Summary {
     }
 }
 
-/// Runs `work` on one image after the other while the next is being read. `is_done` images are skipped.
+/// Runs `work` on one image after the other while the next is being read. `is_done` images are skipped. `contents`, if anybody
+/// wants to know them, are asked before an image is read.
 pub fn for_each_image(
     images: &[InputImage],
     limits: &DecodeLimits,
+    contents: Option<&Contents>,
     is_done: impl Fn(&InputImage) -> bool,
     mut work: impl FnMut(&InputImage, &LazyImage, Arc<RgbImage>) -> Result<String>,
 ) -> Summary {
@@ -210,6 +92,8 @@ pub fn for_each_image(
         let open = &open;
         scope.spawn(move || {
             for input in open {
+                // What cannot be read for this fails as a picture, too, and says so better.
+                let _ = contents.map(|contents| contents.read(&input.path));
                 let image = LazyImage::open_within(&input.path, *limits);
                 let pixels = image.pixels();
                 if interrupt::asked() || sender.send((*input, image, pixels)).is_err() {
@@ -280,6 +164,7 @@ mod tests {
             for_each_image(
                 &images,
                 &DecodeLimits::default(),
+                None,
                 |_| false,
                 |_, _, _| {
                     asked += 1;

@@ -26,7 +26,11 @@ const VARIABLES: &[(About, &str, &str)] = &[
     (About::Engine, "SAMOVAR_MEMORY", "memory that work may take, as --memory (8GB)"),
     (About::Engine, "SAMOVAR_SIMD", "instructions to use: avx512, avx2, neon or scalar"),
     (About::Engine, "SAMOVAR_PRODUCTS", "how large products are computed: plain, paired or strassen"),
-    (About::Engine, "SAMOVAR_CACHE", "folder of what `samovar doctor` measured"),
+    (
+        About::Engine,
+        "SAMOVAR_CACHE",
+        "folder of what `samovar doctor` measured, and of which files samovar made",
+    ),
     (About::Hub, "HF_ENDPOINT", "address of another server than huggingface.co"),
     (About::Hub, "HF_HOME", "folder of Hugging Face's tools [default: ~/.cache/huggingface]"),
     (About::Hub, "HF_HUB_CACHE", "folder of fetched models [default: hub in HF_HOME]"),

@@ -77,7 +77,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
 }
 
 /// Whoever read stdout had enough, as `head` does.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })

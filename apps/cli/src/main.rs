@@ -5,6 +5,10 @@
 //! | [`commands`] | one file per command: its arguments, its help, its work |
 //! | [`model_args`] | arguments that choose model and engine |
 //! | [`batch`] | many images: what is done, what is skipped, what failed |
+//! | [`result_folder`] | a folder of results, and what makes them |
+//! | [`record`] | which files of such a folder are ours, and what they were made from |
+//! | [`contents`] | contents of files by digest |
+//! | [`made`] | files that were written one by one |
 //! | [`inputs`] | images and folders from the command line |
 //! | [`outputs`] | places from the command line that results go to |
 //! | [`progress`] | progress bars on stderr |
@@ -20,13 +24,17 @@ mod say;
 
 mod batch;
 mod commands;
+mod contents;
 mod environment;
 mod failure;
 mod inputs;
 mod interrupt;
+mod made;
 mod model_args;
 mod outputs;
 mod progress;
+mod record;
+mod result_folder;
 
 use std::panic;
 use std::process::ExitCode;

@@ -1,19 +1,44 @@
 //! Places from the command line that results go to.
 
-use std::path::Path;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use samovar::files::{self, ErrorKind, Group};
 
-use crate::failure::usage;
+use crate::contents::Digest;
+use crate::failure::{is_broken_pipe, usage};
 use crate::inputs::Sources;
 
 /// Most files that wait to be put in place together; each is open.
 const MAX_GROUP: usize = 64;
 
+/// The name that means stdout.
+const STDOUT: &str = "-";
+
+/// Whether `--out` means stdout.
+pub fn is_stdout(out: &Path) -> bool {
+    out == Path::new(STDOUT)
+}
+
+/// Refuses bytes on a terminal, which shows rubbish, or worse.
+pub fn check_stdout(is_binary: bool) -> Result<()> {
+    if is_binary && io::stdout().is_terminal() {
+        return Err(usage(
+            "--out - writes the bytes of a picture to stdout, and that is a terminal; send them on (`… > cut.png`), or \
+             name a file",
+        ));
+    }
+    Ok(())
+}
+
 /// Refuses places where no file can be written, or where one would take the place of what it is made from, before time is
 /// spent on what would go there. `takes` says what the option takes instead.
 pub fn check_place(out: &Path, takes: &str, sources: &Sources) -> Result<()> {
+    if is_stdout(out) {
+        return Err(usage(format!("\"-\" would be stdout; {takes} (a file of this name is \"./-\")")));
+    }
     match files::check_place(out) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotAFile => {
@@ -25,11 +50,84 @@ pub fn check_place(out: &Path, takes: &str, sources: &Sources) -> Result<()> {
     sources.check_file(out)
 }
 
-/// Takes one more file of an image. They are made durable together, which costs less than one by one.
-pub fn add_file(group: &mut Group, out: &Path, bytes: &[u8]) -> Result<()> {
-    group.write(out, bytes)?;
-    if group.len() >= MAX_GROUP {
-        std::mem::take(group).commit()?;
+/// Whoever has to know which files this program wrote.
+pub trait Remember {
+    /// Takes note of files that are about to be put in their places, and of what they hold.
+    fn before_writing(&self, files: &[(PathBuf, Digest)]) -> Result<()>;
+}
+
+/// Files of one image, made durable and put in their places together, which costs less than one by one; or bytes for stdout.
+#[derive(Default)]
+pub struct Files<'a> {
+    memory: Option<&'a dyn Remember>,
+    group: Group,
+    /// Those of the group.
+    waiting: Vec<(PathBuf, Digest)>,
+    all: Vec<PathBuf>,
+    stdout: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Files<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("all", &self.all).finish_non_exhaustive()
     }
-    Ok(())
+}
+
+impl<'a> Files<'a> {
+    /// Files that `memory` is told of.
+    pub fn remembered_by(memory: &'a dyn Remember) -> Self {
+        Self { memory: Some(memory), ..Self::default() }
+    }
+
+    /// No file: the bytes go to stdout.
+    pub fn to_stdout() -> Self {
+        Self { stdout: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Takes one more file.
+    pub fn add(&mut self, out: &Path, bytes: &[u8]) -> Result<()> {
+        self.all.push(out.to_owned());
+        if let Some(stdout) = &mut self.stdout {
+            stdout.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.group.write(out, bytes)?;
+        if self.memory.is_some() {
+            self.waiting.push((out.to_owned(), Digest::of(bytes)));
+        }
+        if self.group.len() >= MAX_GROUP {
+            self.place()?;
+        }
+        Ok(())
+    }
+
+    /// Whether none was taken yet.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    fn place(&mut self) -> Result<()> {
+        if let Some(memory) = self.memory.filter(|_| !self.waiting.is_empty()) {
+            memory.before_writing(&std::mem::take(&mut self.waiting))?;
+        }
+        Ok(std::mem::take(&mut self.group).commit()?)
+    }
+
+    /// Puts all of them in their places, and tells which they are.
+    pub fn finish(mut self) -> Result<Vec<PathBuf>> {
+        match &self.stdout {
+            Some(bytes) => write_stdout(bytes)?,
+            None => self.place()?,
+        }
+        Ok(self.all)
+    }
+}
+
+/// Writes to stdout. That whoever reads it had enough, as `head` does, is no reason to leave other work undone.
+pub fn write_stdout(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()).context("stdout") {
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        other => other,
+    }
 }

@@ -161,6 +161,23 @@ impl ModelSource {
         }
     }
 
+    /// All files whose change may change the model, in a fixed order; none if it is in the program.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Embedded { .. } => Vec::new(),
+            Self::Folder { path, .. } => model_files(path),
+            Self::File { path } => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                let has_shards = path.to_string_lossy().ends_with(".index.json");
+                let is_alone = beside(path).is_none() && !has_shards;
+                let mut files = if is_alone { vec![path.clone()] } else { model_files(folder) };
+                files.extend(Some(folder.join(ADAPTER_CONFIG)).filter(|config| is_alone && config.is_file()));
+                files
+            }
+        }
+    }
+
     /// The file or folder, if it is not in the program.
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -168,6 +185,18 @@ impl ModelSource {
             Self::Folder { path, .. } | Self::File { path } => Some(path),
         }
     }
+}
+
+/// Files of a folder that a model may be read from.
+fn model_files(folder: &Path) -> Vec<PathBuf> {
+    let is_read = |path: &Path| {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("");
+        ["json", "safetensors", "bin", "pth", "pt", "ckpt"].contains(&ending) && path.is_file()
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_read(path)).collect();
+    files.sort();
+    files
 }
 
 /// A repository in the hub's cache.

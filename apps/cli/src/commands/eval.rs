@@ -7,13 +7,13 @@ use std::sync::OnceLock;
 
 use anyhow::Result;
 use samovar::evaluate::{EvaluateOptions, EvaluateProgress, Evaluation, Figures, evaluate};
-use samovar::files::{self, Group};
+use samovar::files;
 use samovar::media::write::encode_rgb_png;
 
 use super::segment::print;
 use crate::failure::usage;
 use crate::model_args::ModelArgs;
-use crate::outputs::add_file;
+use crate::outputs::Files;
 use crate::{interrupt, progress};
 
 /// Measure a model on pictures whose masks are known: IoU by one click, by ten, by a box
@@ -183,7 +183,7 @@ fn table(found: &Evaluation, out: &mut impl Write) -> Result<()> {
 fn write_overlays(folder: &Path, found: &Evaluation) -> Result<()> {
     files::make_folder(folder)?;
     files::sweep(folder);
-    let mut group = Group::default();
+    let mut group = Files::default();
     for worst in &found.worst {
         let name = format!(
             "{}_{}_{:.3}_{}_{}.png",
@@ -193,9 +193,9 @@ fn write_overlays(folder: &Path, found: &Evaluation) -> Result<()> {
             file_name_part(&worst.picture),
             worst.mask
         );
-        add_file(&mut group, &folder.join(name), &encode_rgb_png(&worst.overlay()?)?)?;
+        group.add(&folder.join(name), &encode_rgb_png(&worst.overlay()?)?)?;
     }
-    group.commit()?;
+    group.finish()?;
     say!("{} overlays in {}", found.worst.len(), folder.display());
     Ok(())
 }

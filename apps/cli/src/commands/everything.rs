@@ -8,19 +8,22 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
-use samovar::files::{sweep_beside, write_bytes};
+use samovar::files::sweep_beside;
 use samovar::{LazyImage, Model, RgbImage};
 use serde_json::json;
 
 use super::segment::print;
-use crate::batch::{ResultFolder, for_each_image};
+use crate::batch::for_each_image;
+use crate::contents::Contents;
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
-use crate::model_args::ModelArgs;
-use crate::outputs::check_place;
+use crate::made::Made;
+use crate::model_args::{ModelArgs, resolve};
+use crate::outputs::{Files, check_place, is_stdout};
 use crate::progress;
+use crate::result_folder::ResultFolder;
 use output::{MERGED, Report};
 use parameters::Parameters;
 
@@ -33,7 +36,7 @@ pub struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
-    /// File to write (`photo.json` in the current folder if not given); a folder for several images
+    /// File to write (`photo.json` in the current folder if not given), `-` for stdout; a folder for several images
     #[arg(long, short, value_name = "FILE.json|DIR")]
     out: Option<PathBuf>,
     /// Also write the image with its masks in colours, as `photo.overlay.png` beside the JSON
@@ -45,7 +48,7 @@ pub struct Args {
     /// Folders: also images in the folders within
     #[arg(long, short)]
     recursive: bool,
-    /// Write over files of another kind, and over the results of another run
+    /// Write over files that samovar has not made or that were changed since, and over the results of another run
     #[arg(long)]
     overwrite: bool,
     #[command(flatten, next_help_heading = "Parameters, named as in segment-anything")]
@@ -63,14 +66,15 @@ Examples:
 Each annotation has COCO's fields (run lengths, area, bbox) and predicted_iou, stability_score, point_coords, crop_box. \
 Masks of best predicted IoU come first.
 
-A folder's run goes on where it was stopped: images whose JSON is there and younger are not done again. Ctrl-C finishes the image at \
-hand.";
+A folder's run goes on where it was stopped. It remembers what its results were made from, by content: image, points, model and \
+parameters. What has changed is done anew, and results that somebody changed are kept. Ctrl-C finishes the image at hand.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let mut inputs = inputs::list(&args.images, args.recursive)?;
-    let into_folder =
-        |out: &PathBuf| out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator);
+    let into_folder = |out: &PathBuf| {
+        !is_stdout(out) && out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator)
+    };
     let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
     if let Some(out) = args.out.as_deref().filter(|_| !is_single) {
         inputs.keep_apart(out, |input| result_files(args, input))?;
@@ -96,10 +100,16 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
         (None, true) => None,
         (None, false) => Some(PathBuf::from(format!("{}.json", input.result_name))),
     };
+    let is_out_stdout = out.as_deref().is_some_and(is_stdout);
+    if args.json && is_out_stdout {
+        return Err(usage("--json and --out - would both write the document to stdout; give one of them"));
+    }
+    let to_stdout = args.json || is_out_stdout;
+    let out = out.filter(|_| !is_out_stdout);
     if let Some(out) = &out {
         check_place(out, "--out takes a file for one image", sources)?;
         sweep_beside(out);
-        output::check_file(out, args.overwrite)?;
+        output::check_file(out)?;
     }
     let overlay = args.overlay.then(|| {
         let beside = out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.json", input.result_name)));
@@ -107,8 +117,10 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
     });
     if let Some(overlay) = &overlay {
         check_place(overlay, "--overlay writes a file there", sources)?;
-        output::check_overlay(overlay, args.overwrite)?;
     }
+    let made = Made::here();
+    let files: Vec<PathBuf> = out.iter().chain(&overlay).cloned().collect();
+    made.check(&files, args.overwrite)?;
     let loading = progress::spinner("loading the model");
     let model = args.model.load_on(&engine)?;
     loading.finish_and_clear();
@@ -116,12 +128,8 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
     let masks = generate_with_bar(&model, &pixels, &options)?;
     let report = Report { model: &model, options: &options, masks: &masks, image: &pixels };
     let document = report.document(&output::file_name(input));
-    match (&out, &overlay) {
-        (Some(out), overlay) => report.write(out, &document, overlay.as_deref())?,
-        (None, Some(overlay)) => write_bytes(overlay, &report.overlay()?)?,
-        (None, None) => {}
-    }
-    if args.json {
+    report.write(Files::remembered_by(&made), out.as_deref(), &document, overlay.as_deref())?;
+    if to_stdout {
         return print(&document);
     }
     for file in out.iter().chain(&overlay) {
@@ -131,10 +139,17 @@ fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
 }
 
 fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
-    let results = |folder: &ResultFolder, input: &InputImage| {
-        result_files(args, input).iter().map(|file| folder.place(file)).collect::<Vec<_>>()
+    let made_from = |_: &InputImage, contents: &Contents| {
+        let grids = args.parameters.point_grids();
+        let grids = grids.map(|path| contents.of(path).with_context(|| format!("\"{}\"", path.display())));
+        Ok(json!({ "point_grids": grids.transpose()? }))
     };
     let folder = match (&args.out, args.json) {
+        (Some(out), _) if is_stdout(out) => {
+            return Err(usage(
+                "--out - is stdout, which takes the result of one image; give --out DIR for several",
+            ));
+        }
         (Some(out), _) => {
             if let Some(image) = images.iter().find(|image| is_merged_name(&image.result_name)) {
                 return Err(usage(format!(
@@ -146,9 +161,11 @@ fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
                 "model": args.model.model, "parameters": args.parameters.to_json(),
                 "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
             });
-            let folder = ResultFolder::open(out, "everything", parameters, args.overwrite, sources)?;
-            let results = images.iter().flat_map(|input| results(&folder, input));
-            folder.check_results(results.chain([folder.place(MERGED.as_ref())]), sources)?;
+            let model = resolve(&args.model.model)?;
+            let mut folder =
+                ResultFolder::open(out, "everything", parameters, &model, args.overwrite, sources)?;
+            let files = |input: &InputImage| result_files(args, input);
+            folder.check(images, files, made_from, Some(MERGED), sources)?;
             Some(folder)
         }
         (None, true) if !args.overlay => None,
@@ -157,21 +174,22 @@ fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
     let model = args.model.load()?;
     let options = args.parameters.options(&model)?;
     folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
-    let is_done = |input: &InputImage| {
-        folder.as_ref().is_some_and(|folder| {
-            results(folder, input).iter().all(|result| folder.is_done(result, &input.path))
-        })
-    };
+    let contents = folder.as_ref().map(ResultFolder::contents);
+    let is_done = |input: &InputImage| folder.as_ref().is_some_and(|folder| folder.is_done(input));
     let mut documents = Vec::new();
     let mut total = 0;
-    let summary = for_each_image(images, model.engine().decode_limits(), is_done, |input, _, pixels| {
+    let limits = model.engine().decode_limits();
+    let summary = for_each_image(images, limits, contents, is_done, |input, _, pixels| {
         let masks = generate(&model, &pixels, &options)?;
         let report = Report { model: &model, options: &options, masks: &masks, image: &pixels };
         match &folder {
             Some(folder) => {
                 let out = folder.make_place(&document_name(input))?;
                 let overlay = args.overlay.then(|| output::overlay_of(&out));
-                report.write(&out, &report.document(&output::file_name(input)), overlay.as_deref())?;
+                let document = report.document(&output::file_name(input));
+                let own = made_from(input, folder.contents())?;
+                let files = report.write(folder.files(), Some(&out), &document, overlay.as_deref())?;
+                folder.finish(input, &own, &files)?;
             }
             None => documents.push(report.document(&output::name_in_folder(input))),
         }
@@ -189,7 +207,7 @@ fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
             .collect();
         if !results.is_empty() {
             let path = folder.place(MERGED.as_ref());
-            output::merge(&path, &results)?;
+            output::merge(folder, &results)?;
             merged = Some(path);
         }
     }

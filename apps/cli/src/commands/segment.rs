@@ -6,21 +6,22 @@ mod output;
 
 pub use output::{json_line, style_for};
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use samovar::files::sweep_beside;
 use samovar::{BitMask, Engine, LazyImage, Model, RgbImage};
 use serde_json::{Value, json};
 
-use crate::batch::{ResultFolder, for_each_image};
+use crate::batch::for_each_image;
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
-use crate::model_args::ModelArgs;
-use crate::outputs::check_place;
+use crate::made::Made;
+use crate::model_args::{ModelArgs, resolve};
+use crate::outputs::{Files, check_place, check_stdout, is_stdout, write_stdout};
 use crate::progress;
+use crate::result_folder::ResultFolder;
 use objects::{MaskReader, Object, PromptArgs};
 use output::{Format, Found, Writer, Writing};
 
@@ -38,7 +39,7 @@ pub struct Args {
     /// All three masks that an ambiguous prompt may mean, the likeliest first, in numbered files
     #[arg(long)]
     multimask: bool,
-    /// File to write (`photo.cutout.png` in the current folder if not given); a folder for several images
+    /// File to write (`photo.cutout.png` in the current folder if not given), `-` for stdout; a folder for several images
     #[arg(long, short, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
     /// What to write [default: cutout, or by the ending of --out: .png cutout, .json coco]
@@ -63,7 +64,7 @@ pub struct Args {
     /// Folders: also images in the folders within
     #[arg(long, short)]
     recursive: bool,
-    /// Folders: write over the results of another run, and over other files
+    /// Write over files that samovar has not made or that were changed since, and over the results of another run
     #[arg(long)]
     overwrite: bool,
 }
@@ -98,6 +99,7 @@ Examples:
   samovar segment photo.jpg --point 420,300 --mask rough.png --out refined.png
   samovar segment photo.jpg --box 10,10,90,90 --box 200,40,330,180 --format overlay
   samovar segment photo.jpg --point 420,300 --json                run lengths, box and score on stdout
+  samovar segment photo.jpg --point 420,300 --out - | magick - -trim cup.webp    the file itself on stdout
   samovar segment frames/ --point 420,300 --out masks/ --format png
   samovar segment frames/ --prompts prompts.json --out masks/
 
@@ -110,7 +112,10 @@ prompts.json: {\"prompts\": [{\"image\": \"a.jpg\", \"points\": [[420, 300, 1]],
 path in the folder that is given, by a whole path, or by as much of the end of it as tells it apart; an entry for no image is an \
 error, or with --skip-unused a note. Masks lie beside prompts.json, or where their paths lead from there.
 
-A folder's run goes on where it was stopped: results that are there and younger than their image are not made again.";
+A folder's run goes on where it was stopped. It remembers what its results were made from, by content: image, prompts, masks, model \
+and parameters. What has changed is done anew; with other parameters the folder is refused, as it is while another run is at work in \
+it. Results that somebody changed are kept. A single result takes the place of a file only if samovar made that (it remembers in its \
+cache folder, SAMOVAR_CACHE) and nobody changed it; else it asks, or without a terminal refuses. --overwrite goes ahead.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
@@ -121,8 +126,9 @@ pub fn run(args: &Args) -> Result<()> {
     let prompts = args.prompt.read(&inputs)?;
     let others = prompts.files().chain([Path::new(&args.model.model)]);
     let sources = inputs.sources(others);
-    let into_folder =
-        |out: &PathBuf| out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator);
+    let into_folder = |out: &PathBuf| {
+        !is_stdout(out) && out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator)
+    };
     let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
     let format = Format::choose(args.format, args.out.as_deref(), is_single)?;
     let writer = Writer {
@@ -160,15 +166,24 @@ fn one(
         (None, true) => None,
         (None, false) => Some(PathBuf::from(format!("{}.{}", input.result_name, writer.format.ending()))),
     };
+    let made = Made::here();
+    let to_stdout = out.as_deref().is_some_and(is_stdout);
     if let Some(out) = &out {
-        check_place(out, "--out takes a file for one image", sources)?;
-        sweep_beside(out);
         let files = writer.files(out, objects.len() * args.masks_per_object());
-        files.iter().try_for_each(|file| check_place(file, "name another --out", sources))?;
+        if to_stdout {
+            check_stdout_alone(args, writer, files.len())?;
+        } else {
+            check_place(out, "--out takes a file for one image", sources)?;
+            sweep_beside(out);
+            files.iter().try_for_each(|file| check_place(file, "name another --out", sources))?;
+            made.check(&files, args.overwrite)?;
+        }
     }
     let wait = progress::spinner("encoding the image");
     let model = args.load(&engine)?;
-    let answer = segment(args, &model, &pixels, &objects, out.map(|out| writer.start(out, input, &pixels)))?;
+    let files = if to_stdout { Files::to_stdout() } else { Files::remembered_by(&made) };
+    let writing = out.map(|out| writer.start(out, input, &pixels, files));
+    let answer = segment(args, &model, &pixels, &objects, writing)?;
     wait.finish_and_clear();
     if args.json {
         return print(&document(&model, input, &pixels, &answer));
@@ -182,6 +197,19 @@ fn one(
     Ok(())
 }
 
+/// Refuses what stdout cannot take.
+fn check_stdout_alone(args: &Args, writer: &Writer, files: usize) -> Result<()> {
+    if args.json {
+        return Err(usage("--json and --out - would both write to stdout; give one of them"));
+    }
+    if files > 1 {
+        return Err(usage(format!(
+            "--out - takes one file, and these masks are {files}; leave out --separate and --multimask, or use --format coco"
+        )));
+    }
+    check_stdout(writer.format.file_ending() == "png")
+}
+
 fn many(
     args: &Args,
     prompts: &objects::Prompts,
@@ -189,7 +217,12 @@ fn many(
     writer: &Writer,
     sources: &Sources,
 ) -> Result<()> {
-    let folder = match (&args.out, args.json) {
+    let mut folder = match (&args.out, args.json) {
+        (Some(out), _) if is_stdout(out) => {
+            return Err(usage(
+                "--out - is stdout, which takes the result of one image; give --out DIR for several",
+            ));
+        }
         (Some(out), _) => {
             let parameters = json!({
                 "model": args.model.model, "prompts": prompts.to_json(), "multimask": args.multimask,
@@ -197,33 +230,40 @@ fn many(
                 "outlines": args.outlines,
                 "clean_up": format!("{:?}", args.clean_up), "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
             });
-            Some(ResultFolder::open(out, "segment", parameters, args.overwrite, sources)?)
+            let model = resolve(&args.model.model)?;
+            Some(ResultFolder::open(out, "segment", parameters, &model, args.overwrite, sources)?)
         }
         (None, true) => None,
         (None, false) => return Err(usage("several images need a folder for their results; give --out DIR")),
     };
-    let files = |folder: &ResultFolder, input: &InputImage| {
-        let files = result_files(args, prompts, writer, input).into_iter();
-        files.map(|file| folder.place(&file)).collect::<Vec<_>>()
-    };
-    if let Some(folder) = &folder {
-        folder.check_results(images.iter().flat_map(|input| files(folder, input)), sources)?;
+    if let Some(folder) = &mut folder {
+        let files = |input: &InputImage| result_files(args, prompts, writer, input);
+        folder.check(
+            images,
+            files,
+            |input, contents| prompts.made_from(&input.path, contents),
+            None,
+            sources,
+        )?;
     }
     let model = args.load(&args.model.engine()?)?;
     folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
-    let is_done = |input: &InputImage| {
-        folder
-            .as_ref()
-            .is_some_and(|folder| files(folder, input).iter().all(|file| folder.is_done(file, &input.path)))
-    };
+    let contents = folder.as_ref().map(ResultFolder::contents);
+    let is_done = |input: &InputImage| folder.as_ref().is_some_and(|folder| folder.is_done(input));
     let mut documents = Vec::new();
     let mut left_out = 0;
-    let summary = for_each_image(images, model.engine().decode_limits(), is_done, |input, _, pixels| {
+    let limits = model.engine().decode_limits();
+    let summary = for_each_image(images, limits, contents, is_done, |input, _, pixels| {
+        let own = contents.map(|contents| prompts.made_from(&input.path, contents)).transpose()?;
         let objects = prompts.of(&input.path, pixels.size())?;
-        let place =
-            folder.as_ref().map(|folder| folder.make_place(&result_name(writer, input))).transpose()?;
-        let writing = place.map(|out| writer.start(out, input, &pixels));
-        let answer = segment(args, &model, &pixels, &objects, writing)?;
+        let writing = folder.as_ref().map(|folder| {
+            let out = folder.make_place(&result_name(writer, input))?;
+            anyhow::Ok(writer.start(out, input, &pixels, folder.files()))
+        });
+        let answer = segment(args, &model, &pixels, &objects, writing.transpose()?)?;
+        if let (Some(folder), Some(own)) = (&folder, own) {
+            folder.finish(input, &own, &answer.files)?;
+        }
         if args.json {
             documents.push(document(&model, input, &pixels, &answer));
         }
@@ -336,8 +376,5 @@ fn document(model: &Model, input: &InputImage, pixels: &RgbImage, answer: &Answe
 
 /// One document on stdout.
 pub fn print(document: &Value) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, document).map_err(std::io::Error::from).context("stdout")?;
-    out.write_all(b"\n").and_then(|()| out.flush()).context("stdout")?;
-    Ok(())
+    write_stdout(&json_line(document)?)
 }

@@ -1,12 +1,11 @@
 //! What `everything` writes: COCO documents, overlays, and one document for a whole folder.
 
 use std::cmp::Reverse;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use samovar::automatic::{self, AutomaticMask, AutomaticOptions};
-use samovar::files::{self, AtomicFile, Group};
+use samovar::files;
 use samovar::media::write::{CocoDataset, Overlay, encode_rgb_png};
 use samovar::{Model, RgbImage};
 use serde_json::{Value, json};
@@ -14,7 +13,8 @@ use serde_json::{Value, json};
 use super::super::segment::{json_line, style_for};
 use crate::failure::usage;
 use crate::inputs::InputImage;
-use crate::outputs::add_file;
+use crate::outputs::Files;
+use crate::result_folder::ResultFolder;
 
 /// The file of a folder's results that has all of them.
 pub const MERGED: &str = "annotations.json";
@@ -43,15 +43,21 @@ impl Report<'_> {
         document
     }
 
-    /// The files of an image: its document, and its overlay if it gets one. The document is
-    /// put in its place last, because it tells a later run that this image is done.
-    pub fn write(&self, out: &Path, document: &Value, overlay: Option<&Path>) -> Result<()> {
-        let mut group = Group::default();
+    /// The files of an image: its document, and its overlay if it gets one.
+    pub fn write(
+        &self,
+        mut files: Files,
+        out: Option<&Path>,
+        document: &Value,
+        overlay: Option<&Path>,
+    ) -> Result<Vec<PathBuf>> {
         if let Some(overlay) = overlay {
-            add_file(&mut group, overlay, &self.overlay()?)?;
+            files.add(overlay, &self.overlay()?)?;
         }
-        add_file(&mut group, out, &json_line(document)?)?;
-        Ok(group.commit()?)
+        if let Some(out) = out {
+            files.add(out, &json_line(document)?)?;
+        }
+        files.finish()
     }
 
     /// The image with its masks, large ones first so that small ones show, as PNG.
@@ -71,8 +77,8 @@ pub fn overlay_of(document: &Path) -> PathBuf {
     document.with_extension("overlay.png")
 }
 
-/// Refuses to write over a file that is no earlier result: a `photo.json` beside a photo may be somebody's work.
-pub fn check_file(out: &Path, overwrite: bool) -> Result<()> {
+/// Refuses names of pictures for the document.
+pub fn check_file(out: &Path) -> Result<()> {
     let ending = out.extension().and_then(|ending| ending.to_str()).unwrap_or("").to_ascii_lowercase();
     if ["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "gif"].contains(&ending.as_str()) {
         return Err(usage(format!(
@@ -80,25 +86,7 @@ pub fn check_file(out: &Path, overwrite: bool) -> Result<()> {
             out.display()
         )));
     }
-    if overwrite || !out.exists() {
-        return Ok(());
-    }
-    let read = std::fs::read(out).with_context(|| format!("\"{}\"", out.display()))?;
-    if serde_json::from_slice::<CocoDataset>(&read).is_ok() {
-        return Ok(());
-    }
-    Err(usage(format!(
-        "\"{}\" is there and no COCO document; give another --out, or --overwrite",
-        out.display()
-    )))
-}
-
-/// Refuses to draw over a picture: nothing in it tells whether an earlier run has drawn it.
-pub fn check_overlay(out: &Path, overwrite: bool) -> Result<()> {
-    if overwrite || !out.exists() {
-        return Ok(());
-    }
-    Err(usage(format!("\"{}\" is there already; give another --out, or --overwrite", out.display())))
+    Ok(())
 }
 
 /// Name of an image in its own document.
@@ -113,7 +101,7 @@ pub fn name_in_folder(input: &InputImage) -> String {
 }
 
 /// All results in one document, images and annotations numbered anew. Holds one result at a time.
-pub fn merge(out: &Path, results: &[(&InputImage, PathBuf)]) -> Result<()> {
+pub fn merge(folder: &ResultFolder, results: &[(&InputImage, PathBuf)]) -> Result<()> {
     let read = |path: &Path| -> Result<CocoDataset> {
         let named =
             || format!("\"{}\" is damaged; run again with --overwrite to make it anew", path.display());
@@ -132,24 +120,24 @@ pub fn merge(out: &Path, results: &[(&InputImage, PathBuf)]) -> Result<()> {
         }));
         (categories, info) = (dataset.categories, dataset.info);
     }
-    let mut file = AtomicFile::create(out)?;
-    let unwritten = |error| files::Error::io(out, error);
-    write!(
-        file,
-        "{{\"info\":{info},\"images\":{},\"categories\":{},\"annotations\":[",
-        json!(images),
-        json!(categories)
-    )
-    .map_err(unwritten)?;
-    let mut annotation_id = 0u64;
-    for (image_id, (_, path)) in (1u64..).zip(results) {
-        for mut annotation in read(path)?.annotations {
-            let comma = if annotation_id > 0 { "," } else { "" };
-            annotation_id += 1;
-            (annotation.id, annotation.image_id) = (annotation_id, image_id);
-            write!(file, "{comma}{}", json!(annotation)).map_err(unwritten)?;
+    folder.write_together(MERGED, |file| {
+        let unwritten = |error| files::Error::io(&folder.place(MERGED.as_ref()), error);
+        write!(
+            file,
+            "{{\"info\":{info},\"images\":{},\"categories\":{},\"annotations\":[",
+            json!(images),
+            json!(categories)
+        )
+        .map_err(unwritten)?;
+        let mut annotation_id = 0u64;
+        for (image_id, (_, path)) in (1u64..).zip(results) {
+            for mut annotation in read(path)?.annotations {
+                let comma = if annotation_id > 0 { "," } else { "" };
+                annotation_id += 1;
+                (annotation.id, annotation.image_id) = (annotation_id, image_id);
+                write!(file, "{comma}{}", json!(annotation)).map_err(unwritten)?;
+            }
         }
-    }
-    writeln!(file, "]}}").map_err(unwritten)?;
-    Ok(file.commit()?)
+        Ok(writeln!(file, "]}}").map_err(unwritten)?)
+    })
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use samovar::prompt_file::{MAX_BYTES, PromptEntry, PromptFile};
 use samovar::{BitMask, Box2, DecodeLimits, Image, MaskPrompt, Point, Prompt, PromptPoint, Size, media};
 use serde_json::{Value, json};
 
 use super::matching::{ImageNames, Meaning};
+use crate::contents::Contents;
 use crate::failure::usage;
 use crate::inputs::{self, Inputs};
 
@@ -105,6 +106,8 @@ struct Entry {
     prompt: Prompt,
     /// A mask that is read when its image is.
     mask: Option<PathBuf>,
+    /// Points and box as they were given, for the record of what made a result.
+    json: Value,
 }
 
 /// Prompts as they were given, and which images they are for.
@@ -156,9 +159,10 @@ impl PromptArgs {
         let points: Vec<_> =
             self.point.iter().map(|p| json!([p.at.x, p.at.y, u8::from(p.positive)])).collect();
         let boxes: Vec<_> = self.bounds.iter().map(|b| json!([b.x0, b.y0, b.x1, b.y1])).collect();
-        let json = json!({ "points": points, "boxes": boxes, "mask": self.mask });
+        let json = json!({ "points": points, "boxes": boxes, "mask": self.mask.as_deref().map(Path::to_string_lossy) });
         let prompts = by_box(&self.point, &self.bounds, mask)?;
-        let entry = |prompt| Entry { image: None, prompt, mask: None };
+        // All that was given stands in the record of the folder.
+        let entry = |prompt| Entry { image: None, prompt, mask: None, json: Value::Null };
         let files = self.mask.iter().cloned().collect();
         Ok(Prompts::new(prompts.into_iter().map(entry).collect(), files, None, json))
     }
@@ -196,10 +200,10 @@ fn read_file(path: &Path) -> Result<Prompts> {
     let named = || format!("\"{}\"", path.display());
     let bytes = inputs::read_small(path, MAX_BYTES as u64, "--prompts takes a JSON file of prompts")?;
     let file = PromptFile::parse(&bytes).map_err(|error| usage(format!("{}: {error}", named())))?;
-    let json = serde_json::to_value(&file)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let entry = |entry: PromptEntry| Entry {
         prompt: entry.prompt(None),
+        json: json!({ "points": entry.points, "box": entry.bounds }),
         mask: entry.mask.map(|mask| existing(folder, &mask)),
         image: entry.image,
     };
@@ -216,6 +220,7 @@ fn read_file(path: &Path) -> Result<Prompts> {
     }
     let masks = masks.map(|(_, mask)| mask.clone());
     let files = std::iter::once(path.to_owned()).chain(masks).collect();
+    let json = json!({ "file": path.to_string_lossy() });
     Ok(Prompts::new(entries, files, Some(path.to_owned()), json))
 }
 
@@ -339,8 +344,20 @@ impl Prompts {
         self.files.iter().map(PathBuf::as_path)
     }
 
-    /// For the record of what made a folder of results.
+    /// What was given, for the record of what made a folder of results.
     pub fn to_json(&self) -> &Value {
         &self.json
+    }
+
+    /// What the results of one image are made from: its entries, and what the masks hold.
+    pub fn made_from(&self, image: &Path, contents: &Contents) -> Result<Value> {
+        let content = |mask: &PathBuf| contents.of(mask).with_context(|| format!("\"{}\"", mask.display()));
+        let entries = self.entries_of(image).into_iter().map(|(_, entry)| {
+            let mask = entry.mask.as_ref().map(content).transpose()?;
+            anyhow::Ok(json!({ "prompt": entry.json, "mask": mask }))
+        });
+        let for_all = if self.file.is_none() { &self.files[..] } else { &[] };
+        let masks = for_all.iter().map(content).collect::<Result<Vec<_>>>()?;
+        Ok(json!({ "entries": entries.collect::<Result<Vec<_>>>()?, "masks": masks }))
     }
 }

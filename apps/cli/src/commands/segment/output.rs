@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use samovar::files::Group;
 use samovar::media::write::{
     CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoSegmentation, Overlay, OverlayStyle,
     encode_cut_out_png, encode_mask_png, encode_rgb_png, polygon_file,
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::failure::usage;
 use crate::inputs::InputImage;
-use crate::outputs::add_file;
+use crate::outputs::{Files, is_stdout};
 
 /// What to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,7 +36,9 @@ pub enum Format {
 impl Format {
     /// The one asked for, or the one the ending of the output means.
     pub fn choose(asked: Option<Format>, out: Option<&Path>, is_single: bool) -> Result<Format> {
-        let Some(out) = out.filter(|_| is_single) else { return Ok(asked.unwrap_or(Format::Cutout)) };
+        let Some(out) = out.filter(|out| is_single && !is_stdout(out)) else {
+            return Ok(asked.unwrap_or(Format::Cutout));
+        };
         let ending = out.extension().and_then(|ending| ending.to_str()).unwrap_or("").to_ascii_lowercase();
         match (asked, ending.as_str()) {
             (Some(format), ending) if ending == format.file_ending() => Ok(format),
@@ -128,19 +129,16 @@ impl Writer {
         self.separate && self.format != Format::Coco
     }
 
-    /// Starts on `out`, or numbered files beside it.
-    pub fn start<'a>(&'a self, out: PathBuf, input: &'a InputImage, image: &'a RgbImage) -> Writing<'a> {
+    /// Starts on `out`, or numbered files beside it; `files` takes them.
+    pub fn start<'a>(
+        &'a self,
+        out: PathBuf,
+        input: &'a InputImage,
+        image: &'a RgbImage,
+        files: Files<'a>,
+    ) -> Writing<'a> {
         let sheet = Sheet::new(self, image);
-        Writing {
-            writer: self,
-            out,
-            input,
-            image,
-            sheet,
-            masks: 0,
-            files: Vec::new(),
-            group: Group::default(),
-        }
+        Writing { writer: self, out, input, image, sheet, masks: 0, files }
     }
 }
 
@@ -153,9 +151,8 @@ pub struct Writing<'a> {
     /// Of all masks, or of the first if each has its own.
     sheet: Sheet<'a>,
     masks: usize,
-    files: Vec<PathBuf>,
-    /// Those of them that are not in their places yet.
-    group: Group,
+    /// Those that have their bytes.
+    files: Files<'a>,
 }
 
 impl Writing<'_> {
@@ -165,8 +162,7 @@ impl Writing<'_> {
             let file = numbered(&self.out, self.masks);
             let mut sheet = Sheet::new(self.writer, self.image);
             sheet.add(mask, predicted)?;
-            add_file(&mut self.group, &file, &sheet.encode(self.input)?)?;
-            self.files.push(file);
+            self.files.add(&file, &sheet.encode(self.input)?)?;
         } else {
             self.sheet.add(mask, predicted)?;
         }
@@ -178,9 +174,10 @@ impl Writing<'_> {
     pub fn finish(mut self) -> Result<Vec<PathBuf>> {
         // The first mask has waited, because without others its file has no number.
         let first = if self.files.is_empty() { self.out } else { numbered(&self.out, 0) };
-        add_file(&mut self.group, &first, &self.sheet.encode(self.input)?)?;
-        self.group.commit()?;
-        Ok(std::iter::once(first).chain(self.files).collect())
+        self.files.add(&first, &self.sheet.encode(self.input)?)?;
+        let mut files = self.files.finish()?;
+        files.rotate_right(1);
+        Ok(files)
     }
 }
 

@@ -1,0 +1,362 @@
+//! A folder of results, and what makes them: what is done is kept as long as nothing it was made from has changed.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow};
+use samovar::files::{self, AtomicFile};
+use samovar::media::write::write_json;
+use samovar::source::ModelSource;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::contents::{Contents, Digest, Hasher};
+use crate::failure::usage;
+use crate::inputs::{InputImage, Sources};
+use crate::outputs::{Files, Remember, check_place};
+use crate::record::{Record, State};
+
+/// Name of the file that says which command makes the results of a folder.
+const JOB_FILE: &str = ".samovar-job.json";
+/// Raised when this program makes other results from the same files and parameters. (The model in the program has its
+/// version.)
+const RESULTS: u32 = 1;
+/// Files told in one message.
+const TOLD: usize = 3;
+
+/// A folder of results and what makes them.
+#[derive(Debug)]
+pub struct ResultFolder {
+    folder: PathBuf,
+    job: JobFile,
+    overwrite: bool,
+    /// The job file as it was found.
+    before: Option<Vec<u8>>,
+    /// Whether an earlier run of the same job wrote here.
+    goes_on: bool,
+    record: RefCell<Record>,
+    contents: Arc<Contents>,
+    model: RefCell<ModelContent>,
+    /// Images that are done and need not be done again, by the names of their results.
+    done: HashSet<String>,
+    /// Folders of results in which nothing of a killed run is left.
+    swept: RefCell<HashSet<PathBuf>>,
+}
+
+#[derive(Debug, Serialize, Deserialize, PartialEq)]
+struct JobFile {
+    command: String,
+    parameters: Value,
+}
+
+/// What the weights are. Files of some gigabytes are read for it, beside the work.
+#[derive(Debug)]
+enum ModelContent {
+    Unread(Vec<PathBuf>),
+    Reading(JoinHandle<io::Result<Digest>>),
+    Known(Digest),
+}
+
+impl ResultFolder {
+    /// A new folder, or one that the same command and parameters made before. Results of others are refused, unless
+    /// `overwrite`, and folders that images are read from or another run is at work in, in any case. Nothing is written yet.
+    pub fn open(
+        folder: &Path,
+        command: &str,
+        parameters: Value,
+        model: &ModelSource,
+        overwrite: bool,
+        sources: &Sources,
+    ) -> Result<Self> {
+        if folder.exists() && !folder.is_dir() {
+            return Err(usage(format!("\"{}\" is a file; --out takes a folder here", folder.display())));
+        }
+        sources.check_folder(folder)?;
+        let job = JobFile { command: command.to_owned(), parameters };
+        let before = std::fs::read(folder.join(JOB_FILE)).ok();
+        let other: Option<JobFile> = before.as_ref().and_then(|before| serde_json::from_slice(before).ok());
+        let goes_on = other.as_ref() == Some(&job);
+        if before.is_some() && !goes_on && !overwrite {
+            let difference = other.map_or_else(String::new, |other| job.difference_to(&other));
+            return Err(usage(format!(
+                "\"{}\" holds results of another command or other parameters{difference}; choose another folder, or \
+                 --overwrite",
+                folder.display()
+            )));
+        }
+        let contents = Arc::new(Contents::default());
+        let record = Record::open(folder, &contents)?;
+        let files = model.files();
+        let model = match files.is_empty() {
+            true => ModelContent::Known(Digest::of(
+                format!("{} {}", model.name(), env!("CARGO_PKG_VERSION")).as_bytes(),
+            )),
+            false => ModelContent::Unread(files),
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            job,
+            overwrite,
+            before,
+            goes_on,
+            record: record.into(),
+            contents,
+            model: model.into(),
+            done: HashSet::new(),
+            swept: RefCell::default(),
+        })
+    }
+
+    /// Finds out what is done, and refuses results that would take the place of what they are made from, or, without
+    /// `overwrite`, of files that no earlier run has made or that were changed since.
+    ///
+    /// `files` are the results of an image by their path in the folder, `own` is what they are made from besides image, model
+    /// and parameters, and `together` a result that every run writes.
+    pub fn check(
+        &mut self,
+        images: &[InputImage],
+        files: impl Fn(&InputImage) -> Vec<PathBuf>,
+        own: impl Fn(&InputImage, &Contents) -> Result<Value>,
+        together: Option<&str>,
+        sources: &Sources,
+    ) -> Result<()> {
+        let mut stale = 0;
+        let mut changed = Vec::new();
+        for input in images {
+            let results = files(input);
+            results.iter().try_for_each(|result| self.check_place(result, sources))?;
+            if self.overwrite {
+                continue;
+            }
+            let before = self.record.borrow().done(&input.result_name).cloned();
+            let is_there = |file: &String| self.folder.join(file).is_file();
+            if let Some(before) = before.as_ref().filter(|before| before.files.iter().all(is_there)) {
+                // An image that cannot be read fails when it is its turn.
+                let made_by = own(input, &self.contents).and_then(|own| self.made_by(input, &own));
+                if made_by.is_ok_and(|made_by| made_by == before.made_by) {
+                    let mut record = self.record.borrow_mut();
+                    changed.extend(
+                        before.files.iter().filter(|file| record.state(file) == State::Changed).cloned(),
+                    );
+                    self.done.insert(input.result_name.clone());
+                    continue;
+                }
+                stale += 1;
+            }
+            results.iter().try_for_each(|result| self.check_state(result))?;
+        }
+        if let Some(together) = together {
+            self.check_place(Path::new(together), sources)?;
+            if !self.overwrite {
+                self.check_state(Path::new(together))?;
+            }
+        }
+        if stale > 0 {
+            let (s, are) = if stale == 1 { ("", "is") } else { ("s", "are") };
+            say!("note: {stale} image{s} {are} done anew: what the results were made from has changed");
+        }
+        if !changed.is_empty() {
+            let told = changed.iter().take(TOLD).cloned().collect::<Vec<_>>().join(", ");
+            let more = if changed.len() > TOLD { ", …" } else { "" };
+            say!(
+                "note: {} of the results changed since samovar made them; they are kept ({told}{more})",
+                changed.len()
+            );
+        }
+        Ok(())
+    }
+
+    fn check_place(&self, result: &Path, sources: &Sources) -> Result<()> {
+        let place = self.folder.join(result);
+        sources.check_file(&place)?;
+        if place.symlink_metadata().is_ok() {
+            check_place(&place, "choose another folder", sources)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to replace what is not as this program wrote it.
+    fn check_state(&self, result: &Path) -> Result<()> {
+        let shown = self.folder.join(result);
+        let shown = shown.display();
+        match self.record.borrow_mut().state(&result.to_string_lossy()) {
+            State::Absent | State::Ours => Ok(()),
+            State::Changed => Err(usage(format!(
+                "\"{shown}\" was changed since samovar made it, and would now be made anew, because what it is made from has \
+                 changed as well; move it away, or --overwrite to lose the changes"
+            ))),
+            State::Foreign => Err(usage(format!(
+                "\"{shown}\" is there and no earlier run has made it; choose another folder, or --overwrite to replace it"
+            ))),
+        }
+    }
+
+    /// Makes the folder and notes in it what its results are made by. To be called when nothing stands in the way of the
+    /// first result: a start that failed must not tie the folder to its parameters.
+    pub fn begin(&self) -> Result<()> {
+        files::make_folder(&self.folder)?;
+        self.record.borrow_mut().begin()?;
+        if std::fs::read(self.folder.join(JOB_FILE)).ok() != self.before {
+            return Err(anyhow!(
+                "\"{}\": another run of samovar has been at work in this folder since this one began; run it again",
+                self.folder.display()
+            ));
+        }
+        self.sweep(&self.folder);
+        if !self.goes_on {
+            write_json(&self.folder.join(JOB_FILE), &self.job)?;
+        }
+        let mut model = self.model.borrow_mut();
+        if let ModelContent::Unread(files) = &*model {
+            let (files, contents) = (files.clone(), self.contents.clone());
+            *model = ModelContent::Reading(std::thread::spawn(move || read_all(&files, &contents)));
+        }
+        Ok(())
+    }
+
+    /// Where a result goes.
+    pub fn place(&self, name: &Path) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The same, with the folders on the way made.
+    pub fn make_place(&self, name: &Path) -> Result<PathBuf> {
+        let path = self.place(name);
+        if let Some(folder) = path.parent() {
+            files::make_folder(folder)?;
+            self.sweep(folder);
+        }
+        Ok(path)
+    }
+
+    /// Removes what a killed run left in a folder, once.
+    fn sweep(&self, folder: &Path) {
+        if self.swept.borrow_mut().insert(folder.to_owned()) {
+            files::sweep(folder);
+        }
+    }
+
+    /// Whether the results of an image are there, and made from what is there now.
+    pub fn is_done(&self, input: &InputImage) -> bool {
+        self.done.contains(&input.result_name)
+    }
+
+    /// What files hold, for whoever reads them.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Takes the files of an image.
+    pub fn files(&self) -> Files<'_> {
+        Files::remembered_by(self)
+    }
+
+    /// Notes that an image is done with these files, made from its `own` besides image, model and parameters. Those that it had
+    /// before and has no more are removed, if nobody changed them.
+    pub fn finish(&self, input: &InputImage, own: &Value, written: &[PathBuf]) -> Result<()> {
+        let made_by = self.made_by(input, own)?;
+        let files: Vec<String> = written.iter().map(|file| self.name_of(file)).collect();
+        let mut record = self.record.borrow_mut();
+        let before = record.done(&input.result_name).map_or_else(Vec::new, |before| before.files.clone());
+        for file in before.iter().filter(|file| !files.contains(file)) {
+            if record.state(file) == State::Ours {
+                let _ = std::fs::remove_file(self.folder.join(file));
+            }
+        }
+        record.has_written(files, Some((&input.result_name, made_by)), self.contents.take_new())
+    }
+
+    /// Writes a result of all images together, whole or not at all.
+    pub fn write_together(&self, name: &str, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let path = self.place(name.as_ref());
+        let mut both = Both { file: AtomicFile::create(&path)?, hasher: Hasher::default() };
+        fill(&mut both)?;
+        self.before_writing(&[(path, both.hasher.finish())])?;
+        both.file.commit()?;
+        self.record.borrow_mut().has_written(vec![name.to_owned()], None, self.contents.take_new())
+    }
+
+    fn name_of(&self, file: &Path) -> String {
+        file.strip_prefix(&self.folder).unwrap_or(file).to_string_lossy().into_owned()
+    }
+
+    /// Digest of all that the results of an image are made by.
+    fn made_by(&self, input: &InputImage, own: &Value) -> Result<Digest> {
+        let all = json!({
+            "results": RESULTS,
+            "job": self.job,
+            "model": self.model_content()?,
+            "image": self.contents.of(&input.path).with_context(|| format!("\"{}\"", input.path.display()))?,
+            "in_folder": input.in_folder.to_string_lossy(),
+            "own": own,
+        });
+        Ok(Digest::of(&serde_json::to_vec(&all)?))
+    }
+
+    fn model_content(&self) -> Result<Digest> {
+        let mut model = self.model.borrow_mut();
+        let digest = match std::mem::replace(&mut *model, ModelContent::Unread(Vec::new())) {
+            ModelContent::Known(digest) => Ok(digest),
+            ModelContent::Unread(files) => read_all(&files, &self.contents),
+            ModelContent::Reading(thread) => {
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("reading it was not finished")))
+            }
+        };
+        let digest = digest.context("the model's files cannot be read")?;
+        *model = ModelContent::Known(digest.clone());
+        Ok(digest)
+    }
+}
+
+impl JobFile {
+    /// The first parameters that differ, for people.
+    fn difference_to(&self, other: &Self) -> String {
+        if self.command != other.command {
+            return format!(" (of `{}`)", other.command);
+        }
+        let (Value::Object(now), Value::Object(before)) = (&self.parameters, &other.parameters) else {
+            return String::new();
+        };
+        let names: Vec<&str> =
+            now.keys().filter(|name| now.get(*name) != before.get(*name)).map(String::as_str).collect();
+        if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+    }
+}
+
+impl Remember for ResultFolder {
+    fn before_writing(&self, files: &[(PathBuf, Digest)]) -> Result<()> {
+        let named: Vec<_> = files.iter().map(|(file, digest)| (self.name_of(file), digest.clone())).collect();
+        self.record.borrow_mut().will_write(&named)
+    }
+}
+
+fn read_all(files: &[PathBuf], contents: &Contents) -> io::Result<Digest> {
+    let mut all = String::new();
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        all += &format!("{name} {}\n", contents.of(file)?.as_str());
+    }
+    Ok(Digest::of(all.as_bytes()))
+}
+
+/// A file that is being written, and the digest of what is.
+struct Both {
+    file: AtomicFile,
+    hasher: Hasher,
+}
+
+impl Write for Both {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.write_all(&bytes[..count])?;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
