@@ -47,6 +47,9 @@ pub struct Done {
     pub made_by: Digest,
     /// Its results, by their path in the folder.
     pub files: Vec<String>,
+    /// The image, by its absolute path.
+    #[serde(default)]
+    pub image: PathBuf,
 }
 
 /// What a file in the folder is.
@@ -202,19 +205,19 @@ impl Record {
     /// Notes that files which [`Record::will_write`] announced are there, and the image that is done with them.
     pub fn has_written(
         &mut self,
-        files: Vec<String>,
-        done: Option<(&str, Digest)>,
+        files: &[String],
+        done: Option<(&str, Done)>,
         read: Vec<Seen>,
     ) -> Result<()> {
         let mut written = Vec::with_capacity(files.len());
-        for file in &files {
+        for file in files {
             let stamp = std::fs::metadata(self.folder.join(file)).ok().map(|found| Stamp::of_result(&found));
             if let Some((digest, before)) = self.files.get_mut(file) {
                 before.clone_from(&stamp);
                 written.push(Written { file: file.clone(), digest: digest.clone(), stamp });
             }
         }
-        let done = done.map(|(name, made_by)| (name.to_owned(), Done { made_by, files }));
+        let done = done.map(|(name, done)| (name.to_owned(), done));
         self.add(&Line { files: written, done: done.clone(), read }, false)?;
         self.done.extend(done);
         Ok(())

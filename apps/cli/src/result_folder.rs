@@ -18,7 +18,7 @@ use crate::contents::{Contents, Digest, Hasher};
 use crate::failure::usage;
 use crate::inputs::{InputImage, Sources};
 use crate::outputs::{Files, Remember, check_place};
-use crate::record::{Record, State};
+use crate::record::{Done, Record, State};
 
 /// Name of the file that says which command makes the results of a folder.
 const JOB_FILE: &str = ".samovar-job.json";
@@ -145,6 +145,7 @@ impl ResultFolder {
                     self.done.insert(input.result_name.clone());
                     continue;
                 }
+                self.check_image(input, before)?;
                 stale += 1;
             }
             results.iter().try_for_each(|result| self.check_state(result))?;
@@ -177,6 +178,25 @@ impl ResultFolder {
             check_place(&place, "choose another folder", sources)?;
         }
         Ok(())
+    }
+
+    /// Refuses to replace results of another image of this name: in another folder, and still there.
+    fn check_image(&self, input: &InputImage, before: &Done) -> Result<()> {
+        let is_same = absolute(&input.path) == before.image
+            || std::fs::canonicalize(&input.path).ok() == std::fs::canonicalize(&before.image).ok();
+        if is_same || !before.image.is_file() {
+            return Ok(());
+        }
+        let result = before
+            .files
+            .first()
+            .map_or_else(String::new, |file| self.folder.join(file).display().to_string());
+        Err(usage(format!(
+            "\"{result}\" is the result of \"{}\", and that of \"{}\" would take its place; choose another folder, or \
+             --overwrite",
+            before.image.display(),
+            input.path.display()
+        )))
     }
 
     /// Refuses to replace what is not as this program wrote it.
@@ -267,7 +287,11 @@ impl ResultFolder {
                 let _ = std::fs::remove_file(self.folder.join(file));
             }
         }
-        record.has_written(files, Some((&input.result_name, made_by)), self.contents.take_new())
+        // What no text can name is not found again, and its results then count as those of no other image.
+        let image = absolute(&input.path);
+        let image = if image.to_str().is_some() { image } else { PathBuf::new() };
+        let done = Done { made_by, files: files.clone(), image };
+        record.has_written(&files, Some((&input.result_name, done)), self.contents.take_new())
     }
 
     /// Writes a result of all images together, whole or not at all.
@@ -277,7 +301,7 @@ impl ResultFolder {
         fill(&mut both)?;
         self.before_writing(&[(path, both.hasher.finish())])?;
         both.file.commit()?;
-        self.record.borrow_mut().has_written(vec![name.to_owned()], None, self.contents.take_new())
+        self.record.borrow_mut().has_written(&[name.to_owned()], None, self.contents.take_new())
     }
 
     fn name_of(&self, file: &Path) -> String {
@@ -332,6 +356,10 @@ impl Remember for ResultFolder {
         let named: Vec<_> = files.iter().map(|(file, digest)| (self.name_of(file), digest.clone())).collect();
         self.record.borrow_mut().will_write(&named)
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn read_all(files: &[PathBuf], contents: &Contents) -> io::Result<Digest> {

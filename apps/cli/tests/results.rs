@@ -223,6 +223,21 @@ fn a_result_that_was_changed_by_hand_was_written_over() {
     assert!(bench.done(&copied).stderr.contains("0 done, 2 done before, 0 failed"));
 }
 
+#[test]
+fn results_of_another_folder_of_images_were_taken_for_those_of_this_one() {
+    let bench = pictures(&["x/a.png"]);
+    bench.picture("y/a.png", 160, 100, &[OTHER]);
+    let command =
+        |folder: &'static str| ["segment", folder, "--point", "40,50", "--format", "png", "--out", "out"];
+    let first = after(&bench, &command("x"), "out/a.png");
+    bench.refused(2, "would take its place; choose another folder", &command("y"));
+    assert_eq!(std::fs::read(bench.path("out/a.png")).unwrap(), first);
+    // A folder that was moved, with an image that was changed then, is the same one.
+    std::fs::rename(bench.path("x"), bench.path("z")).unwrap();
+    bench.picture("z/a.png", 160, 100, &[(40.0, 50.0, 30.0)]);
+    assert!(bench.done(&command("z")).stderr.contains("1 image is done anew"));
+}
+
 /// The second is refused; what a kill of the first leaves is in nobody's way.
 #[test]
 fn two_runs_at_once_mixed_their_results() {
