@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crate::packed::Packed;
 use crate::transfer::TransferCounter;
 use crate::{
-    Cost, DType, Epilogue, Error, Fused, Instrument, Kernels, MemoryId, Plan, Pool, Precision, Reference,
-    Result, SetAside, Shape, ShapeOnly, Span, Tensor, Transfers,
+    Cost, CrossAttention, CrossAttentionRoute, DType, Epilogue, Error, Fused, Instrument, Kernels, MemoryId,
+    Plan, Pool, Precision, Reference, Result, SetAside, Shape, ShapeOnly, Span, Tensor, Transfers,
 };
 
 /// Where a model runs: a backend, its memory, and whoever watches. Cheap to clone.
@@ -207,6 +207,11 @@ impl Device {
     /// Scratch bytes that are counted against the budget already.
     pub fn reserved_bytes(&self) -> usize {
         if self.scratch.get().is_some() { self.scratch_bytes() } else { 0 }
+    }
+
+    /// By which route an attention between the tokens of prompts and of an image is faster here.
+    pub fn cross_attention_route(&self, attention: &CrossAttention) -> CrossAttentionRoute {
+        self.kernels.cross_attention_route(attention)
     }
 
     /// Waits until everything that was asked for is done.

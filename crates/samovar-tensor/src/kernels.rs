@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cross_attention::{CrossAttention, CrossAttentionRoute};
 use crate::memory::{Memory, host_memory};
 use crate::packed::{PackRequest, Packed, PackedSize};
 use crate::{
@@ -63,6 +64,12 @@ pub trait Kernels: Send + Sync {
 
     /// Whether it has this in one go.
     fn fuses(&self, fused: Fused) -> bool;
+
+    /// By which of two routes to the same result an attention between the tokens of prompts and of an image is faster
+    /// here. Unless a backend knows better, the one with fewer multiplications.
+    fn cross_attention_route(&self, attention: &CrossAttention) -> CrossAttentionRoute {
+        attention.fewest_multiplications()
+    }
 
     // ---- the core --------------------------------------------------------------------------------------------------
 

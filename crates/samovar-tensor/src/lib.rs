@@ -20,6 +20,7 @@
 
 mod conv2d_geometry;
 mod cost;
+mod cross_attention;
 mod decoder_ops;
 mod device;
 mod dtype;
@@ -41,6 +42,7 @@ mod weight;
 
 pub use conv2d_geometry::Conv2dGeometry;
 pub use cost::Cost;
+pub use cross_attention::{CrossAttention, CrossAttentionDirection, CrossAttentionRoute};
 pub use decoder_ops::{FoldedAttention, MaskHead};
 pub use device::{Device, DryRun};
 pub use dtype::DType;

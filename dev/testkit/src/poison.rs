@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use samovar_tensor::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Fused, Kernels,
-    LayerNorm, Linear, MaskHead, Memory, PackRequest, Packed, PackedSize, Pool, ResizeMode, Result, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention, CrossAttentionRoute, Epilogue,
+    FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead, Memory, PackRequest, Packed, PackedSize,
+    Pool, ResizeMode, Result, Tensor,
 };
 
 /// The kernels of a backend in host memory.
@@ -42,6 +43,10 @@ impl Kernels for Poisoned {
 
     fn fuses(&self, fused: Fused) -> bool {
         self.0.fuses(fused)
+    }
+
+    fn cross_attention_route(&self, attention: &CrossAttention) -> CrossAttentionRoute {
+        self.0.cross_attention_route(attention)
     }
 
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {

@@ -11,7 +11,7 @@ mod queue;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use samovar_tensor::{Device, Kernels, Pool, Result, Tensor};
+use samovar_tensor::{CrossAttentionRoute, Device, Kernels, Pool, Result, Tensor};
 
 use memory::{REFUSALS, RemoteBlock, RemoteMemory};
 use queue::Queue;
@@ -23,11 +23,13 @@ pub struct RemoteOptions {
     pub memory_bytes: usize,
     /// Whether it fuses what its kernels fuse, or has the core alone.
     pub fuses: bool,
+    /// Its answer to [`Kernels::cross_attention_route`]; `None` for that of its kernels.
+    pub cross_attention: Option<CrossAttentionRoute>,
 }
 
 impl Default for RemoteOptions {
     fn default() -> Self {
-        Self { memory_bytes: usize::MAX, fuses: true }
+        Self { memory_bytes: usize::MAX, fuses: true, cross_attention: None }
     }
 }
 
@@ -36,6 +38,7 @@ pub struct Remote {
     inner: Arc<dyn Kernels>,
     memory: Arc<RemoteMemory>,
     fuses: bool,
+    cross_attention: Option<CrossAttentionRoute>,
 }
 
 impl Remote {
@@ -43,7 +46,8 @@ impl Remote {
     pub fn new(inner: Arc<dyn Kernels>, options: RemoteOptions) -> Arc<Self> {
         let queue = Arc::new(Queue::start());
         let memory = Arc::new(RemoteMemory::new(queue, options.memory_bytes));
-        Arc::new(Self { inner, memory, fuses: options.fuses })
+        let RemoteOptions { fuses, cross_attention, .. } = options;
+        Arc::new(Self { inner, memory, fuses, cross_attention })
     }
 
     /// A device with all its memory for tensors.

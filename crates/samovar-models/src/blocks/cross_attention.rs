@@ -5,11 +5,12 @@
 //! `W_o Σ a W_v x = (W_o W_v) Σ a x`, where the middle matrix of rank `channels / heads` is multiplied out once, when
 //! the model is loaded. A constant in the keys does not matter to a softmax, and one in the values comes out as it is.
 //!
-//! Which way is less work depends on the number of tokens, and on how many prompts share the image.
+//! Which way is faster depends on the number of tokens, on how many prompts share the image, and on the backend, which is
+//! asked.
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, Device, Epilogue, FoldedAttention, LayerNorm, Linear, Rows,
-    SetAside, Tensor, TokenLayout,
+    Activation, Attention, AttentionBias, CrossAttention, CrossAttentionDirection, CrossAttentionRoute,
+    Device, Epilogue, FoldedAttention, LayerNorm, Linear, Precision, Rows, SetAside, Tensor, TokenLayout,
 };
 
 use super::attention::attention;
@@ -31,14 +32,28 @@ impl CrossAttentionConfig {
         1.0 / ((self.inner_channels / self.heads) as f32).sqrt()
     }
 
-    /// Multiplications per image token with everything on the side of the tokens.
-    fn folded_work(&self, prompts: usize, tokens: usize) -> usize {
-        2 * prompts * tokens * self.heads * self.channels
-    }
-
-    /// The same with `projections` of the image tokens to or from the channels inside.
-    fn projected_work(&self, projections: usize, prompts: usize, tokens: usize) -> usize {
-        projections * self.channels * self.inner_channels + 2 * prompts * tokens * self.inner_channels
+    /// The attention's sizes for `few: [P, T, C]` and `image: [P or 1, N, C]`.
+    fn sizes(
+        &self,
+        direction: CrossAttentionDirection,
+        few: &Tensor,
+        image: &Tensor,
+        precision: Precision,
+    ) -> Result<CrossAttention> {
+        let CrossAttentionConfig { channels, inner_channels, heads } = *self;
+        let [prompts, tokens, _] = few.shape().fixed("attention")?;
+        let [images, image_tokens, _] = image.shape().fixed("attention")?;
+        Ok(CrossAttention {
+            direction,
+            prompts,
+            tokens,
+            images,
+            image_tokens,
+            channels,
+            inner_channels,
+            heads,
+            precision,
+        })
     }
 }
 
@@ -77,12 +92,11 @@ impl TokensToImage {
         image: &Tensor,
         positions: &Tensor,
     ) -> Result<Tensor> {
-        let [batch, tokens, _] = queries.shape().fixed("attention")?;
-        let projected = self.config.projected_work(2 * image.dims()[0], batch, tokens);
-        if self.config.folded_work(batch, tokens) > projected {
-            self.projected(device, queries, residual, image, positions)
-        } else {
-            self.folded(device, queries, residual, image, positions)
+        let direction = CrossAttentionDirection::TokensToImage;
+        let sizes = self.config.sizes(direction, queries, image, self.key.precision())?;
+        match device.cross_attention_route(&sizes) {
+            CrossAttentionRoute::Projected => self.projected(device, queries, residual, image, positions),
+            CrossAttentionRoute::Folded => self.folded(device, queries, residual, image, positions),
         }
     }
 
@@ -174,12 +188,11 @@ impl ImageToTokens {
         image: Tensor,
         positions: &Tensor,
     ) -> Result<Tensor> {
-        let [batch, tokens, _] = keys.shape().fixed("attention")?;
-        let projected = self.config.projected_work(image.dims()[0] + batch, batch, tokens);
-        if self.config.folded_work(batch, tokens) > projected {
-            self.projected(device, keys, values, image, positions)
-        } else {
-            self.folded(device, keys, values, &image, positions)
+        let direction = CrossAttentionDirection::ImageToTokens;
+        let sizes = self.config.sizes(direction, keys, &image, self.query.precision())?;
+        match device.cross_attention_route(&sizes) {
+            CrossAttentionRoute::Projected => self.projected(device, keys, values, image, positions),
+            CrossAttentionRoute::Folded => self.folded(device, keys, values, &image, positions),
         }
     }
 

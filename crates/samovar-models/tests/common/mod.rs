@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use samovar_geometry::{Box2, Input, Point};
 use samovar_models::{ImageFeatures, MaskOutput, MaskPrediction, Model, PromptBatch};
-use samovar_tensor::{Device, Pool, Reference, Tensor};
+use samovar_tensor::{CrossAttentionRoute, Device, Pool, Reference, Tensor};
 use samovar_testkit::Poisoned;
 use samovar_testkit::remote::{Remote, RemoteOptions};
 use samovar_weights::{Checkpoint, WeightSource};
@@ -17,14 +17,15 @@ pub fn reference() -> Device {
     Device::new(Arc::new(Reference), Pool::new(1 << 30))
 }
 
-/// The devices on which goldens run: the reference, and two whose memory the host cannot read, one with all fused
-/// operators and one with the core alone.
+/// The devices on which goldens run: the reference, and three whose memory the host cannot read, one with all fused
+/// operators, one with the core alone, and one that finds projected attention faster always.
 pub fn devices() -> Vec<Device> {
-    let remote = |fuses| {
+    let remote = |fuses, cross_attention| {
         let kernels = Arc::new(Poisoned(Arc::new(Reference)));
-        Remote::new(kernels, RemoteOptions { fuses, ..RemoteOptions::default() }).device()
+        Remote::new(kernels, RemoteOptions { fuses, cross_attention, ..RemoteOptions::default() }).device()
     };
-    vec![reference(), remote(true), remote(false)]
+    let projected = Some(CrossAttentionRoute::Projected);
+    vec![reference(), remote(true, None), remote(false, None), remote(true, projected)]
 }
 
 /// Values of a tensor of a device.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, BinaryOp, Conv2d, Conv2dGeometry, DType, Epilogue, FoldedAttention,
-    Fused, Kernels, LayerNorm, Linear, MaskHead, Memory, PackRequest, Packed, PackedSize, Pool, Precision,
-    Residual, ResizeMode, Result, Rows, SetAside, Shape, Tensor, TokenLayout,
+    Activation, Attention, AttentionBias, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention,
+    CrossAttentionRoute, DType, Epilogue, FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead,
+    Memory, PackRequest, Packed, PackedSize, Pool, Precision, Residual, ResizeMode, Result, Rows, SetAside,
+    Shape, Tensor, TokenLayout,
 };
 
 use super::Remote;
@@ -198,6 +199,10 @@ impl Kernels for Remote {
 
     fn fuses(&self, fused: Fused) -> bool {
         self.fuses && self.inner.fuses(fused)
+    }
+
+    fn cross_attention_route(&self, attention: &CrossAttention) -> CrossAttentionRoute {
+        self.cross_attention.unwrap_or_else(|| self.inner.cross_attention_route(attention))
     }
 
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
