@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use samovar_tensor::{Conv2d, Conv2dGeometry, DType, Epilogue, Packed, Pool, Result, Shape, Tensor};
+use samovar_tensor::{Conv2d, Conv2dGeometry, DType, Epilogue, Error, Packed, Pool, Result, Shape, Tensor};
 
 use crate::gemm::cut::WHOLE;
 use crate::gemm::finish::Finish;
@@ -43,12 +43,12 @@ pub(crate) fn is_depthwise(geometry: &Conv2dGeometry) -> bool {
 /// Weights as [`Packed`] holds them: `[kernel · kernel, channels]`.
 struct Taps(Tensor);
 
-/// Orders `[channels, 1, kernel, kernel]` for [`conv2d`].
 /// Bytes of packed filters.
 pub(crate) fn packed_bytes(channels: usize, kernel: usize) -> usize {
     kernel * kernel * channels * size_of::<f32>()
 }
 
+/// Orders `[channels, 1, kernel, kernel]` for [`conv2d`].
 pub(crate) fn pack(pool: &Arc<Pool>, weight: &[f32], channels: usize, kernel: usize) -> Result<Packed> {
     let taps = kernel * kernel;
     let mut values = Tensor::allocate(pool, Shape::new(&[taps, channels]), DType::F32)?;
@@ -72,9 +72,14 @@ pub(crate) fn conv2d<S: Simd>(
     let [_, out_height, out_width, _] = out.shape().fixed("conv2d")?;
     let g = layer.geometry();
     let finish = Finish::new(layer.bias(), epilogue)?;
+    let Taps(taps) = layer.weight().get("weights", "cpu")?;
+    if taps.dims() != [g.kernel * g.kernel, channels] {
+        let what = format!("filters {} for {channels} channels with {g:?}", taps.shape());
+        return Err(Error::Shape { op: "conv2d", what });
+    }
     let line = Line {
         values: x.f32()?,
-        weights: layer.weight().get::<Taps>("weights", "cpu")?.0.f32()?,
+        weights: taps.f32()?,
         bias: finish.bias,
         width,
         channels,

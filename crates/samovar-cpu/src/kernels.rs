@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use samovar_tensor::{
     Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, DType, Epilogue, Error, FoldedAttention, Fused,
     Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision, ResizeMode,
-    Result, Shape, Tensor,
+    Result, Shape, Tensor, checks,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -196,8 +196,20 @@ impl CpuKernels {
         choice
     }
 
-    fn product_route(&self, operator: &'static str, rows: usize, weight: &Packed) -> Result<ProductRoute> {
-        Ok(self.route(operator, &table::PRODUCTS, &ProductCall::new(rows, weight)?))
+    /// The route of a product of rows with a packed matrix, which must be `[columns, depth]`.
+    fn product_route(
+        &self,
+        operator: &'static str,
+        rows: usize,
+        weight: &Packed,
+        matrix: [usize; 2],
+    ) -> Result<ProductRoute> {
+        let call = ProductCall::new(rows, weight)?;
+        let packed = [call.columns, call.depth];
+        if packed != matrix {
+            return Err(shape_error(operator, format!("weights of {packed:?} for a layer of {matrix:?}")));
+        }
+        Ok(self.route(operator, &table::PRODUCTS, &call))
     }
 
     /// Tells the recorder of an operator with one kernel.
@@ -236,6 +248,10 @@ impl CpuKernels {
     }
 }
 
+fn shape_error(op: &'static str, what: String) -> Error {
+    Error::Shape { op, what }
+}
+
 /// Bytes of 16-bit weights as f32, in their own order and in panels, while they are packed.
 fn widened_bytes(precision: Precision, len: usize, [packed_bytes, _]: [usize; 2]) -> usize {
     match precision {
@@ -244,6 +260,8 @@ fn widened_bytes(precision: Precision, len: usize, [packed_bytes, _]: [usize; 2]
     }
 }
 
+/// Kernels write through pointers, and whoever holds a backend can call it past [`samovar_tensor::Device`]: every operator
+/// checks its shapes by the door's own rules, which takes nothing beside its work.
 impl Kernels for CpuKernels {
     fn name(&self) -> String {
         let threads = self.threads();
@@ -324,8 +342,10 @@ impl Kernels for CpuKernels {
     }
 
     fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        checks::result("linear", out, &checks::linear(x, layer, epilogue)?)?;
         let Machine { level, int8, .. } = self.machine;
-        match self.product_route("linear", out.shape().rows(), layer.weight())? {
+        let matrix = [layer.outputs(), layer.inputs()];
+        match self.product_route("linear", out.shape().rows(), layer.weight(), matrix)? {
             ProductRoute::Int8 => {
                 let weights = layer.weight().get::<PackedInt8>("linear", "cpu")?;
                 with_dot!(level, int8, d =>
@@ -338,6 +358,7 @@ impl Kernels for CpuKernels {
     }
 
     fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        checks::result("conv2d", out, &checks::conv2d("conv2d", x, layer, epilogue)?)?;
         let Machine { level, int8, .. } = self.machine;
         let rows = out.shape().rows();
         if depthwise::is_depthwise(&layer.geometry()) {
@@ -345,7 +366,8 @@ impl Kernels for CpuKernels {
             let route = self.route("conv2d", &table::DEPTHWISE, &call);
             return with_simd!(level, s => depthwise::conv2d(&self.threads, s, route, x, layer, epilogue, out));
         }
-        match self.product_route("conv2d", rows, layer.weight())? {
+        let depth = layer.inputs() * layer.geometry().kernel * layer.geometry().kernel;
+        match self.product_route("conv2d", rows, layer.weight(), [layer.outputs(), depth])? {
             ProductRoute::Int8 => {
                 let weights = layer.weight().get::<PackedInt8>("conv2d", "cpu")?;
                 with_dot!(level, int8, d =>
@@ -358,6 +380,7 @@ impl Kernels for CpuKernels {
     }
 
     fn depth_to_space(&self, x: &Tensor, factor: usize, epilogue: &Epilogue, out: &mut Tensor) -> Result<()> {
+        checks::result("depth_to_space", out, &checks::depth_to_space(x, factor, epilogue)?)?;
         self.note("depth_to_space", out.shape());
         with_simd!(self.machine.level, s => elementwise::depth_to_space(&self.threads, s, x, factor, epilogue, out))
     }
@@ -369,11 +392,13 @@ impl Kernels for CpuKernels {
         activation: Activation,
         out: &mut Tensor,
     ) -> Result<()> {
+        checks::result("layer_norm", out, &checks::layer_norm(x, norm)?)?;
         self.note("layer_norm", out.shape());
         with_simd!(self.machine.level, s => norm::layer_norm(&self.threads, s, x, norm, activation, out))
     }
 
     fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()> {
+        checks::result("attention", out, &checks::attention(attention)?.shape)?;
         let tokens = Tokens::new(attention)?;
         let shape = AttentionShape::new(attention, &tokens);
         let threads = &self.threads;
@@ -396,6 +421,7 @@ impl Kernels for CpuKernels {
     }
 
     fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
+        checks::result("folded_attention", out, &checks::folded_attention(attention)?)?;
         self.note("folded_attention", out.shape());
         with_simd!(self.machine.level, s => folded::folded_attention(&self.threads, s, attention, out))
     }
@@ -405,11 +431,13 @@ impl Kernels for CpuKernels {
     }
 
     fn mask_logits(&self, x: &Tensor, head: &MaskHead, vectors: &Tensor, out: &mut Tensor) -> Result<()> {
+        checks::result("mask_logits", out, &checks::mask_logits(x, head, vectors)?)?;
         self.note("mask_logits", out.shape());
         with_simd!(self.machine.level, s => mask_head::mask_logits(&self.threads, s, x, head, vectors, out))
     }
 
     fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()> {
+        checks::result("matmul_transposed", out, &checks::matmul_transposed(a, c)?)?;
         let [batch, rows, depth] = a.shape().fixed("matmul_transposed")?;
         let call = TransposedCall { batch, rows, depth, columns: out.shape().channels() };
         let route = self.route("matmul_transposed", &table::TRANSPOSED, &call);
@@ -424,36 +452,45 @@ impl Kernels for CpuKernels {
         activation: Activation,
         out: &mut Tensor,
     ) -> Result<()> {
+        checks::result("binary", out, &checks::binary(a, b)?)?;
         self.note("binary", out.shape());
         with_simd!(self.machine.level, s => elementwise::binary(&self.threads, s, op, a, b, activation, out))
     }
 
     fn activation(&self, x: &Tensor, activation: Activation, out: &mut Tensor) -> Result<()> {
+        checks::result("activation", out, x.shape())?;
         self.note("activation", out.shape());
         with_simd!(self.machine.level, s => elementwise::activation(&self.threads, s, x, activation, out))
     }
 
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
+        let [_, height, width, _] = out.shape().fixed("resize")?;
+        checks::result("resize", out, &checks::resize(x, height, width)?)?;
         self.note("resize", out.shape());
         with_simd!(self.machine.level, s => resize::resize(&self.threads, s, x, mode, out))
     }
 
     fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()> {
+        checks::result("fourier_features", out, &checks::fourier_features(x, gaussian)?)?;
         self.note("fourier_features", out.shape());
         with_simd!(self.machine.level, s => elementwise::fourier_features(&self.threads, s, x, gaussian, out))
     }
 
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {
+        checks::result("concat", out, &checks::concat(parts, axis)?)?;
         self.note("concat", out.shape());
         layout::concat(&self.threads, parts, axis, out)
     }
 
     fn slice(&self, x: &Tensor, axis: usize, start: usize, out: &mut Tensor) -> Result<()> {
+        let len = out.dims().get(axis).copied().unwrap_or(0);
+        checks::result("slice", out, &checks::slice(x, axis, start, len)?)?;
         self.note("slice", out.shape());
         layout::slice(&self.threads, x, axis, start, out)
     }
 
     fn transpose(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        checks::transpose(x, out)?;
         self.note("transpose", out.shape());
         with_simd!(self.machine.level, s => layout::transpose(&self.threads, s, x, out))
     }

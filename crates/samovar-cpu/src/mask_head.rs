@@ -71,6 +71,15 @@ pub(crate) fn mask_logits<S: Simd>(
         return Err(weights.foreign("mask_logits", "these instructions"));
     }
     let blocking = MaskBlocking::new::<S>(head, width)?;
+    for (packed, (columns, depth)) in
+        [first, second].into_iter().zip(blocking.columns.into_iter().zip([inputs, head.channels()[0]]))
+    {
+        let panels = [columns.div_ceil(panel_columns::<S>()), depth, panel_columns::<S>()];
+        if packed.dims() != panels {
+            let what = format!("panels {} for a head of {panels:?}", packed.shape());
+            return Err(Error::Shape { op: "mask_logits", what });
+        }
+    }
     let side = blocking.factor() * width;
     let plane = blocking.factor() * height * side;
     let work = Work {

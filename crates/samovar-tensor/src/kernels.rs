@@ -28,7 +28,8 @@ pub enum Fused {
 /// The operators of a backend.
 ///
 /// [`crate::Device`] has checked all shapes before a call, that all operands are in the backend's memory and weights in its
-/// layout, and allocated `out`; implementations fill every element of it. Activations are `F32`, channels last. Scratch
+/// layout, and allocated `out`; implementations fill every element of it. A backend that would otherwise read or write
+/// beyond its operands checks once more ([`crate::checks`]), as nothing forbids to call it directly. Activations are `F32`, channels last. Scratch
 /// memory of an implementation is bounded by [`Kernels::scratch_bytes`], whatever the operands.
 ///
 /// A call may return before the work is done, as long as work happens in the order of the calls, uploads and downloads of

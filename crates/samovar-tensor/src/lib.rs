@@ -18,6 +18,7 @@
 //! - [`Device::shape_only`]: runs the same model code on shapes alone, so bytes and operations are known before any
 //!   work ([`Plan`]).
 
+pub mod checks;
 mod conv2d_geometry;
 mod cost;
 mod cross_attention;

@@ -9,9 +9,11 @@ pub mod operators;
 mod poison;
 mod random;
 pub mod remote;
+mod shortened;
 mod tolerance;
 
 pub use memory::{MeteredAllocator, cpu_time, peak_bytes};
 pub use poison::Poisoned;
 pub use random::Random;
+pub use shortened::Shortened;
 pub use tolerance::Tolerance;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use samovar_cpu::{CpuKernels, CpuOptions, Int8Level, Products, SimdLevel};
 use samovar_tensor::Kernels;
+use samovar_testkit::Shortened;
 use samovar_testkit::operators::Suite;
 
 /// One and several threads: cutting work must not change what comes out. And no route of the table goes untried.
@@ -48,4 +49,16 @@ fn every_case_runs_in_what_the_dry_run_counts() {
 #[test]
 fn the_reference_agrees_with_itself() {
     Suite::new().check(Arc::new(samovar_tensor::Reference));
+}
+
+/// Kernels write through pointers, and whoever holds a backend may call it directly: results, operands and weights that are
+/// too short must be refused by name, before anything is written.
+#[test]
+fn what_comes_past_the_door_is_refused_where_it_is_too_short() {
+    let suite = Suite::new();
+    for products in Products::ALL {
+        let options = CpuOptions { threads: 2, products: Some(products), ..CpuOptions::default() };
+        let kernels = CpuKernels::new(options).expect("the best level");
+        suite.check(Arc::new(Shortened(Arc::new(kernels))));
+    }
 }

@@ -3,11 +3,12 @@
 
 use super::Device;
 use super::load::by_tap;
+use crate::checks;
 use crate::decoder_ops::MaskHeadLayers;
 use crate::packed::PackRequest;
 use crate::{
     Activation, Attention, AttentionBias, Epilogue, Error, FoldedAttention, Fused, LayerNorm, MaskHead,
-    Precision, Result, Rows, Shape, Tensor, TokenLayout,
+    Precision, Result, Rows, Tensor, TokenLayout,
 };
 
 impl Device {
@@ -18,25 +19,9 @@ impl Device {
     /// As [`Device::linear`].
     pub fn folded_attention(&self, a: &FoldedAttention) -> Result<Tensor> {
         const OP: &str = "folded_attention";
-        let [x_batch, rows, channels] = a.x.shape().fixed(OP)?;
-        let [batch, tokens, key_columns] = a.keys.shape().fixed(OP)?;
-        let fits = (x_batch == batch || x_batch == 1)
-            && a.heads > 0
-            && tokens > 0
-            && a.positions.dims() == [1, rows, channels]
-            && key_columns == a.heads * (channels + 1)
-            && a.values.dims() == [batch, tokens, a.heads * channels]
-            && a.norm.gamma.dims() == [channels]
-            && a.norm.beta.dims() == [channels];
-        if !fits {
-            let (x, positions, keys, values) =
-                (a.x.shape(), a.positions.shape(), a.keys.shape(), a.values.shape());
-            let what =
-                format!("x {x}, positions {positions}, keys {keys}, values {values}, {} heads", a.heads);
-            return Err(Error::shape(OP, what));
-        }
-        let shape = Shape::of_result(OP, &[batch, rows, channels])?;
-        let weights = (batch * rows * tokens * a.heads) as u64;
+        let shape = checks::folded_attention(a)?;
+        let [batch, rows, channels] = shape.fixed(OP)?;
+        let weights = (batch * rows * a.keys.dims()[1] * a.heads) as u64;
         let operations = 4 * weights * channels as u64 + 5 * weights + 9 * shape.len() as u64;
         let operands =
             self.operands(OP, &[a.x, a.positions, a.keys, a.values, &a.norm.gamma, &a.norm.beta])?;
@@ -131,20 +116,10 @@ impl Device {
     /// As [`Device::linear`].
     pub fn mask_logits(&self, x: &Tensor, head: &MaskHead, vectors: &Tensor) -> Result<Tensor> {
         const OP: &str = "mask_logits";
+        let shape = checks::mask_logits(x, head, vectors)?;
         let [batch, height, width, inputs] = x.shape().fixed(OP)?;
-        let [vector_batch, masks, channels] = vectors.shape().fixed(OP)?;
-        let [middle, outputs] = head.channels;
-        if vector_batch != batch || inputs != head.inputs || channels != outputs {
-            let what =
-                format!("{} and vectors {} in a head of {inputs} and {outputs}", x.shape(), vectors.shape());
-            return Err(Error::shape(OP, what));
-        }
+        let ([_, masks, _], [middle, outputs]) = (vectors.shape().fixed(OP)?, head.channels);
         let [first, second] = head.factors.map(|factor| factor * factor);
-        let factor = head.factors[0] * head.factors[1];
-        let shape = Shape::of_result(
-            OP,
-            &[batch, masks, height.saturating_mul(factor), width.saturating_mul(factor)],
-        )?;
         let pixel =
             2 * first * (inputs * middle + second * (middle * outputs + masks * outputs)) + 8 * middle;
         let operations = (batch * height * width * pixel) as u64;
@@ -156,10 +131,7 @@ impl Device {
                     [head.factors[0] * head.factors[0] * middle, inputs],
                     [head.factors[1] * head.factors[1] * outputs, middle],
                 ];
-                let fits = weights.is_mask_head(matrices)
-                    && (first.dims(), second.dims()) == (&[middle][..], &[outputs][..])
-                    && (head.norm.gamma.dims(), head.norm.beta.dims()) == (&[middle][..], &[middle][..]);
-                if !fits {
+                if !weights.is_mask_head(matrices) {
                     return Err(Error::shape(OP, "weights of another head"));
                 }
                 bytes += self.operands(OP, &[first, second])? + self.weights(OP, weights)?;

@@ -1,6 +1,7 @@
 //! The operators that every backend has, and the endings that a backend may leave to others.
 
 use super::Device;
+use crate::checks;
 use crate::packed::Packed;
 use crate::{
     Activation, BinaryOp, Conv2d, ConvTranspose2d, Epilogue, Error, Fused, Kernels, LayerNorm, Linear,
@@ -15,11 +16,8 @@ impl Device {
     /// for every operator.
     pub fn linear(&self, x: &Tensor, layer: &Linear, epilogue: &Epilogue) -> Result<Tensor> {
         const OP: &str = "linear";
-        let shape = x.shape().result_with_channels(OP, layer.outputs)?;
-        if x.shape().channels() != layer.inputs {
-            return Err(Error::shape(OP, format!("{} into {} inputs", x.shape(), layer.inputs)));
-        }
-        let bytes = self.operands(OP, &[x])? + self.layer(OP, &layer.weight, &layer.bias, layer.outputs)?;
+        let shape = checks::linear(x, layer, epilogue)?;
+        let bytes = self.operands(OP, &[x])? + self.layer(OP, &layer.weight, &layer.bias)?;
         if !layer.weight.is_linear(layer.outputs, layer.inputs) {
             return Err(Error::shape(OP, "weights of another layer"));
         }
@@ -36,14 +34,8 @@ impl Device {
     pub fn conv2d(&self, x: &Tensor, layer: &Conv2d, epilogue: &Epilogue) -> Result<Tensor> {
         let depthwise = layer.geometry.groups > 1;
         let op = if depthwise { "depthwise_conv2d" } else { "conv2d" };
-        let [batch, height, width, channels] = x.shape().fixed(op)?;
-        let sides = (layer.geometry.output_side(height), layer.geometry.output_side(width));
-        let (Some(out_height), Some(out_width), true) = (sides.0, sides.1, channels == layer.inputs) else {
-            let what = format!("{} into {} channels with {:?}", x.shape(), layer.inputs, layer.geometry);
-            return Err(Error::shape(op, what));
-        };
-        let shape = Shape::of_result(op, &[batch, out_height, out_width, layer.outputs])?;
-        let bytes = self.operands(op, &[x])? + self.layer(op, &layer.weight, &layer.bias, layer.outputs)?;
+        let shape = checks::conv2d(op, x, layer, epilogue)?;
+        let bytes = self.operands(op, &[x])? + self.layer(op, &layer.weight, &layer.bias)?;
         if !layer.weight.is_conv2d(layer.outputs, layer.inputs, layer.geometry) {
             return Err(Error::shape(op, "weights of another layer"));
         }
@@ -64,15 +56,11 @@ impl Device {
         layer: &ConvTranspose2d,
         epilogue: &Epilogue,
     ) -> Result<Tensor> {
-        const OP: &str = "conv_transpose2d";
-        let [batch, height, width, _] = x.shape().fixed(OP)?;
+        let shape = checks::conv_transpose2d(x, layer, epilogue)?;
         let factor = layer.factor;
-        let sides = [height, width].map(|side| side.saturating_mul(factor));
-        let shape = Shape::of_result(OP, &[batch, sides[0], sides[1], layer.outputs])?;
-        epilogue.check(OP, &shape)?;
         let taps = self.linear(x, &layer.taps, &Epilogue::NONE)?;
-        let bytes = self.operands(OP, &[&taps])?;
         let op = "depth_to_space";
+        let bytes = self.operands(op, &[&taps])?;
         self.run_with_epilogue(op, shape, shape.len() as u64, bytes, epilogue, |kernels, epilogue, out| {
             kernels.depth_to_space(&taps, factor, epilogue, out)
         })
@@ -84,11 +72,9 @@ impl Device {
     /// As [`Device::linear`].
     pub fn layer_norm(&self, x: &Tensor, norm: &LayerNorm, activation: Activation) -> Result<Tensor> {
         const OP: &str = "layer_norm";
-        if norm.gamma.dims() != [x.shape().channels()] || norm.beta.shape() != norm.gamma.shape() {
-            return Err(Error::shape(OP, format!("{} with scale {}", x.shape(), norm.gamma.shape())));
-        }
+        let shape = checks::layer_norm(x, norm)?;
         let bytes = self.operands(OP, &[x, &norm.gamma, &norm.beta])?;
-        self.run(OP, *x.shape(), 8 * x.shape().len() as u64, bytes, |kernels, out| {
+        self.run(OP, shape, 8 * shape.len() as u64, bytes, |kernels, out| {
             kernels.layer_norm(x, norm, activation, out)
         })
     }
@@ -99,19 +85,11 @@ impl Device {
     /// As [`Device::linear`].
     pub fn matmul_transposed(&self, a: &Tensor, c: &Tensor) -> Result<Tensor> {
         const OP: &str = "matmul_transposed";
-        let [batch, m, k] = a.shape().fixed(OP)?;
-        let [c_batch, n, c_k] = c.shape().fixed(OP)?;
-        if k != c_k || !(c_batch == batch || c_batch == 1) {
-            return Err(Error::shape(OP, format!("{} with {}", a.shape(), c.shape())));
-        }
-        let operations = 2 * (batch * m * n * k) as u64;
-        self.run(
-            OP,
-            Shape::of_result(OP, &[batch, m, n])?,
-            operations,
-            self.operands(OP, &[a, c])?,
-            |kernels, out| kernels.matmul_transposed(a, c, out),
-        )
+        let shape = checks::matmul_transposed(a, c)?;
+        let operations = 2 * (shape.len() * a.shape().channels()) as u64;
+        self.run(OP, shape, operations, self.operands(OP, &[a, c])?, |kernels, out| {
+            kernels.matmul_transposed(a, c, out)
+        })
     }
 
     /// `a + b`; the rows of `b` repeat when it has fewer.
@@ -127,14 +105,10 @@ impl Device {
     /// # Errors
     /// As [`Device::linear`].
     pub fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, activation: Activation) -> Result<Tensor> {
-        Epilogue::add(b).check("binary", a.shape())?;
-        self.run(
-            "binary",
-            *a.shape(),
-            a.shape().len() as u64,
-            self.operands("binary", &[a, b])?,
-            |kernels, out| kernels.binary(op, a, b, activation, out),
-        )
+        let shape = checks::binary(a, b)?;
+        self.run("binary", shape, shape.len() as u64, self.operands("binary", &[a, b])?, |kernels, out| {
+            kernels.binary(op, a, b, activation, out)
+        })
     }
 
     /// The activation of every element.
@@ -156,11 +130,7 @@ impl Device {
     /// # Errors
     /// As [`Device::linear`].
     pub fn resize(&self, x: &Tensor, height: usize, width: usize, mode: ResizeMode) -> Result<Tensor> {
-        let [batch, from_height, from_width, channels] = x.shape().fixed("resize")?;
-        if from_height * from_width == 0 {
-            return Err(Error::shape("resize", format!("nothing to resize in {}", x.shape())));
-        }
-        let shape = Shape::of_result("resize", &[batch, height, width, channels])?;
+        let shape = checks::resize(x, height, width)?;
         self.run("resize", shape, 6 * shape.len() as u64, self.operands("resize", &[x])?, |kernels, out| {
             kernels.resize(x, mode, out)
         })
@@ -172,11 +142,7 @@ impl Device {
     /// As [`Device::linear`].
     pub fn fourier_features(&self, x: &Tensor, gaussian: &Tensor) -> Result<Tensor> {
         const OP: &str = "fourier_features";
-        let [two, features] = gaussian.shape().fixed(OP)?;
-        if two != 2 || x.shape().channels() != 2 {
-            return Err(Error::shape(OP, format!("{} with {}", x.shape(), gaussian.shape())));
-        }
-        let shape = x.shape().result_with_channels(OP, features.saturating_mul(2))?;
+        let shape = checks::fourier_features(x, gaussian)?;
         self.run(OP, shape, 4 * shape.len() as u64, self.operands(OP, &[x, gaussian])?, |kernels, out| {
             kernels.fourier_features(x, gaussian, out)
         })
@@ -188,29 +154,8 @@ impl Device {
     /// As [`Device::linear`].
     pub fn concat(&self, parts: &[&Tensor], axis: usize) -> Result<Tensor> {
         const OP: &str = "concat";
-        let first = parts.first().ok_or_else(|| Error::shape(OP, "nothing to concatenate"))?;
-        let batch = parts.iter().map(|part| part.dims().first().copied().unwrap_or(1)).max().unwrap_or(1);
-        let mut dims = first.dims().to_vec();
-        if axis >= dims.len() {
-            return Err(Error::shape(OP, format!("axis {axis} of {}", first.shape())));
-        }
-        for part in parts {
-            let fits = part.shape().rank() == dims.len()
-                && part.dims().iter().enumerate().all(|(i, &dim)| {
-                    i == axis || dim == first.dims()[i] || (i == 0 && (dim == 1 || first.dims()[0] == 1))
-                })
-                && (axis == 0 || part.dims()[0] == batch || part.dims()[0] == 1);
-            if !fits {
-                return Err(Error::shape(OP, format!("{} beside {}", part.shape(), first.shape())));
-            }
-        }
-        if axis > 0 {
-            dims[0] = batch;
-        }
-        dims[axis] = parts.iter().map(|part| part.dims()[axis]).fold(0, usize::saturating_add);
-        self.run(OP, Shape::of_result(OP, &dims)?, 0, self.operands(OP, parts)?, |kernels, out| {
-            kernels.concat(parts, axis, out)
-        })
+        let shape = checks::concat(parts, axis)?;
+        self.run(OP, shape, 0, self.operands(OP, parts)?, |kernels, out| kernels.concat(parts, axis, out))
     }
 
     /// Entries `start..start + len` of `axis`, copied. For the outermost axis [`Tensor::narrow`] needs no copy.
@@ -218,14 +163,8 @@ impl Device {
     /// # Errors
     /// As [`Device::linear`].
     pub fn slice(&self, x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
-        let mut dims = x.dims().to_vec();
-        let end = start.checked_add(len);
-        if axis >= dims.len() || end.is_none_or(|end| end > dims[axis]) {
-            return Err(Error::shape("slice", format!("{start}..+{len} of axis {axis} of {}", x.shape())));
-        }
-        dims[axis] = len;
-        let bytes = self.operands("slice", &[x])?;
-        self.run("slice", Shape::of_result("slice", &dims)?, 0, bytes, |kernels, out| {
+        let shape = checks::slice(x, axis, start, len)?;
+        self.run("slice", shape, 0, self.operands("slice", &[x])?, |kernels, out| {
             kernels.slice(x, axis, start, out)
         })
     }
@@ -280,13 +219,10 @@ impl Device {
         self.run("fill", shape.into(), 0, 0, |kernels, out| kernels.fill(value, out))
     }
 
-    /// Checks weights and bias of a layer; returns the bytes of the weights.
-    fn layer(&self, op: &'static str, weight: &Packed, bias: &Option<Tensor>, outputs: usize) -> Result<u64> {
+    /// Checks that weights and bias of a layer are on this device; returns the bytes of the weights.
+    fn layer(&self, op: &'static str, weight: &Packed, bias: &Option<Tensor>) -> Result<u64> {
         if let Some(bias) = bias {
             self.operands(op, &[bias])?;
-            if bias.dims() != [outputs] {
-                return Err(Error::shape(op, format!("a bias {} for {outputs} outputs", bias.shape())));
-            }
         }
         self.weights(op, weight)
     }
@@ -301,7 +237,7 @@ impl Device {
         epilogue: &Epilogue,
         call: impl FnOnce(&dyn Kernels, &Epilogue, &mut Tensor) -> Result<()>,
     ) -> Result<Tensor> {
-        let bytes = operand_bytes + self.epilogue(op, epilogue, &shape)?;
+        let bytes = operand_bytes + self.epilogue(op, epilogue)?;
         if self.fuses(Fused::Epilogue) {
             return self.run(op, shape, operations, bytes, |kernels, out| call(kernels, epilogue, out));
         }
