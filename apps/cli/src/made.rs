@@ -12,6 +12,7 @@ use crate::contents::Digest;
 use crate::environment;
 use crate::failure::usage;
 use crate::outputs::Remember;
+use crate::record::is_result;
 
 /// Digests that are kept, the newest ones.
 const MOST: usize = 20_000;
@@ -49,7 +50,7 @@ impl Made {
         }
         let made: HashSet<String> = self.lines().into_iter().collect();
         let is_made = |file: &Path| Digest::of_file(file).is_ok_and(|digest| made.contains(digest.as_str()));
-        let foreign: Vec<&PathBuf> = there.filter(|file| !is_made(file)).collect();
+        let foreign: Vec<&PathBuf> = there.filter(|file| !is_made(file) && !is_result(file)).collect();
         let Some(first) = foreign.first() else { return Ok(()) };
         let more =
             if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };

@@ -237,6 +237,17 @@ impl Record {
     }
 }
 
+/// Whether a file is a result of a folder of results, and as this program wrote it there.
+pub fn is_result(file: &Path) -> bool {
+    let Ok(file) = std::path::absolute(file) else { return false };
+    let Some(folder) = file.ancestors().skip(1).find(|folder| folder.join(RECORD_FILE).is_file()) else {
+        return false;
+    };
+    let name = file.strip_prefix(folder).unwrap_or(&file).to_string_lossy().into_owned();
+    // While a run is at work there, nobody knows.
+    Record::open(folder, &Contents::default()).is_ok_and(|mut record| record.state(&name) == State::Ours)
+}
+
 /// Locks the record for as long as it is open. Where a file system has no locks, there is none.
 fn lock(file: &File, folder: &Path) -> Result<()> {
     match file.try_lock() {

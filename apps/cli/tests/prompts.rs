@@ -84,6 +84,12 @@ fn prompts_for_images_that_are_not_there_were_dropped() {
     let run = bench.done(&[&command[..], &["--skip-unused"]].concat());
     assert!(run.stderr.contains("note: \"p.json\": 3 entries are for no image"), "{run:?}");
     assert_eq!(boxes(&bench, "out/a.json").len(), 1);
+    prompts(&bench, "p.json", &[("a.png", LEFT), ("\u{1b}[2Jx.png", LEFT)]);
+    bench.refused(
+        2,
+        "\"\u{fffd}[2Jx.png\" (prompt 2)",
+        &["segment", "imgs", "--prompts", "p.json", "--out", "x"],
+    );
     // Some of the images that the prompts are for are a choice, and no mistake.
     prompts(&bench, "p.json", &[("imgs/a.png", LEFT), ("far/b.png", RIGHT)]);
     let run = bench.done(&["segment", "far/b.png", "--prompts", "p.json", "--out", "b.json"]);

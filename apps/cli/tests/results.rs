@@ -292,6 +292,12 @@ fn a_single_result_took_the_place_of_somebodys_file() {
     bench.done(&["segment", "photo.png", "--point", "120,50"]);
     std::fs::rename(bench.path("photo.cutout.png"), bench.path("moved.png")).unwrap();
     bench.done(&with(&["--out", "moved.png"]));
+    // A result of a folder is one as well, and the folder keeps what took its place.
+    let many = ["segment", "imgs", "--point", "40,50", "--format", "png", "--out", "out"];
+    bench.picture("imgs/a.png", 160, 100, &[DISC, OTHER]);
+    bench.done(&many);
+    bench.done(&["segment", "imgs/a.png", "--point", "120,50", "--format", "png", "--out", "out/a.png"]);
+    assert!(bench.done(&many).stderr.contains("they are kept (a.png)") && !holds_left(&bench, "out/a.png"));
     // Not when somebody changed it.
     std::fs::write(bench.path("moved.png"), &mine).unwrap();
     bench.refused(2, "or it was changed since", &with(&["--out", "moved.png"]));

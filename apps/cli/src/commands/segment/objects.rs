@@ -281,7 +281,8 @@ impl Prompts {
                 Some(image) => format!(", did you mean {image}?"),
                 None => String::new(),
             };
-            format!("\"{name}\" (prompt {}{hint})", index + 1)
+            // Names are anybody's: what would steer a terminal is not shown.
+            format!("\"{}\" (prompt {}{hint})", name.replace(char::is_control, "\u{fffd}"), index + 1)
         });
         let told = told.collect::<Vec<_>>().join(", ");
         let more =
