@@ -25,6 +25,19 @@ pub struct InputImage {
     pub result_name: String,
 }
 
+impl InputImage {
+    /// Name of its file, without the way there.
+    pub fn file_name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Its name among others: with the way to it from the folder that was named.
+    pub fn name_in_folder(&self) -> String {
+        let parts = self.in_folder.components().map(|part| part.as_os_str().to_string_lossy());
+        parts.collect::<Vec<_>>().join("/")
+    }
+}
+
 /// What the command line named.
 #[derive(Debug)]
 pub struct Inputs {

@@ -9,6 +9,7 @@
 //! | [`record`] | which files of such a folder are ours, and what they were made from |
 //! | [`contents`] | contents of files by digest |
 //! | [`made`] | files that were written one by one |
+//! | [`results`] | what masks are written as: one table of formats, one writer |
 //! | [`inputs`] | images and folders from the command line |
 //! | [`outputs`] | places from the command line that results go to |
 //! | [`progress`] | progress bars on stderr |
@@ -35,6 +36,7 @@ mod outputs;
 mod progress;
 mod record;
 mod result_folder;
+mod results;
 
 use std::panic;
 use std::process::ExitCode;

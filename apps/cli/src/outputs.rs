@@ -101,11 +101,6 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
-    /// Whether none was taken yet.
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
     fn place(&mut self) -> Result<()> {
         if let Some(memory) = self.memory.filter(|_| !self.waiting.is_empty()) {
             memory.before_writing(&std::mem::take(&mut self.waiting))?;

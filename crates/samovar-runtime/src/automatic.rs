@@ -41,7 +41,7 @@ use crate::model::Model;
 use candidate::Candidate;
 use crop::CropRun;
 
-pub use document::{annotations, coco};
+pub use document::{annotation, annotations, coco};
 pub use grid::Crop;
 pub use mask::AutomaticMask;
 pub use options::{AutomaticOptions, PARAMETERS, Parameter};

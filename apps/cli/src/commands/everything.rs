@@ -3,6 +3,7 @@
 mod output;
 mod parameters;
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
 use samovar::files::sweep_beside;
+use samovar::media::write::CocoDataset;
 use samovar::{LazyImage, Model, RgbImage};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::segment::print;
 use crate::batch::for_each_image;
@@ -21,13 +23,14 @@ use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
 use crate::made::Made;
 use crate::model_args::{ModelArgs, resolve};
-use crate::outputs::{Files, check_place, is_stdout};
+use crate::outputs::{Files, check_place, check_stdout, is_stdout, write_stdout};
 use crate::progress;
 use crate::result_folder::ResultFolder;
-use output::{MERGED, Report};
+use crate::results::{self, Format, FormatArgs, Found, Layout, SheetStyle, Writer};
+use output::{Automatic, MERGED};
 use parameters::Parameters;
 
-/// Find the masks of everything in images, without prompts, as COCO JSON
+/// Find the masks of everything in images, without prompts, as COCO JSON or in any other format
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -36,10 +39,13 @@ pub struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
-    /// File to write (`photo.json` in the current folder if not given), `-` for stdout; a folder for several images
-    #[arg(long, short, value_name = "FILE.json|DIR")]
+    /// File to write (`photo.json` in the current folder if not given), `-` for stdout; a folder for several images, and for
+    /// formats with a file per mask
+    #[arg(long, short, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
-    /// Also write the image with its masks in colours, as `photo.overlay.png` beside the JSON
+    #[command(flatten)]
+    format: FormatArgs,
+    /// Also write the image with its masks in colours, as `photo.overlay.png` beside the result
     #[arg(long)]
     overlay: bool,
     /// Print the COCO document on stdout; files only with --out or --overlay
@@ -59,9 +65,16 @@ const EXAMPLES: &str = "\
 Examples:
   samovar everything photo.jpg                          photo.json
   samovar everything photo.jpg --overlay                photo.json and photo.overlay.png
+  samovar everything photo.jpg --format labels          photo.labels.png: a number per pixel
+  samovar everything photo.jpg --format cutout          photo.cutouts/1.png, 2.png, ... and masks.json
+  samovar everything photo.jpg --format polygon --separate --out shapes/
   samovar everything photo.jpg --model facebook/sam-vit-base --crop-n-layers 1 --out masks.json
   samovar everything frames/ --out masks/               one JSON per image, then masks/annotations.json
   samovar everything photo.jpg --json | jq '.annotations | length'
+
+png and cutout have a file per mask, in a folder of the image's own (photo.masks/, photo.cutouts/) where masks.json tells of \
+1.png as annotation 1, and so on; the others one file for all masks, rle and polygon as lists; overlay, rle and polygon \
+have a file per mask with --separate.
 
 Each annotation has COCO's fields (run lengths, area, bbox) and predicted_iou, stability_score, point_coords, crop_box. \
 Masks of best predicted IoU come first.
@@ -71,171 +84,326 @@ parameters. What has changed is done anew, and results that somebody changed are
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
+    args.format.check()?;
     let mut inputs = inputs::list(&args.images, args.recursive)?;
     let into_folder = |out: &PathBuf| {
         !is_stdout(out) && out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator)
     };
     let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
+    let format = output::format_of(args.format.format, args.out.as_deref().filter(|_| is_single))?;
+    let job = Job { args, format };
+    // A folder of numbered files is named after its image, so that --out is a folder of results for a single image too.
+    let is_single = is_single && !(job.has_folders() && args.out.is_some());
     if let Some(out) = args.out.as_deref().filter(|_| !is_single) {
-        inputs.keep_apart(out, |input| result_files(args, input))?;
+        inputs.keep_apart(out, |input| job.result_files(input))?;
     }
     let others = args.parameters.point_grids().into_iter().chain([Path::new(&args.model.model)]);
     let sources = inputs.sources(others);
     let result = match &inputs.images[..] {
-        [input] if is_single => one(args, input, &sources),
-        images => many(args, images, &sources),
+        [input] if is_single => job.one(input, &sources),
+        images => job.many(images, &sources),
     };
     inputs.report_left_out();
     result
 }
 
-fn one(args: &Args, input: &InputImage, sources: &Sources) -> Result<()> {
-    let engine = args.model.engine()?;
-    let image = LazyImage::open_within(&input.path, *engine.decode_limits());
-    // What is wrong with picture, places or parameters should show before the model is loaded.
-    let pixels = image.pixels()?;
-    pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
-    let out = match (&args.out, args.json) {
-        (Some(out), _) => Some(out.clone()),
-        (None, true) => None,
-        (None, false) => Some(PathBuf::from(format!("{}.json", input.result_name))),
-    };
-    let is_out_stdout = out.as_deref().is_some_and(is_stdout);
-    if args.json && is_out_stdout {
-        return Err(usage("--json and --out - would both write the document to stdout; give one of them"));
-    }
-    let to_stdout = args.json || is_out_stdout;
-    let out = out.filter(|_| !is_out_stdout);
-    if let Some(out) = &out {
-        check_place(out, "--out takes a file for one image", sources)?;
-        sweep_beside(out);
-        output::check_file(out)?;
-    }
-    let overlay = args.overlay.then(|| {
-        let beside = out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.json", input.result_name)));
-        output::overlay_of(&beside)
-    });
-    if let Some(overlay) = &overlay {
-        check_place(overlay, "--overlay writes a file there", sources)?;
-    }
-    let made = Made::here();
-    let files: Vec<PathBuf> = out.iter().chain(&overlay).cloned().collect();
-    made.check(&files, args.overwrite)?;
-    let loading = progress::spinner("loading the model");
-    let model = args.model.load_on(&engine)?;
-    loading.finish_and_clear();
-    let options = args.parameters.options(&model)?;
-    let masks = generate_with_bar(&model, &pixels, &options)?;
-    let report = Report { model: &model, options: &options, masks: &masks, image: &pixels };
-    let document = report.document(&output::file_name(input));
-    report.write(Files::remembered_by(&made), out.as_deref(), &document, overlay.as_deref())?;
-    if to_stdout {
-        return print(&document);
-    }
-    for file in out.iter().chain(&overlay) {
-        say!("{}  {}", file.display(), described(masks.len()));
-    }
-    Ok(())
+/// What was asked for.
+struct Job<'a> {
+    args: &'a Args,
+    format: Format,
 }
 
-fn many(args: &Args, images: &[InputImage], sources: &Sources) -> Result<()> {
-    let made_from = |_: &InputImage, contents: &Contents| {
-        let grids = args.parameters.point_grids();
-        let grids = grids.map(|path| contents.of(path).with_context(|| format!("\"{}\"", path.display())));
-        Ok(json!({ "point_grids": grids.transpose()? }))
-    };
-    let folder = match (&args.out, args.json) {
-        (Some(out), _) if is_stdout(out) => {
-            return Err(usage(
-                "--out - is stdout, which takes the result of one image; give --out DIR for several",
-            ));
-        }
-        (Some(out), _) => {
-            if let Some(image) = images.iter().find(|image| is_merged_name(&image.result_name)) {
-                return Err(usage(format!(
-                    "\"{}\": its result would be {MERGED}, which is for all images together; rename it",
-                    image.path.display()
-                )));
-            }
-            let parameters = json!({
-                "model": args.model.model, "parameters": args.parameters.to_json(),
-                "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
-            });
-            let model = resolve(&args.model.model)?;
-            let mut folder =
-                ResultFolder::open(out, "everything", parameters, &model, args.overwrite, sources)?;
-            let files = |input: &InputImage| result_files(args, input);
-            folder.check(images, files, made_from, Some(MERGED), sources)?;
-            Some(folder)
-        }
-        (None, true) if !args.overlay => None,
-        _ => return Err(usage("several images need a folder for their results; give --out DIR")),
-    };
-    let model = args.model.load()?;
-    let options = args.parameters.options(&model)?;
-    folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
-    let contents = folder.as_ref().map(ResultFolder::contents);
-    let is_done = |input: &InputImage| folder.as_ref().is_some_and(|folder| folder.is_done(input));
-    let mut documents = Vec::new();
-    let mut total = 0;
-    let limits = model.engine().decode_limits();
-    let summary = for_each_image(images, limits, contents, is_done, |input, _, pixels| {
-        let masks = generate(&model, &pixels, &options)?;
-        let report = Report { model: &model, options: &options, masks: &masks, image: &pixels };
-        match &folder {
-            Some(folder) => {
-                let out = folder.make_place(&document_name(input))?;
-                let overlay = args.overlay.then(|| output::overlay_of(&out));
-                let document = report.document(&output::file_name(input));
-                let own = made_from(input, folder.contents())?;
-                let files = report.write(folder.files(), Some(&out), &document, overlay.as_deref())?;
-                folder.finish(input, &own, &files)?;
-            }
-            None => documents.push(report.document(&output::name_in_folder(input))),
-        }
-        total += masks.len();
-        Ok(format!("{}, {total} in all", described(masks.len())))
-    });
-    let mut merged = None;
-    if let Some(folder) = folder.as_ref().filter(|_| !summary.disk_full) {
-        // Of an image that was not done there may be a file all the same: of another run, or of the user.
-        let finished: HashSet<&PathBuf> = summary.finished.iter().collect();
-        let results: Vec<_> = images
-            .iter()
-            .filter(|input| finished.contains(&input.path))
-            .map(|input| (input, folder.place(&document_name(input))))
-            .collect();
-        if !results.is_empty() {
-            let path = folder.place(MERGED.as_ref());
-            output::merge(folder, &results)?;
-            merged = Some(path);
-        }
+impl Job<'_> {
+    fn has_folders(&self) -> bool {
+        Writer::of_many(&self.args.format, self.format, json!(null)).layout == Layout::Folder
     }
-    if args.json {
-        let mut document = json!({
-            "masks": total, "done": summary.done, "skipped": summary.skipped, "failed": summary.failed,
-            "left": summary.left, "annotations": merged,
+
+    fn writer(&self, info: Value) -> Writer {
+        Writer::of_many(&self.args.format, self.format, info)
+    }
+
+    /// All results of an image in a folder of results, as far as their names are known before.
+    fn result_files(&self, input: &InputImage) -> Vec<PathBuf> {
+        let places = self.writer(json!(null));
+        let files = places.files(&places.name_in_folder(&input.result_name), 0);
+        files.into_iter().chain(self.has_overlay().then(|| overlay_name(input))).collect()
+    }
+
+    /// The same, and those that an earlier run has left there.
+    fn result_files_there(&self, folder: &Path, input: &InputImage) -> Vec<PathBuf> {
+        let places = self.writer(json!(null));
+        let place = folder.join(places.name_in_folder(&input.result_name));
+        let there = places.numbered_there(&place);
+        let there = there.filter_map(|file| file.strip_prefix(folder).map(Path::to_owned).ok());
+        self.result_files(input).into_iter().chain(there).collect()
+    }
+
+    /// With what made the masks under COCO's `info`.
+    fn writer_of(&self, model: &Model, options: &AutomaticOptions) -> Writer {
+        self.writer(json!({
+            "description": "automatic masks by samovar", "model": model.name(), "parameters": options,
+        }))
+    }
+
+    /// Whether an overlay is written beside the format that was asked for.
+    fn has_overlay(&self) -> bool {
+        self.args.overlay && (self.format != Format::Overlay || self.has_folders())
+    }
+
+    fn one(&self, input: &InputImage, sources: &Sources) -> Result<()> {
+        let args = self.args;
+        let engine = args.model.engine()?;
+        let image = LazyImage::open_within(&input.path, *engine.decode_limits());
+        // What is wrong with picture, places or parameters should show before the model is loaded.
+        let pixels = image.pixels()?;
+        pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
+        let places = self.writer(json!(null));
+        let own_name = || match self.format {
+            Format::Coco => PathBuf::from(format!("{}.json", input.result_name)),
+            _ => places.own_name(&input.result_name),
+        };
+        let out = match (&args.out, args.json) {
+            (Some(out), _) => Some(out.clone()),
+            (None, true) => None,
+            (None, false) => Some(own_name()),
+        };
+        let to_stdout = out.as_deref().is_some_and(is_stdout);
+        if to_stdout {
+            if args.json {
+                return Err(usage("--json and --out - would both write to stdout; give one of them"));
+            }
+            check_stdout(self.format.file_ending() == "png")?;
+        }
+        let out = out.filter(|_| !to_stdout);
+        if let Some(out) = &out {
+            match places.layout {
+                Layout::Folder if out.exists() && !out.is_dir() => {
+                    return Err(usage(format!(
+                        "\"{}\" is a file; a folder is to be made there",
+                        out.display()
+                    )));
+                }
+                Layout::Folder => sources.check_file(out)?,
+                _ => check_place(out, "--out takes a file for one image", sources)?,
+            }
+            sweep_beside(out);
+        }
+        let overlay = self.has_overlay().then(|| match &args.out {
+            Some(out) if !to_stdout => output::overlay_of(out),
+            _ => overlay_name(input),
         });
-        if folder.is_none() {
-            document["images"] = documents.into();
+        if let Some(overlay) = &overlay {
+            check_place(overlay, "--overlay writes a file there", sources)?;
         }
-        print(&document)?;
-    } else {
-        let into = merged.map(|path| format!("; all together in {}", path.display())).unwrap_or_default();
-        say!("{}{into}", summary.counts(&format!(" with {}", described(total))));
+        let made = Made::here();
+        let result =
+            out.iter().flat_map(|out| places.files(out, 0).into_iter().chain(places.numbered_there(out)));
+        let there: Vec<PathBuf> = result.chain(overlay.clone()).collect();
+        made.check(&there, args.overwrite)?;
+        let loading = progress::spinner("loading the model");
+        let model = args.model.load_on(&engine)?;
+        loading.finish_and_clear();
+        let options = args.parameters.options(&model)?;
+        let masks = generate_with_bar(&model, &pixels, &options)?;
+        let writer = self.writer_of(&model, &options);
+        let report = Report { writer: &writer, masks: &masks, image: &pixels };
+        let memory = Files::remembered_by(&made);
+        let files = match (out, &overlay) {
+            (Some(out), overlay) => report.write(memory, out, input.file_name(), overlay.as_deref())?,
+            (None, Some(overlay)) => {
+                let mut files = memory;
+                files.add(overlay, &report.overlay()?)?;
+                files.finish()?
+            }
+            (None, None) => Vec::new(),
+        };
+        if to_stdout {
+            return write_stdout(&report.bytes(&input.file_name())?);
+        }
+        if args.json {
+            return print(&json!(report.document(&input.file_name())?));
+        }
+        // Of numbered files the folder is enough.
+        let folder = |file: &PathBuf| match writer.layout {
+            Layout::Folder if overlay.as_ref() != Some(file) => file.parent().map(|folder| folder.join("")),
+            _ => Some(file.clone()),
+        };
+        let mut shown: Vec<PathBuf> = files.iter().filter_map(folder).collect();
+        shown.dedup();
+        for file in shown {
+            say!("{}  {}", file.display(), described(masks.len()));
+        }
+        Ok(())
     }
-    summary.into_result()
+
+    fn many(&self, images: &[InputImage], sources: &Sources) -> Result<()> {
+        let args = self.args;
+        let places = self.writer(json!(null));
+        let name = |input: &InputImage| places.name_in_folder(&input.result_name);
+        let made_from = |_: &InputImage, contents: &Contents| {
+            let grids = args.parameters.point_grids();
+            let grids =
+                grids.map(|path| contents.of(path).with_context(|| format!("\"{}\"", path.display())));
+            Ok(json!({ "point_grids": grids.transpose()? }))
+        };
+        let merges = self.format == Format::Coco;
+        let folder = match (&args.out, args.json) {
+            (Some(out), _) if is_stdout(out) => {
+                return Err(usage(
+                    "--out - is stdout, which takes the result of one image in one file; give --out DIR for several",
+                ));
+            }
+            (Some(out), _) => {
+                if let Some(image) = images.iter().find(|image| merges && is_merged_name(&image.result_name))
+                {
+                    return Err(usage(format!(
+                        "\"{}\": its result would be {MERGED}, which is for all images together; rename it",
+                        image.path.display()
+                    )));
+                }
+                let mut parameters = json!({
+                    "model": args.model.model, "parameters": args.parameters.to_json(),
+                    "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
+                });
+                if args.format.format.is_some() || args.format.outlines {
+                    parameters["format"] = json!({
+                        "name": self.format.name(), "separate": args.format.separate,
+                        "tolerance": args.format.tolerance, "outlines": args.format.outlines,
+                    });
+                }
+                let model = resolve(&args.model.model)?;
+                let mut folder =
+                    ResultFolder::open(out, "everything", parameters, &model, args.overwrite, sources)?;
+                let files = |input: &InputImage| self.result_files_there(out, input);
+                folder.check(images, files, made_from, merges.then_some(MERGED), sources)?;
+                Some(folder)
+            }
+            (None, true) if !args.overlay => None,
+            _ => return Err(usage("several images need a folder for their results; give --out DIR")),
+        };
+        let model = args.model.load()?;
+        let options = args.parameters.options(&model)?;
+        let writer = self.writer_of(&model, &options);
+        folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
+        let contents = folder.as_ref().map(ResultFolder::contents);
+        let is_done = |input: &InputImage| folder.as_ref().is_some_and(|folder| folder.is_done(input));
+        let mut documents = Vec::new();
+        let mut total = 0;
+        let limits = model.engine().decode_limits();
+        let summary = for_each_image(images, limits, contents, is_done, |input, _, pixels| {
+            let masks = generate(&model, &pixels, &options)?;
+            let report = Report { writer: &writer, masks: &masks, image: &pixels };
+            match &folder {
+                Some(folder) => {
+                    let out = folder.make_place(&name(input))?;
+                    let overlay = self.has_overlay().then(|| folder.place(&overlay_name(input)));
+                    let own = made_from(input, folder.contents())?;
+                    let files = report.write(folder.files(), out, input.file_name(), overlay.as_deref())?;
+                    folder.finish(input, &own, &files)?;
+                }
+                None => documents.push(report.document(&input.name_in_folder())?),
+            }
+            total += masks.len();
+            Ok(format!("{}, {total} in all", described(masks.len())))
+        });
+        let mut merged = None;
+        if let Some(folder) = folder.as_ref().filter(|_| merges && !summary.disk_full) {
+            // Of an image that was not done there may be a file all the same: of another run, or of the user.
+            let finished: HashSet<&PathBuf> = summary.finished.iter().collect();
+            let results: Vec<_> = images
+                .iter()
+                .filter(|input| finished.contains(&input.path))
+                .map(|input| (input.name_in_folder(), folder.place(&name(input))))
+                .collect();
+            if !results.is_empty() {
+                let path = folder.place(MERGED.as_ref());
+                results::merge(folder, MERGED, &results)?;
+                merged = Some(path);
+            }
+        }
+        if args.json {
+            let mut document = json!({
+                "masks": total, "done": summary.done, "skipped": summary.skipped, "failed": summary.failed,
+                "left": summary.left, "annotations": merged,
+            });
+            if folder.is_none() {
+                document["images"] = json!(documents);
+            }
+            print(&document)?;
+        } else {
+            let into = match (merged, &args.out) {
+                (Some(path), _) => format!("; all together in {}", path.display()),
+                (None, Some(out)) if !merges => format!("; results in {}", out.display()),
+                _ => String::new(),
+            };
+            say!("{}{into}", summary.counts(&format!(" with {}", described(total))));
+        }
+        summary.into_result()
+    }
 }
 
-fn document_name(input: &InputImage) -> PathBuf {
-    PathBuf::from(format!("{}.json", input.result_name))
+/// The masks of one image, on their way into files.
+struct Report<'a> {
+    writer: &'a Writer,
+    masks: &'a [AutomaticMask],
+    image: &'a RgbImage,
 }
 
-/// All results of an image in a folder of results.
-fn result_files(args: &Args, input: &InputImage) -> Vec<PathBuf> {
-    let document = document_name(input);
-    let overlay = args.overlay.then(|| output::overlay_of(&document));
-    std::iter::once(document).chain(overlay).collect()
+impl Report<'_> {
+    fn write(
+        &self,
+        files: Files,
+        out: PathBuf,
+        file_name: String,
+        overlay: Option<&Path>,
+    ) -> Result<Vec<PathBuf>> {
+        let mut writing = self.writer.start(out, file_name, self.image, files)?;
+        if let Some(overlay) = overlay {
+            writing.add_file(overlay, &self.overlay()?)?;
+        }
+        self.in_order().into_iter().try_for_each(|mask| writing.add(&Automatic(mask)))?;
+        writing.finish()
+    }
+
+    /// The one file that all masks go to.
+    fn bytes(&self, file_name: &str) -> Result<Vec<u8>> {
+        let masks: Vec<_> = self.in_order().into_iter().map(Automatic).collect();
+        results::encode(
+            &self.writer.style,
+            self.image,
+            file_name,
+            masks.iter().map(|mask| mask as &dyn Found),
+        )
+    }
+
+    fn in_order(&self) -> Vec<&AutomaticMask> {
+        let is_drawn = self.writer.style.format == Format::Overlay && self.writer.layout == Layout::Together;
+        if is_drawn { self.large_first() } else { self.masks.iter().collect() }
+    }
+
+    /// COCO, whatever is written.
+    fn document(&self, file_name: &str) -> Result<CocoDataset> {
+        let masks: Vec<_> = self.masks.iter().map(Automatic).collect();
+        self.writer.dataset(self.image, file_name, masks.iter().map(|mask| mask as &dyn Found))
+    }
+
+    /// The image with its masks as PNG.
+    fn overlay(&self) -> Result<Vec<u8>> {
+        let masks: Vec<_> = self.large_first().into_iter().map(Automatic).collect();
+        let style = SheetStyle { format: Format::Overlay, ..self.writer.style.clone() };
+        results::encode(&style, self.image, "", masks.iter().map(|mask| mask as &dyn Found))
+    }
+
+    /// So that small ones show.
+    fn large_first(&self) -> Vec<&AutomaticMask> {
+        let mut masks: Vec<&AutomaticMask> = self.masks.iter().collect();
+        masks.sort_by_key(|mask| Reverse(mask.area));
+        masks
+    }
+}
+
+fn overlay_name(input: &InputImage) -> PathBuf {
+    PathBuf::from(format!("{}.overlay.png", input.result_name))
 }
 
 fn is_merged_name(result_name: &str) -> bool {

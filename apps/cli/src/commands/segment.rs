@@ -4,8 +4,6 @@ mod matching;
 mod objects;
 mod output;
 
-pub use output::{json_line, style_for};
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,8 +20,9 @@ use crate::model_args::{ModelArgs, resolve};
 use crate::outputs::{Files, check_place, check_stdout, is_stdout, write_stdout};
 use crate::progress;
 use crate::result_folder::ResultFolder;
+use crate::results::{self, Format, FormatArgs, Writer, Writing, json_line};
 use objects::{MaskReader, Object, PromptArgs};
-use output::{Format, Found, Writer, Writing};
+use output::{Answered, Found};
 
 /// Cut objects out of images by points, boxes and masks
 #[derive(clap::Args, Debug)]
@@ -42,22 +41,12 @@ pub struct Args {
     /// File to write (`photo.cutout.png` in the current folder if not given), `-` for stdout; a folder for several images
     #[arg(long, short, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
-    /// What to write [default: cutout, or by the ending of --out: .png cutout, .json coco]
-    #[arg(long, short, value_enum)]
-    format: Option<Format>,
-    /// One file per object where there are several, numbered, instead of all in one
-    #[arg(long)]
-    separate: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Take stray parts and pinholes out of the masks: `auto` means nano, whose masks have many; the others are then
     /// upstream's to the pixel
     #[arg(long, value_enum, default_value_t = CleanUp::Auto)]
     clean_up: CleanUp,
-    /// How far outlines may stray from the mask's edge, in pixels (polygon and coco outlines); 0 is exact
-    #[arg(long, value_name = "PIXELS", default_value_t = 0.5)]
-    tolerance: f64,
-    /// COCO with outlines instead of run lengths
-    #[arg(long)]
-    outlines: bool,
     /// Print one JSON document with masks (COCO run lengths), boxes and scores on stdout; files only with --out
     #[arg(long)]
     json: bool,
@@ -98,6 +87,7 @@ Examples:
   samovar segment photo.jpg --box 60,40,500,380 --out mask.png --format png
   samovar segment photo.jpg --point 420,300 --mask rough.png --out refined.png
   samovar segment photo.jpg --box 10,10,90,90 --box 200,40,330,180 --format overlay
+  samovar segment photo.jpg --box 10,10,90,90 --box 200,40,330,180 --format labels
   samovar segment photo.jpg --point 420,300 --json                run lengths, box and score on stdout
   samovar segment photo.jpg --point 420,300 --out - | magick - -trim cup.webp    the file itself on stdout
   samovar segment frames/ --point 420,300 --out masks/ --format png
@@ -119,9 +109,7 @@ cache folder, SAMOVAR_CACHE) and nobody changed it; else it asks, or without a t
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    if !(args.tolerance >= 0.0 && args.tolerance.is_finite()) {
-        return Err(usage(format!("--tolerance is {}; expected pixels, 0 or more", args.tolerance)));
-    }
+    args.format.check()?;
     let mut inputs = inputs::list(&args.images, args.recursive)?;
     let prompts = args.prompt.read(&inputs)?;
     let others = prompts.files().chain([Path::new(&args.model.model)]);
@@ -130,13 +118,9 @@ pub fn run(args: &Args) -> Result<()> {
         !is_stdout(out) && out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator)
     };
     let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
-    let format = Format::choose(args.format, args.out.as_deref(), is_single)?;
-    let writer = Writer {
-        format,
-        separate: args.separate || args.multimask,
-        tolerance: args.tolerance,
-        outlines: args.outlines,
-    };
+    let format = format_of(args.format.format, args.out.as_deref().filter(|_| is_single))?;
+    let info = json!({ "description": "masks by samovar" });
+    let writer = Writer::of_prompts(&args.format, format, args.format.separate || args.multimask, info);
     if let Some(out) = args.out.as_deref().filter(|_| !is_single) {
         inputs.keep_apart(out, |input| result_files(args, &prompts, &writer, input))?;
     }
@@ -146,6 +130,22 @@ pub fn run(args: &Args) -> Result<()> {
     };
     inputs.report_left_out();
     result
+}
+
+/// The one asked for, or the one the ending of the output means.
+fn format_of(asked: Option<Format>, out: Option<&Path>) -> Result<Format> {
+    let Some(out) = out.filter(|out| !is_stdout(out)) else { return Ok(asked.unwrap_or(Format::Cutout)) };
+    if let Some(format) = asked {
+        return format.check_ending(out).map(|()| format);
+    }
+    match results::ending_of(out).as_str() {
+        "png" => Ok(Format::Cutout),
+        "json" => Ok(Format::Coco),
+        _ => Err(usage(format!(
+            "\"{}\": what should be written? give a name ending in .png or .json, or --format",
+            out.display()
+        ))),
+    }
 }
 
 fn one(
@@ -164,7 +164,7 @@ fn one(
     let out = match (&args.out, args.json) {
         (Some(out), _) => Some(out.clone()),
         (None, true) => None,
-        (None, false) => Some(PathBuf::from(format!("{}.{}", input.result_name, writer.format.ending()))),
+        (None, false) => Some(writer.own_name(&input.result_name)),
     };
     let made = Made::here();
     let to_stdout = out.as_deref().is_some_and(is_stdout);
@@ -182,7 +182,7 @@ fn one(
     let wait = progress::spinner("encoding the image");
     let model = args.load(&engine)?;
     let files = if to_stdout { Files::to_stdout() } else { Files::remembered_by(&made) };
-    let writing = out.map(|out| writer.start(out, input, &pixels, files));
+    let writing = out.map(|out| writer.start(out, input.file_name(), &pixels, files)).transpose()?;
     let answer = segment(args, &model, &pixels, &objects, writing)?;
     wait.finish_and_clear();
     if args.json {
@@ -207,7 +207,7 @@ fn check_stdout_alone(args: &Args, writer: &Writer, files: usize) -> Result<()> 
             "--out - takes one file, and these masks are {files}; leave out --separate and --multimask, or use --format coco"
         )));
     }
-    check_stdout(writer.format.file_ending() == "png")
+    check_stdout(writer.style.format.file_ending() == "png")
 }
 
 fn many(
@@ -226,8 +226,8 @@ fn many(
         (Some(out), _) => {
             let parameters = json!({
                 "model": args.model.model, "prompts": prompts.to_json(), "multimask": args.multimask,
-                "format": writer.format.name(), "separate": args.separate, "tolerance": args.tolerance,
-                "outlines": args.outlines,
+                "format": writer.style.format.name(), "separate": args.format.separate,
+                "tolerance": args.format.tolerance, "outlines": args.format.outlines,
                 "clean_up": format!("{:?}", args.clean_up), "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
             });
             let model = resolve(&args.model.model)?;
@@ -257,8 +257,8 @@ fn many(
         let own = contents.map(|contents| prompts.made_from(&input.path, contents)).transpose()?;
         let objects = prompts.of(&input.path, pixels.size())?;
         let writing = folder.as_ref().map(|folder| {
-            let out = folder.make_place(&result_name(writer, input))?;
-            anyhow::Ok(writer.start(out, input, &pixels, folder.files()))
+            let out = folder.make_place(&writer.name_in_folder(&input.result_name))?;
+            writer.start(out, input.file_name(), &pixels, folder.files())
         });
         let answer = segment(args, &model, &pixels, &objects, writing.transpose()?)?;
         if let (Some(folder), Some(own)) = (&folder, own) {
@@ -285,11 +285,6 @@ fn many(
     summary.into_result()
 }
 
-/// The result of an image in a folder of results, or what its numbered files are called after.
-fn result_name(writer: &Writer, input: &InputImage) -> PathBuf {
-    PathBuf::from(format!("{}.{}", input.result_name, writer.format.file_ending()))
-}
-
 /// All results of an image in a folder of results.
 fn result_files(
     args: &Args,
@@ -297,7 +292,8 @@ fn result_files(
     writer: &Writer,
     input: &InputImage,
 ) -> Vec<PathBuf> {
-    writer.files(&result_name(writer, input), prompts.count(&input.path) * args.masks_per_object())
+    let masks = prompts.count(&input.path) * args.masks_per_object();
+    writer.files(&writer.name_in_folder(&input.result_name), masks)
 }
 
 /// All masks of an image, as far as they are kept.
@@ -313,7 +309,7 @@ struct Answer {
 impl Answer {
     /// How many masks have no place in the file.
     fn left_out(&self, writer: &Writer) -> usize {
-        self.found.iter().filter(|found| writer.leaves_out(found.area)).count()
+        self.found.iter().filter(|found| writer.style.leaves_out(found.area)).count()
     }
 
     fn described(&self, files: usize) -> Vec<String> {
@@ -349,12 +345,12 @@ fn segment(
                 let mask = predicted.mask()?;
                 let found = Found { object, rank, iou_score: predicted.iou_score, area: mask.area() };
                 if let Some(writing) = &mut writing {
-                    writing.add(&mask, &predicted)?;
+                    writing.add(&Answered { mask: &mask, predicted: &predicted, area: found.area })?;
                 }
                 if args.json {
                     answer.json.push(output::mask_json(&found, &mask));
                 }
-                output::join(&mut answer.joined, &mask)?;
+                results::join(&mut answer.joined, &mask)?;
                 answer.found.push(found);
             }
         }

@@ -84,6 +84,54 @@ impl LabelMap {
     }
 }
 
+/// A label map that takes its masks one by one, numbered 1, 2, 3 … in the order they come. Where masks overlap the smaller
+/// one shows, so that a part is not hidden by its whole, whichever came first; of equal ones the later.
+#[derive(Debug, Clone)]
+pub struct LabelPainter {
+    map: LabelMap,
+    /// Number of pixels of each mask.
+    areas: Vec<u64>,
+}
+
+impl LabelPainter {
+    /// A map without masks.
+    pub fn new(size: Size<Image>) -> Self {
+        Self { map: LabelMap { size, labels: vec![0; size.area() as usize] }, areas: Vec::new() }
+    }
+
+    /// Draws the next mask; refuses one of another size, and the 65,536th.
+    pub fn add(&mut self, mask: &BitMask) -> Result<()> {
+        let size = self.map.size;
+        let label = u16::try_from(self.areas.len() + 1)
+            .map_err(|_| MediaError::too_large("a label map holds at most 65535 masks"))?;
+        if mask.size() != size {
+            let index = self.areas.len();
+            return Err(MediaError::mismatch(format!(
+                "mask {index} is {}, the label map {size}",
+                mask.size()
+            )));
+        }
+        let area = mask.area();
+        for y in 0..size.height {
+            let row = &mut self.map.labels[y as usize * size.width as usize..][..size.width as usize];
+            for (x0, x1) in mask.runs(y) {
+                for there in &mut row[x0 as usize..x1 as usize] {
+                    if *there == 0 || self.areas[usize::from(*there) - 1] >= area {
+                        *there = label;
+                    }
+                }
+            }
+        }
+        self.areas.push(area);
+        Ok(())
+    }
+
+    /// The map of all masks.
+    pub fn finish(self) -> LabelMap {
+        self.map
+    }
+}
+
 impl std::fmt::Debug for LabelMap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "LabelMap({})", self.size)

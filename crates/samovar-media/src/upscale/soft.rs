@@ -36,6 +36,39 @@ impl AlphaMask {
     pub fn values(&self) -> &[u8] {
         &self.values
     }
+
+    /// A mask with soft edges two pixels wide, where nothing but its pixels is left of what drew it: each by how many of
+    /// the pixels around it are set, the near ones weighing more. Over 127 exactly where the mask is set; the border of the
+    /// picture is no edge.
+    pub fn softened(mask: &BitMask) -> Self {
+        let size = mask.size();
+        let (width, height) = (size.width as usize, size.height as usize);
+        if width == 0 || height == 0 {
+            return Self { size, values: Vec::new() };
+        }
+        // Rows above, at and below, each as sums of 1, 2, 1 along it.
+        let summed = |y: usize, sums: &mut Vec<u16>| {
+            let mut row = vec![0u16; width];
+            mask.runs(y as u32).for_each(|(x0, x1)| row[x0 as usize..x1 as usize].fill(1));
+            sums.clear();
+            let sum = |x: usize| row[x.saturating_sub(1)] + 2 * row[x] + row[(x + 1).min(width - 1)];
+            sums.extend((0..width).map(sum));
+        };
+        let mut rows = [Vec::new(), Vec::new(), Vec::new()];
+        summed(0, &mut rows[0]);
+        rows[1] = rows[0].clone();
+        let mut values = mask.to_bytes(255);
+        for (y, values) in values.chunks_exact_mut(width).enumerate() {
+            summed((y + 1).min(height - 1), &mut rows[2]);
+            let [above, at, below] = &rows;
+            for (value, ((above, at), below)) in values.iter_mut().zip(above.iter().zip(at).zip(below)) {
+                let alpha = ((above + 2 * at + below) * 255 / 16) as u8;
+                *value = if *value > 0 { alpha.max(128) } else { alpha.min(127) };
+            }
+            rows.rotate_left(1);
+        }
+        Self { size, values }
+    }
 }
 
 impl From<&BitMask> for AlphaMask {

@@ -213,3 +213,16 @@ fn bench_measured_mask() {
         println!("256x256 -> 1920x1080 with stability, one thread, {name}: {:.3} ms", best * 1e3);
     }
 }
+
+#[test]
+fn softened_edges_are_those_of_the_mask() {
+    for size in [Size::new(1, 1), Size::new(70, 5), Size::new(3, 90), Size::new(40, 30)] {
+        let mask = BitMask::from_fn(size, |x, y| (x / 7 + y / 5) % 2 == 0);
+        let soft = AlphaMask::softened(&mask);
+        assert_eq!(BitMask::from_values(size, soft.values(), |alpha: u8| alpha > 127).unwrap(), mask);
+    }
+    let size = Size::new(9, 3);
+    let soft = AlphaMask::softened(&BitMask::from_fn(size, |x, _| x < 4));
+    assert_eq!(soft.values()[..9], [255, 255, 255, 191, 63, 0, 0, 0, 0]);
+    assert!(AlphaMask::softened(&BitMask::full(size)).values().iter().all(|&alpha| alpha == 255));
+}

@@ -46,3 +46,28 @@ fn later_masks_win_and_wrong_sizes_are_refused() {
     assert!(LabelMap::from_raw(size, vec![0; 3]).is_err());
     assert!(LabelMap::from_raw(Size::new(0, 0), vec![]).unwrap().masks().is_empty());
 }
+
+#[test]
+fn a_part_is_not_hidden_by_its_whole() {
+    let size = Size::new(9, 4);
+    let whole = BitMask::from_fn(size, |x, _| x < 6);
+    let part = BitMask::from_fn(size, |x, y| x < 2 && y < 2);
+    let beside = BitMask::from_fn(size, |x, _| (4..9).contains(&x));
+    for (order, labels) in [([&whole, &part, &beside], [2, 1, 3]), ([&part, &beside, &whole], [1, 3, 2])] {
+        let mut painter = LabelPainter::new(size);
+        order.iter().for_each(|mask| painter.add(mask).unwrap());
+        let map = painter.finish();
+        let [of_part, of_whole, of_beside] = labels;
+        for (label, x, y) in
+            [(of_part, 1, 1), (of_whole, 1, 3), (of_whole, 3, 0), (of_beside, 4, 0), (of_beside, 8, 3)]
+        {
+            assert!(map.mask(label).get(x, y), "label {label} at {x},{y}: {:?}", map.labels());
+        }
+        assert_eq!(painted(&map), 36, "every pixel has one mask");
+    }
+    assert!(LabelPainter::new(size).add(&BitMask::new(Size::new(9, 5))).is_err());
+}
+
+fn painted(map: &LabelMap) -> usize {
+    map.labels().iter().filter(|&&label| label > 0).count()
+}
