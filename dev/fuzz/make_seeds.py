@@ -3,6 +3,7 @@
     python make_seeds.py        (wants pillow, numpy, safetensors and torch; see ../goldens/requirements.txt)
 """
 
+import base64
 import io
 import json
 import struct
@@ -192,6 +193,25 @@ def mask_seeds():
     write("prompts", "two.json", json.dumps({"prompts": [
         {"image": "a.jpg", "points": [[12, 30, 1], [40.5, 8, 0]]},
         {"box": [9, 8, 1, 2], "mask": "masks/a.png"}]}))
+    write("prompts", "coco.json", json.dumps({
+        "images": [{"id": 7, "file_name": "b/1.jpg", "width": 64, "height": 48}, {"id": "x", "file_name": "2.jpg"}],
+        "categories": [{"id": 3, "name": "cup"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 3, "bbox": [4, 5, 10, 8], "segmentation": [], "iscrowd": 0},
+            {"image_id": 7.0, "category_id": 3, "bbox": [2, 2, 6, 6], "segmentation": [[2, 2, 8, 2, 8, 8, 2, 8]]},
+            {"image_id": "x", "category_id": 9, "segmentation": {"size": [48, 64], "counts": runs["stripes"]}},
+            {"image_id": 7, "segmentation": {"size": [48, 64], "counts": run_lengths(runs["stripes"])}, "iscrowd": False},
+            {"image_id": 7, "keypoints": [3, 4, 2, 0, 0, 0, 9, 9, 1], "bbox": None}]}))
+    bits = np.array([[1, 0, 1], [0, 1, 1]], np.uint8)
+    mask = base64.b64encode(encoded(Image.fromarray(bits), "PNG")).decode()
+    write("prompts", "labelme.json", json.dumps({
+        "imagePath": "..\\imgs\\a.jpg", "imageData": None, "imageHeight": 48, "imageWidth": 64, "shapes": [
+            {"label": "cup", "shape_type": "rectangle", "points": [[14, 13], [4, 5]], "group_id": None, "mask": None},
+            {"label": "dog", "shape_type": "polygon", "points": [[2, 2], [8, 2], [8, 8], [2, 8]], "group_id": 1},
+            {"label": "dog", "points": [[20, 20], [26, 20], [26, 26]], "group_id": 1},
+            {"label": "sun", "shape_type": "circle", "points": [[20, 15], [20, 10]]},
+            {"label": "bit", "shape_type": "mask", "points": [[3, 4], [5, 5]], "mask": mask},
+            {"label": "tip", "shape_type": "point", "points": [[9, 8.5]]}]}))
     write("coco", "polygons.json", dataset([[1, 2, 30.5, 2, 30.5, 40, 1, 40], [10, 10, 50, 12, 40, 47]]))
 
 

@@ -324,7 +324,7 @@ fn files_of_prompts_are_told_what_is_wrong() {
     let photo = ["segment", "./photo.png", "--format", "png", "--out", "m.png", "--prompts"];
     let with = |file: &'static str| [&photo[..], &[file]].concat();
     bench.refused(2, "missing.json\": there is no such file; --prompts takes", &with("missing.json"));
-    bench.refused(2, "this is no file; --prompts takes", &with("folder"));
+    bench.refused(2, "no .json files in this folder; --prompts takes", &with("folder"));
     std::fs::write(bench.path("bad.json"), b"{\"prompts\": [{\"image\": \"\xff\"}]}").unwrap();
     bench.refused(2, "bad.json\": ", &with("bad.json"));
     let outside = r#"{"prompts": [{"points": [[1, 2, 1]]}, {"points": [[900, 2, 1]]}]}"#;

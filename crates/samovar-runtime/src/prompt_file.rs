@@ -1,98 +1,163 @@
 //! Prompts for one or many images as a JSON document:
-//! `{"prompts": [{"image": "a.jpg", "points": [[420, 300, 1]], "box": [x0, y0, x1, y1], "mask": "a.png"}]}`.
+//! `{"prompts": [{"image": "a.jpg", "points": [[420, 300, 1]], "box": [x0, y0, x1, y1], "mask": "a.png", "label": "cup"}]}`, a
+//! COCO data set, or a file of labelme. Which of them it is, its content says.
 
-use std::path::PathBuf;
+mod base64;
+mod coco;
+mod entry;
+mod labelme;
+mod number;
+mod text;
 
-use samovar_geometry::{Box2, Point};
-use samovar_media::BitMask;
+use std::fmt;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+pub use self::entry::{PromptEntry, Segmentation};
 use crate::error::{Error, Result};
-use crate::prompt::{MAX_POINTS, MaskPrompt, Prompt, PromptPoint};
 
-/// Most bytes a document may have.
-pub const MAX_BYTES: usize = 64 << 20;
+/// Most bytes a document may have; all instances of COCO's train2017 have 448 million.
+pub const MAX_BYTES: usize = 512 << 20;
 
-const EXPECTED: &str =
-    r#"{"prompts": [{"image": "a.jpg", "points": [[x, y, 1]], "box": [x0, y0, x1, y1], "mask": "a.png"}]}"#;
+const EXPECTED: &str = r#"{"prompts": [{"image": "a.jpg", "points": [[x, y, 1]], "box": [x0, y0, x1, y1], "mask": "a.png"}]}, a COCO data set or a file of labelme"#;
 
 /// The document.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PromptFile {
     /// One entry per object.
     pub prompts: Vec<PromptEntry>,
+    /// What it was written as.
+    #[serde(skip)]
+    pub kind: PromptFileKind,
+    /// What of it is no prompt, in words.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
-/// One object to find.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct PromptEntry {
-    /// File name or path of the image; all images if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
-    /// `[x, y, 1]` on the object, `[x, y, 0]` beside it, in pixels of the image.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub points: Vec<[f64; 3]>,
-    /// `[x0, y0, x1, y1]` in pixels of the image, any two opposite corners.
-    #[serde(default, rename = "box", skip_serializing_if = "Option::is_none")]
-    pub bounds: Option<[f64; 4]>,
-    /// Picture of a rough mask, relative to the document.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mask: Option<PathBuf>,
+/// What a document was written as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PromptFileKind {
+    /// A list of prompts.
+    #[default]
+    Prompts,
+    /// A COCO data set.
+    Coco,
+    /// A file of labelme.
+    Labelme,
+}
+
+impl PromptFileKind {
+    /// Where an entry stands in its document, [`PromptEntry::row`] of it.
+    pub fn place(self, row: usize) -> String {
+        match self {
+            Self::Prompts => format!("prompt {}", row + 1),
+            Self::Coco => format!("annotations[{row}]"),
+            Self::Labelme => format!("shapes[{row}]"),
+        }
+    }
+
+    fn of(keys: &Keys) -> Result<Self> {
+        let has = |key: &str| keys.names.iter().any(|name| name == key);
+        match () {
+            () if has("prompts") => Ok(Self::Prompts),
+            () if has("shapes") => Ok(Self::Labelme),
+            () if has("annotations") && has("images") => Ok(Self::Coco),
+            () if has("annotations") => Err(Error::usage(
+                "`annotations` without the `images` of a COCO data set, which say what files they are of",
+            )),
+            () if keys.is_list => Err(Error::usage(format!(
+                "a list; results in COCO's form name no files, put them into `annotations` of the data set; expected {EXPECTED}"
+            ))),
+            () => {
+                let names = keys.names.iter().take(TOLD_KEYS).map(|name| format!("`{name}`"));
+                let names = names.collect::<Vec<_>>().join(", ");
+                Err(Error::usage(format!("it has {names}; expected {EXPECTED}")))
+            }
+        }
+    }
+}
+
+/// Keys told in an error, and characters of each.
+const TOLD_KEYS: usize = 4;
+const MAX_KEY_CHARACTERS: usize = 40;
+/// Keys of a document that are looked at.
+const MAX_KEYS: usize = 64;
+
+/// The keys of a document.
+struct Keys {
+    names: Vec<String>,
+    is_list: bool,
+}
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeysVisitor;
+        impl<'de> Visitor<'de> for KeysVisitor {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a document")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                    if names.len() < MAX_KEYS {
+                        names.push(name.chars().take(MAX_KEY_CHARACTERS).collect());
+                    }
+                }
+                Ok(Keys { names, is_list: false })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Keys, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Keys { names: Vec::new(), is_list: true })
+            }
+        }
+        deserializer.deserialize_any(KeysVisitor)
+    }
 }
 
 impl PromptFile {
-    /// Reads a document.
+    /// Reads a document, in UTF-8 or with a mark in UTF-16.
     ///
     /// # Errors
-    /// [`Error::Usage`] for what is no such document, is empty or longer than [`MAX_BYTES`], and, with its number from 1,
-    /// for an entry without a prompt, with too many points or with a third number that is neither 0 nor 1.
+    /// [`Error::Usage`] for what is no such document, is empty or longer than [`MAX_BYTES`], and, with its place, for an entry
+    /// without a prompt, with too many points or with a third number that is neither 0 nor 1.
     pub fn parse(json: &[u8]) -> Result<Self> {
         if json.len() > MAX_BYTES {
-            return Err(Error::usage(format!("{} bytes are too many for a file of prompts", json.len())));
+            return Err(Error::usage(format!(
+                "{} bytes are too many for a file of prompts, at most {MAX_BYTES} are read; split it by images",
+                json.len()
+            )));
         }
-        // Editors on Windows start files with a byte order mark, which is no JSON.
-        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-        let file: Self = serde_json::from_slice(json)
-            .map_err(|error| Error::usage(format!("{error}; expected {EXPECTED}")))?;
+        let json = text::of_bytes(json)?;
+        let kind = PromptFileKind::of(&text::read(&json, EXPECTED)?)?;
+        let mut file = match kind {
+            PromptFileKind::Prompts => {
+                let mut file: Self = text::read(&json, EXPECTED)?;
+                file.prompts.iter_mut().enumerate().for_each(|(row, entry)| entry.row = row);
+                file
+            }
+            PromptFileKind::Coco => {
+                let (prompts, notes) = coco::parse(&json)?;
+                Self { prompts, kind, notes }
+            }
+            PromptFileKind::Labelme => {
+                let (prompts, notes) = labelme::parse(&json)?;
+                Self { prompts, kind, notes }
+            }
+        };
         if file.prompts.is_empty() {
-            return Err(Error::usage(format!("no prompts in this file; expected {EXPECTED}")));
+            let notes: String = file.notes.drain(..).map(|note| format!(" ({note})")).collect();
+            return Err(Error::usage(format!("no prompts in this file{notes}; expected {EXPECTED}")));
         }
-        for (index, entry) in file.prompts.iter().enumerate() {
-            entry.check().map_err(|what| Error::usage(format!("prompt {}: {what}", index + 1)))?;
+        for entry in &file.prompts {
+            entry.check().map_err(|what| Error::usage(format!("{}: {what}", kind.place(entry.row))))?;
         }
         Ok(file)
-    }
-}
-
-impl PromptEntry {
-    fn check(&self) -> Result<(), String> {
-        if self.points.is_empty() && self.bounds.is_none() && self.mask.is_none() {
-            return Err("it has neither points nor a box nor a mask".to_owned());
-        }
-        if self.points.len() > MAX_POINTS {
-            return Err(format!("{} points; at most {MAX_POINTS} are taken", self.points.len()));
-        }
-        match self.points.iter().find(|[.., label]| *label != 0.0 && *label != 1.0) {
-            Some([x, y, label]) => {
-                Err(format!("point {x},{y} is labelled {label}; 1 is on the object and 0 beside it"))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The prompt, with the mask that [`PromptEntry::mask`] names.
-    pub fn prompt(&self, mask: Option<BitMask>) -> Prompt {
-        let point = |&[x, y, label]: &[f64; 3]| PromptPoint { at: Point::new(x, y), positive: label != 0.0 };
-        Prompt {
-            points: self.points.iter().map(point).collect(),
-            bounds: self
-                .bounds
-                .map(|[x0, y0, x1, y1]| Box2::from_corners(Point::new(x0, y0), Point::new(x1, y1))),
-            mask: mask.map(MaskPrompt::Mask),
-            multimask: false,
-        }
     }
 }
 

@@ -59,7 +59,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config, memory_bytes: 64 << 20, memory_factor: 1024 },
     Target { name: "preprocessor", run: preprocessor, memory_bytes: 1 << 20, memory_factor: 256 },
     Target { name: "coco", run: coco, memory_bytes: 4 << 20, memory_factor: 256 },
-    Target { name: "prompts", run: prompts, memory_bytes: 1 << 20, memory_factor: 256 },
+    Target { name: "prompts", run: prompts, memory_bytes: 4 << 20, memory_factor: 256 },
 ];
 
 /// A weight file: opened, and every tensor looked at.
@@ -212,11 +212,15 @@ fn coco(data: &[u8]) {
     }
 }
 
-/// A file of prompts: what is accepted is checked against an image and can be written again.
+/// A file of prompts, of COCO or of labelme: what is accepted is checked against an image, its masks are drawn there, and it can
+/// be written again.
 fn prompts(data: &[u8]) {
     let Ok(file) = PromptFile::parse(data) else { return };
     for entry in &file.prompts {
-        let _ = entry.prompt(None).check_image(CANVAS);
+        let _ = (entry.prompt(None).check_image(CANVAS), entry.check_size(CANVAS));
+        if let Ok(Some(mask)) = entry.drawn(CANVAS) {
+            assert_eq!(mask.size(), CANVAS);
+        }
     }
     let again = serde_json::to_vec(&file).map(|text| PromptFile::parse(&text).ok());
     assert!(matches!(again, Ok(Some(_))), "{again:?}");

@@ -92,6 +92,8 @@ Examples:
   samovar segment photo.jpg --point 420,300 --out - | magick - -trim cup.webp    the file itself on stdout
   samovar segment frames/ --point 420,300 --out masks/ --format png
   samovar segment frames/ --prompts prompts.json --out masks/
+  samovar segment val2017/ --prompts instances_val2017.json --skip-unused --format coco --out masks/
+  samovar segment photos/ --prompts photos/ --format coco --out masks/    labelme's files beside the photos
 
 Coordinates are pixels of the image as it is shown (after EXIF rotation), x right, y down; the centre of the first \
 pixel is 0.5,0.5. Several boxes mean several objects; a positive point belongs to the smallest box it lies in, \
@@ -100,7 +102,12 @@ negative points belong to all. Without boxes all points mean one object.
 prompts.json: {\"prompts\": [{\"image\": \"a.jpg\", \"points\": [[420, 300, 1]], \"box\": [60, 40, 500, 380], \
 \"mask\": \"rough.png\"}, ...]}; one entry is one object, without \"image\" it is for all images. An image is named by its \
 path in the folder that is given, by a whole path, or by as much of the end of it as tells it apart; an entry for no image is an \
-error, or with --skip-unused a note. Masks lie beside prompts.json, or where their paths lead from there.
+error, or with --skip-unused a note. Masks lie beside prompts.json, or where their paths lead from there. \"label\" names the class of \
+the result.
+
+COCO data sets and labelme's files are prompts too, told by their content: boxes and rectangles are boxes, keypoints and points \
+clicks, outlines, run lengths and masks are refined within their box, labels become the classes of --format coco. \
+docs/prompts.md has the details.
 
 A folder's run goes on where it was stopped. It remembers what its results were made from, by content: image, prompts, masks, model \
 and parameters. What has changed is done anew; with other parameters the folder is refused, as it is while another run is at work in \
@@ -337,15 +344,16 @@ fn segment(
     let mut answer = Answer::default();
     let mut masks = MaskReader::default();
     for some in objects.chunks(OBJECTS_AT_ONCE) {
-        let prompts = some.iter().map(|object| object.prompt(&mut masks, args.multimask));
+        let prompts = some.iter().map(|object| object.prompt(&mut masks, pixels.size(), args.multimask));
         let answers = embedding.segment_many(&prompts.collect::<Result<Vec<_>>>()?)?;
         let first = answer.found.last().map_or(0, |found| found.object + 1);
-        for (object, segmentation) in (first..).zip(answers) {
+        for ((object, asked), segmentation) in (first..).zip(some).zip(answers) {
             for (rank, predicted) in segmentation.into_ranked().into_iter().enumerate() {
                 let mask = predicted.mask()?;
-                let found = Found { object, rank, iou_score: predicted.iou_score, area: mask.area() };
+                let label = asked.label().map(str::to_owned);
+                let found = Found { object, rank, iou_score: predicted.iou_score, area: mask.area(), label };
                 if let Some(writing) = &mut writing {
-                    writing.add(&Answered { mask: &mask, predicted: &predicted, area: found.area })?;
+                    writing.add(&Answered { mask: &mask, predicted: &predicted, found: &found })?;
                 }
                 if args.json {
                     answer.json.push(output::mask_json(&found, &mask));

@@ -43,11 +43,11 @@ pub struct ImageNames<'a> {
 }
 
 impl<'a> ImageNames<'a> {
-    /// The images of a run, and the file of prompts.
-    pub fn new(images: &'a [InputImage], prompts: &Path) -> Self {
+    /// The images of a run.
+    pub fn new(images: &'a [InputImage]) -> Self {
         let mut names = Self {
             images,
-            folders: vec![PathBuf::new(), prompts.parent().unwrap_or(Path::new("")).to_owned()],
+            folders: vec![PathBuf::new()],
             in_folder: HashMap::new(),
             located: HashMap::new(),
             in_folder_composed: HashMap::new(),
@@ -74,6 +74,11 @@ impl<'a> ImageNames<'a> {
             }
         }
         names
+    }
+
+    /// From here on names are those in this file of prompts.
+    pub fn start_beside(&mut self, prompts: &Path) {
+        self.folders = vec![PathBuf::new(), prompts.parent().unwrap_or(Path::new("")).to_owned()];
     }
 
     /// What a name means.

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use samovar::prompt_file::{MAX_BYTES, PromptEntry, PromptFile};
+use samovar::prompt_file::{MAX_BYTES, PromptEntry, PromptFile, PromptFileKind};
 use samovar::{BitMask, Box2, DecodeLimits, Image, MaskPrompt, Point, Prompt, PromptPoint, Size, media};
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ use super::matching::{ImageNames, Meaning};
 use crate::contents::Contents;
 use crate::failure::usage;
 use crate::inputs::{self, Inputs};
+use crate::results::ending_of;
 
 /// What is asked of the image.
 #[derive(clap::Args, Debug, Clone)]
@@ -28,9 +30,10 @@ pub struct PromptArgs {
     /// Hidden as long as no model of the catalogue understands words; its refusal says so.
     #[arg(long, value_name = "TEXT", hide = true)]
     text: Option<String>,
-    /// Prompts from a JSON file, for some or all images
-    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["point", "bounds", "mask"])]
-    prompts: Option<PathBuf>,
+    /// Prompts from a JSON file of prompts, of COCO or of labelme, for some or all images; or from all of a folder. May be
+    /// given several times
+    #[arg(long, value_name = "FILE.json|DIR", conflicts_with_all = ["point", "bounds", "mask"])]
+    prompts: Vec<PathBuf>,
     /// Go on although entries of --prompts are for no image of this run
     #[arg(long, requires = "prompts")]
     skip_unused: bool,
@@ -65,21 +68,24 @@ fn bounds(text: &str) -> Result<Box2<Image>, String> {
 }
 
 /// One object to find.
-#[derive(Debug, Clone)]
-pub struct Object {
-    prompt: Prompt,
-    /// Read when the prompt is asked for: masks of many objects would fill the memory.
-    mask: Option<PathBuf>,
-}
+#[derive(Debug)]
+pub struct Object(Arc<Entry>);
 
 impl Object {
-    /// What means it.
-    pub fn prompt(&self, masks: &mut MaskReader, multimask: bool) -> Result<Prompt> {
-        let mut prompt = Prompt { multimask, ..self.prompt.clone() };
-        if let Some(path) = &self.mask {
+    /// What means it, in an image of this size.
+    pub fn prompt(&self, masks: &mut MaskReader, image: Size<Image>, multimask: bool) -> Result<Prompt> {
+        let mut prompt = Prompt { multimask, ..self.0.prompt.clone() };
+        if let Some(path) = &self.0.mask {
             prompt.mask = Some(MaskPrompt::Mask(masks.read(path)?.clone()));
+        } else if let Some(drawn) = self.0.said.drawn(image)? {
+            prompt.mask = Some(MaskPrompt::Mask(drawn));
         }
         Ok(prompt)
+    }
+
+    /// What it is, if somebody said so.
+    pub fn label(&self) -> Option<&str> {
+        self.0.said.label.as_deref()
     }
 }
 
@@ -99,29 +105,50 @@ impl MaskReader {
 }
 
 /// A prompt, and the images it is for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entry {
-    /// File name or path; all images if absent.
-    image: Option<String>,
     prompt: Prompt,
-    /// A mask that is read when its image is.
+    /// A mask that is read when its image is: masks of many objects would fill the memory.
     mask: Option<PathBuf>,
-    /// Points and box as they were given, for the record of what made a result.
-    json: Value,
+    /// Number of the file it is from.
+    source: usize,
+    /// What that file says.
+    said: PromptEntry,
+}
+
+impl Entry {
+    /// What its file says of the object, for the record of what made a result.
+    fn json(&self) -> Result<Value> {
+        let mut json = json!({ "points": self.said.points, "box": self.said.bounds });
+        if let Some(label) = &self.said.label {
+            json["label"] = label.as_str().into();
+        }
+        if !self.said.segmentations.is_empty() {
+            json["segmentations"] = serde_json::to_value(&self.said.segmentations)?;
+        }
+        Ok(json)
+    }
+}
+
+/// A file of prompts.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    kind: PromptFileKind,
 }
 
 /// Prompts as they were given, and which images they are for.
 #[derive(Debug)]
 pub struct Prompts {
-    entries: Vec<Entry>,
+    entries: Vec<Arc<Entry>>,
     /// Numbers of the entries for all images.
     for_all: Vec<usize>,
     /// Numbers of the entries that name an image, by its path.
     by_image: HashMap<PathBuf, Vec<usize>>,
     /// Files that were read for them or will be.
     files: Vec<PathBuf>,
-    /// The file they are from, if they are not from the command line.
-    file: Option<PathBuf>,
+    /// The files they are from, if they are not from the command line.
+    sources: Vec<Source>,
     /// For the record of what made a folder of results.
     json: Value,
 }
@@ -131,8 +158,8 @@ impl PromptArgs {
     /// is an error: a wrong name would mean prompts that are not followed, and nobody would know.
     pub fn read(&self, inputs: &Inputs) -> Result<Prompts> {
         let mut prompts = self.read_alone()?;
-        if let Some(file) = &self.prompts {
-            prompts.assign(file, inputs, self.skip_unused)?;
+        if !self.prompts.is_empty() {
+            prompts.assign(inputs, self.skip_unused)?;
         }
         Ok(prompts)
     }
@@ -144,8 +171,8 @@ impl PromptArgs {
                  --box or --mask",
             ));
         }
-        if let Some(file) = &self.prompts {
-            return read_file(file);
+        if !self.prompts.is_empty() {
+            return read_files(&self.prompts);
         }
         let mask = self.mask.as_deref().map(read_mask).transpose()?;
         if self.point.is_empty() && self.bounds.is_empty() && mask.is_none() {
@@ -161,10 +188,9 @@ impl PromptArgs {
         let boxes: Vec<_> = self.bounds.iter().map(|b| json!([b.x0, b.y0, b.x1, b.y1])).collect();
         let json = json!({ "points": points, "boxes": boxes, "mask": self.mask.as_deref().map(Path::to_string_lossy) });
         let prompts = by_box(&self.point, &self.bounds, mask)?;
-        // All that was given stands in the record of the folder.
-        let entry = |prompt| Entry { image: None, prompt, mask: None, json: Value::Null };
+        let entry = |prompt| Entry { prompt, ..Entry::default() };
         let files = self.mask.iter().cloned().collect();
-        Ok(Prompts::new(prompts.into_iter().map(entry).collect(), files, None, json))
+        Ok(Prompts::new(prompts.into_iter().map(entry).collect(), files, Vec::new(), json))
     }
 }
 
@@ -196,32 +222,80 @@ fn read_mask(path: &Path) -> Result<BitMask> {
     Ok(media::decode_mask_file(path, &DecodeLimits::default())?)
 }
 
-fn read_file(path: &Path) -> Result<Prompts> {
-    let named = || format!("\"{}\"", path.display());
-    let bytes = inputs::read_small(path, MAX_BYTES as u64, "--prompts takes a JSON file of prompts")?;
-    let file = PromptFile::parse(&bytes).map_err(|error| usage(format!("{}: {error}", named())))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let entry = |entry: PromptEntry| Entry {
-        prompt: entry.prompt(None),
-        json: json!({ "points": entry.points, "box": entry.bounds }),
-        mask: entry.mask.map(|mask| existing(folder, &mask)),
-        image: entry.image,
-    };
-    let entries: Vec<Entry> = file.prompts.into_iter().map(entry).collect();
-    // Read later, but missed before any work is done.
-    let masks =
-        entries.iter().enumerate().filter_map(|(index, entry)| Some((index + 1, entry.mask.as_ref()?)));
-    if let Some((number, mask)) = masks.clone().find(|(_, mask)| !mask.is_file()) {
-        return Err(usage(format!(
-            "{}, prompt {number}: there is no mask \"{}\"; masks are looked for from the folder of this file",
-            named(),
-            mask.display()
-        )));
+/// All files, and of folders those that end in `.json`.
+fn listed(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let unreadable =
+            || format!("\"{}\": the folder cannot be listed; check its permissions", path.display());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).with_context(unreadable)? {
+            let file = entry.with_context(unreadable)?.path();
+            let is_hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            if !is_hidden && ending_of(&file) == "json" && file.is_file() {
+                found.push(file);
+            }
+        }
+        if found.is_empty() {
+            let shown = path.display();
+            return Err(usage(format!(
+                "\"{shown}\": no .json files in this folder; --prompts takes files of prompts"
+            )));
+        }
+        found.sort();
+        files.extend(found);
     }
-    let masks = masks.map(|(_, mask)| mask.clone());
-    let files = std::iter::once(path.to_owned()).chain(masks).collect();
-    let json = json!({ "file": path.to_string_lossy() });
-    Ok(Prompts::new(entries, files, Some(path.to_owned()), json))
+    Ok(files)
+}
+
+fn read_files(paths: &[PathBuf]) -> Result<Prompts> {
+    let (mut entries, mut files, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    for path in listed(paths)? {
+        let bytes = inputs::read_small(
+            &path,
+            MAX_BYTES as u64,
+            "--prompts takes JSON files of prompts, or a folder of them",
+        )?;
+        let file =
+            PromptFile::parse(&bytes).map_err(|error| usage(format!("\"{}\": {error}", path.display())))?;
+        file.notes.iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let source = sources.len();
+        let entry = |said: PromptEntry| Entry {
+            prompt: said.prompt(None),
+            mask: said.mask.as_ref().map(|mask| existing(folder, mask)),
+            source,
+            said,
+        };
+        let first = entries.len();
+        entries.extend(file.prompts.into_iter().map(entry));
+        // Read later, but missed before any work is done.
+        for entry in &entries[first..] {
+            let Some(mask) = &entry.mask else { continue };
+            if !mask.is_file() {
+                return Err(usage(format!(
+                    "\"{}\", {}: there is no mask \"{}\"; masks are looked for from the folder of this file",
+                    path.display(),
+                    file.kind.place(entry.said.row),
+                    mask.display()
+                )));
+            }
+            files.push(mask.clone());
+        }
+        files.push(path.clone());
+        sources.push(Source { path, kind: file.kind });
+    }
+    let json = match &sources[..] {
+        [Source { path, .. }] => json!({ "file": path.to_string_lossy() }),
+        sources => {
+            json!({ "files": sources.iter().map(|source| source.path.to_string_lossy()).collect::<Vec<_>>() })
+        }
+    };
+    Ok(Prompts::new(entries, files, sources, json))
 }
 
 /// A file that a document names, from the folder of the document. Documents of Windows write `\` where others have `/`.
@@ -232,37 +306,48 @@ fn existing(folder: &Path, file: &Path) -> PathBuf {
 }
 
 impl Prompts {
-    fn new(entries: Vec<Entry>, files: Vec<PathBuf>, file: Option<PathBuf>, json: Value) -> Self {
-        let for_all = (0..entries.len()).filter(|&index| entries[index].image.is_none()).collect();
-        Self { entries, for_all, by_image: HashMap::new(), files, file, json }
+    fn new(entries: Vec<Entry>, files: Vec<PathBuf>, sources: Vec<Source>, json: Value) -> Self {
+        let for_all = (0..entries.len()).filter(|&index| entries[index].said.image.is_none()).collect();
+        let entries = entries.into_iter().map(Arc::new).collect();
+        Self { entries, for_all, by_image: HashMap::new(), files, sources, json }
+    }
+
+    /// Where an entry stands, if it is from a file.
+    fn place(&self, entry: &Entry) -> Option<String> {
+        let source = self.sources.get(entry.source)?;
+        Some(format!("\"{}\", {}", source.path.display(), source.kind.place(entry.said.row)))
     }
 
     /// Finds the images that entries name.
-    fn assign(&mut self, file: &Path, inputs: &Inputs, skip_unused: bool) -> Result<()> {
-        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    fn assign(&mut self, inputs: &Inputs, skip_unused: bool) -> Result<()> {
+        let mut by_name: BTreeMap<(usize, &str), Vec<usize>> = BTreeMap::new();
         for (index, entry) in self.entries.iter().enumerate() {
-            if let Some(name) = &entry.image {
-                by_name.entry(name).or_default().push(index);
+            if let Some(name) = &entry.said.image {
+                by_name.entry((entry.source, name)).or_default().push(index);
             }
         }
-        let mut names = ImageNames::new(&inputs.images, file);
+        let mut names = ImageNames::new(&inputs.images);
         let mut unused: Vec<(usize, &str)> = Vec::new();
         let mut unused_entries = 0;
-        for (name, entries) in by_name {
+        // Whoever names images one by one takes some of those that the prompts are for.
+        let mut is_choice = !inputs.has_folders();
+        let mut told = Vec::new();
+        for ((source, name), entries) in by_name {
+            names.start_beside(&self.sources[source].path);
             match names.meaning(name) {
                 Meaning::One(number) => {
                     self.by_image.entry(inputs.images[number].path.clone()).or_default().extend(entries);
                 }
                 Meaning::Several(images) => {
+                    let place = self.place(&self.entries[entries[0]]).unwrap_or_default();
                     return Err(usage(format!(
-                        "\"{}\", prompt {}: \"{name}\" may be any of {images}; name the folder too",
-                        file.display(),
-                        entries[0] + 1
+                        "{place}: \"{name}\" may be any of {images}; name the folder too"
                     )));
                 }
                 Meaning::None => {
                     unused_entries += entries.len();
                     unused.push((entries[0], name));
+                    is_choice &= names.is_elsewhere(name);
                 }
             }
         }
@@ -272,19 +357,24 @@ impl Prompts {
             return Ok(());
         }
         unused.sort_unstable();
-        // Whoever names images one by one takes some of those that the prompts are for.
-        let is_choice = !inputs.has_folders() && unused.iter().all(|(_, name)| names.is_elsewhere(name));
-        let told = unused.iter().take(TOLD).map(|&(index, name)| {
+        for &(index, name) in unused.iter().take(TOLD) {
+            let entry = &self.entries[index];
+            let source = &self.sources[entry.source];
+            names.start_beside(&source.path);
             let hint = match names.nearly(name) {
                 _ if is_choice => String::new(),
                 _ if names.is_elsewhere(name) => ", a file that this run does not take".to_owned(),
                 Some(image) => format!(", did you mean {image}?"),
                 None => String::new(),
             };
+            let place = match self.sources.len() {
+                1 => source.kind.place(entry.said.row),
+                _ => self.place(entry).unwrap_or_default(),
+            };
             // Names are anybody's: what would steer a terminal is not shown.
-            format!("\"{}\" (prompt {}{hint})", name.replace(char::is_control, "\u{fffd}"), index + 1)
-        });
-        let told = told.collect::<Vec<_>>().join(", ");
+            told.push(format!("\"{}\" ({place}{hint})", name.replace(char::is_control, "\u{fffd}")));
+        }
+        let told = told.join(", ");
         let more =
             if unused.len() > TOLD { format!(" and {} more", unused.len() - TOLD) } else { String::new() };
         let count = if unused_entries == 1 {
@@ -292,7 +382,11 @@ impl Prompts {
         } else {
             format!("{unused_entries} entries are")
         };
-        let what = format!("\"{}\": {count} for no image of this run: {told}{more}", file.display());
+        let file = match &self.sources[..] {
+            [source] => format!("\"{}\"", source.path.display()),
+            sources => format!("{} files of prompts", sources.len()),
+        };
+        let what = format!("{file}: {count} for no image of this run: {told}{more}");
         if is_choice || skip_unused {
             say!("note: {what}");
             return Ok(());
@@ -303,12 +397,12 @@ impl Prompts {
         )))
     }
 
-    /// The entries of one image, with their numbers.
-    fn entries_of(&self, image: &Path) -> Vec<(usize, &Entry)> {
+    /// The entries of one image.
+    fn entries_of(&self, image: &Path) -> Vec<&Arc<Entry>> {
         let own = self.by_image.get(image).into_iter().flatten();
         let mut numbers: Vec<usize> = self.for_all.iter().chain(own).copied().collect();
         numbers.sort_unstable();
-        numbers.into_iter().map(|number| (number, &self.entries[number])).collect()
+        numbers.into_iter().map(|number| &self.entries[number]).collect()
     }
 
     /// How many objects are asked for in one image.
@@ -321,17 +415,24 @@ impl Prompts {
         let mut masks = MaskReader::default();
         let mut checked: HashSet<&Path> = HashSet::new();
         let mut objects = Vec::new();
-        for (index, entry) in self.entries_of(image) {
-            let object = Object { prompt: entry.prompt.clone(), mask: entry.mask.clone() };
+        for entry in self.entries_of(image) {
+            let object = Object(Arc::clone(entry));
             let is_new = entry.mask.as_deref().is_none_or(|mask| checked.insert(mask));
-            let mut prompt = object.prompt.clone();
-            if is_new || object.prompt.points.is_empty() && object.prompt.bounds.is_none() {
-                prompt = object.prompt(&mut masks, false)?;
-            }
-            prompt.check_image(size).map_err(|error| match &self.file {
-                Some(file) => usage(format!("\"{}\", prompt {}: {error}", file.display(), index + 1)),
+            let placed = |error: samovar::Error| match self.place(entry) {
+                Some(place) => usage(format!("{place}: {error}")),
                 None => error.into(),
-            })?;
+            };
+            entry.said.check_size(size).map_err(placed)?;
+            let mut prompt = entry.prompt.clone();
+            if is_new || prompt.points.is_empty() && prompt.bounds.is_none() {
+                prompt = object.prompt(&mut masks, size, false).map_err(|error| {
+                    match error.downcast::<samovar::Error>() {
+                        Ok(error) => placed(error),
+                        Err(error) => error,
+                    }
+                })?;
+            }
+            prompt.check_image(size).map_err(placed)?;
             objects.push(object);
         }
         if objects.is_empty() {
@@ -353,11 +454,14 @@ impl Prompts {
     /// What the results of one image are made from: its entries, and what the masks hold.
     pub fn made_from(&self, image: &Path, contents: &Contents) -> Result<Value> {
         let content = |mask: &PathBuf| contents.of(mask).with_context(|| format!("\"{}\"", mask.display()));
-        let entries = self.entries_of(image).into_iter().map(|(_, entry)| {
+        let is_from_files = !self.sources.is_empty();
+        let entries = self.entries_of(image).into_iter().map(|entry| {
             let mask = entry.mask.as_ref().map(content).transpose()?;
-            anyhow::Ok(json!({ "prompt": entry.json, "mask": mask }))
+            // All that was given on the command line stands in the record of the folder.
+            let prompt = if is_from_files { entry.json()? } else { Value::Null };
+            anyhow::Ok(json!({ "prompt": prompt, "mask": mask }))
         });
-        let for_all = if self.file.is_none() { &self.files[..] } else { &[] };
+        let for_all = if is_from_files { &[] } else { &self.files[..] };
         let masks = for_all.iter().map(content).collect::<Result<Vec<_>>>()?;
         Ok(json!({ "entries": entries.collect::<Result<Vec<_>>>()?, "masks": masks }))
     }

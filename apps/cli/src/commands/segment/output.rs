@@ -20,6 +20,8 @@ pub struct Found {
     pub iou_score: f32,
     /// Number of its pixels.
     pub area: u64,
+    /// What its prompt says it is.
+    pub label: Option<String>,
 }
 
 /// A mask while it is written.
@@ -28,8 +30,8 @@ pub struct Answered<'a> {
     pub mask: &'a BitMask,
     /// What they were drawn from.
     pub predicted: &'a PredictedMask,
-    /// Number of its pixels.
-    pub area: u64,
+    /// What is known of it.
+    pub found: &'a Found,
 }
 
 impl results::Found for Answered<'_> {
@@ -38,7 +40,11 @@ impl results::Found for Answered<'_> {
     }
 
     fn area(&self) -> u64 {
-        self.area
+        self.found.area
+    }
+
+    fn label(&self) -> Option<&str> {
+        self.found.label.as_deref()
     }
 
     fn alpha(&self) -> Result<AlphaMask> {
@@ -69,12 +75,16 @@ pub fn described(found: &[Found], joined: &BitMask, files: usize) -> Vec<String>
 /// A mask in the JSON document.
 pub fn mask_json(found: &Found, mask: &BitMask) -> Value {
     let annotation = CocoAnnotation::new(0, 0, mask, CocoSegmentation::compressed(mask));
-    json!({
+    let mut document = json!({
         "object": found.object,
         "rank": found.rank,
         "iou_score": found.iou_score,
         "area": found.area,
         "bbox": annotation.bbox,
         "segmentation": annotation.segmentation,
-    })
+    });
+    if let Some(label) = &found.label {
+        document["label"] = label.as_str().into();
+    }
+    document
 }

@@ -14,7 +14,7 @@ fn image(folder: &str, in_folder: &str) -> InputImage {
 fn names_mean_one_image_or_none() {
     let images = ["a.png", "sub/a.png", "sub/b.png", "x/c.png", "y/c.png", "e\u{301}.png", "B.png"]
         .map(|name| image("/no/such/frames", name));
-    let mut names = ImageNames::new(&images, Path::new("/no/such/prompts.json"));
+    let mut names = ImageNames::new(&images);
     for (name, number) in [
         ("a.png", 0),
         ("./a.png", 0),
@@ -55,7 +55,8 @@ fn paths_are_taken_from_the_current_folder_that_of_the_prompts_or_the_root() {
     let images = ["a.png", "sub/a.png"].map(|name| image(frames.to_str().unwrap(), name));
     images.iter().for_each(|image| std::fs::write(&image.path, "").unwrap());
     std::fs::write(folder.path().join("other.png"), "").unwrap();
-    let mut names = ImageNames::new(&images, &folder.path().join("prompts.json"));
+    let mut names = ImageNames::new(&images);
+    names.start_beside(&folder.path().join("prompts.json"));
     let absolute = frames.join("sub/a.png");
     assert_eq!(names.meaning(absolute.to_str().unwrap()), Meaning::One(1));
     assert_eq!(names.meaning("frames/../frames/a.png"), Meaning::One(0));
@@ -68,7 +69,7 @@ fn paths_are_taken_from_the_current_folder_that_of_the_prompts_or_the_root() {
 fn many_images_of_one_name_take_no_time() {
     let images: Vec<_> = (0..20_000).map(|n| image("/no/such", &format!("{n}/image.png"))).collect();
     let start = std::time::Instant::now();
-    let mut names = ImageNames::new(&images, Path::new("prompts.json"));
+    let mut names = ImageNames::new(&images);
     for n in 0..20_000 {
         assert_eq!(names.meaning(&format!("{n}/image.png")), Meaning::One(n));
         assert_eq!(names.meaning(&format!("x{n}/image.png")), Meaning::None);
