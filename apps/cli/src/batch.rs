@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::contents::Contents;
 use crate::failure::describe;
 use crate::inputs::InputImage;
+use crate::say::printable;
 use crate::{interrupt, progress};
 
 /// How a run over many images ended.
@@ -105,7 +106,7 @@ pub fn for_each_image(
             if interrupt::asked() {
                 break;
             }
-            bar.set_message(input.path.display().to_string());
+            bar.set_message(printable(&input.path.display().to_string()));
             for note in pixels.as_ref().map_or(&[][..], |pixels| pixels.notes()) {
                 bar.suspend(|| say!("note: \"{}\": {note}", input.path.display()));
             }
@@ -114,7 +115,7 @@ pub fn for_each_image(
                 Ok(note) => {
                     summary.done += 1;
                     summary.finished.push(input.path.clone());
-                    bar.set_message(format!("{} {note}", input.result_name));
+                    bar.set_message(printable(&format!("{} {note}", input.result_name)));
                 }
                 Err(error) => {
                     // Every other image would fail the same way.

@@ -4,13 +4,14 @@ mod kind;
 mod names;
 
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use samovar::{DecodeLimits, LazyImage};
 
 use self::kind::{Kind, LeftOut};
-use self::names::{clashes, folded, ignores_case};
+use self::names::{clashes, folded, ignores_case, readable};
 use crate::failure::usage;
 
 /// An image to work on.
@@ -25,15 +26,45 @@ pub struct InputImage {
     pub result_name: String,
 }
 
+/// What stands for the image that is written to stdin.
+const STDIN: &str = "-";
+/// Largest image that is read from stdin.
+const MAX_STDIN_BYTES: u64 = 4 << 30;
+
 impl InputImage {
+    /// Whether it is read from stdin instead of a file.
+    pub fn is_stdin(&self) -> bool {
+        self.path == Path::new(STDIN)
+    }
+
+    /// The image, read as far as it must be.
+    pub fn open(&self, limits: &DecodeLimits) -> Result<LazyImage> {
+        if !self.is_stdin() {
+            return Ok(LazyImage::open_within(&self.path, *limits));
+        }
+        let mut bytes = Vec::new();
+        let stdin = io::stdin().lock();
+        if stdin.is_terminal() {
+            return Err(usage("`-` reads an image from stdin, and nothing is piped into it; name a file"));
+        }
+        stdin.take(MAX_STDIN_BYTES + 1).read_to_end(&mut bytes).context("stdin")?;
+        match bytes.len() as u64 {
+            0 => Err(usage("`-` reads an image from stdin, and there is nothing in it; name a file")),
+            len if len > MAX_STDIN_BYTES => Err(usage(format!(
+                "stdin has over {MAX_STDIN_BYTES} bytes; write the image to a file and name it"
+            ))),
+            _ => Ok(LazyImage::from_bytes(bytes, *limits)),
+        }
+    }
+
     /// Name of its file, without the way there.
     pub fn file_name(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        readable(Path::new(self.in_folder.file_name().unwrap_or_default()))
     }
 
     /// Its name among others: with the way to it from the folder that was named.
     pub fn name_in_folder(&self) -> String {
-        let parts = self.in_folder.components().map(|part| part.as_os_str().to_string_lossy());
+        let parts = self.in_folder.components().map(|part| readable(Path::new(part.as_os_str())));
         parts.collect::<Vec<_>>().join("/")
     }
 }
@@ -65,6 +96,14 @@ impl Inputs {
         !self.folders.is_empty()
     }
 
+    /// Refuses a folder of results for stdin: a later run could not tell whether it has the same image.
+    pub fn check_stdin(&self, is_single: bool) -> Result<()> {
+        match !is_single && self.images.iter().any(InputImage::is_stdin) {
+            true => Err(usage("an image from stdin has its result in one file; give --out FILE")),
+            false => Ok(()),
+        }
+    }
+
     /// Names the images so that no two of their results have one place in the folder `results`. `files` are the results of an
     /// image, by their path there.
     pub fn keep_apart(&mut self, results: &Path, files: impl Fn(&InputImage) -> Vec<PathBuf>) -> Result<()> {
@@ -80,7 +119,8 @@ impl Inputs {
 
     /// The images and the folders they are in, and `others` that are read besides.
     pub fn sources<'p>(&'p self, others: impl IntoIterator<Item = &'p Path>) -> Sources {
-        let images = || self.images.iter().map(|image| image.path.as_path());
+        let files = || self.images.iter().filter(|image| !image.is_stdin());
+        let images = || files().map(|image| image.path.as_path());
         let files = Sources::of(images().chain(others)).files;
         let parents = images().map(canonical).filter_map(|path| Some((path.parent()?.to_owned(), false)));
         let mut folders: HashMap<PathBuf, bool> = parents.collect();
@@ -165,7 +205,14 @@ pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
     let mut folders = Vec::new();
     let mut left_out = LeftOut::default();
     for path in paths {
-        if path.is_dir() {
+        if path == Path::new(STDIN) {
+            if paths.len() > 1 {
+                return Err(usage(
+                    "`-` is one image, from stdin, and stands alone; a file of this name is ./-",
+                ));
+            }
+            found.push((path.clone(), PathBuf::from("stdin")));
+        } else if path.is_dir() {
             folders.push(path.clone());
             let before = found.len();
             walk(path, path, recursive, &mut found, &mut left_out)?;
@@ -186,7 +233,7 @@ pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
     }
     let is_single = matches!(paths, [path] if !path.is_dir());
     let image = |(path, in_folder): (PathBuf, PathBuf)| {
-        let result_name = in_folder.with_extension("").to_string_lossy().into_owned();
+        let result_name = readable(&in_folder.with_extension(""));
         InputImage { path, in_folder, result_name }
     };
     let images = found.into_iter().map(image).collect();
@@ -206,9 +253,9 @@ fn keep_apart(
         let mut has_changed = false;
         for number in clashes.iter().flat_map(|clash| clash.images) {
             let image = &mut images[number];
-            let whole = image.in_folder.to_string_lossy();
+            let whole = readable(&image.in_folder);
             has_changed |= image.result_name != whole;
-            image.result_name = whole.into_owned();
+            image.result_name = whole;
         }
         if !has_changed {
             break;

@@ -175,6 +175,7 @@ fn wrong_usage_is_told_apart_from_failure() {
     bench.refused(2, "outside", &with(&["--point", "-1,3"]));
     bench.refused(2, "no area", &with(&["--box", "300,3,400,5"]));
     bench.refused(2, "expected numbers", &with(&["--point", "a,b"]));
+    bench.refused(2, "decimals are written with a point", &with(&["--point", "420,5,300,25"]));
     bench.refused(2, "1 (the object) or 0", &with(&["--point", "1,2,7"]));
     bench.refused(2, "SAM 3", &with(&["--text", "a disc"]));
     bench.refused(2, "no model is called", &with(&["--point", "1,2", "--model", "sam9"]));
@@ -433,4 +434,44 @@ fn a_cut_out_kept_neither_alpha_nor_profile_of_its_source() {
     assert!(cut.get_pixel(70, 45)[3] > 200, "the other half is there");
     let mut decoder = image::ImageReader::open(bench.path("cut.png")).unwrap().into_decoder().unwrap();
     assert_eq!(decoder.icc_profile().unwrap(), Some(profile));
+}
+
+#[test]
+fn an_image_from_stdin_was_looked_for_as_a_file() {
+    let bench = Bench::new();
+    let photo = bench.picture("photo.png", 200, 120, &[DISC]);
+    let piped = |arguments: &[&str], file: Option<&std::path::Path>| {
+        let stdin = match file {
+            Some(file) => std::process::Stdio::from(std::fs::File::open(file).unwrap()),
+            None => std::process::Stdio::null(),
+        };
+        let output = bench.command().args(arguments).stdin(stdin).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, words) = piped(&["segment", "-", "--point", "90,70", "--out", "cut.png"], Some(&photo));
+    assert_eq!(code, Some(0), "{words}");
+    assert!(iou(&bench.rgba("cut.png"), &[DISC], |pixel| pixel[3] > 127) > 0.95);
+    let (code, words) = piped(&["everything", "-", "--points-per-side", "4"], Some(&photo));
+    assert_eq!(code, Some(0), "{words}");
+    assert_eq!(bench.json("stdin.json")["images"][0]["file_name"], "stdin");
+    let (code, words) = piped(&["segment", "-", "--point", "90,70"], None);
+    assert!(code == Some(2) && words.contains("there is nothing in it"), "{words}");
+    for arguments in [&["segment", "-", "photo.png"][..], &["segment", "-", "--out", "folder/"]] {
+        let (code, words) = piped(&[arguments, &["--point", "90,70"]].concat(), Some(&photo));
+        assert!(code == Some(2) && words.contains("stdin"), "{words}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text_lost_what_told_them_apart() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new();
+    let photo = bench.picture("photo.png", 90, 70, &[(40.0, 30.0, 15.0)]);
+    std::fs::create_dir(bench.path("in")).unwrap();
+    for name in [&b"caf\xe9.png"[..], b"caf\xe8.png"] {
+        std::fs::copy(&photo, bench.path("in").join(std::ffi::OsStr::from_bytes(name))).unwrap();
+    }
+    bench.done(&["segment", "in", "--point", "40,30", "--format", "png", "--out", "out"]);
+    assert!(bench.path("out/caf%E9.png").is_file() && bench.path("out/caf%E8.png").is_file());
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
 use samovar::files::sweep_beside;
 use samovar::media::write::CocoDataset;
-use samovar::{LazyImage, Model, RgbImage};
+use samovar::{Model, RgbImage};
 use serde_json::{Value, json};
 
 use super::segment::print;
@@ -34,7 +34,7 @@ use parameters::Parameters;
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Images, or folders of images
+    /// Images, or folders of images; `-` is one image from stdin
     #[arg(required = true, value_name = "IMAGE|DIR")]
     images: Vec<PathBuf>,
     #[command(flatten)]
@@ -99,6 +99,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let others = args.parameters.point_grids().into_iter().chain([Path::new(&args.model.model)]);
     let sources = inputs.sources(others);
+    inputs.check_stdin(is_single)?;
     let result = match &inputs.images[..] {
         [input] if is_single => job.one(input, &sources),
         images => job.many(images, &sources),
@@ -153,7 +154,7 @@ impl Job<'_> {
     fn one(&self, input: &InputImage, sources: &Sources) -> Result<()> {
         let args = self.args;
         let engine = args.model.engine()?;
-        let image = LazyImage::open_within(&input.path, *engine.decode_limits());
+        let image = input.open(engine.decode_limits())?;
         // What is wrong with picture, places or parameters should show before the model is loaded.
         let pixels = image.pixels()?;
         pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));

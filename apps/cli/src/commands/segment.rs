@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use samovar::files::sweep_beside;
-use samovar::{BitMask, Engine, LazyImage, Model, RgbImage};
+use samovar::{BitMask, Engine, Model, RgbImage};
 use serde_json::{Value, json};
 
 use crate::batch::for_each_image;
@@ -28,7 +28,7 @@ use output::{Answered, Found};
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Images, or folders of images
+    /// Images, or folders of images; `-` is one image from stdin
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     #[command(flatten)]
@@ -131,6 +131,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(out) = args.out.as_deref().filter(|_| !is_single) {
         inputs.keep_apart(out, |input| result_files(args, &prompts, &writer, input))?;
     }
+    inputs.check_stdin(is_single)?;
     let result = match &inputs.images[..] {
         [input] if is_single => one(args, &prompts, input, &writer, &sources),
         images => many(args, &prompts, images, &writer, &sources),
@@ -163,7 +164,7 @@ fn one(
     sources: &Sources,
 ) -> Result<()> {
     let engine = args.model.engine()?;
-    let image = LazyImage::open_within(&input.path, *engine.decode_limits());
+    let image = input.open(engine.decode_limits())?;
     // What is wrong with the picture, the prompt or the place should show before the model is loaded.
     let pixels = image.pixels()?;
     pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));

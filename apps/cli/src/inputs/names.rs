@@ -10,6 +10,16 @@ pub fn folded(name: &str) -> String {
     name.nfc().flat_map(char::to_lowercase).collect()
 }
 
+/// A name as text. Bytes that are none are written as `%E9`, so that names which differ stay different.
+pub fn readable(name: &Path) -> String {
+    let mut text = String::new();
+    for chunk in name.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
+    }
+    text
+}
+
 /// Two images whose results would take each other's place, and the place.
 pub struct Clash {
     /// Their numbers.

@@ -46,7 +46,7 @@ fn numbers(text: &str) -> Result<Vec<f64>, String> {
     text.split(',')
         .map(|part| part.trim().parse::<f64>().ok().filter(|value| value.is_finite()))
         .collect::<Option<_>>()
-        .ok_or_else(|| "expected numbers with commas between them, as 420,300".to_owned())
+        .ok_or_else(|| "expected numbers with commas between them, as 420,300 or 420.5,300".to_owned())
 }
 
 fn point(text: &str) -> Result<PromptPoint, String> {
@@ -56,14 +56,14 @@ fn point(text: &str) -> Result<PromptPoint, String> {
             Ok(PromptPoint { at: Point::new(x, y), positive: label == 1.0 })
         }
         [_, _, _] => Err("the third number is 1 (the object) or 0 (not the object)".to_owned()),
-        _ => Err("expected X,Y or X,Y,0".to_owned()),
+        _ => Err("expected X,Y or X,Y,0; decimals are written with a point, as 420.5,300.25".to_owned()),
     }
 }
 
 fn bounds(text: &str) -> Result<Box2<Image>, String> {
     match *numbers(text)? {
         [x0, y0, x1, y1] => Ok(Box2::from_corners(Point::new(x0, y0), Point::new(x1, y1))),
-        _ => Err("expected X0,Y0,X1,Y1".to_owned()),
+        _ => Err("expected X0,Y0,X1,Y1; decimals are written with a point, as 60.5,40,500,380".to_owned()),
     }
 }
 
