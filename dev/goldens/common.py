@@ -54,7 +54,7 @@ def seeded_value(name, tensor, seed, gain=1.0):
         return 0.5 * draw
     if leaf in ("positional_embedding", "positional_encoding_gaussian_matrix"):
         return draw
-    if re.search(r"(point_embed|point_embeddings\.\d|not_a_point_embed|no_mask_embed|iou_token|mask_tokens)", name):
+    if re.search(r"(point_embed|point_embeddings\.\d|not_a_point_embed|no_mask_embed|iou_token|mask_tokens|hq_token|hf_token)", name):
         return 0.7 * draw
     if leaf == "bias":
         return 0.2 * draw
@@ -68,7 +68,9 @@ def seeded_value(name, tensor, seed, gain=1.0):
 
 
 def is_transposed_convolution(name):
-    return bool(re.search(r"(upscale_conv[12]|output_upscaling\.[03])\.weight$", name))
+    plain = r"upscale_conv[12]|output_upscaling\.[03]"
+    of_hq = r"compress_vit_conv[12]|compress_vit_feat\.[03]|decoder\.encoder_conv[12]|embedding_encoder\.[03]"
+    return bool(re.search(rf"({plain}|{of_hq})\.weight$", name))
 
 
 def seed_module(module, seed, gain=1.0):
@@ -108,9 +110,21 @@ _TO_ORIGINAL = [
     (r"^mask_decoder\.upscale_conv2\.", "mask_decoder.output_upscaling.3."),
     (r"^(mask_decoder\.transformer\.layers\.\d+)\.layer_norm([1234])\.", r"\1.norm\2."),
     (r"\.layer_norm_final_attn\.", ".norm_final_attn."),
-    (r"^(mask_decoder\.(?:iou_prediction_head|output_hypernetworks_mlps\.\d+))\.proj_in\.", r"\1.layers.first."),
-    (r"^(mask_decoder\.(?:iou_prediction_head|output_hypernetworks_mlps\.\d+))\.layers\.(\d+)\.", r"\1.layers.middle\2."),
-    (r"^(mask_decoder\.(?:iou_prediction_head|output_hypernetworks_mlps\.\d+))\.proj_out\.", r"\1.layers.last."),
+    # What SAM-HQ adds.
+    (r"^mask_decoder\.hq_token\.", "mask_decoder.hf_token."),
+    (r"^mask_decoder\.hq_mask_mlp\.", "mask_decoder.hf_mlp."),
+    (r"^mask_decoder\.compress_vit_conv1\.", "mask_decoder.compress_vit_feat.0."),
+    (r"^mask_decoder\.compress_vit_norm\.", "mask_decoder.compress_vit_feat.1."),
+    (r"^mask_decoder\.compress_vit_conv2\.", "mask_decoder.compress_vit_feat.3."),
+    (r"^mask_decoder\.encoder_conv1\.", "mask_decoder.embedding_encoder.0."),
+    (r"^mask_decoder\.encoder_norm\.", "mask_decoder.embedding_encoder.1."),
+    (r"^mask_decoder\.encoder_conv2\.", "mask_decoder.embedding_encoder.3."),
+    (r"^mask_decoder\.mask_conv1\.", "mask_decoder.embedding_maskfeature.0."),
+    (r"^mask_decoder\.mask_norm\.", "mask_decoder.embedding_maskfeature.1."),
+    (r"^mask_decoder\.mask_conv2\.", "mask_decoder.embedding_maskfeature.3."),
+    (r"^(mask_decoder\.(?:iou_prediction_head|hf_mlp|output_hypernetworks_mlps\.\d+))\.proj_in\.", r"\1.layers.first."),
+    (r"^(mask_decoder\.(?:iou_prediction_head|hf_mlp|output_hypernetworks_mlps\.\d+))\.layers\.(\d+)\.", r"\1.layers.middle\2."),
+    (r"^(mask_decoder\.(?:iou_prediction_head|hf_mlp|output_hypernetworks_mlps\.\d+))\.proj_out\.", r"\1.layers.last."),
 ]
 
 
@@ -131,13 +145,16 @@ def to_original_state(state, mlp_depth=3):
 
 
 def build_original_sam(*, image_size, patch_size, dim, depth, heads, mlp_ratio, window, global_blocks, prompt_dim,
-                       mask_channels, decoder_mlp, decoder_heads, iou_hidden):
-    """segment_anything's own `Sam` at any size (its registry only knows the three published ones)."""
+                       mask_channels, decoder_mlp, decoder_heads, iou_hidden, is_hq=False):
+    """segment_anything's own `Sam` at any size (its registry only knows the three published ones); with `is_hq` SAM-HQ's,
+    whose package has the same name: see `use_sam_hq`."""
     from functools import partial
 
-    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+    from segment_anything import modeling
+    from segment_anything.modeling import ImageEncoderViT, PromptEncoder, Sam, TwoWayTransformer
 
     grid = image_size // patch_size
+    decoder = partial(modeling.MaskDecoderHQ, vit_dim=dim) if is_hq else modeling.MaskDecoder
     return Sam(
         image_encoder=ImageEncoderViT(
             img_size=image_size, patch_size=patch_size, embed_dim=dim, depth=depth, num_heads=heads,
@@ -149,13 +166,20 @@ def build_original_sam(*, image_size, patch_size, dim, depth, heads, mlp_ratio, 
             embed_dim=prompt_dim, image_embedding_size=(grid, grid), input_image_size=(image_size, image_size),
             mask_in_chans=mask_channels,
         ),
-        mask_decoder=MaskDecoder(
+        mask_decoder=decoder(
             num_multimask_outputs=3,
             transformer=TwoWayTransformer(
                 depth=2, embedding_dim=prompt_dim, mlp_dim=decoder_mlp, num_heads=decoder_heads),
             transformer_dim=prompt_dim, iou_head_depth=3, iou_head_hidden_dim=iou_hidden,
         ),
     ).eval()
+
+
+def use_sam_hq(path):
+    """`segment_anything` is that of a checkout of SysCV/sam-hq from now on."""
+    assert "segment_anything" not in sys.modules, "the original is imported already"
+    sys.path.insert(0, str(path))
+    from segment_anything.modeling import MaskDecoderHQ  # noqa: F401: fails here if it is another checkout
 
 
 # ----------------------------------------------------------------------------------------------- comparison

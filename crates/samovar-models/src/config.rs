@@ -23,12 +23,14 @@ pub const CONFIG_KEY: &str = "samovar_config";
 /// Metadata of a weight file that holds its `preprocessor_config.json`.
 pub const PREPROCESSOR_KEY: &str = "samovar_preprocessor";
 
-/// Model families: one image encoder each.
+/// Model families, as their publishers name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Family {
     /// Segment Anything with its ViT encoder.
     Sam,
+    /// SAM-HQ: SAM with a decoder for fine masks, or with MobileSAM's encoder (Light HQ-SAM).
+    SamHq,
     /// MobileSAM: a TinyViT encoder in front of SAM's decoder.
     MobileSam,
     /// samovar's own small model, embedded in the library.
@@ -39,6 +41,7 @@ impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Family::Sam => "sam",
+            Family::SamHq => "sam_hq",
             Family::MobileSam => "mobile_sam",
             Family::Nano => "nano",
         })
@@ -94,12 +97,12 @@ impl ModelConfig {
         let value: serde_json::Value =
             serde_json::from_str(json).map_err(|error| Error::Config(format!("config.json: {error}")))?;
         let dimensions = match value.get("model_type").and_then(|kind| kind.as_str()) {
-            Some("sam") => Dimensions::Sam(sam1_json::parse(json)?),
+            Some("sam") => Dimensions::Sam(sam1_json::parse(json, false)?),
+            Some("sam_hq") => Dimensions::Sam(sam1_json::parse(json, true)?),
             Some("nano") => Dimensions::Nano(NanoConfig::from_json(json)?),
             Some(other) => {
-                let what =
-                    format!("model_type is `{other}`; models of type sam and nano run from a config.json");
-                return Err(Error::Config(what));
+                let known = "models of type sam, sam_hq and nano run from a config.json";
+                return Err(Error::Config(format!("model_type is `{other}`; {known}")));
             }
             None => return Err(Error::Config("no model_type; is this the config.json of a model?".into())),
         };
@@ -131,7 +134,8 @@ impl ModelConfig {
             Dimensions::Sam(sam1_checkpoint::infer(source, epsilon)?)
         } else {
             let found = looks_like(weights).unwrap_or("something else");
-            let what = format!("{}: expected SAM, MobileSAM or nano, found {found}", weights.origin());
+            let what =
+                format!("{}: expected SAM, SAM-HQ, MobileSAM or nano, found {found}", weights.origin());
             return Err(Error::Config(what));
         };
         Ok(dimensions.into())
@@ -170,7 +174,13 @@ impl ModelConfig {
 
     /// The model's family.
     pub fn family(&self) -> Family {
-        match self.dimensions {
+        match &self.dimensions {
+            Dimensions::Sam(SamConfig { decoder, .. })
+            | Dimensions::MobileSam(MobileSamConfig { decoder, .. })
+                if decoder.hq_early_channels.is_some() =>
+            {
+                Family::SamHq
+            }
             Dimensions::Sam(_) => Family::Sam,
             Dimensions::MobileSam(_) => Family::MobileSam,
             Dimensions::Nano(_) => Family::Nano,
@@ -193,7 +203,8 @@ impl ModelConfig {
     /// What the model's authors recommend to those who use its masks.
     pub fn recommendations(&self) -> Recommendations {
         match &self.dimensions {
-            Dimensions::Sam(_) | Dimensions::MobileSam(_) => sam_heads::RECOMMENDATIONS,
+            Dimensions::Sam(config) => sam_heads::recommendations(&config.decoder),
+            Dimensions::MobileSam(config) => sam_heads::recommendations(&config.decoder),
             Dimensions::Nano(config) => config.recommendations(),
         }
     }

@@ -43,6 +43,30 @@ fn published_configurations_are_read() {
         "num_attention_heads": 16, "global_attn_indexes": [7, 15, 23, 31], "mlp_dim": null, "image_size": [1024, 1024]}});
     let huge = ModelConfig::from_hf_json(&huge.to_string()).unwrap();
     assert_eq!(Some(huge), ModelConfig::from_catalogue("facebook/sam-vit-huge"));
+    let base =
+        ModelConfig::from_hf_json(r#"{"model_type":"sam_hq","architectures":["SamHQModel"]}"#).unwrap();
+    assert_eq!(Some(base), ModelConfig::from_catalogue("syscv-community/sam-hq-vit-base"));
+    let large = json!({"model_type": "sam_hq", "vision_config": {"hidden_size": 1024, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "global_attn_indexes": [5, 11, 17, 23]}, "mask_decoder_config": {"vit_dim": 1024}});
+    let large = ModelConfig::from_hf_json(&large.to_string()).unwrap();
+    assert_eq!(Some(large), ModelConfig::from_catalogue("syscv-community/sam-hq-vit-large"));
+}
+
+#[test]
+fn a_sam_hq_reads_a_map_that_its_encoder_makes() {
+    let other = json!({"model_type": "sam_hq", "mask_decoder_config": {"vit_dim": 1024}});
+    let refused = refusal(&other.to_string());
+    assert!(refused.contains("1024 channels (vit_dim); it has 768"), "{refused}");
+    let windows = json!({"model_type": "sam_hq", "vision_config": {"global_attn_indexes": []}});
+    assert!(
+        refusal(&windows.to_string()).contains("first global block"),
+        "{}",
+        refusal(&windows.to_string())
+    );
+    // Without windows every block is global, and the first of them is the first.
+    let global = json!({"model_type": "sam_hq", "vision_config": {"global_attn_indexes": [], "window_size": 0,
+        "num_hidden_layers": 2, "image_size": 64}});
+    run_on_shapes(&ModelConfig::from_hf_json(&global.to_string()).unwrap());
 }
 
 #[test]
@@ -76,6 +100,9 @@ fn no_number_of_a_configuration_is_believed() {
         "mask_decoder_config": {"hidden_size": 32, "mlp_dim": 40, "num_hidden_layers": 2, "num_attention_heads": 8,
             "attention_downsample_rate": 2, "num_multimask_outputs": 3, "iou_head_depth": 3,
             "iou_head_hidden_dim": 20, "layer_norm_eps": 1e-6}});
+    let mut sam_hq = sam.clone();
+    sam_hq["model_type"] = json!("sam_hq");
+    sam_hq["mask_decoder_config"]["vit_dim"] = json!(64);
     let nano = json!({"model_type": "nano", "image_size": 64, "patch_size": 16, "stem_channels": 8, "trunk":
         [[1, 4, 1, 1, 1, 1], [6, 6, 2, 2, 1, 1], [6, 8, 2, 2, 1, 1], [2, 8, 2, 2, 1, 1], [2, 20, 1, 1, 2, 2]],
         "taps": [0, 2, 4, 7], "embed_dim": 16, "vit_depth": 1, "vit_heads": 2, "vit_mlp_dim": 24, "fpn_dim_8": 8,
@@ -108,7 +135,7 @@ fn no_number_of_a_configuration_is_believed() {
         json!({}),
     ];
     let mut accepted = 0;
-    for config in [sam, nano] {
+    for config in [sam, sam_hq, nano] {
         run_on_shapes(&ModelConfig::from_hf_json(&config.to_string()).unwrap());
         for path in numbers(&config) {
             for value in &hostile {
@@ -176,9 +203,12 @@ impl WeightSource for Shapes<'_> {
 #[test]
 fn no_shape_of_a_checkpoint_is_believed() {
     let goldens = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens");
-    for (file, family) in
-        [("sam1/original.pth", Family::Sam), ("mobile_sam/mobile_sam.pt", Family::MobileSam)]
-    {
+    for (file, family) in [
+        ("sam1/original.pth", Family::Sam),
+        ("mobile_sam/mobile_sam.pt", Family::MobileSam),
+        ("sam_hq/original.pth", Family::SamHq),
+        ("sam_hq/light.pth", Family::SamHq),
+    ] {
         let golden = samovar_weights::Checkpoint::open(goldens.join(file)).unwrap();
         // Renaming three hundred tensors three thousand times would take a minute.
         let named = Named::new(&golden).unwrap();
@@ -214,6 +244,7 @@ fn input_sizes_change_where_nothing_depends_on_them() {
     let size = |id: &str, size| ModelConfig::from_catalogue(id).unwrap().with_input_size(size);
     run_on_shapes(&size("nano", 1024).unwrap());
     run_on_shapes(&size("mobile_sam", 512).unwrap());
+    run_on_shapes(&size("sam_hq_vit_tiny", 512).unwrap());
     assert!(size("nano", 500).is_err());
     assert!(size("mobile_sam", 1000).is_err());
     assert!(size("facebook/sam-vit-base", 512).unwrap_err().to_string().contains("input squares of 1024"));

@@ -221,6 +221,8 @@ pub struct ImageFeatures {
     pub embedding: Tensor,
     /// Finer maps that some decoders add, coarse to fine: `[B, 2^i h, 2^i w, C_i]` for i = 1, 2.
     pub high_res: Vec<Tensor>,
+    /// What SAM-HQ's decoder adds to the map of its own mask: `[B, 4h, 4w, C / 8]`.
+    pub hq: Option<Tensor>,
 }
 
 impl ImageFeatures {
@@ -233,6 +235,7 @@ impl ImageFeatures {
         Ok(ImageFeatures {
             embedding: of_image(&self.embedding)?,
             high_res: self.high_res.iter().map(of_image).collect::<Result<_, _>>()?,
+            hq: self.hq.as_ref().map(of_image).transpose()?,
         })
     }
 
@@ -251,7 +254,12 @@ impl ImageFeatures {
 
     /// Bytes the features take.
     pub fn size_bytes(&self) -> usize {
-        self.embedding.size_bytes() + self.high_res.iter().map(Tensor::size_bytes).sum::<usize>()
+        self.maps().map(Tensor::size_bytes).sum()
+    }
+
+    /// All maps, the embedding first.
+    pub fn maps(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.embedding].into_iter().chain(&self.high_res).chain(&self.hq)
     }
 }
 
@@ -418,6 +426,9 @@ pub struct MaskRule {
 pub struct Recommendations {
     /// Which of the predicted masks to take.
     pub mask_rule: MaskRule,
+    /// Whether of an ambiguous prompt's masks the one with the best predicted IoU comes first and is the answer, so that
+    /// no other is looked for in everything; as in SAM-HQ. SAM's masks are all answers.
+    pub best_first: bool,
     /// Whether stray parts and pinholes should be taken out of masks.
     pub cleanup: bool,
     /// How masks of everything in an image are found.

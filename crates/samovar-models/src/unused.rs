@@ -105,7 +105,8 @@ const KINDS: &[Kind] = &[
             "mask_conv1",
         ],
         what: "SAM-HQ's decoder",
-        advice: "SAM-HQ is not run; take the SAM of the same size (sam_vit_b_01ec64.pth, facebook/sam-vit-base, …)",
+        advice: "SAM-HQ runs with all of its decoder (mask_decoder.hf_token.weight and what belongs to it) in one file with \
+                 its encoder, and beside a config.json only with model_type sam_hq",
     },
     LOW_RANK,
     Kind {

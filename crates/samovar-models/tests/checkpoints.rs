@@ -184,9 +184,9 @@ fn averaged_weights_beside_the_trained_are_said_and_two_trained_are_refused() {
 #[test]
 fn tensors_that_the_model_does_not_use_are_refused_by_name() {
     for (name, words) in [
-        ("mask_decoder.hf_token.weight", "SAM-HQ is not run; take the SAM of the same size"),
-        ("mask_decoder.compress_vit_feat.0.weight", "SAM-HQ"),
-        ("mask_decoder.embedding_encoder.0.weight", "SAM-HQ"),
+        ("mask_decoder.compress_vit_feat.0.weight", "part of SAM-HQ's decoder"),
+        ("mask_decoder.embedding_encoder.0.weight", "with all of its decoder"),
+        ("mask_decoder.hq_token.weight.old", "SAM-HQ runs with all of its decoder"),
         ("image_encoder.blocks.0.Adapter.D_fc1.weight", "fine-tuned without them"),
         ("image_encoder.prompt_generator.shared_mlp.weight", "adapters"),
         ("image_encoder.blocks.0.attn.qkv.lora_A", "merge it into the weights"),

@@ -103,6 +103,30 @@ fn mobile_sam() {
     assert_near(decode, 3.62 - projections_saved(), 0.03);
 }
 
+/// What SAM-HQ adds: once per image four transposed convolutions of its maps of 64 x 64 and 128 x 128 pixels, and per prompt
+/// two convolutions of 3 x 3 at 256 x 256. The token takes part in all attention, a twentieth of that.
+#[test]
+fn sam_hq() {
+    let transposed = |pixels: f64, inputs: f64, outputs: f64| 2e-9 * pixels * inputs * outputs * 4.0;
+    let (coarse, fine) = (64.0 * 64.0, 128.0 * 128.0);
+    let of_embedding = transposed(coarse, 256.0, 64.0) + transposed(fine, 64.0, 32.0);
+    let per_prompt = 2e-9 * 256.0 * 256.0 * 9.0 * (32.0 * 64.0 + 64.0 * 32.0);
+    for (id, sam, early_channels) in [
+        ("syscv-community/sam-hq-vit-base", "facebook/sam-vit-base", 768.0),
+        ("sam_hq_vit_tiny", "mobile_sam", 160.0),
+    ] {
+        let of_early = transposed(coarse, early_channels, 256.0) + transposed(fine, 256.0, 32.0);
+        let ((encode, decode), (sam_encode, sam_decode)) = (report(id), report(sam));
+        assert_near(encode - sam_encode, of_embedding + of_early, 0.03);
+        assert_near(decode - sam_decode, per_prompt, 0.06);
+        let (encoded, _) = plans(id);
+        let (sam_encoded, _) = plans(sam);
+        let fused_bytes = 256 * 256 * 32 * 4;
+        assert!(encoded.activation_bytes >= sam_encoded.activation_bytes);
+        assert!(encoded.activation_bytes <= sam_encoded.activation_bytes + 4 * fused_bytes, "{id}");
+    }
+}
+
 #[test]
 fn nano() {
     let (encode, decode) = report("nano");

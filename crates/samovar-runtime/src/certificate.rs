@@ -260,8 +260,7 @@ impl Comparison {
         };
         let (a, b) = (expected.embedding.features(), found.embedding.features());
         let device = expected.embedding.model().device();
-        self.embedding.add_tensors(device, &a.embedding, &b.embedding)?;
-        for (a, b) in a.high_res.iter().zip(&b.high_res) {
+        for (a, b) in a.maps().zip(b.maps()) {
             self.embedding.add_tensors(device, a, b)?;
         }
         for (expected, found) in expected.masks.iter().zip(&found.masks) {

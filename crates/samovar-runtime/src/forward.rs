@@ -15,6 +15,8 @@
 //! | `image_embeddings` | `[B, C, h, w]` | `image_embeddings.0`, `.1`, ... fine to coarse, for models with several maps |
 //! | `pred_masks` | `[B, P, M, s, s]` | logits; absent without prompts |
 //! | `iou_scores` | `[B, P, M]` | absent without prompts |
+//!
+//! Masks of SAM-HQ come with the best score first, as transformers gives them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -110,11 +112,26 @@ pub fn forward(
             check_fits("the prompts of an image", needed_bytes, memory).map(|()| ((), needed_bytes))
         })?;
         let predicted = model.segmenter().decode(device, &features, &batch)?;
+        let ranks = match model.segmenter().recommendations().best_first {
+            true => Some(ranks(&device.download(&predicted.iou_scores)?.wait()?)?),
+            false => None,
+        };
         for (name, part) in [("pred_masks", &predicted.logits), ("iou_scores", &predicted.iou_scores)] {
-            outputs.append(device, name, part.dims(), part)?;
+            outputs.append(device, name, part.dims(), part, ranks.as_deref())?;
         }
     }
     Ok(outputs.tensors)
+}
+
+/// Places of all masks among those of all prompts, `[P, M]`, each prompt's best score first; equal ones keep their order.
+fn ranks(scores: &Tensor) -> Result<Vec<usize>> {
+    let masks = scores.dims().last().copied().unwrap_or(1).max(1);
+    let scores = scores.f32()?;
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    for of_prompt in order.chunks_mut(masks) {
+        of_prompt.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    }
+    Ok(order)
 }
 
 fn misshapen(name: &str, found: &[usize], expected: &str) -> Error {
@@ -248,25 +265,41 @@ impl Outputs {
         let planes = |map: &Tensor| model.device().channels_first(map);
         if features.high_res.is_empty() {
             let planes = planes(&features.embedding)?;
-            return self.append(model.device(), "image_embeddings", &planes.dims()[1..], &planes);
+            return self.append(model.device(), "image_embeddings", &planes.dims()[1..], &planes, None);
         }
         let fine_to_coarse = features.high_res.iter().rev().chain([&features.embedding]);
         for (index, map) in fine_to_coarse.enumerate() {
             let planes = planes(map)?;
-            self.append(model.device(), &format!("image_embeddings.{index}"), &planes.dims()[1..], &planes)?;
+            let name = format!("image_embeddings.{index}");
+            self.append(model.device(), &name, &planes.dims()[1..], &planes, None)?;
         }
         Ok(())
     }
 
-    /// Adds one image's part, of shape `per_image`.
-    fn append(&mut self, device: &Device, name: &str, per_image: &[usize], part: &Tensor) -> Result<()> {
+    /// Adds one image's part, of shape `per_image`; in the order of `ranks`, if any, which are places of equal pieces.
+    fn append(
+        &mut self,
+        device: &Device,
+        name: &str,
+        per_image: &[usize],
+        part: &Tensor,
+        ranks: Option<&[usize]>,
+    ) -> Result<()> {
         let all = self.tensors.entry(name.to_owned()).or_insert_with(|| {
             let mut shape = vec![0];
             shape.extend(per_image);
             NamedTensor { shape, values: Vec::new() }
         });
         all.shape[0] += 1;
-        all.values.extend_from_slice(device.download(part)?.wait()?.f32()?);
+        let part = device.download(part)?.wait()?;
+        let values = part.f32()?;
+        match ranks {
+            None => all.values.extend_from_slice(values),
+            Some(ranks) => {
+                let piece = values.len() / ranks.len().max(1);
+                ranks.iter().for_each(|&rank| all.values.extend_from_slice(&values[rank * piece..][..piece]));
+            }
+        }
         Ok(())
     }
 }

@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 /// Prompts that are decoded together: enough to fill the kernels, few enough to stay in the caches.
 pub const PROMPTS_AT_ONCE: usize = 8;
 
+/// Masks of a click that may mean several things, of models that keep them all.
+const MASKS_PER_CLICK: usize = 3;
+
 /// Bytes to which the pool rounds large requests up.
 const PAGE_BYTES: usize = 4096;
 
@@ -64,9 +67,10 @@ pub struct Planner {
     pixel_bytes: usize,
     input_size: Size<Input>,
     grid_size: Option<Size<Grid>>,
+    best_first: bool,
     /// What was planned before, by shape and number of prompts.
     answers: Mutex<HashMap<(PromptShape, usize), AnswerBytes>>,
-    /// The same for clicks of which all masks are drawn.
+    /// The same for clicks of which all masks are drawn that may be kept.
     clicks: Mutex<HashMap<usize, usize>>,
 }
 
@@ -102,14 +106,21 @@ impl Planner {
             let features = encoder.encode(device, &pixels)?;
             Ok::<_, samovar_models::Error>((features, pixels.size_bytes(), preprocessing.canvas()))
         })?;
-        let grid_size = dry.model().promptable_segmenter().ok().map(|segmenter| segmenter.grid_size());
+        let segmenter = dry.model().promptable_segmenter().ok();
+        let grid_size = segmenter.map(|segmenter| segmenter.grid_size());
+        let best_first = segmenter.is_some_and(|segmenter| segmenter.recommendations().best_first);
         let (dry, answers, clicks) = (Mutex::new(dry), Mutex::default(), Mutex::default());
-        Ok(Self { dry, encode, features, pixel_bytes, input_size, grid_size, answers, clicks })
+        Ok(Self { dry, encode, features, pixel_bytes, input_size, grid_size, best_first, answers, clicks })
     }
 
     /// Size of the low-resolution logits; `None` for a model that answers no prompts.
     pub fn grid_size(&self) -> Option<Size<Grid>> {
         self.grid_size
+    }
+
+    /// Masks of a click that finding everything in an image may keep.
+    pub fn masks_per_click(&self) -> usize {
+        if self.best_first { 1 } else { MASKS_PER_CLICK }
     }
 
     /// Encoding an image, from pixels on the host to features.
@@ -139,7 +150,7 @@ impl Planner {
         })
     }
 
-    /// Scoring some clicks and drawing all their masks, as finding everything in an image does.
+    /// Scoring some clicks and drawing all their masks, or the one that answers, as finding everything in an image does.
     ///
     /// # Errors
     /// As [`Planner::decode`].
@@ -149,6 +160,7 @@ impl Planner {
             let batch = PromptShape::CLICK.batch(clicks, segmenter.grid_size());
             let scored = segmenter.score(device, &self.features, &batch)?;
             let masks = scored.iou_scores.dims().last().copied().unwrap_or(0);
+            let masks = if self.best_first { 1 } else { masks };
             let all: Vec<_> =
                 (0..clicks).flat_map(|click| (0..masks).map(move |mask| (click, mask))).collect();
             segmenter.draw_chosen(device, &self.features, &scored, &all)
@@ -238,7 +250,7 @@ impl Planner {
         Ok((admitted, most_bytes))
     }
 
-    /// Lets clicks be scored and all their masks be drawn together: how many, `most` at most, by halves; and what that takes.
+    /// Lets clicks be scored and their masks be drawn together: how many, `most` at most, by halves; and what that takes.
     ///
     /// # Errors
     /// [`Error::DoesNotFit`].

@@ -15,6 +15,10 @@ struct Golden {
     masks: Vec<Record>,
 }
 
+/// A model and what upstream's code makes of the picture with it.
+const SAM: &str = "automatic/sam.pth";
+const SAM_HQ: &str = "sam_hq/automatic.pth";
+
 #[derive(Deserialize)]
 struct Record {
     segmentation: Segmentation,
@@ -33,7 +37,7 @@ struct Segmentation {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens/automatic")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens")
 }
 
 fn read<T: for<'a> Deserialize<'a>>(name: &str) -> T {
@@ -41,12 +45,16 @@ fn read<T: for<'a> Deserialize<'a>>(name: &str) -> T {
 }
 
 fn tiny_sam(threads: usize) -> Model {
+    tiny(SAM, threads)
+}
+
+fn tiny(file: &str, threads: usize) -> Model {
     let engine = Engine::new(Options { threads, ..Options::default() }).unwrap();
-    engine.load(folder().join("sam.pth").to_str().unwrap()).unwrap()
+    engine.load(folder().join(file).to_str().unwrap()).unwrap()
 }
 
 fn shapes() -> std::sync::Arc<RgbImage> {
-    LazyImage::open(folder().join("shapes.png")).pixels().unwrap()
+    LazyImage::open(folder().join("automatic/shapes.png")).pixels().unwrap()
 }
 
 fn run(model: &Model, image: &RgbImage, options: &AutomaticOptions) -> (Vec<AutomaticMask>, Stages) {
@@ -64,9 +72,9 @@ fn is_close(found: [f64; 4], expected: [f64; 4], tolerance: f64) -> bool {
 }
 
 /// Same number, same order, same masks.
-fn compare(name: &str) -> Stages {
+fn compare(name: &str, model: &Model) -> Stages {
     let golden: Golden = read(name);
-    let (found, stages) = run(&tiny_sam(2), &shapes(), &golden.settings);
+    let (found, stages) = run(model, &shapes(), &golden.settings);
     assert_eq!(found.len(), golden.masks.len(), "{name}");
     let mut used = vec![false; found.len()];
     let mut in_place = 0;
@@ -100,8 +108,8 @@ fn compare(name: &str) -> Stages {
 
 #[test]
 fn one_pass_is_as_upstream_stage_by_stage() {
-    let stages = compare("plain.json");
-    let expected: serde_json::Value = read("stages.json");
+    let stages = compare("automatic/plain.json", &tiny_sam(2));
+    let expected: serde_json::Value = read("automatic/stages.json");
     let found = [
         ("candidates", stages.candidates),
         ("predicted_iou", stages.predicted_iou),
@@ -115,12 +123,23 @@ fn one_pass_is_as_upstream_stage_by_stage() {
 
 #[test]
 fn crops_and_small_regions_are_as_upstream() {
-    compare("crops.json");
+    compare("automatic/crops.json", &tiny_sam(2));
+}
+
+/// Of the masks of a point SAM-HQ's code takes the best alone.
+#[test]
+fn sam_hq_makes_one_mask_per_point_as_upstream() {
+    let model = tiny(SAM_HQ, 2);
+    let stages = compare("sam_hq/automatic.json", &model);
+    let AutomaticOptions { points_per_side, .. } = read::<Golden>("sam_hq/automatic.json").settings;
+    let points = points_per_side * points_per_side + 4 * (points_per_side / 2) * (points_per_side / 2);
+    assert_eq!(stages.candidates, points);
+    assert_eq!(model.planner().masks_per_click(), 1);
 }
 
 #[test]
 fn batches_and_threads_change_nothing() {
-    let golden: Golden = read("crops.json");
+    let golden: Golden = read("automatic/crops.json");
     let (expected, _) = run(&tiny_sam(1), &shapes(), &golden.settings);
     for (threads, points_per_batch) in [(1, 1), (2, 5), (3, 64)] {
         let options = AutomaticOptions { points_per_batch, ..golden.settings.clone() };

@@ -55,7 +55,9 @@ fn masks(model: &Model) -> Vec<BitMask> {
 
 #[test]
 fn masks_are_the_same_on_a_device_that_hides_its_memory() {
-    for name in ["nano".to_owned(), golden("sam1"), golden("mobile_sam/mobile_sam.pt")] {
+    for name in
+        ["nano".to_owned(), golden("sam1"), golden("mobile_sam/mobile_sam.pt"), golden("sam_hq/light.pth")]
+    {
         let here = Engine::new(options()).unwrap().load(&name).unwrap();
         let there = Engine::on(remote(), options()).load(&name).unwrap();
         assert!(there.engine().cpu().is_err() && there.engine().device().name().contains("test device"));
@@ -148,7 +150,8 @@ fn failing_work_is_an_error_and_the_next_run_succeeds() {
 
 fn models() -> Vec<ModelSource> {
     let source = |name: &str| ModelSource::resolve(name, None).unwrap();
-    vec![source("nano"), source(&golden("sam1")), source(&golden("mobile_sam/mobile_sam.pt"))]
+    let goldens = ["sam1", "mobile_sam/mobile_sam.pt", "sam_hq"].map(|name| source(&golden(name)));
+    [source("nano")].into_iter().chain(goldens).collect()
 }
 
 fn any_prompts(random: &mut Random) -> Vec<Prompt> {

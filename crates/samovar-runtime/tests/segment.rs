@@ -108,12 +108,22 @@ fn degenerate_images() {
 
 #[test]
 fn forward_agrees_with_transformers() {
+    agrees_with_transformers(&golden(""));
+}
+
+/// The order of the masks is transformers', too.
+#[test]
+fn forward_of_sam_hq_agrees_with_transformers() {
+    agrees_with_transformers(&golden("").join("../sam_hq"));
+}
+
+fn agrees_with_transformers(golden: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.safetensors");
-    let model = Model::load(golden("").to_str().unwrap()).unwrap();
-    forward_file(&model, &golden("forward_in.safetensors"), &out).unwrap();
+    let model = Model::load(golden.to_str().unwrap()).unwrap();
+    forward_file(&model, &golden.join("forward_in.safetensors"), &out).unwrap();
     let (found, expected) =
-        (Checkpoint::open(&out).unwrap(), Checkpoint::open(golden("forward_out.safetensors")).unwrap());
+        (Checkpoint::open(&out).unwrap(), Checkpoint::open(golden.join("forward_out.safetensors")).unwrap());
     for name in ["image_embeddings", "pred_masks", "iou_scores"] {
         let (found, expected) = (found.any_tensor(name).unwrap(), expected.any_tensor(name).unwrap());
         assert_eq!(found.dims(), expected.dims(), "{name}");

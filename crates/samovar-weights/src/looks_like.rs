@@ -4,6 +4,7 @@ use crate::WeightSource;
 
 /// A name prefix and the model whose files have it; the first match counts.
 const SIGNS: &[(&str, &str)] = &[
+    ("sam_mask_decoder.hf_token", "an HQ-SAM 2 checkpoint"),
     ("mask_decoder.hf_token", "a SAM-HQ checkpoint"),
     ("mask_decoder.hq_token", "a SAM-HQ checkpoint"),
     ("detector_model.", "a SAM 3 checkpoint"),

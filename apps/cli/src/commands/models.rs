@@ -101,9 +101,10 @@ fn list(as_json: bool) -> Result<()> {
         return print(&json!({ "models": models }));
     }
     let mut out = std::io::stdout().lock();
+    let width = CATALOGUE.iter().map(|entry| entry.id.len()).max().unwrap_or(0);
     writeln!(
         out,
-        "{:24} {:9} {:>10} {:>10}  {:11} what",
+        "{:width$} {:9} {:>10} {:>10}  {:11} what",
         "model", "state", "parameters", "download", "licence"
     )?;
     for entry in CATALOGUE {
@@ -114,7 +115,7 @@ fn list(as_json: bool) -> Result<()> {
         };
         writeln!(
             out,
-            "{:24} {:9} {parameters:>10} {download:>10}  {:11} {}",
+            "{:width$} {:9} {parameters:>10} {download:>10}  {:11} {}",
             entry.id,
             state(entry),
             entry.licence,

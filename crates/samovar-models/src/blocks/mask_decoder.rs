@@ -7,6 +7,7 @@ use samovar_tensor::{
     Tensor,
 };
 
+use super::hq::{HqConfig, HqMask};
 use super::loader::Loader;
 use super::mlp::{Head, HeadConfig};
 use super::prompt_encoder::EncodedPrompts;
@@ -41,6 +42,8 @@ pub(crate) struct MaskDecoderConfig {
     pub(crate) object_score: Option<ObjectScoreConfig>,
     /// Where finer maps of the image are added at every doubling, as in SAM 2.
     pub(crate) high_res: Option<HighResConfig>,
+    /// Where the mask of one more token is added to every mask, as in SAM-HQ: channels of the early map it reads.
+    pub(crate) hq_early_channels: Option<usize>,
 }
 
 /// Dimensions of the head of the object score: `obj_score_token`, `pred_obj_score_head`.
@@ -77,7 +80,14 @@ impl MaskDecoderConfig {
         if let Some(ObjectScoreConfig { depth, hidden }) = self.object_score {
             check_head("object score head", depth, hidden)?;
         }
+        at_most("mask decoder: vit_dim", self.hq_early_channels.unwrap_or(1), MAX_CHANNELS)?;
         self.high_res.map_or(Ok(()), |high_res| high_res.check())
+    }
+
+    /// Dimensions of what SAM-HQ adds, in a decoder that has it.
+    pub(crate) fn hq(&self) -> Option<HqConfig> {
+        let (channels, upscale_channels) = (self.transformer.channels, self.upscale_channels);
+        self.hq_early_channels.map(|early_channels| HqConfig { channels, early_channels, upscale_channels })
     }
 }
 
@@ -100,29 +110,30 @@ impl HighResConfig {
 
 pub(crate) struct MaskDecoder {
     config: MaskDecoderConfig,
-    /// The object's token where there is one, the IoU token, and the mask tokens: `[1, tokens, C]`.
+    /// The object's token where there is one, the IoU token, the mask tokens, and that of SAM-HQ: `[1, tokens, C]`.
     output_tokens: Tensor,
     transformer: TwoWayTransformer,
     upscaling: Upscaling,
     hypernetworks: Vec<Head>,
     iou_head: Head,
     object_score_head: Option<Head>,
+    hq: Option<HqMask>,
 }
 
 /// From image tokens to pixels.
 enum Upscaling {
     /// In one go with the product that makes masks.
     Plain(Box<MaskHead>),
-    /// Step by step, with finer maps.
-    HighRes(Box<HighRes>),
+    /// Step by step, with finer maps or for one more mask of the same pixels.
+    Stepwise(Box<Stepwise>),
 }
 
-struct HighRes {
+struct Stepwise {
     conv1: ConvTranspose2d,
     layer_norm: LayerNorm,
     conv2: ConvTranspose2d,
-    /// For the first and the second doubling.
-    details: [Detail; 2],
+    /// For the first and the second doubling, where finer maps are added.
+    details: Option<[Detail; 2]>,
 }
 
 /// Layers of the heads that make mask vectors, in both upstreams and all published models.
@@ -139,6 +150,9 @@ impl MaskDecoder {
         }
         tokens.push(loader.tensor("iou_token.weight", &[1, channels])?);
         tokens.push(loader.tensor("mask_tokens.weight", &[masks, channels])?);
+        if config.hq_early_channels.is_some() {
+            tokens.push(loader.tensor("hq_token.weight", &[1, channels])?);
+        }
         let output_tokens = loader.device.stage("load").concat(&tokens.iter().collect::<Vec<_>>(), 0)?;
         let hypernetwork = |i: usize| {
             let outputs = config.upscale_channels[1];
@@ -167,6 +181,7 @@ impl MaskDecoder {
             hypernetworks: (0..masks).map(hypernetwork).collect::<Result<_>>()?,
             iou_head: Head::load(&loader.at("iou_prediction_head"), iou)?,
             object_score_head: config.object_score.map(object_score).transpose()?,
+            hq: config.hq().map(|hq| HqMask::load(loader, hq)).transpose()?,
         })
     }
 
@@ -206,9 +221,17 @@ impl MaskDecoder {
         features: &ImageFeatures,
         scored: ScoredPrompts,
     ) -> Result<Tensor> {
+        if self.hq.is_some() {
+            // One prompt after the other: each has maps of a million numbers beside its masks.
+            let [prompts, masks] = scored.iou_scores.shape().fixed("mask decoder")?;
+            let all: Vec<_> = (0..prompts * masks).map(|index| (index / masks, index % masks)).collect();
+            let drawn = self.draw_chosen(device, features, &scored, &all)?;
+            let [_, height, width] = drawn.shape().fixed("mask decoder")?;
+            return Ok(drawn.reshape([prompts, masks, height, width])?);
+        }
         let ScoredPrompts { tokens, mask_tokens, image, map, .. } = scored;
         let vectors = self.mask_vectors(device, &tokens, mask_tokens)?;
-        self.logits(device, features, image, map.as_ref(), &vectors)
+        self.logits(device, features, image, map.as_ref(), &vectors, None)
     }
 
     /// Some masks of prompts that have been scored, as (prompt, mask), `[masks, height, width]`.
@@ -225,6 +248,7 @@ impl MaskDecoder {
             return Err(Error::Input(format!("masks to draw: {what}")));
         }
         let vectors = self.mask_vectors(device, &scored.tokens, scored.mask_tokens.clone())?;
+        let hq_vectors = self.hq_vectors(device, &scored.tokens)?;
         let mut drawn = Vec::new();
         // Neighbours of one prompt together: making its pixels is nearly all of the work.
         for of_prompt in chosen.chunk_by(|a, b| a.0 == b.0) {
@@ -233,10 +257,11 @@ impl MaskDecoder {
             let rows = of_prompt.iter().map(|&(_, mask)| Ok(device.slice(&vectors, 1, mask, 1)?));
             let rows = rows.collect::<Result<Vec<_>>>()?;
             let vectors = device.concat(&rows.iter().collect::<Vec<_>>(), 1)?;
-            let map = scored.map.as_ref().map(|map| map.narrow(prompt, 1)).transpose()?;
+            let of_prompt = |all: &Option<Tensor>| all.as_ref().map(|all| all.narrow(prompt, 1)).transpose();
+            let (map, hq_vector) = (of_prompt(&scored.map)?, of_prompt(&hq_vectors)?);
             let image = scored.image.narrow(prompt, 1)?;
             let features = &features.of_prompt(prompt)?;
-            let logits = self.logits(device, features, image, map.as_ref(), &vectors)?;
+            let logits = self.logits(device, features, image, map.as_ref(), &vectors, hq_vector.as_ref())?;
             let [_, count, height, width] = logits.shape().fixed("mask decoder")?;
             drawn.push(logits.reshape([count, height, width])?);
         }
@@ -281,7 +306,15 @@ impl MaskDecoder {
         Ok(device.concat(&vectors.iter().collect::<Vec<_>>(), 1)?)
     }
 
-    /// Mask logits `[P, M, height, width]`: each vector against every pixel that image tokens `[P, h·w, C]` become.
+    /// SAM-HQ's vectors, `[P, 1, channels]`; its token is the one behind those of all masks.
+    fn hq_vectors(&self, device: &Device, tokens: &Tensor) -> Result<Option<Tensor>> {
+        let Some(hq) = &self.hq else { return Ok(None) };
+        let index = self.iou_token() + 1 + self.hypernetworks.len();
+        hq.vector(device, &device.slice(tokens, 1, index, 1)?).map(Some)
+    }
+
+    /// Mask logits `[P, M, height, width]`: each vector against every pixel that image tokens `[P, h·w, C]` become; with the
+    /// vector `[1, 1, channels]` of SAM-HQ, which is for one prompt, its mask is added to all.
     fn logits(
         &self,
         device: &Device,
@@ -289,29 +322,23 @@ impl MaskDecoder {
         image: Tensor,
         map: Option<&Tensor>,
         vectors: &Tensor,
+        hq_vector: Option<&Tensor>,
     ) -> Result<Tensor> {
         let [_, height, width, channels] = features.embedding.shape().fixed("mask decoder")?;
         let mut x = image.reshape([image.dims()[0], height, width, channels])?;
         drop(image);
-        let HighRes { conv1, layer_norm, conv2, details: [coarse, fine] } = match &self.upscaling {
+        let steps = match &self.upscaling {
             Upscaling::Plain(head) => return Ok(device.mask_logits(&x, head, vectors)?),
-            Upscaling::HighRes(high_res) => &**high_res,
+            Upscaling::Stepwise(steps) => &**steps,
         };
-        let [coarse_map, fine_map] = &features.high_res[..] else {
-            return Err(Error::Input("features without their finer maps; of another model?".into()));
-        };
-        let mut finer = coarse.with_prompts(device, coarse_map, map)?;
-        x = device.conv_transpose2d(&x, conv1, &Epilogue::add(&finer))?;
-        x = device.layer_norm(&x, layer_norm, Activation::Gelu)?;
-        x = coarse.refine(device, x)?;
-        finer = fine.with_prompts(device, fine_map, map)?;
-        let activation = Epilogue::add_then_act(&finer, self.config.upscale_activation);
-        x = device.conv_transpose2d(&x, conv2, &activation)?;
-        drop(finer);
-        x = fine.refine(device, x)?;
+        x = steps.forward(device, x, features, map, self.config.upscale_activation)?;
         let [prompts, height, width, channels] = x.shape().fixed("mask decoder")?;
         let pixels = x.reshape([prompts, height * width, channels])?;
-        let logits = device.matmul_transposed(vectors, &pixels)?;
+        let mut logits = device.matmul_transposed(vectors, &pixels)?;
+        drop(pixels);
+        if let (Some(hq), Some(vector)) = (&self.hq, hq_vector) {
+            logits = device.add(&logits, &hq.logits(device, &x, features, vector)?)?;
+        }
         Ok(logits.reshape([prompts, vectors.dims()[1], height, width])?)
     }
 }
@@ -321,7 +348,7 @@ impl Upscaling {
         let channels = config.transformer.channels;
         let [first, second] = config.upscale_channels;
         let layer_norm = loader.layer_norm("upscale_layer_norm", first, config.upscale_epsilon)?;
-        let Some(high_res) = config.high_res else {
+        if config.high_res.is_none() && config.hq_early_channels.is_none() {
             let layer = |name: &str, inputs: usize, outputs: usize| -> Result<(Tensor, Tensor)> {
                 let layer = loader.at(name);
                 Ok((layer.raw("weight", &[inputs, outputs, 2, 2])?, layer.raw("bias", &[outputs])?))
@@ -331,18 +358,51 @@ impl Upscaling {
             let layers = [(&conv1.0, &conv1.1), (&conv2.0, &conv2.1)];
             let head = loader.device.load_mask_head(layers, layer_norm, config.upscale_activation)?;
             return Ok(Self::Plain(Box::new(head)));
-        };
+        }
         let coarse = Conv2dGeometry::same(3).stride(2);
         let fine = Conv2dGeometry::same(3);
-        Ok(Self::HighRes(Box::new(HighRes {
+        let details = |high_res: HighResConfig| {
+            Ok::<_, Error>([
+                Detail::load(loader, ["dense_conv8", "refine_8"], first, coarse, high_res, 0)?,
+                Detail::load(loader, ["dense_conv4", "refine_4"], second, fine, high_res, 1)?,
+            ])
+        };
+        Ok(Self::Stepwise(Box::new(Stepwise {
             conv1: loader.conv_transpose2d("upscale_conv1", channels, first, 2)?,
             layer_norm,
             conv2: loader.conv_transpose2d("upscale_conv2", first, second, 2)?,
-            details: [
-                Detail::load(loader, ["dense_conv8", "refine_8"], first, coarse, high_res, 0)?,
-                Detail::load(loader, ["dense_conv4", "refine_4"], second, fine, high_res, 1)?,
-            ],
+            details: config.high_res.map(details).transpose()?,
         })))
+    }
+}
+
+impl Stepwise {
+    /// `[P, h, w, C]` to `[P, 4h, 4w, channels]`; `activation` is the last one.
+    fn forward(
+        &self,
+        device: &Device,
+        mut x: Tensor,
+        features: &ImageFeatures,
+        map: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Tensor> {
+        let Stepwise { conv1, layer_norm, conv2, details } = self;
+        let Some([coarse, fine]) = details else {
+            x = device.conv_transpose2d(&x, conv1, &Epilogue::NONE)?;
+            x = device.layer_norm(&x, layer_norm, Activation::Gelu)?;
+            return Ok(device.conv_transpose2d(&x, conv2, &Epilogue::act(activation))?);
+        };
+        let [coarse_map, fine_map] = &features.high_res[..] else {
+            return Err(Error::Input("features without their finer maps; of another model?".into()));
+        };
+        let mut finer = coarse.with_prompts(device, coarse_map, map)?;
+        x = device.conv_transpose2d(&x, conv1, &Epilogue::add(&finer))?;
+        x = device.layer_norm(&x, layer_norm, Activation::Gelu)?;
+        x = coarse.refine(device, x)?;
+        finer = fine.with_prompts(device, fine_map, map)?;
+        x = device.conv_transpose2d(&x, conv2, &Epilogue::add_then_act(&finer, activation))?;
+        drop(finer);
+        fine.refine(device, x)
     }
 }
 

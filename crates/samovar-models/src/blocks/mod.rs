@@ -2,6 +2,7 @@
 
 mod attention;
 mod cross_attention;
+pub(crate) mod hq;
 pub(crate) mod loader;
 pub(crate) mod mask_decoder;
 pub(crate) mod mlp;

@@ -38,6 +38,9 @@ pub(crate) struct Stage {
 /// Side of the depthwise kernels.
 const LOCAL_KERNEL: usize = 3;
 
+/// The stage whose input SAM-HQ reads: the first map as small as the result, in upstream's models of four stages.
+const EARLY_STAGE: usize = 2;
+
 /// Side of a window; the table of its bias grows with its fourth power.
 const MAX_WINDOW_SIDE: usize = 32;
 
@@ -60,6 +63,12 @@ impl TinyVitConfig {
         }
         at_most("cells along a side", self.grid(), MAX_GRID_SIDE)?;
         at_most("stem channels", self.stages[0].channels / 2, MAX_CHANNELS)
+    }
+
+    /// Channels of the map that SAM-HQ reads, `None` where no stage begins with one as small as the result.
+    pub(crate) fn early_channels(&self) -> Option<usize> {
+        let fits = (EARLY_STAGE + 1..=EARLY_STAGE + 2).contains(&self.stages.len());
+        fits.then(|| self.stages[EARLY_STAGE].channels)
     }
 
     /// Cells along each side of the result. The stem halves twice, every merge but the last halves once.
@@ -120,15 +129,23 @@ impl TinyVit {
         })
     }
 
-    /// Pixels `[B, S, S, 3]` to `[B, h, w, output_channels]`.
-    pub(crate) fn forward(&self, device: &Device, pixels: &Tensor) -> Result<Tensor> {
+    /// Pixels `[B, S, S, 3]` to `[B, h, w, output_channels]`. `early` sees the map that the stage [`EARLY_STAGE`] begins with.
+    pub(crate) fn forward(
+        &self,
+        device: &Device,
+        pixels: &Tensor,
+        early: &mut dyn FnMut(&Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
         let mut x = device.conv2d(pixels, &self.stem[0], &Epilogue::act(Activation::Gelu))?;
         x = device.conv2d(&x, &self.stem[1], &Epilogue::NONE)?;
         for block in &self.convolutions {
             x = block.forward(device, x)?;
         }
-        for (merge, stage) in self.merges.iter().zip(&self.stages) {
+        for (index, (merge, stage)) in (1..).zip(self.merges.iter().zip(&self.stages)) {
             x = merge.forward(device, x)?;
+            if index == EARLY_STAGE {
+                early(&x)?;
+            }
             for block in stage {
                 x = block.forward(device, x)?;
             }

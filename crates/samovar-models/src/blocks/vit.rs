@@ -57,8 +57,18 @@ impl VitConfig {
         self.image_size / self.patch_size
     }
 
+    /// Window side of a block, or `None` when every token attends to every other.
+    fn window_of(&self, index: usize) -> Option<usize> {
+        (self.window > 0 && !self.global_blocks.contains(&index)).then_some(self.window)
+    }
+
+    /// The first block in which every token attends to every other.
+    pub(crate) fn first_global(&self) -> Option<usize> {
+        (0..self.depth).find(|&index| self.window_of(index).is_none())
+    }
+
     fn block(&self, index: usize) -> BlockConfig {
-        let window = (self.window > 0 && !self.global_blocks.contains(&index)).then_some(self.window);
+        let window = self.window_of(index);
         BlockConfig {
             channels: self.channels,
             heads: self.heads,
@@ -89,6 +99,7 @@ pub(crate) struct Vit {
     patch_embed: Conv2d,
     positions: Option<Tensor>,
     blocks: Vec<Block>,
+    first_global: Option<usize>,
     neck: Neck,
 }
 
@@ -106,16 +117,26 @@ impl Vit {
             patch_embed: loader.exact().conv2d("patch_embed.projection", 3, channels, geometry, true)?,
             positions: positions.transpose()?,
             blocks: blocks.collect::<Result<_>>()?,
+            first_global: config.first_global(),
             neck: Neck::load(&loader.at("neck").exact(), channels, config.output_channels)?,
         })
     }
 
-    /// Pixels `[B, S, S, 3]` to `[B, h, w, output_channels]`.
-    pub(crate) fn forward(&self, device: &Device, pixels: &Tensor) -> Result<Tensor> {
+    /// Pixels `[B, S, S, 3]` to `[B, h, w, output_channels]`. `early` sees the map `[B, h, w, channels]` behind the first
+    /// global block.
+    pub(crate) fn forward(
+        &self,
+        device: &Device,
+        pixels: &Tensor,
+        early: &mut dyn FnMut(&Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
         let positions = self.positions.as_ref().map_or(Epilogue::NONE, Epilogue::add);
         let mut x = device.conv2d(pixels, &self.patch_embed, &positions)?;
-        for block in &self.blocks {
+        for (index, block) in self.blocks.iter().enumerate() {
             x = block.forward(device, x)?;
+            if self.first_global == Some(index) {
+                early(&x)?;
+            }
         }
         self.neck.forward(device, &x)
     }

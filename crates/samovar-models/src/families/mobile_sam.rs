@@ -1,10 +1,11 @@
-//! MobileSAM: TinyViT-5M in front of SAM's own decoder.
+//! MobileSAM: TinyViT-5M in front of SAM's own decoder; and Light HQ-SAM, with that of SAM-HQ.
 
 use samovar_geometry::{ResizeRule, Size};
 use samovar_tensor::{Device, Tensor};
 
 use super::prompted::{self, Encoder, Wiring};
 use super::sam_heads::{self, IMAGENET_MEAN, IMAGENET_STD};
+use crate::blocks::hq::HqFeatures;
 use crate::blocks::loader::Loader;
 use crate::blocks::mask_decoder::MaskDecoderConfig;
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
@@ -13,7 +14,7 @@ use crate::capabilities::Capabilities;
 use crate::error::Result;
 use crate::interface::{ImageFeatures, Preprocessing};
 
-/// All numbers of a MobileSAM.
+/// All numbers of a MobileSAM or Light HQ-SAM.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MobileSamConfig {
     pub(crate) tiny_vit: TinyVitConfig,
@@ -53,7 +54,14 @@ impl MobileSamConfig {
     pub(crate) fn check(&self) -> Result<()> {
         self.tiny_vit.check()?;
         self.prompt.check(self.tiny_vit.output_channels)?;
-        self.decoder.check(self.tiny_vit.output_channels)
+        self.decoder.check(self.tiny_vit.output_channels)?;
+        sam_heads::check_hq(&self.decoder, self.tiny_vit.early_channels())
+    }
+
+    /// The Light HQ-SAM with this encoder.
+    pub(crate) fn hq(mut self) -> Self {
+        self.decoder.hq_early_channels = self.tiny_vit.early_channels();
+        self
     }
 
     pub(crate) fn preprocessing(&self) -> Preprocessing {
@@ -62,11 +70,14 @@ impl MobileSamConfig {
     }
 }
 
-struct TinyVitEncoder(TinyVit);
+struct TinyVitEncoder {
+    tiny_vit: TinyVit,
+    hq: Option<HqFeatures>,
+}
 
 impl Encoder for TinyVitEncoder {
     fn forward(&self, device: &Device, pixels: &Tensor) -> Result<ImageFeatures> {
-        Ok(ImageFeatures { embedding: self.0.forward(device, pixels)?, high_res: Vec::new() })
+        HqFeatures::encode(self.hq.as_ref(), device, |early| self.tiny_vit.forward(device, pixels, early))
     }
 }
 
@@ -76,6 +87,10 @@ pub(crate) fn load(
     preprocessing: Preprocessing,
 ) -> Result<Capabilities> {
     let MobileSamConfig { tiny_vit, prompt, decoder } = config;
-    let wiring = Wiring { preprocessing, prompt, decoder, recommendations: sam_heads::RECOMMENDATIONS };
-    prompted::load(loader, wiring, |vision, _| Ok(Box::new(TinyVitEncoder(TinyVit::load(vision, tiny_vit)?))))
+    let recommendations = sam_heads::recommendations(decoder);
+    let wiring = Wiring { preprocessing, prompt, decoder, recommendations };
+    prompted::load(loader, wiring, |vision, _| {
+        let hq = sam_heads::load_hq_features(loader, decoder)?;
+        Ok(Box::new(TinyVitEncoder { tiny_vit: TinyVit::load(vision, tiny_vit)?, hq }))
+    })
 }

@@ -4,7 +4,7 @@ use samovar_weights::{NameMap, WeightSource};
 
 use super::mobile_sam::{IMAGE_SIZE, MobileSamConfig};
 use super::sam_checkpoint::{
-    DECODER, ENCODER, OriginalNames, Shapes, infer_mask_decoder, infer_prompt_encoder,
+    DECODER, ENCODER, HQ_DECODER, OriginalNames, Shapes, infer_mask_decoder, infer_prompt_encoder,
 };
 use crate::blocks::tiny_vit::{Stage, TinyVitConfig};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::error::Result;
 /// Original names to those of the blocks; TinyViT's own names stay, there are no others.
 pub(crate) const NAMES: OriginalNames = OriginalNames {
     mark: "image_encoder.patch_embed.seq.0.c.weight",
-    map: NameMap { tables: &[ENCODER, DECODER] },
+    map: NameMap { tables: &[ENCODER, DECODER, HQ_DECODER] },
 };
 
 /// A tensor that only MobileSAM has, under names of the blocks.

@@ -110,7 +110,7 @@ impl Encoder for NanoEncoder {
         let p4 = device.linear(s4, &self.lateral_4, &Epilogue::add(&side))?;
         let p4 = device.layer_norm(&p4, &self.norm_4, Activation::Gelu)?;
         let high_res_4 = device.conv2d(&p4, &self.smooth_4, &Epilogue::NONE)?;
-        Ok(ImageFeatures { embedding, high_res: vec![high_res_8, high_res_4] })
+        Ok(ImageFeatures { embedding, high_res: vec![high_res_8, high_res_4], hq: None })
     }
 }
 

@@ -212,6 +212,7 @@ impl NanoConfig {
     pub(crate) fn recommendations(&self) -> Recommendations {
         Recommendations {
             mask_rule: self.mask_rule,
+            best_first: false,
             cleanup: true,
             everything: EverythingThresholds {
                 points_per_side: 16,
@@ -257,6 +258,7 @@ impl NanoConfig {
                 refine_blocks: [self.refine_blocks_8, self.refine_blocks_4],
                 refine_kernel: self.refine_kernel,
             }),
+            hq_early_channels: None,
         }
     }
 }

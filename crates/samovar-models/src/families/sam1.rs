@@ -1,10 +1,12 @@
-//! Segment Anything: a ViT with windows and four global blocks, and the decoder everybody borrowed.
+//! Segment Anything: a ViT with windows and four global blocks, and the decoder everybody borrowed; and SAM-HQ, which adds
+//! to it.
 
 use samovar_geometry::ResizeRule;
 use samovar_tensor::{Device, Tensor};
 
 use super::prompted::{self, Encoder, Wiring};
 use super::sam_heads::{self, IMAGENET_MEAN, IMAGENET_STD};
+use crate::blocks::hq::HqFeatures;
 use crate::blocks::loader::Loader;
 use crate::blocks::mask_decoder::MaskDecoderConfig;
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
@@ -13,7 +15,7 @@ use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
 use crate::interface::{ImageFeatures, Preprocessing};
 
-/// All numbers of a SAM.
+/// All numbers of a SAM or SAM-HQ.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SamConfig {
     pub(crate) vit: VitConfig,
@@ -34,10 +36,17 @@ impl SamConfig {
         Self::published(1280, 32, 16, &[7, 15, 23, 31])
     }
 
+    /// The SAM-HQ with this encoder.
+    pub(crate) fn hq(mut self) -> Self {
+        self.decoder.hq_early_channels = Some(self.vit.channels);
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         self.vit.check()?;
         self.prompt.check(self.vit.output_channels)?;
-        self.decoder.check(self.vit.output_channels)
+        self.decoder.check(self.vit.output_channels)?;
+        sam_heads::check_hq(&self.decoder, self.vit.first_global().map(|_| self.vit.channels))
     }
 
     pub(crate) fn preprocessing(&self) -> Preprocessing {
@@ -75,11 +84,14 @@ impl SamConfig {
     }
 }
 
-struct VitEncoder(Vit);
+struct VitEncoder {
+    vit: Vit,
+    hq: Option<HqFeatures>,
+}
 
 impl Encoder for VitEncoder {
     fn forward(&self, device: &Device, pixels: &Tensor) -> Result<ImageFeatures> {
-        Ok(ImageFeatures { embedding: self.0.forward(device, pixels)?, high_res: Vec::new() })
+        HqFeatures::encode(self.hq.as_ref(), device, |early| self.vit.forward(device, pixels, early))
     }
 }
 
@@ -89,6 +101,10 @@ pub(crate) fn load(
     preprocessing: Preprocessing,
 ) -> Result<Capabilities> {
     let SamConfig { vit, prompt, decoder } = config;
-    let wiring = Wiring { preprocessing, prompt, decoder, recommendations: sam_heads::RECOMMENDATIONS };
-    prompted::load(loader, wiring, |vision, _| Ok(Box::new(VitEncoder(Vit::load(vision, vit)?))))
+    let recommendations = sam_heads::recommendations(decoder);
+    let wiring = Wiring { preprocessing, prompt, decoder, recommendations };
+    prompted::load(loader, wiring, |vision, _| {
+        let hq = sam_heads::load_hq_features(loader, decoder)?;
+        Ok(Box::new(VitEncoder { vit: Vit::load(vision, vit)?, hq }))
+    })
 }

@@ -3,7 +3,7 @@
 use samovar_weights::{NameMap, Rule, WeightSource};
 
 use super::sam_checkpoint::{
-    DECODER, ENCODER, OriginalNames, Shapes, infer_mask_decoder, infer_prompt_encoder, rule,
+    DECODER, ENCODER, HQ_DECODER, OriginalNames, Shapes, infer_mask_decoder, infer_prompt_encoder, rule,
 };
 use super::sam1::SamConfig;
 use crate::blocks::vit::VitConfig;
@@ -19,7 +19,7 @@ const VIT: &[Rule] = &[
 /// Original names to those of transformers.
 pub(crate) const NAMES: OriginalNames = OriginalNames {
     mark: "image_encoder.patch_embed.proj.weight",
-    map: NameMap { tables: &[ENCODER, VIT, DECODER] },
+    map: NameMap { tables: &[ENCODER, VIT, DECODER, HQ_DECODER] },
 };
 
 /// Side of the input square of all published models, for files whose tensors do not tell.

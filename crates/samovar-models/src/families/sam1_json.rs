@@ -1,4 +1,4 @@
-//! SAM's `config.json` as transformers writes it: three nested objects, keys with default values left out.
+//! SAM's and SAM-HQ's `config.json` as transformers writes it: three nested objects, keys with default values left out.
 
 use serde::Deserialize;
 
@@ -96,6 +96,8 @@ struct Decoder {
     iou_head_depth: usize,
     iou_head_hidden_dim: usize,
     layer_norm_eps: f32,
+    /// Of SAM-HQ alone.
+    vit_dim: usize,
 }
 
 impl Default for Decoder {
@@ -111,6 +113,7 @@ impl Default for Decoder {
             iou_head_depth: 3,
             iou_head_hidden_dim: 256,
             layer_norm_eps: 1e-6,
+            vit_dim: 768,
         }
     }
 }
@@ -135,8 +138,8 @@ impl Side {
     }
 }
 
-/// All numbers of a SAM, from its `config.json`.
-pub(crate) fn parse(json: &str) -> Result<SamConfig> {
+/// All numbers of a SAM, or of a SAM-HQ, from its `config.json`.
+pub(crate) fn parse(json: &str, is_hq: bool) -> Result<SamConfig> {
     let Json { vision_config: vision, prompt_encoder_config: prompt, mask_decoder_config: decoder } =
         serde_json::from_str(json).map_err(|error| Error::Config(format!("config.json: {error}")))?;
     let expect = |what: &str, found: &str, expected: &str| match found == expected {
@@ -186,6 +189,7 @@ pub(crate) fn parse(json: &str) -> Result<SamConfig> {
     mask_decoder.upscale_channels = [decoder.hidden_size / 4, decoder.hidden_size / 8];
     mask_decoder.iou_depth = decoder.iou_head_depth;
     mask_decoder.iou_hidden = decoder.iou_head_hidden_dim;
+    mask_decoder.hq_early_channels = is_hq.then_some(decoder.vit_dim);
     let config = SamConfig { vit, prompt: prompt_encoder, decoder: mask_decoder };
     config.check()?;
     Ok(config)

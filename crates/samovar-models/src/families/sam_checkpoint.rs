@@ -65,6 +65,26 @@ pub(crate) const DECODER: &[Rule] = &[
     ),
 ];
 
+/// A tensor that only SAM-HQ has, under names of the blocks.
+const HQ_TOKEN: &str = "mask_decoder.hq_token.weight";
+
+/// What SAM-HQ adds to the decoder.
+pub(crate) const HQ_DECODER: &[Rule] = &[
+    rule("^mask_decoder.hf_token", "mask_decoder.hq_token"),
+    rule("^mask_decoder.hf_mlp.layers.0", "mask_decoder.hq_mask_mlp.proj_in"),
+    rule("^mask_decoder.hf_mlp.layers.2", "mask_decoder.hq_mask_mlp.proj_out"),
+    rule("^mask_decoder.hf_mlp.layers.1", "mask_decoder.hq_mask_mlp.layers.0"),
+    rule("^mask_decoder.compress_vit_feat.0", "mask_decoder.compress_vit_conv1"),
+    rule("^mask_decoder.compress_vit_feat.1", "mask_decoder.compress_vit_norm"),
+    rule("^mask_decoder.compress_vit_feat.3", "mask_decoder.compress_vit_conv2"),
+    rule("^mask_decoder.embedding_encoder.0", "mask_decoder.encoder_conv1"),
+    rule("^mask_decoder.embedding_encoder.1", "mask_decoder.encoder_norm"),
+    rule("^mask_decoder.embedding_encoder.3", "mask_decoder.encoder_conv2"),
+    rule("^mask_decoder.embedding_maskfeature.0", "mask_decoder.mask_conv1"),
+    rule("^mask_decoder.embedding_maskfeature.1", "mask_decoder.mask_norm"),
+    rule("^mask_decoder.embedding_maskfeature.3", "mask_decoder.mask_conv2"),
+];
+
 /// Epsilon of the norms in the two-way transformer. The two upstreams disagree: the original code has PyTorch's default,
 /// transformers its configuration's.
 pub(crate) const fn two_way_epsilon(has_original_names: bool) -> f32 {
@@ -130,5 +150,8 @@ pub(crate) fn infer_mask_decoder(shapes: &Shapes, epsilon: f32) -> Result<MaskDe
     ];
     config.iou_depth = 2 + shapes.count("mask_decoder.iou_prediction_head.layers", "weight");
     config.iou_hidden = shapes.rows("mask_decoder.iou_prediction_head.proj_in.weight")?;
+    if shapes.0.contains(HQ_TOKEN) {
+        config.hq_early_channels = Some(shapes.dims::<4>("mask_decoder.compress_vit_conv1.weight")?[0]);
+    }
     Ok(config)
 }

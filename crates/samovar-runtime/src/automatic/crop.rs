@@ -6,7 +6,7 @@ use std::thread;
 
 use samovar_geometry::{Image, Point};
 use samovar_media::{RgbImage, Rle, Upscaler};
-use samovar_models::{MaskOutput, PromptBatch};
+use samovar_models::{MaskChoice, MaskOutput, PromptBatch};
 use samovar_resources::memory::bytes;
 use samovar_tensor::Tensor;
 
@@ -105,21 +105,33 @@ impl CropRun<'_> {
         let masks_per_point = scores.len() / points.len();
         let threshold = self.options.pred_iou_thresh;
         let passes = |score: f32| threshold <= 0.0 || score > threshold;
-        stages.candidates += scores.len();
+        let of_point = |(point, scores): (usize, &[f32])| {
+            let masks = match self.model.recommendations().best_first {
+                // Of equal scores the first wins, as torch's max.
+                true => {
+                    let best = MaskChoice::BestOfMultimask.choose(scores, &[]);
+                    best..best + 1
+                }
+                false => 0..masks_per_point,
+            };
+            masks.map(move |mask| (point, mask))
+        };
+        let candidates: Vec<(usize, usize)> =
+            scores.chunks_exact(masks_per_point).enumerate().flat_map(of_point).collect();
+        stages.candidates += candidates.len();
 
-        let chosen: Vec<(usize, usize)> = (0..scores.len())
-            .filter(|&index| passes(scores[index]))
-            .map(|index| (index / masks_per_point, index % masks_per_point))
-            .collect();
+        let score_of = |&(point, mask): &(usize, usize)| scores[point * masks_per_point + mask];
+        let chosen: Vec<(usize, usize)> =
+            candidates.into_iter().filter(|candidate| passes(score_of(candidate))).collect();
         stages.predicted_iou += chosen.len();
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
         let logits = segmenter.draw_chosen(device, features, &scored, &chosen)?;
         let logits = device.download(&logits)?.wait()?;
-        let drawn = chosen.iter().enumerate().map(|(index, &(point, mask))| {
-            let predicted_iou = scores[point * masks_per_point + mask];
-            Ok(Drawn { logits: logits.narrow(index, 1)?, predicted_iou, point: points[point] })
+        let drawn = chosen.iter().enumerate().map(|(index, candidate)| {
+            let (predicted_iou, point) = (score_of(candidate), points[candidate.0]);
+            Ok(Drawn { logits: logits.narrow(index, 1)?, predicted_iou, point })
         });
         drawn.collect()
     }

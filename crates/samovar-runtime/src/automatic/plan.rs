@@ -7,9 +7,6 @@ use super::{AutomaticOptions, grid};
 use crate::error::Result;
 use crate::planning::Planner;
 
-/// Masks per point.
-const MASKS_PER_POINT: usize = 3;
-
 /// Run lengths a mask is taken to have per column of the image: those of two pieces, one above the other. Masks that are
 /// all over the image have more, and there are never as many masks as are planned for.
 const COUNTS_PER_COLUMN: usize = 4;
@@ -77,7 +74,7 @@ impl AutomaticPlan {
             tensor_bytes: encode.peak_bytes().max(decode.peak_bytes()),
             pixel_bytes: pixels_of(image) + largest_crop,
             mask_bytes: per_mask * threads.max(1),
-            run_length_bytes: per_candidate.saturating_mul(points * MASKS_PER_POINT),
+            run_length_bytes: per_candidate.saturating_mul(points * planner.masks_per_click()),
             cost,
         })
     }
