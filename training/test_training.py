@@ -28,6 +28,9 @@ from model import Nano, NanoConfig, dense_prompt, up2  # noqa: E402
 from train import corrections  # noqa: E402
 
 
+GOLDENS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "dev", "goldens")
+
+
 def tiny():
     net = Nano(NanoConfig(**CFG)).eval()
     with torch.no_grad():
@@ -257,6 +260,17 @@ def test_boundary_figures():
     gt = torch.from_numpy(a[:, None].astype(np.float32))
     near, off = ((torch.from_numpy(m[:, None].astype(np.float32)) * 2 - 1) * 30 for m in (a, far))
     assert boundary_loss(near, gt).item() < 0.05 < 0.4 < boundary_loss(off, gt).item()
+
+
+def test_boundary_f_is_that_of_the_davis_evaluation():
+    sys.path.append(GOLDENS)
+    from measures import speckle
+
+    cases = [case for case in json.load(open(os.path.join(GOLDENS, "measures", "boundary.json"))) if case["reach"] == 2]
+    assert len(cases) >= 4
+    for case in cases:
+        found, truth = (speckle(seed, case["height"], case["width"], density) for seed, density in (case["found"], case["truth"]))
+        assert abs(evaluate.boundary_f(found[None], truth[None])[0] - case["f"]) < 1e-9, case
 
 
 def test_choice_loss_wants_the_best_mask_said_best():

@@ -4,6 +4,7 @@ mod decode;
 mod depth;
 mod foreign;
 mod guard;
+mod indices;
 mod jpeg;
 mod lazy;
 mod limits;
@@ -21,3 +22,4 @@ pub use limits::DecodeLimits;
 pub use rgb::{Orientation, RgbImage};
 
 pub(crate) use decode::decode_dynamic;
+pub(crate) use indices::palette_indices;

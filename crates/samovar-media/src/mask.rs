@@ -1,6 +1,7 @@
 //! Masks: bits, and the forms they travel in.
 
 mod bits;
+mod boundary;
 mod components;
 mod distance;
 mod labels;
@@ -11,6 +12,7 @@ mod transpose;
 pub mod polygon;
 
 pub use bits::BitMask;
+pub use boundary::{Boundary, davis_reach};
 pub use components::{
     Component, Components, Connectivity, SmallRegions, connected_components, remove_small_regions,
 };

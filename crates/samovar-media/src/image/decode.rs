@@ -158,7 +158,7 @@ pub fn decode_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage> {
 }
 
 /// The format, of a file within the limits.
-fn checked_format(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageFormat> {
+pub(super) fn checked_format(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageFormat> {
     if bytes.len() as u64 > limits.max_bytes {
         return Err(file_too_large(bytes.len() as u64, limits));
     }
@@ -172,7 +172,7 @@ pub(crate) fn decode_dynamic(bytes: &[u8], limits: &DecodeLimits) -> Result<Dyna
 }
 
 /// The library's decoder, when size and wholeness of the file are known to be good.
-fn checked_decoder<'b>(
+pub(super) fn checked_decoder<'b>(
     bytes: &'b [u8],
     format: ImageFormat,
     limits: &DecodeLimits,

@@ -59,9 +59,13 @@ pub(super) fn bits_of_png(bytes: &[u8]) -> Stated {
 
 /// Whether the colours of a PNG by palette are whole: three bytes each, which the library takes for granted.
 pub(super) fn png_palette_is_whole(bytes: &[u8]) -> bool {
+    !png_is_by_palette(bytes) || png_chunk(bytes, b"PLTE").is_none_or(|palette| palette.len() % 3 == 0)
+}
+
+/// Whether the pixels of a PNG are numbers of colours.
+pub(super) fn png_is_by_palette(bytes: &[u8]) -> bool {
     const BY_PALETTE: u8 = 3;
-    bytes.get(25) != Some(&BY_PALETTE)
-        || png_chunk(bytes, b"PLTE").is_none_or(|palette| palette.len() % 3 == 0)
+    bytes.get(25) == Some(&BY_PALETTE)
 }
 
 /// The content of a chunk before the pixels.

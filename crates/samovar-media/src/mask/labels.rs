@@ -5,7 +5,7 @@ use samovar_geometry::{Image, Size};
 
 use super::bits::BitMask;
 use crate::error::{MediaError, MediaErrorKind, Result};
-use crate::image::{DecodeLimits, decode_dynamic};
+use crate::image::{DecodeLimits, decode_dynamic, palette_indices};
 
 /// One label per pixel, row by row; 0 is background or unlabelled.
 #[derive(Clone, PartialEq, Eq)]
@@ -138,16 +138,19 @@ impl std::fmt::Debug for LabelMap {
     }
 }
 
-/// Decodes a label map from a greyscale image of 8 or 16 bits (PNG as a rule), bits kept as they are. Limits hold as
-/// for any image.
+/// Decodes a label map from a greyscale image of 8 or 16 bits (PNG as a rule), bits kept as they are, or from a PNG by
+/// palette, whose labels are the numbers of the colours. Limits hold as for any image.
 pub fn decode_labels(bytes: &[u8], limits: &DecodeLimits) -> Result<LabelMap> {
+    if let Some((size, indices)) = palette_indices(bytes, limits)? {
+        return LabelMap::from_raw(size, indices.into_iter().map(u16::from).collect());
+    }
     let image = decode_dynamic(bytes, limits)?;
     let size = Size::new(image.width(), image.height());
     let labels = match image {
         DynamicImage::ImageLuma8(buffer) => buffer.iter().map(|&label| u16::from(label)).collect(),
         DynamicImage::ImageLuma16(buffer) => buffer.into_raw(),
         other => {
-            let what = format!("a label map must be greyscale of 8 or 16 bits, this is {:?}", other.color());
+            let what = format!("a label map must be greyscale or by palette, this is {:?}", other.color());
             return Err(MediaError::new(MediaErrorKind::Unsupported, what)
                 .advise("save it as greyscale with one value per pixel"));
         }

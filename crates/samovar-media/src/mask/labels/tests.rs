@@ -47,6 +47,27 @@ fn later_masks_win_and_wrong_sizes_are_refused() {
     assert!(LabelMap::from_raw(Size::new(0, 0), vec![]).unwrap().masks().is_empty());
 }
 
+/// DAVIS and YouTube-VOS keep their objects so; their colours are for people.
+#[test]
+fn labels_by_palette_are_the_numbers_and_not_the_colours() {
+    for (name, width, count) in [
+        ("palette1.png", 13, 2),
+        ("palette2.png", 13, 4),
+        ("palette4.png", 13, 16),
+        ("palette8.png", 13, 100),
+    ] {
+        let bytes = std::fs::read(golden::folder().join("../measures").join(name)).unwrap();
+        let map = decode_labels(&bytes, &DecodeLimits::default()).unwrap();
+        let expected: Vec<u16> =
+            golden::noise(11, 9, width, 1).iter().map(|&byte| u16::from(byte) % count).collect();
+        assert_eq!((map.size(), map.labels()), (Size::new(width, 9), &expected[..]), "{name}");
+        let cut = decode_labels(&bytes[..bytes.len() - 20], &DecodeLimits::default()).unwrap_err();
+        assert_eq!(cut.kind(), MediaErrorKind::Damaged, "{name}");
+        let few = DecodeLimits { max_pixels: 100, ..DecodeLimits::default() };
+        assert_eq!(decode_labels(&bytes, &few).unwrap_err().kind(), MediaErrorKind::TooLarge, "{name}");
+    }
+}
+
 #[test]
 fn a_part_is_not_hidden_by_its_whole() {
     let size = Size::new(9, 4);
