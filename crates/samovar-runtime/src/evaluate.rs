@@ -4,39 +4,50 @@
 //! The protocol is that of interactive segmentation. The first click is the point of the object farthest from its
 //! border; each next one the same in the larger error region, missed or too much, with the previous logits fed back.
 //! The box is the object's own, each side moved by up to 5 % of its length. Masks under 0.1 % of their picture are left
-//! out. IoU is averaged over the masks of each source, then over sources, so that a source with many masks counts no
-//! more than another. Boxes and samples follow from the names of the pictures alone: every run draws the same ones,
+//! out. IoU, and boundary F within two pixels, are averaged over the masks of each source, then over sources, so that a
+//! source with many masks counts no more than another. Boxes and samples follow from the names of the pictures alone: every run draws the same ones,
 //! whatever part of a pack it looks at.
 //!
 //! Pictures are shared out to workers of one thread each. Operators of a small model are too short to be worth
-//! sharing; with a large one fewer workers run where memory is short.
+//! sharing; with a large one fewer workers run where memory is short. Results are handed on in the order of the pack as soon
+//! as all before them are there, and only sums are kept.
 
 mod baselines;
+mod draws;
 mod figures;
 mod fnv;
 mod options;
 mod protocol;
 mod reference;
+mod sample;
+pub mod video;
 mod worst;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use samovar_media::segpack::{SegpackLimits, SegpackReader, SegpackRecord};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::model::Model;
-use fnv::{FNV_OFFSET, fnv};
+use figures::SourceSums;
+use sample::{Records, Survey};
+use worst::Worst;
 
-pub use figures::{Figures, SourceFigures};
-pub use options::{EvaluateOptions, LEAST_SHARE, MAX_CLICKS};
+pub use figures::{
+    Agreement, AnswerFigures, BoxFigures, ByPrompt, ClickFigures, ClicksTo, Figures, MaskFigures,
+    SourceFigures,
+};
+pub use options::{BOUNDARY_REACH, EvaluateOptions, LEAST_SHARE, MAX_CLICKS};
 pub use reference::{ReferenceFigure, ReferenceTable};
-pub use worst::{WorstMask, WorstPrompt};
+pub use worst::{WorstMask, WorstPrompt, draw_worst};
+
+/// Pictures that may be done before those ahead of them: what is finished out of order waits in memory.
+const MOST_AHEAD: usize = 64;
 
 /// How far an evaluation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,15 +83,18 @@ pub struct Evaluation {
     pub sources: BTreeMap<String, SourceFigures>,
     /// What classical tools were measured to reach on this very pack, where somebody did.
     pub reference: Option<ReferenceTable>,
-    /// The worst answers, per source and kind of prompt, the worst first.
+    /// The seed of the sample, where only a part was asked for.
+    pub seed: Option<u64>,
+    /// The worst answers, per source and kind of prompt, the worst first; [`draw_worst`] makes pictures of them.
     #[serde(skip)]
     pub worst: Vec<WorstMask>,
 }
 
 /// Measures a model on a segpack (`samovar_media::segpack`).
 ///
-/// `progress` is told after every few masks, from any worker; [`ControlFlow::Break`] stops the work, and what the
-/// finished pictures gave comes back with `complete: false`.
+/// `progress` is told after every few masks, from any worker, and `each` of every mask, in the order of the pack;
+/// [`ControlFlow::Break`] from either stops the work, and what the finished pictures gave comes back with
+/// `complete: false`.
 ///
 /// # Errors
 /// [`Error::Usage`] for options out of range, [`Error::Media`] for a damaged pack, [`Error::File`] for a pack without
@@ -91,6 +105,7 @@ pub fn evaluate(
     pack: &Path,
     options: &EvaluateOptions,
     progress: &(dyn Fn(EvaluateProgress) -> ControlFlow<()> + Sync),
+    each: &mut (dyn FnMut(&MaskFigures) -> ControlFlow<()> + Send),
 ) -> Result<Evaluation> {
     if !(1..=MAX_CLICKS).contains(&options.clicks) {
         return Err(Error::usage(format!(
@@ -105,12 +120,17 @@ pub fn evaluate(
     let survey = Survey::of(pack, options)?;
     let jobs = Jobs {
         state: Mutex::new(State {
-            records: Records::open(pack, options)?,
-            progress: EvaluateProgress { pictures: 0, of_pictures: survey.chosen, masks: 0 },
-            done: Vec::new(),
-            worst: BTreeMap::new(),
+            records: Records::open(pack, &survey)?,
+            progress: EvaluateProgress { pictures: 0, of_pictures: survey.chosen(), masks: 0 },
+            each,
+            done: 0,
+            settled: 0,
+            waiting: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            worst: Worst::new(options.worst_per_source),
             failure: None,
         }),
+        moved: Condvar::new(),
         model,
         options,
         progress,
@@ -136,122 +156,77 @@ pub fn evaluate(
     state.summary(model, pack, options, &survey, start.elapsed())
 }
 
-/// What is in a pack, from its headers.
-struct Survey {
-    /// Pictures that will be looked at.
-    chosen: usize,
-    /// Pictures there are.
-    all: usize,
-    /// Of the names of all pictures.
-    fingerprint: u64,
-}
-
-impl Survey {
-    fn of(pack: &Path, options: &EvaluateOptions) -> Result<Self> {
-        let mut survey = Self { chosen: 0, all: 0, fingerprint: FNV_OFFSET };
-        let mut taken = Taken::new(options);
-        for record in SegpackReader::open(pack, SegpackLimits::default())? {
-            let header = record.map_err(|error| error.at(pack))?.header;
-            survey.all += 1;
-            survey.chosen += usize::from(taken.takes(&header.src));
-            survey.fingerprint =
-                fnv(survey.fingerprint, format!("{}/{}\n", header.src, header.id).as_bytes());
-        }
-        Ok(survey)
-    }
-}
-
-/// Which pictures of each source are in the sample: the first ones.
-struct Taken {
-    limit: Option<usize>,
-    of_source: BTreeMap<String, usize>,
-}
-
-impl Taken {
-    fn new(options: &EvaluateOptions) -> Self {
-        Self { limit: options.pictures_per_source, of_source: BTreeMap::new() }
-    }
-
-    fn takes(&mut self, source: &str) -> bool {
-        let Some(limit) = self.limit else { return true };
-        let count = self.of_source.entry(source.to_owned()).or_default();
-        *count += 1;
-        *count <= limit
-    }
-}
-
-/// The sample, picture by picture.
-struct Records {
-    reader: Box<dyn Iterator<Item = samovar_media::Result<SegpackRecord>> + Send>,
-    taken: Taken,
-    given: usize,
-}
-
-impl Records {
-    fn open(pack: &Path, options: &EvaluateOptions) -> Result<Self> {
-        let reader = Box::new(SegpackReader::open(pack, SegpackLimits::default())?);
-        Ok(Self { reader, taken: Taken::new(options), given: 0 })
-    }
-
-    fn next(&mut self) -> Result<Option<(usize, SegpackRecord)>> {
-        for record in self.reader.by_ref() {
-            let record = record?;
-            if self.taken.takes(&record.header.src) {
-                self.given += 1;
-                return Ok(Some((self.given - 1, record)));
-            }
-        }
-        Ok(None)
-    }
-}
-
 /// What the workers share.
 struct Jobs<'a> {
-    state: Mutex<State>,
+    state: Mutex<State<'a>>,
+    /// Told when a picture is settled, or nothing more will be.
+    moved: Condvar,
     model: &'a Model,
     options: &'a EvaluateOptions,
     progress: &'a (dyn Fn(EvaluateProgress) -> ControlFlow<()> + Sync),
 }
 
-struct State {
-    records: Records,
+struct State<'a> {
+    records: Records<'a>,
     progress: EvaluateProgress,
-    /// Number of the picture, and what it gave.
-    done: Vec<(usize, protocol::Picture)>,
-    /// The worst answers so far, by source.
-    worst: BTreeMap<String, Vec<WorstMask>>,
+    each: &'a mut (dyn FnMut(&MaskFigures) -> ControlFlow<()> + Send),
+    /// Pictures done.
+    done: usize,
+    /// Pictures that were handed on, all before this number.
+    settled: usize,
+    /// What is done before others ahead of it.
+    waiting: BTreeMap<usize, protocol::Picture>,
+    sources: BTreeMap<String, SourceSums>,
+    worst: Worst,
     /// The first one; ends the work.
     failure: Option<Error>,
 }
 
-impl Jobs<'_> {
+/// Ends the work of all when one worker panics, for whom the others would wait.
+struct EndsAll<'a, 'b>(&'a Jobs<'b>);
+
+impl Drop for EndsAll<'_, '_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(Error::Stopped);
+        }
+    }
+}
+
+impl<'a> Jobs<'a> {
     /// Takes pictures and measures them until there are none, or `most` are done.
     fn work(&self, model: &Model, most: Option<usize>) {
         debug_assert_eq!(model.name(), self.model.name());
+        let _ends_all = EndsAll(self);
         let mut count = 0;
         while most.is_none_or(|most| count < most) {
-            let mut state = self.lock();
-            if state.failure.is_some() {
-                return;
-            }
-            let (number, record) = match state.records.next() {
+            let (number, place, record) = match self.take() {
                 Ok(Some(next)) => next,
                 Ok(None) => return,
-                Err(error) => return state.fail(error),
+                Err(error) => return self.fail(error),
             };
-            drop(state);
-            let picture = protocol::measure(model, &record, self.options, &|masks| self.report(0, masks));
-            match picture {
+            let report = |masks| self.report(0, masks);
+            match protocol::measure(model, &record, place, self.options, &report) {
                 Ok(picture) => {
-                    self.lock().keep(number, picture, self.options.worst_per_source);
+                    self.lock().keep(number, picture);
+                    self.moved.notify_all();
                     if self.report(1, 0).is_break() {
-                        return self.lock().fail(Error::Stopped);
+                        return self.fail(Error::Stopped);
                     }
                 }
-                Err(error) => return self.lock().fail(error),
+                Err(error) => return self.fail(error),
             }
             count += 1;
         }
+    }
+
+    /// The next picture, once no more than [`MOST_AHEAD`] are under way or wait for those ahead of them.
+    fn take(&self) -> Result<Option<(usize, usize, samovar_media::segpack::SegpackRecord)>> {
+        let mut state = self.lock();
+        while state.failure.is_none() && state.records.given() - state.settled >= MOST_AHEAD {
+            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.failure.is_some() { Ok(None) } else { state.records.next() }
     }
 
     fn report(&self, pictures: usize, masks: usize) -> ControlFlow<()> {
@@ -266,22 +241,39 @@ impl Jobs<'_> {
         }
     }
 
+    fn fail(&self, error: Error) {
+        self.lock().failure.get_or_insert(error);
+        self.moved.notify_all();
+    }
+
     /// A worker that panicked leaves the state whole: it changes in single steps.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<'a>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn fail(&mut self, error: Error) {
-        self.failure.get_or_insert(error);
+impl State<'_> {
+    fn keep(&mut self, number: usize, picture: protocol::Picture) {
+        self.done += 1;
+        self.waiting.insert(number, picture);
+        while let Some(picture) = self.waiting.remove(&self.settled) {
+            self.settled += 1;
+            self.settle(picture);
+        }
     }
 
-    fn keep(&mut self, number: usize, mut picture: protocol::Picture, worst: usize) {
-        let of_source = self.worst.entry(picture.source.clone()).or_default();
-        of_source.append(&mut picture.worst);
-        worst::keep(of_source, worst);
-        self.done.push((number, picture));
+    /// Hands a picture on. Whichever worker was first: the same numbers in the same order.
+    fn settle(&mut self, picture: protocol::Picture) {
+        if picture.masks.is_empty() {
+            return;
+        }
+        for mask in &picture.masks {
+            if (self.each)(mask).is_break() {
+                self.failure.get_or_insert(Error::Stopped);
+            }
+        }
+        self.sources.entry(picture.source).or_default().add(&picture.masks);
+        picture.worst.into_iter().for_each(|one| self.worst.add(one));
     }
 
     fn summary(
@@ -292,30 +284,27 @@ impl State {
         survey: &Survey,
         time: Duration,
     ) -> Result<Evaluation> {
+        // After a stop there may be gaps, behind which finished pictures wait.
+        for (_, picture) in std::mem::take(&mut self.waiting) {
+            self.settle(picture);
+        }
         match self.failure.take() {
             None => {}
-            Some(Error::Stopped) if self.done.iter().any(|(_, picture)| !picture.masks.is_empty()) => {}
+            Some(Error::Stopped) if !self.sources.is_empty() => {}
             Some(error) => return Err(error),
         }
-        let complete = self.done.len() == survey.chosen;
-        // Whichever worker was first: sums of the same numbers in the same order.
-        self.done.sort_by_key(|&(number, _)| number);
-        let mut by_source: BTreeMap<String, Vec<Vec<Figures>>> = BTreeMap::new();
-        for (_, picture) in self.done {
-            if !picture.masks.is_empty() {
-                by_source.entry(picture.source).or_default().push(picture.masks);
-            }
-        }
-        let sources: BTreeMap<String, SourceFigures> =
-            by_source.into_iter().map(|(name, pictures)| (name, SourceFigures::of(&pictures))).collect();
-        if sources.is_empty() {
+        if self.sources.is_empty() {
             let least = 100.0 * LEAST_SHARE;
             return Err(Error::file(
                 pack,
                 format!("no mask covers {least} % of its picture; nothing to measure"),
             ));
         }
-        let whole_pack = complete && survey.chosen == survey.all && options.masks_per_picture.is_none();
+        let sources: BTreeMap<String, SourceFigures> =
+            self.sources.into_iter().map(|(name, sums)| (name, sums.means())).collect();
+        let complete = self.done == survey.chosen();
+        let whole_pack = complete && survey.chosen() == survey.all && options.masks_per_picture.is_none();
+        let is_sample = options.pictures_per_source.is_some() || options.masks_per_picture.is_some();
         Ok(Evaluation {
             model: model.name().to_owned(),
             pack: pack.to_owned(),
@@ -326,8 +315,9 @@ impl State {
             seconds: time.as_secs_f64(),
             mean: Figures::mean(sources.values().map(|source| &source.figures)),
             reference: ReferenceTable::of_pack(survey.fingerprint),
+            seed: is_sample.then_some(options.seed),
             sources,
-            worst: self.worst.into_values().flatten().collect(),
+            worst: self.worst.into_sorted(),
         })
     }
 }

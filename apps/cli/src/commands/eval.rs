@@ -1,36 +1,42 @@
-//! `samovar eval`: how good a model is on pictures whose masks are known.
+//! `samovar eval`: how good a model is on pictures whose masks are known, or masks of videos.
 
-use std::io::{self, Write};
+mod document;
+mod overlays;
+mod table;
+mod video;
+
+use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use anyhow::Result;
-use samovar::evaluate::{EvaluateOptions, EvaluateProgress, Evaluation, Figures, evaluate};
-use samovar::files;
-use samovar::media::write::encode_rgb_png;
+use samovar::evaluate::{EvaluateOptions, EvaluateProgress, MaskFigures, evaluate};
 
-use super::segment::print;
-use crate::failure::usage;
+use crate::failure::{describe, usage};
 use crate::model_args::ModelArgs;
-use crate::outputs::Files;
 use crate::{interrupt, progress};
+use document::Document;
 
-/// Measure a model on pictures whose masks are known: IoU by one click, by ten, by a box
+/// Measure a model on pictures whose masks are known, by clicks and boxes; or masks of videos
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Pictures with label maps in one file (.segpack)
+    /// Pictures with label maps in one file (.segpack); with --masks, the true masks of videos: such a file of frames, or a
+    /// folder
     #[arg(value_name = "PACK")]
     pack: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
-    /// Only the first N pictures of each source
+    /// Only N pictures of each source, drawn at random from all of them, the same ones for the same --seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Only N masks of each picture, always the same ones
+    /// Only N masks of each picture, drawn at random, the same ones for the same --seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     per_image: Option<u32>,
+    /// Which pictures and masks --limit and --per-image draw
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
     /// Clicks per mask
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
     clicks: u8,
@@ -38,9 +44,15 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     errors: Option<PathBuf>,
     /// Overlays for each source and kind of prompt
-    #[arg(long, value_name = "N", default_value_t = 4, requires = "errors", value_parser = clap::value_parser!(u8).range(1..))]
-    worst: u8,
-    /// Print one JSON document on stdout
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "errors", value_parser = clap::value_parser!(u32).range(1..))]
+    worst: u32,
+    /// Measure these masks of videos, made by whatever tool, instead of a model: J, F and J&F against those in PACK
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "dtype", "limit", "per_image", "seed", "clicks", "errors", "worst"])]
+    masks: Option<PathBuf>,
+    /// Count an object's first and a sequence's last frame too
+    #[arg(long, requires = "masks")]
+    all_frames: bool,
+    /// Print one JSON document on stdout, with the figures of every mask
     #[arg(long)]
     json: bool,
 }
@@ -48,28 +60,49 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   samovar eval dev.segpack
-  samovar eval dev.segpack --limit 5                    a quick look
-  samovar eval dev.segpack --model facebook/sam-vit-base --per-image 4 --json
-  samovar eval dev.segpack --errors worst/              pictures of where it fails
+  samovar eval dev.segpack --limit 5                    a quick look: five pictures of each source
+  samovar eval dev.segpack --limit 5 --seed 1           at five others
+  samovar eval dev.segpack --model facebook/sam-vit-base --per-image 4 --json > figures.json
+  samovar eval dev.segpack --errors worst/ --worst 20   pictures of where it fails
+  samovar eval DAVIS/Annotations/480p --masks results/  masks of videos: J&F
+  samovar eval video_dev.segpack --masks results/ --json
 
 First click: the point of the object farthest from its border; next clicks: the same in the larger error, with the mask \
 so far given back. Box: the object's own, each side moved by up to 5 % of its length. Masks under 0.1 % of their picture \
-are left out. IoU is averaged over the masks of each source, then over sources.
+are left out. IoU and boundary F are averaged over the masks of each source, then over sources. Boundary F is that of the \
+DAVIS evaluation, with boundaries matched within 2 pixels.
+
+--limit draws a number for each picture from its name and the seed, and takes the smallest of each source: a larger sample \
+holds the smaller one, and pictures that a pack gains push out no more than they are.
+
+Ctrl-C ends a run with the figures of what was done, marked PARTIAL (\"complete\": false), and exit code 1.
+
+--json has \"per_mask\" (source, picture, layer, label, area, share, bounds, and for clicks and box what was asked, IoU, \
+boundary F and predicted IoU), then the means. docs/evaluation.md describes it.
+
+--masks takes a folder with a folder for each sequence, its frames PNG files named as in the truth: label maps, by palette \
+as in DAVIS and YouTube-VOS or greyscale, or a folder of masks for each object, named by its label. J is the mean IoU, F the \
+mean boundary F within 0.8 % of the diagonal, both over frames, then over objects; recall is the share of frames over 0.5, decay \
+what the last quarter has less than the first. The frame that first shows an object and a sequence's last one are left out.
 
 A segpack is 8 bytes SEGPACK1 and then records, all numbers little endian: u32 length and a JSON header (id, src, w, h, \
-layers: [{kind}]); u32 length and a JPEG or PNG; u8 number of label layers; for each, u32 length and a greyscale PNG of \
-labels, 0 for none.";
+layers: [{kind}], of frames also seq and frame); u32 length and a JPEG or PNG; u8 number of label layers; for each, u32 length \
+and a PNG of labels, greyscale or by palette, 0 for none.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(masks) = &args.masks {
+        return video::run(masks, &args.pack, args.all_frames, args.json);
+    }
     if let Some(folder) = args.errors.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
         return Err(usage(format!("\"{}\" is a file; --errors takes a folder", folder.display())));
     }
     let options = EvaluateOptions {
         pictures_per_source: args.limit.map(|limit| limit as usize),
         masks_per_picture: args.per_image.map(|limit| limit as usize),
+        seed: args.seed,
         clicks: usize::from(args.clicks),
-        worst_per_source: if args.errors.is_some() { usize::from(args.worst) } else { 0 },
+        worst_per_source: if args.errors.is_some() { args.worst as usize } else { 0 },
     };
     let model = args.model.load()?;
     interrupt::catch_saying("stopping after the pictures at hand; what was measured is shown");
@@ -80,128 +113,34 @@ pub fn run(args: &Args) -> Result<()> {
         bar.set_message(format!("{} masks", progress.masks));
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let found = evaluate(&model, &args.pack, &options, &watch).map_err(|error| {
-        let pack = args.pack.display().to_string();
-        let names_it = error.to_string().contains(&pack);
-        let error = anyhow::Error::new(error);
-        if names_it { error } else { error.context(format!("\"{pack}\"")) }
-    })?;
+    let mut document = args.json.then(|| Document::new(io::stdout()));
+    let mut each = |mask: &MaskFigures| match &mut document {
+        Some(document) => document.add(mask),
+        None => ControlFlow::Continue(()),
+    };
+    let found = evaluate(&model, &args.pack, &options, &watch, &mut each);
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
     }
-    if let Some(folder) = &args.errors {
-        write_overlays(folder, &found)?;
+    let found = found.map_err(|error| named(error, &args.pack));
+    match (document, &found) {
+        (Some(document), Ok(found)) => document.finish(found)?,
+        (Some(document), Err(error)) => document.fail(&describe(error))?,
+        (None, Ok(found)) => table::print(found, &mut io::stdout().lock())?,
+        (None, Err(_)) => {}
     }
-    if args.json {
-        print(&serde_json::to_value(&found)?)?;
-    } else {
-        table(&found, &mut io::stdout().lock())?;
+    let found = found?;
+    if let Some(folder) = &args.errors {
+        overlays::write(folder, &found.worst, &args.pack, model.engine().decode_limits())?;
     }
     // Whoever reads the exit code alone must not take a part for the whole.
     if found.complete { Ok(()) } else { Err(samovar::Error::Stopped.into()) }
 }
 
-/// A column: its head, and its figure of a row.
-type Column = (String, Box<dyn Fn(&Figures) -> f64>);
-
-fn columns(clicks: usize) -> Vec<Column> {
-    let mut columns: Vec<Column> = vec![
-        ("1 click".into(), Box::new(|figures| figures.one_click)),
-        ("best of 3".into(), Box::new(|figures| figures.best_of_three)),
-        ("box".into(), Box::new(|figures| figures.boxed)),
-    ];
-    for count in [2, 3, 5, 10, clicks] {
-        let head = format!("{count} clicks");
-        if count <= clicks && count > 1 && columns.iter().all(|(other, _)| *other != head) {
-            columns.push((head, Box::new(move |figures| figures.clicks[count - 1])));
-        }
-    }
-    columns.push(("to 0.80".into(), Box::new(|figures| figures.clicks_to.iou_80)));
-    columns.push(("to 0.90".into(), Box::new(|figures| figures.clicks_to.iou_90)));
-    columns.push(("bare box".into(), Box::new(|figures| figures.bare_box)));
-    columns.push(("flood".into(), Box::new(|figures| figures.flood_fill)));
-    columns
-}
-
-fn table(found: &Evaluation, out: &mut impl Write) -> Result<()> {
-    if !found.complete {
-        writeln!(out, "PARTIAL: stopped before the end; the pictures that were done:\n")?;
-    }
-    let Evaluation { model, pictures, masks, seconds, .. } = found;
-    let sources = found.sources.len();
-    writeln!(
-        out,
-        "{model} on {}: {pictures} pictures, {masks} masks, {sources} sources, {seconds:.0} s\n",
-        found.pack.display()
-    )?;
-    const MEAN: &str = "mean over sources";
-    let clicks = found.mean.clicks.len();
-    let columns = columns(clicks);
-    let width = found.sources.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(MEAN.len());
-    write!(out, "{:width$} {:>6}", "mean IoU by", "masks")?;
-    columns.iter().try_for_each(|(head, _)| write!(out, " {head:>9}"))?;
-    writeln!(out)?;
-    let row = |out: &mut dyn Write, name: &str, masks: usize, figures: &Figures| -> io::Result<()> {
-        write!(out, "{name:width$} {masks:>6}")?;
-        for (head, figure) in &columns {
-            let digits = if head.starts_with("to ") { 2 } else { 3 };
-            write!(out, " {:>9.digits$}", figure(figures))?;
-        }
-        writeln!(out)
-    };
-    for (name, source) in &found.sources {
-        row(out, name, source.masks, &source.figures)?;
-    }
-    row(out, MEAN, *masks, &found.mean)?;
-    writeln!(
-        out,
-        "\n`best of 3`: of the three masks one click may mean, the best by the truth. `to 0.80`: clicks until that IoU, \
-         {clicks} where it is\nnever reached. Without a model: `bare box` is the exact box taken as the mask, `flood` a \
-         flood fill from the first click."
-    )?;
-    match &found.reference {
-        Some(reference) => {
-            let count = reference.tools.values().map(|tool| tool.masks).max().unwrap_or(0);
-            writeln!(
-                out,
-                "\nNot measured in this run: OpenCV {} on {count} masks of this pack, one per picture \
-                 (dev/peers/grabcut.py):",
-                reference.opencv
-            )?;
-            for (name, tool) in &reference.tools {
-                writeln!(out, "  {name:27} {:.3}", tool.mean_over_sources)?;
-            }
-        }
-        None => writeln!(out, "\nGrabCut was not measured on this pack; dev/peers/grabcut.py does that.")?,
-    }
-    if !found.complete {
-        writeln!(out, "\nPARTIAL: these are no figures of the whole; run it again to the end.")?;
-    }
-    Ok(())
-}
-
-fn write_overlays(folder: &Path, found: &Evaluation) -> Result<()> {
-    files::make_folder(folder)?;
-    files::sweep(folder);
-    let mut group = Files::default();
-    for worst in &found.worst {
-        let name = format!(
-            "{}_{}_{:.3}_{}_{}.png",
-            file_name_part(&worst.source),
-            worst.prompt.kind(),
-            worst.iou,
-            file_name_part(&worst.picture),
-            worst.mask
-        );
-        group.add(&folder.join(name), &encode_rgb_png(&worst.overlay()?)?)?;
-    }
-    group.finish()?;
-    say!("{} overlays in {}", found.worst.len(), folder.display());
-    Ok(())
-}
-
-/// Names in a pack are anybody's: only what is harmless in a file's name stays, and not too much of it.
-fn file_name_part(name: &str) -> String {
-    let harmless = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };
-    name.chars().take(60).map(harmless).collect()
+/// The error, naming the pack where it does not yet.
+fn named(error: samovar::Error, pack: &std::path::Path) -> anyhow::Error {
+    let pack = pack.display().to_string();
+    let names_it = error.to_string().contains(&pack);
+    let error = anyhow::Error::new(error);
+    if names_it { error } else { error.context(format!("\"{pack}\"")) }
 }

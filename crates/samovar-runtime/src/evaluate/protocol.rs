@@ -1,20 +1,21 @@
 //! The protocol on one picture: its masks, the prompts for each, and what the answers are worth.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use samovar_geometry::{Image, Size};
 use samovar_media::segpack::{SegpackHeader, SegpackRecord};
-use samovar_media::{BitMask, RgbImage, mask::deepest_point};
+use samovar_media::{BitMask, RgbImage, Rle, mask::deepest_point};
 
 use super::baselines;
-use super::figures::{ClicksTo, Figures};
+use super::draws::Draws;
+use super::figures::{Agreement, AnswerFigures, BoxFigures, ClickFigures, ClicksTo, MaskFigures, Truth};
 use super::fnv::{FNV_OFFSET, fnv};
 use super::options::{EvaluateOptions, LEAST_SHARE};
-use super::worst::{WorstMask, WorstPrompt};
+use super::worst::{Worst, WorstMask, WorstPrompt};
 use crate::error::{Error, Result};
 use crate::model::{Embedding, Model};
 use crate::prompt::{MaskPrompt, Prompt};
+use crate::segmentation::PredictedMask;
 
 /// Share of its own length by which each side of a box may move.
 const BOX_JITTER: f64 = 0.05;
@@ -25,62 +26,81 @@ const MASKS_AT_ONCE: usize = 16;
 /// What one picture gave.
 pub(super) struct Picture {
     pub(super) source: String,
-    /// One for each mask.
-    pub(super) masks: Vec<Figures>,
+    pub(super) masks: Vec<MaskFigures>,
     pub(super) worst: Vec<WorstMask>,
 }
 
 /// A mask of the pack that is to be found again.
 struct Target {
-    /// `layer-label`, unique in its picture.
-    name: String,
-    truth: BitMask,
+    layer: usize,
+    label: u16,
+    truth: Truth,
     /// First and one past last column and row.
     bounds: [u32; 4],
     /// Of the names of source, picture and mask: whatever is drawn for this mask is drawn from this.
     seed: u64,
 }
 
-/// Asks for every mask of the picture, and reports how many are done after every few.
+/// Asks for every mask of the picture, which is at `place` in its pack, and reports how many are done after every few.
 pub(super) fn measure(
     model: &Model,
     record: &SegpackRecord,
+    place: usize,
     options: &EvaluateOptions,
     report: &dyn Fn(usize) -> ControlFlow<()>,
 ) -> Result<Picture> {
     let limits = model.engine().decode_limits();
-    let image = Arc::new(record.image(limits)?);
-    let targets = targets(model, record, image.size(), options)?;
+    let image = record.image(limits)?;
+    let masks = masks(model, record, image.size(), options)?;
     let mut picture = Picture { source: record.header.src.clone(), masks: Vec::new(), worst: Vec::new() };
-    if targets.is_empty() {
+    if masks.is_empty() {
         return Ok(picture);
     }
     let embedding = model.embed_pixels(&image)?;
-    for some in targets.chunks(MASKS_AT_ONCE) {
-        let answers = ask(&embedding, some, options.clicks)?;
-        for (target, answers) in some.iter().zip(answers) {
-            picture.masks.push(answers.figures(&image, target)?);
+    let mut worst = Worst::new(options.worst_per_source);
+    let mut masks = masks.into_iter().peekable();
+    while masks.peek().is_some() {
+        let targets: Vec<Target> = masks.by_ref().take(MASKS_AT_ONCE).map(Target::from).collect();
+        let answers = ask(&embedding, &targets, options.clicks)?;
+        for (target, answers) in targets.iter().zip(answers) {
+            let figures = answers.figures(&record.header, &image, target)?;
             if options.worst_per_source > 0 {
-                picture.worst.extend(answers.into_worst(&record.header, &image, target)?);
-                super::worst::keep(&mut picture.worst, options.worst_per_source);
+                answers.worst(&figures, place, target).into_iter().for_each(|one| worst.add(one));
             }
+            picture.masks.push(figures);
         }
-        if report(some.len()).is_break() {
+        if report(targets.len()).is_break() {
             return Err(Error::Stopped);
         }
     }
+    picture.worst = worst.into_sorted();
     Ok(picture)
 }
 
+/// A mask of the pack, before it is looked at.
+struct Chosen {
+    layer: usize,
+    label: u16,
+    mask: BitMask,
+    bounds: [u32; 4],
+    seed: u64,
+}
+
+impl From<Chosen> for Target {
+    fn from(Chosen { layer, label, mask, bounds, seed }: Chosen) -> Self {
+        Self { layer, label, truth: Truth::new(mask), bounds, seed }
+    }
+}
+
 /// The masks of a picture that count, or the sample of them that was asked for.
-fn targets(
+fn masks(
     model: &Model,
     record: &SegpackRecord,
     size: Size<Image>,
     options: &EvaluateOptions,
-) -> Result<Vec<Target>> {
+) -> Result<Vec<Chosen>> {
     let header = &record.header;
-    let mut targets = Vec::new();
+    let mut masks: Vec<Chosen> = Vec::new();
     for layer in 0..record.layer_bytes.len() {
         let labels = record.labels(layer, model.engine().decode_limits())?;
         if labels.size() != size {
@@ -88,37 +108,33 @@ fn targets(
                 format!("label layer {layer} is {}, the picture {size}; the pack is damaged", labels.size());
             return Err(Error::file(format!("{}/{}", header.src, header.id), what));
         }
-        for (label, truth) in labels.masks() {
-            let Some(bounds) = truth.pixel_bounds() else { continue };
-            if (truth.area() as f64) < LEAST_SHARE * size.area() as f64 {
+        for (label, mask) in labels.masks() {
+            let Some(bounds) = mask.pixel_bounds() else { continue };
+            if (mask.area() as f64) < LEAST_SHARE * size.area() as f64 {
                 continue;
             }
-            let name = format!("{layer}-{label}");
-            let seed = fnv(FNV_OFFSET, format!("{}/{}/{name}", header.src, header.id).as_bytes());
-            targets.push(Target { name, truth, bounds, seed });
+            let seed = fnv(FNV_OFFSET, format!("{}/{}/{layer}-{label}", header.src, header.id).as_bytes());
+            masks.push(Chosen { layer, label, mask, bounds, seed });
         }
     }
-    if let Some(most) = options.masks_per_picture.filter(|&most| most < targets.len()) {
-        let mut order: Vec<usize> = (0..targets.len()).collect();
-        order.sort_by_key(|&index| Draws(targets[index].seed).next());
-        let mut chosen = vec![false; targets.len()];
+    if let Some(most) = options.masks_per_picture.filter(|&most| most < masks.len()) {
+        let mut order: Vec<usize> = (0..masks.len()).collect();
+        order.sort_by_key(|&index| Draws::new(masks[index].seed ^ options.seed).next());
+        let mut chosen = vec![false; masks.len()];
         order[..most].iter().for_each(|&index| chosen[index] = true);
         let mut chosen = chosen.into_iter();
-        targets.retain(|_| chosen.next().unwrap_or(false));
+        masks.retain(|_| chosen.next().unwrap_or(false));
     }
-    Ok(targets)
+    Ok(masks)
 }
 
 /// What the model answered for one mask.
 struct Answers {
-    /// Where the first click was.
-    click: (u32, u32),
     one_click: BitMask,
-    best_of_three: f64,
     boxed: BitMask,
-    bounds: [f64; 4],
-    /// IoU after each click.
-    clicks: Vec<f64>,
+    best_of_three: AnswerFigures,
+    box_figures: BoxFigures,
+    clicks: Vec<ClickFigures>,
 }
 
 fn ask(embedding: &Embedding, targets: &[Target], clicks: usize) -> Result<Vec<Answers>> {
@@ -131,24 +147,32 @@ fn ask(embedding: &Embedding, targets: &[Target], clicks: usize) -> Result<Vec<A
     let nothing = BitMask::new(size);
     let mut prompts = Vec::with_capacity(targets.len());
     for target in targets {
-        prompts.push(with_next_click(Prompt::default(), &nothing, &target.truth)?);
+        prompts.push(with_next_click(Prompt::default(), &nothing, &target.truth.mask)?);
     }
     let three: Vec<Prompt> = prompts.iter().map(|prompt| prompt.clone().multimask()).collect();
     let three = embedding.segment_many(&three)?;
 
     let mut answers = Vec::with_capacity(targets.len());
     for (index, target) in targets.iter().enumerate() {
-        let mut best_of_three = 0f64;
+        let mut of_three = Vec::with_capacity(3);
         for mask in three[index].masks() {
-            best_of_three = best_of_three.max(mask.mask()?.iou(&target.truth)?);
+            let found = mask.mask()?;
+            of_three.push((found.iou(&target.truth.mask)?, found, mask));
         }
-        let click = prompts[index].points[0].at;
+        let best = of_three.iter().max_by(|a, b| a.0.total_cmp(&b.0));
+        let best_of_three = match best {
+            Some((_, found, mask)) => figures_of(mask, found, &target.truth)?,
+            None => AnswerFigures { agreement: Agreement::default(), predicted_iou: 0.0 },
+        };
+        let found = boxed[index].best().mask()?;
         answers.push(Answers {
-            click: (click.x as u32, click.y as u32),
             one_click: nothing.clone(),
             best_of_three,
-            boxed: boxed[index].best().mask()?,
-            bounds: bounds[index],
+            box_figures: BoxFigures {
+                bounds: bounds[index],
+                answer: figures_of(boxed[index].best(), &found, &target.truth)?,
+            },
+            boxed: found,
             clicks: Vec::with_capacity(clicks),
         });
     }
@@ -157,9 +181,17 @@ fn ask(embedding: &Embedding, targets: &[Target], clicks: usize) -> Result<Vec<A
         for (index, reply) in replies.iter().enumerate() {
             let (target, answer) = (&targets[index], &mut answers[index]);
             let found = reply.best().mask()?;
-            answer.clicks.push(found.iou(&target.truth)?);
+            if let Some(point) = prompts[index].points.last() {
+                answer.clicks.push(ClickFigures {
+                    x: point.at.x as u32,
+                    y: point.at.y as u32,
+                    positive: point.positive,
+                    answer: figures_of(reply.best(), &found, &target.truth)?,
+                });
+            }
             if round + 1 < clicks {
-                let mut prompt = with_next_click(std::mem::take(&mut prompts[index]), &found, &target.truth)?;
+                let mut prompt =
+                    with_next_click(std::mem::take(&mut prompts[index]), &found, &target.truth.mask)?;
                 prompt.mask = Some(MaskPrompt::Logits(reply.best().logits()?.to_vec()));
                 prompts[index] = prompt;
             }
@@ -169,6 +201,10 @@ fn ask(embedding: &Embedding, targets: &[Target], clicks: usize) -> Result<Vec<A
         }
     }
     Ok(answers)
+}
+
+fn figures_of(mask: &PredictedMask, found: &BitMask, truth: &Truth) -> Result<AnswerFigures> {
+    Ok(AnswerFigures { agreement: truth.agreement(found)?, predicted_iou: mask.iou_score })
 }
 
 /// Adds the click a patient user would make next: deepest in the larger error region, on what is missed or on what is
@@ -187,7 +223,7 @@ pub(super) fn with_next_click(prompt: Prompt, found: &BitMask, truth: &BitMask) 
 
 /// The mask's box, each side moved by up to 5 % of its length, within the picture.
 fn moved_box(target: &Target, size: Size<Image>) -> [f64; 4] {
-    let mut draws = Draws(target.seed);
+    let mut draws = Draws::new(target.seed);
     let [x0, y0, x1, y1] = target.bounds.map(f64::from);
     let (width, height) = (x1 - x0, y1 - y0);
     let mut side = |at: f64, length: f64, end: u32| {
@@ -202,60 +238,46 @@ fn moved_box(target: &Target, size: Size<Image>) -> [f64; 4] {
 }
 
 impl Answers {
-    fn figures(&self, image: &RgbImage, target: &Target) -> Result<Figures> {
+    fn figures(&self, header: &SegpackHeader, image: &RgbImage, target: &Target) -> Result<MaskFigures> {
         let truth = &target.truth;
-        let fill = baselines::flood_fill(image, self.click.0, self.click.1);
-        Ok(Figures {
-            one_click: self.clicks.first().copied().unwrap_or(0.0),
-            best_of_three: self.best_of_three,
-            boxed: self.boxed.iou(truth)?,
-            clicks_to: ClicksTo::of(&self.clicks),
+        let (x, y) = self.clicks.first().map_or((0, 0), |click| (click.x, click.y));
+        let area = truth.mask.area();
+        let iou: Vec<f64> = self.clicks.iter().map(|click| click.answer.agreement.iou).collect();
+        Ok(MaskFigures {
+            source: header.src.clone(),
+            picture: header.id.clone(),
+            layer: target.layer,
+            label: target.label,
+            area,
+            share: area as f64 / image.size().area() as f64,
+            bounds: target.bounds,
             clicks: self.clicks.clone(),
-            bare_box: baselines::filled_box(image.size(), target.bounds).iou(truth)?,
-            flood_fill: fill.iou(truth)?,
+            clicks_to: ClicksTo::of(&iou),
+            best_of_three: self.best_of_three,
+            boxed: self.box_figures,
+            bare_box: truth.agreement(&baselines::filled_box(image.size(), target.bounds))?,
+            flood_fill: truth.agreement(&baselines::flood_fill(image, x, y))?,
         })
     }
 
-    fn into_worst(
-        self,
-        header: &SegpackHeader,
-        image: &Arc<RgbImage>,
-        target: &Target,
-    ) -> Result<[WorstMask; 2]> {
-        let (x, y) = self.click;
-        let worst = |prompt: WorstPrompt, found: BitMask| -> Result<WorstMask> {
-            Ok(WorstMask {
-                source: header.src.clone(),
-                picture: header.id.clone(),
-                mask: target.name.clone(),
-                prompt,
-                iou: found.iou(&target.truth)?,
-                image: Arc::clone(image),
-                truth: target.truth.clone(),
-                found,
-            })
+    /// The answers to a click and to the box, to be kept if they are bad enough.
+    fn worst(self, figures: &MaskFigures, place: usize, target: &Target) -> Vec<WorstMask> {
+        let truth = Rle::from_mask(&target.truth.mask);
+        let worst = |prompt: WorstPrompt, iou: f64, found: &BitMask| WorstMask {
+            source: figures.source.clone(),
+            picture: figures.picture.clone(),
+            mask: format!("{}-{}", target.layer, target.label),
+            prompt,
+            iou,
+            place,
+            truth: truth.clone(),
+            found: Rle::from_mask(found),
         };
-        Ok([
-            worst(WorstPrompt::Click { x, y }, self.one_click)?,
-            worst(WorstPrompt::Box { bounds: self.bounds }, self.boxed)?,
-        ])
-    }
-}
-
-/// SplitMix64: numbers drawn from a seed.
-struct Draws(u64);
-
-impl Draws {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// In 0..1.
-    fn share(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        let click = figures.clicks.first().map(|click| {
+            let prompt = WorstPrompt::Click { x: click.x, y: click.y };
+            worst(prompt, click.answer.agreement.iou, &self.one_click)
+        });
+        let boxed = WorstPrompt::Box { bounds: figures.boxed.bounds };
+        click.into_iter().chain([worst(boxed, figures.boxed.answer.agreement.iou, &self.boxed)]).collect()
     }
 }

@@ -64,6 +64,16 @@ fn go_on(_: EvaluateProgress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
+/// Without a look at single masks.
+fn evaluate(
+    model: &Model,
+    pack: &Path,
+    options: &EvaluateOptions,
+    progress: &(dyn Fn(EvaluateProgress) -> ControlFlow<()> + Sync),
+) -> Result<Evaluation> {
+    super::evaluate(model, pack, options, progress, &mut |_| ControlFlow::Continue(()))
+}
+
 fn few_clicks() -> EvaluateOptions {
     EvaluateOptions { clicks: 3, worst_per_source: 1, ..EvaluateOptions::default() }
 }
@@ -83,10 +93,14 @@ fn discs_are_found_and_counted_whoever_does_the_work() {
     assert_eq!((alone.sources["discs"].pictures, alone.sources["more"].masks), (2, 2));
     let mean = &alone.mean;
     // One click on a flat drawing may mean disc or ground; the three masks have both.
-    assert!(mean.best_of_three > 0.9 && mean.boxed > 0.9 && mean.clicks[2] > 0.9, "{mean:?}");
-    assert!(mean.flood_fill > 0.99, "one colour: {mean:?}");
-    assert!((0.7..0.85).contains(&mean.bare_box), "a disc fills pi / 4 of its box: {mean:?}");
-    assert_eq!((mean.clicks.len(), mean.clicks[0]), (3, mean.one_click));
+    let (iou, boundary) = (&mean.iou, &mean.boundary_f);
+    assert!(iou.best_of_three > 0.9 && iou.boxed > 0.9 && iou.clicks[2] > 0.9, "{mean:?}");
+    assert!(iou.flood_fill > 0.99 && boundary.flood_fill > 0.99, "one colour: {mean:?}");
+    assert!((0.7..0.85).contains(&iou.bare_box), "a disc fills pi / 4 of its box: {mean:?}");
+    assert!((0.1..0.8).contains(&boundary.bare_box), "a disc touches its box in four places: {mean:?}");
+    assert!(boundary.boxed > 0.9 && boundary.clicks[2] > 0.8, "{mean:?}");
+    assert_eq!((iou.clicks.len(), iou.clicks[0]), (3, iou.one_click));
+    assert_eq!((boundary.clicks.len(), boundary.clicks[0]), (3, boundary.one_click));
     let of_sources = Figures::mean(alone.sources.values().map(|source| &source.figures));
     assert_eq!(of_sources, alone.mean);
 
@@ -95,24 +109,121 @@ fn discs_are_found_and_counted_whoever_does_the_work() {
     let names = |evaluation: &Evaluation| format!("{:?}", evaluation.worst);
     assert_eq!(names(&together), names(&alone));
     assert_eq!(alone.worst.len(), 4, "one click and one box for each source");
-    let overlay = alone.worst[0].overlay().unwrap();
-    assert_eq!(overlay.size(), Size::new(160, 120));
+    let mut drawn = Vec::new();
+    let draw = |one: &WorstMask, overlay: &RgbImage| -> Result<()> {
+        assert_eq!(overlay.size(), Size::new(160, 120));
+        drawn.push(format!("{one:?}"));
+        Ok(())
+    };
+    draw_worst(&alone.worst, &path, &samovar_media::DecodeLimits::default(), draw).unwrap();
+    drawn.sort();
+    let mut expected: Vec<String> = alone.worst.iter().map(|one| format!("{one:?}")).collect();
+    expected.sort();
+    assert_eq!(drawn, expected);
+}
+
+#[test]
+fn masks_come_one_by_one_in_the_order_of_the_pack_and_their_means_are_the_figures() {
+    let (_folder, path) = pack();
+    let mut masks: Vec<MaskFigures> = Vec::new();
+    let mut each = |mask: &MaskFigures| {
+        masks.push(mask.clone());
+        ControlFlow::Continue(())
+    };
+    let found = super::evaluate(&nano(3), &path, &few_clicks(), &go_on, &mut each).unwrap();
+    let names: Vec<String> = masks
+        .iter()
+        .map(|mask| format!("{}/{}/{}-{}", mask.source, mask.picture, mask.layer, mask.label))
+        .collect();
+    assert_eq!(
+        names,
+        ["discs/a/0-1", "discs/a/0-2", "discs/b/0-1", "discs/b/0-2", "more/a/0-1", "more/a/0-2"]
+    );
+    let first = &masks[0];
+    assert_eq!((first.clicks.len(), first.clicks[0].positive), (3, true));
+    assert!((first.area as f64 - std::f64::consts::PI * 26.0 * 26.0).abs() < 30.0, "{first:?}");
+    assert_eq!((first.share, first.bounds), (first.area as f64 / 19200.0, [15, 35, 66, 86]));
+    assert!((f64::from(first.clicks[0].x) - 40.0).abs() < 2.0, "{first:?}");
+    assert!(
+        first.boxed.bounds.iter().zip(first.bounds).all(|(a, b)| (a - f64::from(b)).abs() <= 0.05 * 51.0)
+    );
+    let mean = |source: &str, figure: &dyn Fn(&MaskFigures) -> f64| {
+        let of_source: Vec<f64> = masks.iter().filter(|mask| mask.source == source).map(figure).collect();
+        of_source.iter().sum::<f64>() / of_source.len() as f64
+    };
+    let discs = &found.sources["discs"].figures;
+    assert_eq!(discs.boundary_f.boxed, mean("discs", &|mask| mask.boxed.answer.agreement.boundary_f));
+    assert_eq!(discs.iou.clicks[2], mean("discs", &|mask| mask.clicks[2].answer.agreement.iou));
+    assert!(masks.iter().all(|mask| (0.0..=1.2).contains(&mask.boxed.answer.predicted_iou)));
+
+    let mut seen = 0;
+    let mut stop = |_: &MaskFigures| {
+        seen += 1;
+        ControlFlow::Break(())
+    };
+    let partial = super::evaluate(&nano(1), &path, &few_clicks(), &go_on, &mut stop).unwrap();
+    assert!(!partial.complete);
+    assert_eq!(seen, partial.masks);
 }
 
 #[test]
 fn a_sample_asks_the_same_as_the_whole() {
     let (_folder, path) = pack();
-    let (_other, first_of_each) = pack_of(&[record("discs", "a", 0), record("more", "a", 3)]);
     let model = nano(1);
     let limited = EvaluateOptions { pictures_per_source: Some(1), ..few_clicks() };
-    let sample = evaluate(&model, &path, &limited, &go_on).unwrap();
-    let whole = evaluate(&model, &first_of_each, &few_clicks(), &go_on).unwrap();
+    let mut chosen = Vec::new();
+    let mut each = |mask: &MaskFigures| {
+        chosen.push((mask.source.clone(), mask.picture.clone()));
+        ControlFlow::Continue(())
+    };
+    let sample = super::evaluate(&model, &path, &limited, &go_on, &mut each).unwrap();
+    let shift = if chosen.contains(&("discs".into(), "a".into())) { ("a", 0) } else { ("b", 7) };
+    let (_other, the_same) = pack_of(&[record("discs", shift.0, shift.1), record("more", "a", 3)]);
+    let whole = evaluate(&model, &the_same, &few_clicks(), &go_on).unwrap();
     assert_eq!(sample.mean, whole.mean);
     assert!(sample.complete && !sample.whole_pack && whole.whole_pack);
+    assert_eq!((sample.seed, whole.seed), (Some(0), None));
 
     let one_mask = EvaluateOptions { masks_per_picture: Some(1), ..few_clicks() };
     let sample = evaluate(&model, &path, &one_mask, &go_on).unwrap();
     assert_eq!((sample.pictures, sample.masks, sample.whole_pack), (3, 3, false));
+}
+
+#[test]
+fn the_same_seed_draws_the_same_pictures_from_all_of_a_source_and_keeps_them_when_the_pack_grows() {
+    let names = |count: usize| -> Vec<Vec<u8>> {
+        (0..count)
+            .flat_map(|i| ["many", "some"].map(|source| record(source, &format!("picture {i}"), 0)))
+            .collect()
+    };
+    let places = |path: &Path, most: usize, seed: u64| {
+        let options = EvaluateOptions { pictures_per_source: Some(most), seed, ..EvaluateOptions::default() };
+        let survey = Survey::of(path, &options).unwrap();
+        let mut records = Records::open(path, &survey).unwrap();
+        let mut places = Vec::new();
+        while let Some((number, place, _)) = records.next().unwrap() {
+            assert_eq!(number, places.len());
+            places.push(place);
+        }
+        assert_eq!(places.len(), survey.chosen());
+        places
+    };
+    let (_folder, path) = pack_of(&names(60));
+    let drawn = places(&path, 6, 0);
+    assert_eq!((drawn.len(), drawn.iter().filter(|&place| place % 2 == 0).count()), (12, 6));
+    assert!(drawn.is_sorted() && drawn[0] < 60 && drawn[11] >= 60, "from all of the pack: {drawn:?}");
+    assert_eq!(places(&path, 6, 0), drawn);
+    assert_ne!(places(&path, 6, 1), drawn);
+    let more = places(&path, 8, 0);
+    assert!(drawn.iter().all(|place| more.contains(place)), "a larger sample holds the smaller one");
+    assert_eq!(places(&path, 100, 3), (0..120).collect::<Vec<_>>());
+
+    let (_longer, longer) = pack_of(&names(66));
+    let grown = places(&longer, 6, 0);
+    let new = grown.iter().filter(|&&place| place >= 120).count();
+    let kept = grown.iter().filter(|place| drawn.contains(place)).count();
+    assert_eq!(kept + new, 12, "only new pictures take the place of others: {drawn:?} {grown:?}");
+    assert!(kept >= 8, "{drawn:?} {grown:?}");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The worst answers, kept to be looked at.
 
-use std::sync::Arc;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::path::Path;
 
-use samovar_geometry::Size;
+use samovar_geometry::{Image, Size};
+use samovar_media::segpack::{SegpackLimits, SegpackReader};
 use samovar_media::write::{OverlayStyle, draw_overlay};
-use samovar_media::{BitMask, RgbImage};
+use samovar_media::{BitMask, DecodeLimits, RgbImage, Rle};
 
 use crate::error::Result;
 
@@ -48,55 +51,116 @@ pub struct WorstMask {
     pub prompt: WorstPrompt,
     /// IoU of the answer.
     pub iou: f64,
-    pub(super) image: Arc<RgbImage>,
-    pub(super) truth: BitMask,
-    pub(super) found: BitMask,
+    /// Where its picture is in the pack.
+    pub(super) place: usize,
+    pub(super) truth: Rle,
+    pub(super) found: Rle,
 }
 
-/// Sorts the worst first, clicks before boxes, and keeps at most `most` of each kind. Names settle ties, so that it does
-/// not matter in which order pictures were done.
-pub(super) fn keep(all: &mut Vec<WorstMask>, most: usize) {
-    all.sort_by(|a, b| {
-        let names = |one: &WorstMask| (one.picture.clone(), one.mask.clone());
-        b.prompt
-            .kind()
-            .cmp(a.prompt.kind())
-            .then(a.iou.total_cmp(&b.iou))
-            .then_with(|| names(a).cmp(&names(b)))
-    });
-    let (mut kind, mut count) = ("", 0);
-    all.retain(|one| {
-        if one.prompt.kind() != kind {
-            (kind, count) = (one.prompt.kind(), 0);
+/// Ranked by how bad it is, the least bad the greatest. Names settle ties, so that it does not matter in which order pictures
+/// were done.
+struct Ranked(WorstMask);
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let names = |one: &Self| (one.0.place, one.0.mask.clone());
+        self.0.iou.total_cmp(&other.0.iou).then_with(|| names(self).cmp(&names(other)))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Ranked {}
+
+/// The worst answers so far, so many of each source and kind of prompt.
+pub(super) struct Worst {
+    most: usize,
+    /// By source; clicks before boxes.
+    kinds: BTreeMap<(String, bool), BinaryHeap<Ranked>>,
+}
+
+impl Worst {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, kinds: BTreeMap::new() }
+    }
+
+    pub(super) fn add(&mut self, one: WorstMask) {
+        let is_box = matches!(one.prompt, WorstPrompt::Box { .. });
+        let of_kind = self.kinds.entry((one.source.clone(), is_box)).or_default();
+        of_kind.push(Ranked(one));
+        if of_kind.len() > self.most {
+            of_kind.pop();
         }
-        count += 1;
-        count <= most
-    });
+    }
+
+    /// Source by source, clicks before boxes, the worst first.
+    pub(super) fn into_sorted(self) -> Vec<WorstMask> {
+        let sorted = self.kinds.into_values().flat_map(BinaryHeap::into_sorted_vec);
+        sorted.map(|Ranked(one)| one).collect()
+    }
+}
+
+/// Draws each of these answers on its picture, which is read from the pack again: what was found (blue), what was missed
+/// (yellow) and what is too much (magenta), and the prompt in white. They come in the order of their pictures.
+///
+/// # Errors
+/// [`crate::Error::Media`] or [`crate::Error::File`] when the pack is not what it was, and whatever `each` gives.
+pub fn draw_worst<E: From<crate::Error>>(
+    worst: &[WorstMask],
+    pack: &Path,
+    limits: &DecodeLimits,
+    mut each: impl FnMut(&WorstMask, &RgbImage) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let mut order: Vec<&WorstMask> = worst.iter().collect();
+    order.sort_by_key(|one| one.place);
+    let mut order = order.into_iter().peekable();
+    if order.peek().is_none() {
+        return Ok(());
+    }
+    let records = SegpackReader::open(pack, SegpackLimits::default()).map_err(crate::Error::from)?;
+    for (place, record) in records.enumerate() {
+        let record = record.map_err(crate::Error::from)?;
+        if order.peek().is_none_or(|one| one.place != place) {
+            continue;
+        }
+        let image = record.image(limits).map_err(crate::Error::from)?;
+        while let Some(one) = order.next_if(|one| one.place == place) {
+            each(one, &one.overlay(&image)?)?;
+        }
+        if order.peek().is_none() {
+            return Ok(());
+        }
+    }
+    Err(crate::Error::file(pack, "the pack has changed since it was measured; measure it again").into())
 }
 
 impl WorstMask {
-    /// The picture with what was found (blue), what was missed (yellow) and what is too much (magenta), and the prompt in
-    /// white.
-    ///
-    /// # Errors
-    /// None: all parts have the picture's size.
-    pub fn overlay(&self) -> Result<RgbImage> {
-        let (mut hit, mut missed, mut too_much) =
-            (self.truth.clone(), self.truth.clone(), self.found.clone());
-        hit.intersect_with(&self.found)?;
-        missed.subtract(&self.found)?;
-        too_much.subtract(&self.truth)?;
+    fn overlay(&self, image: &RgbImage) -> Result<RgbImage> {
+        let (truth, found) = (self.truth.to_mask(), self.found.to_mask());
+        let (mut hit, mut missed, mut too_much) = (truth.clone(), truth.clone(), found.clone());
+        hit.intersect_with(&found)?;
+        missed.subtract(&found)?;
+        too_much.subtract(&truth)?;
         let parts = [&hit, &missed, &too_much];
         let style = OverlayStyle { tint: 0.5, line_width: 1 };
-        let drawn = draw_overlay(&self.image, &parts, &style)?;
-        let marks = self.marks();
+        let drawn = draw_overlay(image, &parts, &style)?;
         let size = drawn.size();
+        let marks = self.marks(size);
         Ok(RgbImage::from_fn(size, |x, y| if marks.get(x, y) { [255; 3] } else { drawn.pixel(x, y) }))
     }
 
     /// A cross on the click, or the outline of the box.
-    fn marks(&self) -> BitMask {
-        let size: Size<_> = self.image.size();
+    fn marks(&self, size: Size<Image>) -> BitMask {
         let mut marks = BitMask::new(size);
         match self.prompt {
             WorstPrompt::Click { x, y } => {

@@ -1,0 +1,103 @@
+//! Which pictures of a pack are looked at.
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::path::Path;
+
+use samovar_media::segpack::{SegpackHeader, SegpackLimits, SegpackReader, SegpackRecord};
+
+use super::draws::Draws;
+use super::fnv::{FNV_OFFSET, fnv};
+use super::options::EvaluateOptions;
+use crate::error::Result;
+
+/// What is in a pack, from its headers, and what was drawn.
+pub(super) struct Survey {
+    /// Pictures there are.
+    pub(super) all: usize,
+    /// Of the names of all pictures.
+    pub(super) fingerprint: u64,
+    /// Places in the pack of the pictures drawn, rising; `None` for all.
+    drawn: Option<Vec<usize>>,
+}
+
+impl Survey {
+    pub(super) fn of(pack: &Path, options: &EvaluateOptions) -> Result<Self> {
+        let mut survey = Self { all: 0, fingerprint: FNV_OFFSET, drawn: None };
+        let mut draw = options.pictures_per_source.map(|most| Draw { most, sources: BTreeMap::new() });
+        for record in SegpackReader::open(pack, SegpackLimits::default())? {
+            let header = record.map_err(|error| error.at(pack))?.header;
+            if let Some(draw) = &mut draw {
+                draw.add(&header, survey.all, options.seed);
+            }
+            survey.all += 1;
+            survey.fingerprint =
+                fnv(survey.fingerprint, format!("{}/{}\n", header.src, header.id).as_bytes());
+        }
+        survey.drawn = draw.map(Draw::places);
+        Ok(survey)
+    }
+
+    /// Pictures that will be looked at.
+    pub(super) fn chosen(&self) -> usize {
+        self.drawn.as_ref().map_or(self.all, Vec::len)
+    }
+}
+
+/// The pictures of each source that drew the smallest numbers: a picture's number is its own, whatever else is there.
+struct Draw {
+    most: usize,
+    /// Numbers drawn, and where the picture is; the largest first.
+    sources: BTreeMap<String, BinaryHeap<(u64, usize)>>,
+}
+
+impl Draw {
+    fn add(&mut self, header: &SegpackHeader, place: usize, seed: u64) {
+        let name = fnv(FNV_OFFSET, format!("{}/{}", header.src, header.id).as_bytes());
+        let of_source = self.sources.entry(header.src.clone()).or_default();
+        of_source.push((Draws::new(name ^ seed).next(), place));
+        if of_source.len() > self.most {
+            of_source.pop();
+        }
+    }
+
+    fn places(self) -> Vec<usize> {
+        let mut places: Vec<usize> = self.sources.into_values().flatten().map(|(_, place)| place).collect();
+        places.sort_unstable();
+        places
+    }
+}
+
+/// The sample, picture by picture.
+pub(super) struct Records<'a> {
+    reader: Box<dyn Iterator<Item = (usize, samovar_media::Result<SegpackRecord>)> + Send>,
+    drawn: Option<&'a [usize]>,
+    given: usize,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn open(pack: &Path, survey: &'a Survey) -> Result<Self> {
+        let reader = Box::new(SegpackReader::open(pack, SegpackLimits::default())?.enumerate());
+        Ok(Self { reader, drawn: survey.drawn.as_deref(), given: 0 })
+    }
+
+    /// Pictures handed out.
+    pub(super) fn given(&self) -> usize {
+        self.given
+    }
+
+    /// The next one: its number in the sample, its place in the pack, and itself.
+    pub(super) fn next(&mut self) -> Result<Option<(usize, usize, SegpackRecord)>> {
+        // What follows the last one drawn need not be read again.
+        if self.drawn.is_some_and(|drawn| self.given == drawn.len()) {
+            return Ok(None);
+        }
+        for (place, record) in self.reader.by_ref() {
+            let record = record?;
+            if self.drawn.is_none_or(|drawn| drawn.get(self.given) == Some(&place)) {
+                self.given += 1;
+                return Ok(Some((self.given - 1, place, record)));
+            }
+        }
+        Ok(None)
+    }
+}
