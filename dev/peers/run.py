@@ -5,6 +5,7 @@
     python run.py decode  --samovar ... --workdir DIR --model mobile_sam --mobilesam-path DIR
     python run.py everything --samovar ... --workdir DIR        no mask filtered by its scores
     python run.py startup --samovar ...                         process start to written mask
+    python run.py masks   --samovar ... --pack PACK [--limit 3 --per-image 2]    IoU and boundary F beside GrabCut and flood fill
     python run.py all     --samovar ... --workdir DIR --mobilesam-path DIR --calibrate PACK    one table of ratios
 
 Every measurement is a fresh process; the tools take turns for --rounds rounds, so that a machine growing warm or busy
@@ -355,9 +356,26 @@ def run_all(arguments):
     return documents
 
 
+def run_masks(arguments):
+    """`samovar eval`, then GrabCut and flood fill on the same masks with the same prompts, one table; the exit code."""
+    options = ["--model", arguments.weights, "--threads", arguments.threads, "--seed", arguments.seed]
+    for name in ("limit", "per_image"):
+        if getattr(arguments, name):
+            options += [f"--{name.replace('_', '-')}", getattr(arguments, name)]
+    with tempfile.TemporaryDirectory() as folder:
+        prompts = Path(folder) / "figures.json"
+        with open(prompts, "wb") as file:
+            command = [arguments.samovar, "eval", arguments.pack, *options, "--json"]
+            subprocess.run([str(part) for part in command], stdout=file, check=True)
+        command = [arguments.python, HERE / "grabcut.py", arguments.pack, "--prompts", prompts, "--threads", arguments.threads]
+        if arguments.json:
+            command += ["--json", arguments.json]
+        return subprocess.run([str(part) for part in command]).returncode
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=["encode", "decode", "everything", "startup", "all"])
+    parser.add_argument("work", choices=["encode", "decode", "everything", "startup", "masks", "all"])
     parser.add_argument("--samovar", type=Path, help="the binary; without it only the peers run")
     parser.add_argument("--before", type=Path, help="the binary before a change, measured beside it")
     parser.add_argument("--model", choices=["vit_b", "mobile_sam"], default="vit_b")
@@ -379,7 +397,16 @@ def main():
     parser.add_argument("--python", default=sys.executable, help="the interpreter that has the peers")
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--again", action="store_true", help="for all: measure what the work folder has, too")
+    parser.add_argument("--pack", type=Path, help="for masks: pictures with known masks (.segpack)")
+    parser.add_argument("--weights", default="nano", help="for masks: the model, as samovar's --model (default: nano)")
+    parser.add_argument("--limit", type=int, help="for masks: pictures of each source, drawn by --seed (default: all)")
+    parser.add_argument("--per-image", type=int, help="for masks: masks of each picture, drawn by --seed (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="for masks")
     arguments = parser.parse_args()
+    if arguments.work == "masks":
+        if not arguments.samovar or not arguments.pack:
+            parser.error("masks needs --samovar and --pack")
+        sys.exit(run_masks(arguments))
     if arguments.work != "startup" and not arguments.workdir:
         parser.error("--workdir is needed")
     if (arguments.model == "mobile_sam" or arguments.work == "all") and not arguments.mobilesam_path:
