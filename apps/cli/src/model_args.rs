@@ -5,7 +5,7 @@ use clap::Args;
 use samovar::certificate::Store;
 use samovar::memory::parse_bytes;
 use samovar::source::ModelSource;
-use samovar::{Engine, MAX_THREADS, Model, Options, Precision};
+use samovar::{DecodeLimits, Engine, MAX_THREADS, Model, Options, Precision};
 
 use crate::environment;
 use crate::failure::usage;
@@ -35,6 +35,9 @@ pub struct EngineArgs {
     /// Memory that the model and its work may take, as 8GB [default: nine tenths of what is free]
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub memory: Option<usize>,
+    /// Largest picture that is read, in pixels (width times height), as 300M [default: 268435456]
+    #[arg(long, value_name = "N", value_parser = pixels)]
+    pub max_pixels: Option<u64>,
 }
 
 /// Finds a model by name; repositories of the hub are looked for in the hub's cache.
@@ -49,6 +52,12 @@ fn memory(text: &str) -> Result<usize, String> {
     parse_bytes(text).ok_or_else(|| "expected a number of bytes, as 8GB or 512MiB".into())
 }
 
+fn pixels(text: &str) -> Result<u64, String> {
+    let plain = Some(text).filter(|text| !text.contains(['b', 'B', 'i']));
+    let count = plain.and_then(parse_bytes).map(|count| count as u64).filter(|&count| count > 0);
+    count.ok_or_else(|| "expected a number of pixels, as 300000000 or 300M".into())
+}
+
 impl EngineArgs {
     /// What the arguments say, on top of what the environment says.
     pub fn options(&self) -> samovar::Result<Options> {
@@ -57,6 +66,7 @@ impl EngineArgs {
             options.threads = usize::from(threads);
         }
         options.memory_budget_bytes = self.memory.or(options.memory_budget_bytes);
+        options.decode_limits = self.max_pixels.map_or(options.decode_limits, DecodeLimits::of_pixels);
         Ok(options)
     }
 }

@@ -475,3 +475,24 @@ fn names_that_are_no_text_lost_what_told_them_apart() {
     bench.done(&["segment", "in", "--point", "40,30", "--format", "png", "--out", "out"]);
     assert!(bench.path("out/caf%E9.png").is_file() && bench.path("out/caf%E8.png").is_file());
 }
+
+#[test]
+fn a_large_picture_was_refused_without_a_way_out() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 60, 40, &[(20.0, 20.0, 8.0)]);
+    bench.picture("large.png", 61, 40, &[(20.0, 20.0, 8.0)]);
+    for command in [
+        &["segment", "photo.png", "--point", "20,20"][..],
+        &["everything", "photo.png", "--points-per-side", "2"],
+        &["profile", "photo.png", "--repeat", "1"],
+    ] {
+        let with = |limit: &'static str| [command, &["--max-pixels", limit]].concat();
+        bench.refused(1, "--max-pixels 2400", &with("2399"));
+        bench.done(&with("2400"));
+    }
+    let masked = ["segment", "photo.png", "--mask", "large.png", "--max-pixels", "0.0024M"];
+    bench.refused(1, "--max-pixels 2440", &masked);
+    for bad in ["0", "3GB", "many"] {
+        bench.refused(2, "300M", &["segment", "photo.png", "--point", "20,20", "--max-pixels", bad]);
+    }
+}

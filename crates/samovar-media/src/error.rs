@@ -37,7 +37,9 @@ impl MediaErrorKind {
             Self::Write => "check that the folder exists, is writable and has free space",
             Self::Unsupported => "convert it to PNG, JPEG, WebP, TIFF, BMP, GIF or PNM",
             Self::Damaged => "get the file again from where it came from",
-            Self::TooLarge => "make it smaller; from Rust, `DecodeLimits` can be raised",
+            Self::TooLarge => {
+                "make it smaller, or raise the limit (--max-pixels, or `DecodeLimits::of_pixels`)"
+            }
             Self::Empty => "it needs at least one pixel",
             Self::Mismatch => "check the sizes that were passed in",
         }
@@ -99,6 +101,13 @@ impl MediaError {
 
     pub(crate) fn too_large(what: impl Into<String>) -> Self {
         Self::new(MediaErrorKind::TooLarge, what)
+    }
+
+    /// The same for what would be read with another limit on pixels.
+    pub(crate) fn too_large_unless(what: impl Into<String>, max_pixels: u64) -> Self {
+        Self::too_large(what).advise(format!(
+            "make it smaller, or raise the limit (--max-pixels {max_pixels}, or `DecodeLimits::of_pixels`)"
+        ))
     }
 
     /// A failed read.

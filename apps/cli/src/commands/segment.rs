@@ -118,7 +118,7 @@ cache folder, SAMOVAR_CACHE) and nobody changed it; else it asks, or without a t
 pub fn run(args: &Args) -> Result<()> {
     args.format.check()?;
     let mut inputs = inputs::list(&args.images, args.recursive)?;
-    let prompts = args.prompt.read(&inputs)?;
+    let prompts = args.prompt.read(&inputs, &args.model.engine.options()?.decode_limits)?;
     let others = prompts.files().chain([Path::new(&args.model.model)]);
     let sources = inputs.sources(others);
     let into_folder = |out: &PathBuf| {
@@ -343,7 +343,7 @@ fn segment(
 ) -> Result<Answer> {
     let embedding = model.embed_pixels(pixels)?;
     let mut answer = Answer::default();
-    let mut masks = MaskReader::default();
+    let mut masks = MaskReader::within(*model.engine().decode_limits());
     for some in objects.chunks(OBJECTS_AT_ONCE) {
         let prompts = some.iter().map(|object| object.prompt(&mut masks, pixels.size(), args.multimask));
         let answers = embedding.segment_many(&prompts.collect::<Result<Vec<_>>>()?)?;

@@ -10,7 +10,7 @@ use samovar_geometry::{Image, Size};
 
 use super::depth::Samples;
 use super::guard::guarded;
-use super::limits::DecodeLimits;
+use super::limits::{DecodeLimits, check_limits};
 use super::raw::Raw;
 use super::rgb::{Orientation, RgbImage};
 use super::{foreign, jpeg, pages, tiff, webp};
@@ -139,10 +139,7 @@ pub fn decode_mask_file(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
 pub fn decode_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage> {
     let format = checked_format(bytes, limits)?;
     let mut raw = match format {
-        ImageFormat::Tiff => guarded(|| {
-            within_limits(tiff::header(Cursor::new(bytes))?.0, limits)?;
-            tiff::decode(bytes, limits)
-        })?,
+        ImageFormat::Tiff => guarded(|| tiff::decode(bytes, limits))?,
         _ => guarded(|| raw_of_library(bytes, format, limits))?,
     };
     let pictures = match format {
@@ -283,8 +280,7 @@ fn metadata_of_file(path: &Path, limits: &DecodeLimits) -> Result<ImageMetadata>
 }
 
 fn metadata_of_tiff(source: impl BufRead + Seek, limits: &DecodeLimits) -> Result<ImageMetadata> {
-    let (stored, orientation) = tiff::header(source)?;
-    within_limits(stored, limits)?;
+    let (stored, orientation) = tiff::header(source, limits)?;
     Ok(as_seen(stored, ImageFormat::Tiff, orientation))
 }
 
@@ -325,7 +321,8 @@ fn open(path: &Path, limits: &DecodeLimits) -> Result<File> {
 }
 
 fn file_too_large(bytes: u64, limits: &DecodeLimits) -> MediaError {
-    MediaError::too_large(format!("the file has {bytes} bytes, the limit is {}", limits.max_bytes))
+    let what = format!("the file has {bytes} bytes, the limit is {}", limits.max_bytes);
+    MediaError::too_large_unless(what, DecodeLimits::pixels_for(limits.max_pixels, bytes))
 }
 
 fn reader<R: BufRead + Seek>(source: R) -> Result<ImageReader<R>> {
@@ -338,31 +335,9 @@ fn reader<R: BufRead + Seek>(source: R) -> Result<ImageReader<R>> {
 fn checked_size(decoder: &impl ImageDecoder, limits: &DecodeLimits) -> Result<Size<Image>> {
     let (width, height) = decoder.dimensions();
     let size = Size::<Image>::new(width, height);
-    within_limits(size, limits)?;
     // What the file holds, and the RGB made from it.
-    let bytes = decoder.total_bytes().saturating_add(size.area().saturating_mul(3));
-    if bytes > limits.max_bytes {
-        return Err(MediaError::too_large(format!(
-            "decoding the image of {size} takes {bytes} bytes, the limit is {}",
-            limits.max_bytes
-        )));
-    }
+    check_limits(size, decoder.total_bytes().saturating_add(size.area().saturating_mul(3)), limits)?;
     Ok(size)
-}
-
-/// Refuses sizes without pixels, or with too many.
-fn within_limits(size: Size<Image>, limits: &DecodeLimits) -> Result<()> {
-    if size.is_empty() {
-        return Err(MediaError::new(MediaErrorKind::Empty, format!("the image is {size} pixels")));
-    }
-    if size.area() > limits.max_pixels {
-        return Err(MediaError::too_large(format!(
-            "the image is {size}, {} pixels, the limit is {}",
-            size.area(),
-            limits.max_pixels
-        )));
-    }
-    Ok(())
 }
 
 fn library_error(error: ImageError) -> MediaError {

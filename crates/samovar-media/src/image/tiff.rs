@@ -15,7 +15,7 @@ use samovar_geometry::{Image, Size};
 use self::directory::Directory;
 use super::depth::{Samples, Stated};
 use super::jpeg;
-use super::limits::DecodeLimits;
+use super::limits::{DecodeLimits, check_limits};
 use super::raw::Raw;
 use super::rgb::Orientation;
 use crate::error::{MediaError, MediaErrorKind, Result};
@@ -23,14 +23,27 @@ use crate::error::{MediaError, MediaErrorKind, Result};
 const ADVICE: &str = "convert it to 8- or 16-bit grey or RGB, as PNG or TIFF (`gdal_translate -scale -ot Byte` and \
                       `magick` can)";
 
-/// Size as stored and orientation, pixels untouched.
-pub(super) fn header<R: Read + Seek>(source: R) -> Result<(Size<Image>, Orientation)> {
+/// Size as stored, within the limits, and orientation, pixels untouched.
+pub(super) fn header<R: Read + Seek>(source: R, limits: &DecodeLimits) -> Result<(Size<Image>, Orientation)> {
     let mut decoder = Decoder::new(source).map_err(library_error)?;
-    let (width, height) = decoder.dimensions().map_err(library_error)?;
-    Ok((Size::new(width, height), orientation(&mut decoder)))
+    let size = checked_size(&mut decoder, limits)?;
+    Ok((size, orientation(&mut decoder)))
 }
 
-/// Decodes the first page. The picture's size must be within limits already.
+/// The stored size, if it and the bytes it takes to decode are within the limits.
+fn checked_size<R: Read + Seek>(decoder: &mut Decoder<R>, limits: &DecodeLimits) -> Result<Size<Image>> {
+    let (width, height) = decoder.dimensions().map_err(library_error)?;
+    let size = Size::<Image>::new(width, height);
+    // The samples of the file, those that are shown as numbers of 4 bytes, and 8-bit RGB and alpha. Colours that are not
+    // read have no samples, and an error of their own.
+    let stored = decoder.colortype().map_or(0, |colour| {
+        u64::from(colour.num_samples()).saturating_mul(u64::from(colour.bit_depth()).div_ceil(8))
+    });
+    check_limits(size, size.area().saturating_mul(stored + 5 * 4), limits)?;
+    Ok(size)
+}
+
+/// Decodes the first page.
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Raw> {
     let directory = Directory::first(bytes);
     let (bytes, is_palette) = as_grey_if_palette(bytes, directory.as_ref());
@@ -40,21 +53,10 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Raw> {
     library_limits.ifd_value_size = bytes.len();
     let mut decoder =
         Decoder::new(Cursor::new(&bytes[..])).map_err(library_error)?.with_limits(library_limits);
-    let (width, height) = decoder.dimensions().map_err(library_error)?;
-    let size = Size::<Image>::new(width, height);
+    let size = checked_size(&mut decoder, limits)?;
     let colour = decoder.colortype().map_err(library_error)?;
     check_chunks(&mut decoder, &bytes, limits)?;
     let taken = Taken::of(colour, &mut decoder)?;
-    // The samples of the file, those that are shown as numbers of 4 bytes, and 8-bit RGB and alpha.
-    let samples = size.area().saturating_mul(u64::from(taken.channels as u16));
-    let needed = samples.saturating_mul(u64::from(colour.bit_depth()).div_ceil(8));
-    let needed = needed.saturating_add(size.area().saturating_mul(5 * 4));
-    if needed > limits.max_bytes {
-        return Err(MediaError::too_large(format!(
-            "decoding the image of {size} takes {needed} bytes, the limit is {}",
-            limits.max_bytes
-        )));
-    }
     let mut result = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut result).map_err(library_error)?;
     let pixels = size.area() as usize;

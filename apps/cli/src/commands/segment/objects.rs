@@ -90,15 +90,21 @@ impl Object {
 }
 
 /// Reads masks. Remembers the last one, because most objects of an image have the same, if any.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MaskReader {
+    limits: DecodeLimits,
     last: Option<(PathBuf, BitMask)>,
 }
 
 impl MaskReader {
+    /// Masks up to this size.
+    pub fn within(limits: DecodeLimits) -> Self {
+        Self { limits, last: None }
+    }
+
     fn read(&mut self, path: &Path) -> Result<&BitMask> {
         if self.last.as_ref().is_none_or(|(last, _)| last != path) {
-            self.last = Some((path.to_owned(), read_mask(path)?));
+            self.last = Some((path.to_owned(), read_mask(path, &self.limits)?));
         }
         Ok(&self.last.as_ref().expect("just read").1)
     }
@@ -151,20 +157,23 @@ pub struct Prompts {
     sources: Vec<Source>,
     /// For the record of what made a folder of results.
     json: Value,
+    /// Of masks that are read later.
+    limits: DecodeLimits,
 }
 
 impl PromptArgs {
     /// Reads what can be read without looking at an image, and finds out which images it is for. An entry that is for none
-    /// is an error: a wrong name would mean prompts that are not followed, and nobody would know.
-    pub fn read(&self, inputs: &Inputs) -> Result<Prompts> {
-        let mut prompts = self.read_alone()?;
+    /// is an error: a wrong name would mean prompts that are not followed, and nobody would know. Masks are read within
+    /// these limits, later too.
+    pub fn read(&self, inputs: &Inputs, limits: &DecodeLimits) -> Result<Prompts> {
+        let mut prompts = self.read_alone(limits)?;
         if !self.prompts.is_empty() {
             prompts.assign(inputs, self.skip_unused)?;
         }
         Ok(prompts)
     }
 
-    fn read_alone(&self) -> Result<Prompts> {
+    fn read_alone(&self, limits: &DecodeLimits) -> Result<Prompts> {
         if self.text.is_some() {
             return Err(usage(
                 "--text takes a model that understands words (SAM 3), and none of the catalogue does; use --point, \
@@ -172,9 +181,9 @@ impl PromptArgs {
             ));
         }
         if !self.prompts.is_empty() {
-            return read_files(&self.prompts);
+            return read_files(&self.prompts, limits);
         }
-        let mask = self.mask.as_deref().map(read_mask).transpose()?;
+        let mask = self.mask.as_deref().map(|mask| read_mask(mask, limits)).transpose()?;
         if self.point.is_empty() && self.bounds.is_empty() && mask.is_none() {
             return Err(usage("nothing to look for; give --point X,Y, --box X0,Y0,X1,Y1 or --mask FILE"));
         }
@@ -190,7 +199,7 @@ impl PromptArgs {
         let prompts = by_box(&self.point, &self.bounds, mask)?;
         let entry = |prompt| Entry { prompt, ..Entry::default() };
         let files = self.mask.iter().cloned().collect();
-        Ok(Prompts::new(prompts.into_iter().map(entry).collect(), files, Vec::new(), json))
+        Ok(Prompts::new(prompts.into_iter().map(entry).collect(), files, Vec::new(), json, limits))
     }
 }
 
@@ -218,8 +227,8 @@ fn by_box(points: &[PromptPoint], boxes: &[Box2<Image>], mask: Option<BitMask>) 
     Ok(prompts)
 }
 
-fn read_mask(path: &Path) -> Result<BitMask> {
-    Ok(media::decode_mask_file(path, &DecodeLimits::default())?)
+fn read_mask(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
+    Ok(media::decode_mask_file(path, limits)?)
 }
 
 /// All files, and of folders those that end in `.json`.
@@ -252,7 +261,7 @@ fn listed(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read_files(paths: &[PathBuf]) -> Result<Prompts> {
+fn read_files(paths: &[PathBuf], limits: &DecodeLimits) -> Result<Prompts> {
     let (mut entries, mut files, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     for path in listed(paths)? {
         let bytes = inputs::read_small(
@@ -295,7 +304,7 @@ fn read_files(paths: &[PathBuf]) -> Result<Prompts> {
             json!({ "files": sources.iter().map(|source| source.path.to_string_lossy()).collect::<Vec<_>>() })
         }
     };
-    Ok(Prompts::new(entries, files, sources, json))
+    Ok(Prompts::new(entries, files, sources, json, limits))
 }
 
 /// A file that a document names, from the folder of the document. Documents of Windows write `\` where others have `/`.
@@ -306,10 +315,16 @@ fn existing(folder: &Path, file: &Path) -> PathBuf {
 }
 
 impl Prompts {
-    fn new(entries: Vec<Entry>, files: Vec<PathBuf>, sources: Vec<Source>, json: Value) -> Self {
+    fn new(
+        entries: Vec<Entry>,
+        files: Vec<PathBuf>,
+        sources: Vec<Source>,
+        json: Value,
+        limits: &DecodeLimits,
+    ) -> Self {
         let for_all = (0..entries.len()).filter(|&index| entries[index].said.image.is_none()).collect();
         let entries = entries.into_iter().map(Arc::new).collect();
-        Self { entries, for_all, by_image: HashMap::new(), files, sources, json }
+        Self { entries, for_all, by_image: HashMap::new(), files, sources, json, limits: *limits }
     }
 
     /// Where an entry stands, if it is from a file.
@@ -412,7 +427,7 @@ impl Prompts {
 
     /// The objects of one image.
     pub fn of(&self, image: &Path, size: Size<Image>) -> Result<Vec<Object>> {
-        let mut masks = MaskReader::default();
+        let mut masks = MaskReader::within(self.limits);
         let mut checked: HashSet<&Path> = HashSet::new();
         let mut objects = Vec::new();
         for entry in self.entries_of(image) {

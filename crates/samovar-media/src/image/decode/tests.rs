@@ -79,6 +79,29 @@ fn limits_hold_before_anything_is_decoded() {
 }
 
 #[test]
+fn a_picture_that_is_too_large_was_refused_with_advice_for_programmers() {
+    // A header is enough: 16-bit RGBA takes 8 bytes a pixel, and 3 more as RGB.
+    let mut header = encoded("rgb.png");
+    (header[24], header[25]) = (16, 6);
+    for (side, pixels) in [(20_000u32, 20_000 * 20_000 * 11 / 8), (16_000, 16_000 * 16_000 * 11 / 8)] {
+        header[16..20].copy_from_slice(&side.to_be_bytes());
+        header[20..24].copy_from_slice(&side.to_be_bytes());
+        header.splice(29..33, crc_of(&header[12..29]).to_be_bytes());
+        let refuse = |limits| metadata_of_bytes(&header, &limits).map_err(|error| error.to_string());
+        let words = refuse(DecodeLimits::default()).unwrap_err();
+        assert!(words.contains(&format!("--max-pixels {pixels}")), "{words}");
+        assert!(refuse(DecodeLimits::of_pixels(pixels)).is_ok(), "the number named is enough");
+        assert!(refuse(DecodeLimits::of_pixels(pixels - 1)).is_err(), "and no more than that");
+    }
+    let tiff =
+        decode_bytes(&encoded("rgb.tif"), &DecodeLimits::of_pixels(13 * 9 - 1)).unwrap_err().to_string();
+    assert!(tiff.contains("--max-pixels 117"), "{tiff}");
+    let small = DecodeLimits::of_pixels(1);
+    assert!(small.max_bytes >= 1 << 20, "metadata may be larger than a small picture");
+    assert_eq!(DecodeLimits::default(), DecodeLimits { max_pixels: 256 << 20, max_bytes: 2 << 30 });
+}
+
+#[test]
 fn a_bomb_is_refused_by_its_header() {
     // 50,000 x 50,000 pixels in a header, with nothing behind it.
     let mut png = encoded("rgb.png");
