@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use anyhow::{Result, anyhow};
-use samovar::{DecodeLimits, LazyImage, RgbImage};
+use samovar::{DecodeLimits, LazyImage, Reservation, RgbImage};
 use serde::Serialize;
 
 use crate::contents::Contents;
@@ -76,6 +76,7 @@ impl Summary {
 pub fn for_each_image(
     images: &[InputImage],
     limits: &DecodeLimits,
+    reserve: impl Fn(&LazyImage) -> samovar::Result<Reservation> + Sync,
     contents: Option<&Contents>,
     is_done: impl Fn(&InputImage) -> bool,
     mut work: impl FnMut(&InputImage, &LazyImage, Arc<RgbImage>) -> Result<String>,
@@ -90,13 +91,14 @@ pub fn for_each_image(
     std::thread::scope(|scope| {
         // One image waits while another is worked on; no more are held.
         let (sender, receiver) = sync_channel(0);
-        let open = &open;
+        let (open, reserve) = (&open, &reserve);
         scope.spawn(move || {
             for input in open {
                 // What cannot be read for this fails as a picture, too, and says so better.
                 let _ = contents.map(|contents| contents.read(&input.path));
                 let image = LazyImage::open_within(&input.path, *limits);
-                let pixels = image.pixels();
+                let room = reserve(&image);
+                let pixels = room.and_then(|room| Ok((image.pixels()?, room)));
                 if interrupt::asked() || sender.send((*input, image, pixels)).is_err() {
                     return;
                 }
@@ -107,10 +109,11 @@ pub fn for_each_image(
                 break;
             }
             bar.set_message(printable(&input.path.display().to_string()));
-            for note in pixels.as_ref().map_or(&[][..], |pixels| pixels.notes()) {
+            for note in pixels.as_ref().map_or(&[][..], |(pixels, _)| pixels.notes()) {
                 bar.suspend(|| say!("note: \"{}\": {note}", input.path.display()));
             }
-            let result = pixels.map_err(Into::into).and_then(|pixels| work(input, &image, pixels));
+            let result =
+                pixels.map_err(anyhow::Error::from).and_then(|(pixels, _room)| work(input, &image, pixels));
             match result {
                 Ok(note) => {
                     summary.done += 1;
@@ -147,6 +150,8 @@ fn is_disk_full(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use samovar::{Engine, Options, PictureUse};
+
     use super::*;
 
     #[test]
@@ -160,11 +165,14 @@ mod tests {
                 InputImage { in_folder: path.file_name().unwrap().into(), path, result_name }
             })
             .collect();
+        let engine = Engine::new(Options { threads: 1, ..Options::default() }).unwrap();
+        let model = engine.load("nano").unwrap();
         let mut asked = 0;
         let summary =
             for_each_image(
                 &images,
                 &DecodeLimits::default(),
+                |image| model.reserve_picture(image, PictureUse::Masks),
                 None,
                 |_| false,
                 |_, _, _| {

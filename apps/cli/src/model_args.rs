@@ -5,7 +5,9 @@ use clap::Args;
 use samovar::certificate::Store;
 use samovar::memory::parse_bytes;
 use samovar::source::ModelSource;
-use samovar::{DecodeLimits, Engine, MAX_THREADS, Model, Options, Precision};
+use samovar::{
+    DecodeLimits, Engine, LazyImage, MAX_THREADS, Model, Options, PictureUse, Precision, Reservation,
+};
 
 use crate::environment;
 use crate::failure::usage;
@@ -76,6 +78,16 @@ impl ModelArgs {
     pub fn engine(&self) -> Result<Engine> {
         let options = Options { precision: self.dtype, ..self.engine.options()? };
         Ok(Engine::new(options)?)
+    }
+
+    /// Room for a picture beside the model, before either is read.
+    pub fn reserve_picture(
+        &self,
+        engine: &Engine,
+        image: &LazyImage,
+        made: PictureUse,
+    ) -> Result<Reservation> {
+        Ok(engine.reserve_picture(&resolve(&self.model)?, image, made)?)
     }
 
     /// The model, loaded.

@@ -496,3 +496,36 @@ fn a_large_picture_was_refused_without_a_way_out() {
         bench.refused(2, "300M", &["segment", "photo.png", "--point", "20,20", "--max-pixels", bad]);
     }
 }
+
+/// Pictures were not counted: 500 MB were asked for and 944 taken, on 240 megapixels.
+#[test]
+fn a_picture_took_more_memory_than_was_asked_for() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 3000, 2000, &[(1500.0, 1000.0, 600.0)]);
+    std::fs::create_dir(bench.path("photos")).unwrap();
+    for name in ["photos/a.png", "photos/b.png"] {
+        std::fs::copy(bench.path("photo.png"), bench.path(name)).unwrap();
+    }
+    // The number that the refusal names is enough, and there is one for each thing that is made of the picture.
+    let number_for = |command: &[&str]| -> usize {
+        let refusal = bench.run(&[command, &["--memory", "45MB"]].concat());
+        assert_eq!(refusal.code, 1, "{refusal:?}");
+        let (_, rest) = refusal.stderr.split_once("(--memory ").unwrap_or_else(|| panic!("{refusal:?}"));
+        let (number, _) = rest.split_once("MB").unwrap();
+        bench.done(&[command, &["--memory", &format!("{number}MB")]].concat());
+        number.parse().unwrap()
+    };
+    let segment = |format| ["segment", "photo.png", "--point", "1500,1000", "--format", format];
+    let [mask, cut_out, overlay] = ["png", "cutout", "overlay"].map(|format| number_for(&segment(format)));
+    assert!(mask < cut_out && cut_out < overlay, "{mask} {cut_out} {overlay}");
+    number_for(&["everything", "photo.png", "--points-per-side", "2"]);
+    // Two pictures do not fit beside each other, and are taken one after the other.
+    let limit = format!("{mask}MB");
+    let many = ["segment", "photos", "--point", "1500,1000", "--format", "png", "--out", "masks", "--memory"];
+    bench.done(&[&many[..], &[&limit]].concat());
+    assert!(bench.path("masks/a.png").is_file() && bench.path("masks/b.png").is_file());
+    let planned = bench.done(&["plan", "photo.png", "--json"]).stdout;
+    let planned: Value = serde_json::from_str(&planned).unwrap();
+    let peak = planned["picture"]["peak_bytes"]["masks"].as_u64().unwrap();
+    assert_eq!(peak.div_ceil(1_000_000), mask as u64);
+}

@@ -11,6 +11,7 @@ mod limits;
 mod pages;
 mod raw;
 mod rgb;
+mod stored;
 mod tiff;
 mod webp;
 

@@ -10,6 +10,6 @@ pub use coco::{
 };
 pub use overlay::{Overlay, OverlayStyle, draw_overlay, palette_colour};
 pub use png::{
-    cut_out, encode_cut_out_png, encode_label_png, encode_mask_png, encode_rgb_png, write_cut_out_png,
+    Png, cut_out, encode_cut_out_png, encode_label_png, encode_mask_png, encode_rgb_png, write_cut_out_png,
     write_label_png, write_mask_png, write_rgb_png,
 };

@@ -9,7 +9,7 @@ use samovar_media::DecodeLimits;
 use samovar_resources::memory::Memory;
 use samovar_tensor::{Device, Instrument, Kernels, MemoryId, Pool, PoolStats, Precision};
 
-use crate::admission::{Gate, Promise};
+use crate::admission::{Gate, Promise, Reservation};
 use crate::error::{Error, Result};
 
 /// Share of the free memory that the default budget leaves to others.
@@ -120,6 +120,20 @@ impl Engine {
     /// Lets work begin on the memory that is left; see [`Gate::enter`].
     pub(crate) fn enter<T>(&self, admit: impl Fn(&PoolStats) -> Result<(T, usize)>) -> Result<(T, Promise)> {
         self.gate.enter(|| self.device.pool().stats(), admit)
+    }
+
+    /// Holds memory of the host for a picture and what is made of it; see [`Gate::hold`]. Other memories than the host's have
+    /// budgets of their own, which say nothing about pictures.
+    pub(crate) fn hold(
+        &self,
+        bytes: usize,
+        admit: impl Fn(&PoolStats, bool) -> Result<()>,
+    ) -> Result<Reservation> {
+        let pool = self.device.pool();
+        match pool.memory().is_some_and(|memory| memory.id() == MemoryId::HOST) {
+            true => self.gate.hold(pool, bytes, admit),
+            false => self.gate.hold(pool, 0, |_, _| Ok(())),
+        }
     }
 
     /// Threads of the host: those of the operators on its processors, and those that make pictures and masks.

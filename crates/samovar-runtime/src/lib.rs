@@ -21,6 +21,7 @@
 //! | [`forward`] | tensors in, tensors out, named as in transformers |
 //! | [`evaluate`] | masks found against masks known: the table of `samovar eval` |
 //! | [`planning`] | bytes and operations before any work |
+//! | [`picture_bytes`] | what a picture and its results take of the memory |
 //! | [`profile`] | time, operations and bytes per operator |
 //! | [`rounding`] | files of weights in f16, bf16 and int8 |
 //! | [`certificate`] | what a precision costs and saves on this machine |
@@ -39,6 +40,7 @@ pub mod forward;
 pub mod hub;
 mod loading;
 pub mod model;
+pub mod picture_bytes;
 pub mod planning;
 pub mod profile;
 pub mod prompt;
@@ -47,9 +49,11 @@ pub mod rounding;
 pub mod segmentation;
 pub mod source;
 
+pub use admission::Reservation;
 pub use engine::{Engine, Options};
 pub use error::{Error, ErrorKind, Result};
 pub use model::{Embedding, Model};
+pub use picture_bytes::{PictureBytes, PictureUse};
 pub use prompt::{MaskPrompt, Prompt, PromptPoint};
 pub use segmentation::{PredictedMask, Segmentation};
 

@@ -1,12 +1,16 @@
 //! From a model's name to a model on an engine: opened, planned, admitted, and only then read.
 
+use samovar_media::LazyImage;
 use samovar_models::Model as Network;
+use samovar_tensor::Precision;
 
+use crate::admission::Reservation;
 use crate::engine::{Engine, Options};
 use crate::error::Result;
 use crate::model::Model;
-use crate::planning::Planner;
-use crate::source::ModelSource;
+use crate::picture_bytes::{PictureUse, of_image};
+use crate::planning::{Planner, check_picture};
+use crate::source::{ModelSource, OpenedModel};
 
 impl Engine {
     /// Loads a model by name (see [`ModelSource::resolve`]); those of the hub from [`Options::hub_cache`].
@@ -23,13 +27,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::load`].
     pub fn load_from(&self, source: &ModelSource) -> Result<Model> {
-        let opened = source.open()?;
-        let precision = match self.precision() {
-            Some(precision) => precision,
-            None => opened.stored_precision()?,
-        };
-        let planner = Planner::new(self.device(), &opened.config, precision)
-            .map_err(|error| error.of_model(source.name()))?;
+        let (opened, precision, planner) = self.plan(source)?;
         // Scratch memory that is in use already is counted in the plan.
         let taken_bytes =
             self.device().pool().stats().in_use_bytes.saturating_sub(self.device().reserved_bytes());
@@ -41,6 +39,35 @@ impl Engine {
         let network = Network::load(&device, &opened.config, &opened.weights)?;
         let model = Model::new(self.clone(), network, planner, source.name(), precision)?;
         Ok(model.with_notes(opened.weights.notes()))
+    }
+
+    fn plan(&self, source: &ModelSource) -> Result<(OpenedModel, Precision, Planner)> {
+        let opened = source.open()?;
+        let precision = match self.precision() {
+            Some(precision) => precision,
+            None => opened.stored_precision()?,
+        };
+        let planner = Planner::new(self.device(), &opened.config, precision)
+            .map_err(|error| error.of_model(source.name()))?;
+        Ok((opened, precision, planner))
+    }
+
+    /// Room for a picture, and what is made of it, beside a model that is not loaded yet, before either is read.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`](crate::Error::DoesNotFit), [`Error::Media`](crate::Error::Media) for a header that cannot be
+    /// read, and what the model's file is refused for.
+    pub fn reserve_picture(
+        &self,
+        source: &ModelSource,
+        image: &LazyImage,
+        made: PictureUse,
+    ) -> Result<Reservation> {
+        let (needs, what) = of_image(image, made)?;
+        // Whatever the model is, a picture that does not fit alone does not fit beside it.
+        let planner = self.plan(source)?.2;
+        let beside_bytes = planner.peak_bytes()?;
+        self.hold(needs.peak_bytes(), |memory, _| check_picture(&what, &needs, beside_bytes, memory))
     }
 }
 

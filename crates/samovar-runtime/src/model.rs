@@ -10,11 +10,12 @@ use samovar_models::{
 };
 use samovar_tensor::{Device, PoolStats, Precision, Tensor};
 
-use crate::admission::Promise;
+use crate::admission::{Promise, Reservation};
 use crate::cleanup::Cleanup;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::planning::{Planner, PromptShape};
+use crate::picture_bytes::{PictureUse, of_image};
+use crate::planning::{PROMPTS_AT_ONCE, Planner, PromptShape, check_picture};
 use crate::prompt::{MaskPrompt, Prompt, logits_of_mask};
 use crate::segmentation::{Logits, PredictedMask, Segmentation, check_finite};
 
@@ -78,7 +79,26 @@ impl Model {
     /// # Errors
     /// [`crate::Error::Media`] when the image cannot be read, [`crate::Error::Model`] when memory runs out.
     pub fn embed(&self, image: &LazyImage) -> Result<Embedding> {
+        // Of pixels that are there already somebody else has thought.
+        let _room = match image.is_loaded() {
+            true => None,
+            false => Some(self.reserve_picture(image, PictureUse::Encoding)?),
+        };
         self.embed_pixels(&*image.pixels()?)
+    }
+
+    /// Room in the memory budget for a picture and what is made of it, to be had before it is decoded. Where other pictures
+    /// are in memory, waits until this one fits beside them and all that prompts may ask, so whoever has room for one must
+    /// not ask for another.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`], [`Error::Media`] for a header that cannot be read.
+    pub fn reserve_picture(&self, image: &LazyImage, made: PictureUse) -> Result<Reservation> {
+        let (needs, what) = of_image(image, made)?;
+        let [one, many] = [self.planner.work_bytes(1)?, self.planner.work_bytes(PROMPTS_AT_ONCE)?];
+        self.engine.hold(needs.peak_bytes(), |memory, is_alone| {
+            check_picture(&what, &needs, if is_alone { one } else { many }, memory)
+        })
     }
 
     /// Encodes pixels.

@@ -11,6 +11,7 @@ use samovar_tensor::{Device, DryRun, Plan, PoolStats, Precision};
 use samovar_weights::ShapeSource;
 
 use crate::error::{Error, Result};
+use crate::picture_bytes::PictureBytes;
 
 /// Prompts that are decoded together: enough to fill the kernels, few enough to stay in the caches.
 pub const PROMPTS_AT_ONCE: usize = 8;
@@ -302,6 +303,31 @@ pub(crate) fn check_fits(what: &str, more_bytes: usize, memory: &PoolStats) -> R
     Err(does_not_fit(what.to_owned(), more_bytes, memory))
 }
 
+/// Lets a picture be decoded beside so many bytes of other things to come, or refuses it.
+pub(crate) fn check_picture(
+    what: &str,
+    needs: &PictureBytes,
+    beside_bytes: usize,
+    memory: &PoolStats,
+) -> Result<()> {
+    let needed_bytes = memory.in_use_bytes.saturating_add(needs.peak_bytes()).saturating_add(beside_bytes);
+    if needed_bytes <= memory.budget_bytes {
+        return Ok(());
+    }
+    Err(Error::DoesNotFit {
+        what: what.to_owned(),
+        needed_bytes,
+        budget_bytes: memory.budget_bytes,
+        breakdown: format!(
+            "{} to decode it, then {} of pixels and {} of results, {} of the model and its work",
+            bytes(needs.decoding_bytes),
+            bytes(needs.pixel_bytes),
+            bytes(needs.result_bytes),
+            bytes(memory.in_use_bytes.saturating_add(beside_bytes))
+        ),
+    })
+}
+
 /// Refuses work on a loaded model.
 fn does_not_fit(what: String, more_bytes: usize, memory: &PoolStats) -> Error {
     Error::DoesNotFit {
@@ -363,8 +389,14 @@ impl ModelPlan {
 }
 
 impl Planner {
+    /// Bytes beside the weights that encoding an image and answering so many prompts of any kind together take.
+    pub(crate) fn work_bytes(&self, prompts: usize) -> Result<usize> {
+        let answers = self.answer_bytes(&PromptShape::WIDE, prompts)?.peak_bytes;
+        Ok(self.encode_bytes(true).max(self.features.size_bytes().saturating_add(answers)))
+    }
+
     /// See [`ModelPlan::peak_bytes`].
-    fn peak_bytes(&self) -> Result<usize> {
+    pub(crate) fn peak_bytes(&self) -> Result<usize> {
         // The plan of decoding counts the encoded image among what is there before.
         Ok(self.encode.peak_bytes().max(self.decode(&PromptShape::WIDE, 1)?.peak_bytes()))
     }

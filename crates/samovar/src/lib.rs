@@ -38,7 +38,8 @@ pub use samovar_runtime::media::{AlphaMask, BitMask, DecodeLimits, LazyImage, Rg
 pub use samovar_runtime::tensor::Precision;
 pub use samovar_runtime::{
     CATALOGUE, CatalogueEntry, Embedding, Engine, Error, ErrorKind, Family, MAX_THREADS, MaskPrompt, Model,
-    ModelConfig, Options, PredictedMask, Products, Prompt, PromptPoint, Result, Segmentation, SimdLevel,
+    ModelConfig, Options, PictureBytes, PictureUse, PredictedMask, Products, Prompt, PromptPoint,
+    Reservation, Result, Segmentation, SimdLevel,
 };
 pub use samovar_runtime::{
     certificate, evaluate, files, forward, geometry, hub, media, memory, planning, profile, prompt_file,

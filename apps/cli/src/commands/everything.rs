@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
 use samovar::files::sweep_beside;
 use samovar::media::write::CocoDataset;
-use samovar::{Model, RgbImage};
+use samovar::{LazyImage, Model, PictureUse, RgbImage};
 use serde_json::{Value, json};
 
 use super::segment::print;
@@ -146,6 +146,11 @@ impl Job<'_> {
         }))
     }
 
+    /// What is made of a picture at its own size.
+    fn picture_use(&self) -> PictureUse {
+        if self.args.overlay { PictureUse::Overlay } else { self.format.picture_use() }
+    }
+
     /// Whether an overlay is written beside the format that was asked for.
     fn has_overlay(&self) -> bool {
         self.args.overlay && (self.format != Format::Overlay || self.has_folders())
@@ -156,6 +161,7 @@ impl Job<'_> {
         let engine = args.model.engine()?;
         let image = input.open(engine.decode_limits())?;
         // What is wrong with picture, places or parameters should show before the model is loaded.
+        let _room = args.model.reserve_picture(&engine, &image, self.picture_use())?;
         let pixels = image.pixels()?;
         pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
         let places = self.writer(json!(null));
@@ -291,7 +297,8 @@ impl Job<'_> {
         let mut documents = Vec::new();
         let mut total = 0;
         let limits = model.engine().decode_limits();
-        let summary = for_each_image(images, limits, contents, is_done, |input, _, pixels| {
+        let reserve = |image: &LazyImage| model.reserve_picture(image, self.picture_use());
+        let summary = for_each_image(images, limits, reserve, contents, is_done, |input, _, pixels| {
             let masks = generate(&model, &pixels, &options)?;
             let report = Report { writer: &writer, masks: &masks, image: &pixels };
             match &folder {

@@ -1,10 +1,14 @@
 //! `samovar plan`: bytes and operations, before any work.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use samovar::memory::bytes;
 use samovar::planning::{ModelPlan, PROMPTS_AT_ONCE};
 use samovar::tensor::Plan;
-use samovar::{CatalogueEntry, Engine, ModelConfig, Precision};
+use samovar::{
+    CatalogueEntry, Engine, Image, LazyImage, ModelConfig, PictureBytes, PictureUse, Precision, Size,
+};
 use serde_json::{Value, json};
 
 use super::segment::print;
@@ -14,6 +18,8 @@ use crate::model_args::{ModelArgs, resolve};
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// A picture: what it and its masks take beside the model, by its header alone
+    image: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
     /// Print one JSON document on stdout
@@ -26,6 +32,7 @@ Examples:
   samovar plan                                  the embedded model
   samovar plan --model facebook/sam-vit-huge    no download is needed
   samovar plan --model sam_vit_b_01ec64.pth --json
+  samovar plan panorama.jpg                     what to give --memory for it
 
 The model runs on shapes alone: nothing is computed, and no weights are read. One multiply-add is two operations. The prompts that are decoded at once \
 are the most that are: with points, box and mask each; fewer are taken together where memory is short.";
@@ -36,9 +43,49 @@ pub fn run(args: &Args) -> Result<()> {
     let (name, config, stored) = config(&args.model.model)?;
     let precision = args.model.dtype.unwrap_or(stored);
     let plan = ModelPlan::of(engine.device(), &config, precision)?;
-    match args.json {
-        true => print(&document(&name, precision, &plan, &engine)),
-        false => table(&name, precision, &plan, &engine),
+    let picture = args.image.as_ref().map(|path| Picture::of(path, &engine, &plan)).transpose()?;
+    if args.json {
+        let mut document = document(&name, precision, &plan, &engine);
+        if let Some(picture) = picture {
+            document["picture"] = picture.document();
+        }
+        return print(&document);
+    }
+    table(&name, precision, &plan, &engine, picture.as_ref())
+}
+
+/// What a picture takes beside the model, for each thing that is made of it.
+struct Picture {
+    size: Size<Image>,
+    uses: [(&'static str, PictureBytes); 3],
+    /// Of the model and its work.
+    beside_bytes: usize,
+}
+
+impl Picture {
+    fn of(path: &Path, engine: &Engine, plan: &ModelPlan) -> Result<Self> {
+        let metadata = LazyImage::open_within(path, *engine.decode_limits()).metadata()?;
+        let uses = [
+            ("masks", PictureUse::Masks),
+            ("cut-outs", PictureUse::CutOut),
+            ("overlays", PictureUse::Overlay),
+        ];
+        let uses = uses.map(|(name, made)| (name, PictureBytes::of(&metadata, made)));
+        Ok(Self { size: metadata.size, uses, beside_bytes: plan.peak_bytes() })
+    }
+
+    /// With the model.
+    fn peak_bytes(&self, needs: &PictureBytes) -> usize {
+        self.beside_bytes.saturating_add(needs.peak_bytes())
+    }
+
+    fn document(&self) -> Value {
+        let peaks = self.uses.iter().map(|(name, needs)| ((*name).to_owned(), json!(self.peak_bytes(needs))));
+        let (_, any) = &self.uses[0];
+        json!({
+            "width": self.size.width, "height": self.size.height, "decoding_bytes": any.decoding_bytes,
+            "pixel_bytes": any.pixel_bytes, "peak_bytes": peaks.collect::<serde_json::Map<_, _>>(),
+        })
     }
 }
 
@@ -103,7 +150,13 @@ fn work(plan: &Plan) -> Value {
     })
 }
 
-fn table(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine) -> Result<()> {
+fn table(
+    name: &str,
+    precision: Precision,
+    plan: &ModelPlan,
+    engine: &Engine,
+    picture: Option<&Picture>,
+) -> Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{name}, {precision}, input {} x {}\n", plan.input_size.width, plan.input_size.height)?;
@@ -133,6 +186,17 @@ fn table(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine) ->
         writeln!(out, "{what:18} {:>9}", bytes(count).to_string())?;
     }
     writeln!(out, "{:18} {:>9}   {fits}", "memory budget", bytes(engine.budget_bytes()).to_string())?;
+    if let Some(picture) = picture {
+        let (_, any) = &picture.uses[0];
+        writeln!(out, "\npicture of {}", picture.size)?;
+        writeln!(out, "{:18} {:>9}", "decoding it", bytes(any.decoding_bytes).to_string())?;
+        writeln!(out, "{:18} {:>9}", "its pixels", bytes(any.pixel_bytes).to_string())?;
+        for (name, needs) in &picture.uses {
+            let peak = picture.peak_bytes(needs);
+            let fits = if peak <= engine.budget_bytes() { "fits" } else { "does not fit" };
+            writeln!(out, "{:18} {:>9}   {fits}", format!("all for {name}"), bytes(peak).to_string())?;
+        }
+    }
     writeln!(out, "\n{:12} {:18} {:>6} {:>10} {:>10}", "stage", "operator", "calls", "GFLOP", "traffic")?;
     for work in [&plan.encode, &plan.decode] {
         for ((stage, op), total) in &work.operators {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use samovar::profile::Profiler;
 use samovar::tensor::Transfers;
-use samovar::{Engine, LazyImage, Model, Prompt, RgbImage, Size};
+use samovar::{Engine, LazyImage, Model, PictureUse, Prompt, RgbImage, Size};
 use serde_json::{Value, json};
 
 use super::segment::print;
@@ -50,8 +50,13 @@ const PEAK_TIME: Duration = Duration::from_millis(200);
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let engine = args.model.engine()?;
+    let mut _room = None;
     let image = match &args.image {
-        Some(path) => LazyImage::open_within(path, *engine.decode_limits()).pixels()?,
+        Some(path) => {
+            let image = LazyImage::open_within(path, *engine.decode_limits());
+            _room = Some(args.model.reserve_picture(&engine, &image, PictureUse::Masks)?);
+            image.pixels()?
+        }
         None => RgbImage::from_fn(Size::new(1024, 768), |x, y| [x as u8, y as u8, (x ^ y) as u8]).into(),
     };
     let model = args.model.load_on(&engine)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use samovar::files::sweep_beside;
-use samovar::{BitMask, Engine, Model, RgbImage};
+use samovar::{BitMask, Engine, LazyImage, Model, PictureUse, RgbImage};
 use serde_json::{Value, json};
 
 use crate::batch::for_each_image;
@@ -165,6 +165,11 @@ fn one(
 ) -> Result<()> {
     let engine = args.model.engine()?;
     let image = input.open(engine.decode_limits())?;
+    let made = match args.out.is_none() && args.json {
+        true => PictureUse::Masks,
+        false => writer.style.format.picture_use(),
+    };
+    let _room = args.model.reserve_picture(&engine, &image, made)?;
     // What is wrong with the picture, the prompt or the place should show before the model is loaded.
     let pixels = image.pixels()?;
     pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
@@ -261,7 +266,9 @@ fn many(
     let mut documents = Vec::new();
     let mut left_out = 0;
     let limits = model.engine().decode_limits();
-    let summary = for_each_image(images, limits, contents, is_done, |input, _, pixels| {
+    let made = folder.as_ref().map_or(PictureUse::Masks, |_| writer.style.format.picture_use());
+    let reserve = |image: &LazyImage| model.reserve_picture(image, made);
+    let summary = for_each_image(images, limits, reserve, contents, is_done, |input, _, pixels| {
         let own = contents.map(|contents| prompts.made_from(&input.path, contents)).transpose()?;
         let objects = prompts.of(&input.path, pixels.size())?;
         let writing = folder.as_ref().map(|folder| {

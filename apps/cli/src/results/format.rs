@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
+use samovar::PictureUse;
 
 use crate::failure::usage;
 
@@ -147,6 +148,15 @@ impl Format {
     /// Ending of a folder that has a file for each mask.
     pub fn folder_ending(self) -> &'static str {
         self.row().folder
+    }
+
+    /// What is made of the picture at its own size, for files of it.
+    pub fn picture_use(self) -> PictureUse {
+        match self {
+            Format::Cutout => PictureUse::CutOut,
+            Format::Overlay => PictureUse::Overlay,
+            Format::Png | Format::Labels | Format::Rle | Format::Coco | Format::Polygon => PictureUse::Masks,
+        }
     }
 
     /// What a file of it has of several masks.

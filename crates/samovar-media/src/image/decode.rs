@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use ::image::codecs::jpeg::JpegDecoder;
-use ::image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+use ::image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 use samovar_geometry::{Image, Size};
 
 use super::depth::Samples;
@@ -13,6 +13,7 @@ use super::guard::guarded;
 use super::limits::{DecodeLimits, check_limits};
 use super::raw::Raw;
 use super::rgb::{Orientation, RgbImage};
+use super::stored::Stored;
 use super::{foreign, jpeg, pages, tiff, webp};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::mask::BitMask;
@@ -85,6 +86,10 @@ pub struct ImageMetadata {
     pub format: Option<ImageFormat>,
     /// What is applied on decoding. The stored picture has width and height swapped if this turns by 90 degrees.
     pub orientation: Orientation,
+    /// Bytes of memory that decoding takes at its worst moment, those of the file and of what comes of it included.
+    pub decoding_bytes: u64,
+    /// Bytes of memory that the decoded picture holds.
+    pub pixel_bytes: u64,
 }
 
 /// Metadata of an image file, pixels untouched.
@@ -213,20 +218,30 @@ fn raw_of_library(bytes: &[u8], format: ImageFormat, limits: &DecodeLimits) -> R
 
 /// Colours (1 or 3), their samples and the alpha of what the library read.
 fn samples_of(image: DynamicImage) -> (usize, Samples, Option<Samples>) {
-    fn split<T: Copy>(values: &[T], channels: usize) -> (Vec<T>, Vec<T>) {
-        let colours = values.chunks_exact(channels).flat_map(|pixel| &pixel[..channels - 1]).copied();
-        (colours.collect(), values.chunks_exact(channels).map(|pixel| pixel[channels - 1]).collect())
+    // In place: a second copy of the colours would be half as much memory again.
+    fn split<T: Copy>(mut values: Vec<T>, channels: usize) -> (Vec<T>, Vec<T>) {
+        let pixels = values.len() / channels;
+        let alpha = values.chunks_exact(channels).map(|pixel| pixel[channels - 1]).collect();
+        let colours = channels - 1;
+        for pixel in 1..pixels {
+            for channel in 0..colours {
+                values[pixel * colours + channel] = values[pixel * channels + channel];
+            }
+        }
+        values.truncate(pixels * colours);
+        values.shrink_to_fit();
+        (values, alpha)
     }
     let eight = |(colours, alpha)| (Samples::Eight(colours), Some(Samples::Eight(alpha)));
     let sixteen = |(colours, alpha)| (Samples::Sixteen(colours), Some(Samples::Sixteen(alpha)));
     let (colours, (samples, alpha)) = match image {
         DynamicImage::ImageLuma8(buffer) => (1, (Samples::Eight(buffer.into_raw()), None)),
-        DynamicImage::ImageLumaA8(buffer) => (1, eight(split(&buffer, 2))),
-        DynamicImage::ImageRgba8(buffer) => (3, eight(split(&buffer, 4))),
+        DynamicImage::ImageLumaA8(buffer) => (1, eight(split(buffer.into_raw(), 2))),
+        DynamicImage::ImageRgba8(buffer) => (3, eight(split(buffer.into_raw(), 4))),
         DynamicImage::ImageLuma16(buffer) => (1, (Samples::Sixteen(buffer.into_raw()), None)),
-        DynamicImage::ImageLumaA16(buffer) => (1, sixteen(split(&buffer, 2))),
+        DynamicImage::ImageLumaA16(buffer) => (1, sixteen(split(buffer.into_raw(), 2))),
         DynamicImage::ImageRgb16(buffer) => (3, (Samples::Sixteen(buffer.into_raw()), None)),
-        DynamicImage::ImageRgba16(buffer) => (3, sixteen(split(&buffer, 4))),
+        DynamicImage::ImageRgba16(buffer) => (3, sixteen(split(buffer.into_raw(), 4))),
         other => (3, (Samples::Eight(other.into_rgb8().into_raw()), None)),
     };
     (colours, samples, alpha)
@@ -248,54 +263,76 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat> {
 /// Metadata of an image in memory, pixels untouched.
 pub(super) fn metadata_of_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageMetadata> {
     let format = sniff(bytes)?;
-    guarded(|| match format {
-        ImageFormat::Tiff => metadata_of_tiff(Cursor::new(bytes), limits),
+    let stored = guarded(|| match format {
+        ImageFormat::Tiff => tiff::header(Cursor::new(bytes), limits),
         _ => {
             let decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(library_error)?;
-            metadata_of(decoder, format, limits)
+            stored_of(decoder, format, bytes, limits)
         }
-    })
+    })?;
+    Ok(as_seen(&stored, format, bytes.len() as u64))
 }
 
 fn metadata_of_file(path: &Path, limits: &DecodeLimits) -> Result<ImageMetadata> {
     /// Enough for the headers of nearly every JPEG, thumbnail and colour profile included.
     const JPEG_HEADER_BYTES: u64 = 256 << 10;
     let mut file = BufReader::new(open(path, limits)?);
-    let format = sniff(file.fill_buf().map_err(MediaError::read)?)?;
+    let file_bytes = file.get_ref().metadata().map_err(MediaError::read)?.len();
+    let start = file.fill_buf().map_err(MediaError::read)?;
+    let format = sniff(start)?;
+    let start = start.to_vec();
     if format == ImageFormat::Jpeg {
         // The JPEG decoder reads its whole input at once; the start of the file is nearly always enough for it.
         let mut start = Vec::new();
         file.by_ref().take(JPEG_HEADER_BYTES).read_to_end(&mut start).map_err(MediaError::read)?;
-        if let Ok(metadata) = guarded(|| {
-            metadata_of(JpegDecoder::new(Cursor::new(&start)).map_err(library_error)?, format, limits)
+        if let Ok(stored) = guarded(|| {
+            stored_of(JpegDecoder::new(Cursor::new(&start)).map_err(library_error)?, format, &start, limits)
         }) {
-            return Ok(metadata);
+            return Ok(as_seen(&stored, format, file_bytes));
         }
         file.rewind().map_err(MediaError::read)?;
     }
-    guarded(|| match format {
-        ImageFormat::Tiff => metadata_of_tiff(file, limits),
-        _ => metadata_of(reader(file)?.into_decoder().map_err(library_error)?, format, limits),
-    })
+    let stored = guarded(|| match format {
+        ImageFormat::Tiff => tiff::header(file, limits),
+        _ => stored_of(reader(file)?.into_decoder().map_err(library_error)?, format, &start, limits),
+    })?;
+    Ok(as_seen(&stored, format, file_bytes))
 }
 
-fn metadata_of_tiff(source: impl BufRead + Seek, limits: &DecodeLimits) -> Result<ImageMetadata> {
-    let (stored, orientation) = tiff::header(source, limits)?;
-    Ok(as_seen(stored, ImageFormat::Tiff, orientation))
-}
-
-fn metadata_of(
+/// What the library's decoder knows before it decodes; `start` is what the file begins with.
+fn stored_of(
     mut decoder: impl ImageDecoder,
     format: ImageFormat,
+    start: &[u8],
     limits: &DecodeLimits,
-) -> Result<ImageMetadata> {
-    let stored = checked_size(&decoder, limits)?;
+) -> Result<Stored> {
+    let size = checked_size(&decoder, limits)?;
+    let colour = decoder.color_type();
+    let has_alpha = colour.has_alpha();
+    let working_bytes = match format {
+        ImageFormat::Jpeg => jpeg::coefficient_bytes(start, limits.max_pixels),
+        // Planes of luma and chroma, or the lossless decoder's own pixels; a frame and what it is drawn on.
+        ImageFormat::WebP | ImageFormat::Gif => size.area() * 4,
+        _ => 0,
+    };
+    let converting_bytes = match colour {
+        ColorType::Rgb8 => 0,
+        // Samples close ranks where they lie, and what is left over is the alpha.
+        ColorType::Rgba8 => size.area(),
+        _ => rgb_and_alpha_bytes(size, has_alpha),
+    };
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok(as_seen(stored, format, orientation))
+    let sample_bytes = decoder.total_bytes();
+    Ok(Stored { size, orientation, sample_bytes, working_bytes, converting_bytes, has_alpha })
 }
 
-/// Metadata of a picture of this size in the file.
-fn as_seen(stored: Size<Image>, format: ImageFormat, orientation: Orientation) -> ImageMetadata {
+fn rgb_and_alpha_bytes(size: Size<Image>, has_alpha: bool) -> u64 {
+    size.area() * if has_alpha { 4 } else { 3 }
+}
+
+/// Metadata of a picture that is stored so in a file of this length.
+fn as_seen(stored: &Stored, format: ImageFormat, file_bytes: u64) -> ImageMetadata {
+    let Stored { size: stored_size, orientation, .. } = *stored;
     let turned = matches!(
         orientation,
         Orientation::Rotate90
@@ -303,8 +340,18 @@ fn as_seen(stored: Size<Image>, format: ImageFormat, orientation: Orientation) -
             | Orientation::Rotate90FlipH
             | Orientation::Rotate270FlipH
     );
-    let size = if turned { Size::new(stored.height, stored.width) } else { stored };
-    ImageMetadata { size, format: Some(format), orientation }
+    let size = match turned {
+        true => Size::new(stored_size.height, stored_size.width),
+        false => stored_size,
+    };
+    let pixel_bytes = rgb_and_alpha_bytes(size, stored.has_alpha);
+    // A turned picture is a second one beside the first; to mirror it takes nothing.
+    let turning_bytes = if turned { pixel_bytes + rgb_and_alpha_bytes(size, false) } else { 0 };
+    let decoding = stored.sample_bytes + stored.working_bytes.max(stored.converting_bytes);
+    // The JPEG decoder has the file for itself once more.
+    let copies = if format == ImageFormat::Jpeg { 2 } else { 1 };
+    let decoding_bytes = file_bytes.saturating_mul(copies).saturating_add(decoding.max(turning_bytes));
+    ImageMetadata { size, format: Some(format), orientation, decoding_bytes, pixel_bytes }
 }
 
 fn open(path: &Path, limits: &DecodeLimits) -> Result<File> {

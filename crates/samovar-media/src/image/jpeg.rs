@@ -86,5 +86,28 @@ pub(super) fn cut_of(bytes: &[u8], max_pixels: u64) -> Option<Cut> {
     Some(Cut::NoEnd)
 }
 
+/// Bytes that the decoder takes for the coefficients of a progressive file, of which this is the start: it holds them all.
+pub(super) fn coefficient_bytes(start: &[u8], max_pixels: u64) -> u64 {
+    const BLOCK_BYTES: usize = 64 * size_of::<i16>();
+    let mut at = 2;
+    while let Some(&[0xff, marker, high, low]) = start.get(at..).and_then(|rest| rest.first_chunk()) {
+        let end = at + 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
+        match marker {
+            0xc2 => {
+                let payload = start.get(at + 4..end).unwrap_or_default();
+                // What is not zero is not of interest here, and would take memory itself.
+                let Some(frame) = Frame::parse(payload, false, max_pixels) else { return 0 };
+                let blocks = |component: &frame::Component| {
+                    frame.units[0] * frame.units[1] * component.sampling[0] * component.sampling[1]
+                };
+                return (frame.components.iter().map(blocks).sum::<usize>() * BLOCK_BYTES) as u64;
+            }
+            0xc0 | 0xc1 | 0xda => return 0,
+            _ => at = end,
+        }
+    }
+    0
+}
+
 #[cfg(test)]
 mod tests;

@@ -105,7 +105,14 @@ impl LazyImage {
             Source::File(path) => read_metadata(path, &self.inner.limits)?,
             Source::Bytes(bytes) => metadata_of_bytes(bytes, &self.inner.limits)?,
             Source::Pixels(pixels) => {
-                ImageMetadata { size: pixels.size(), format: None, orientation: Orientation::NoTransforms }
+                let held_bytes = pixels.pixels().len() + pixels.alpha().map_or(0, <[u8]>::len);
+                ImageMetadata {
+                    size: pixels.size(),
+                    format: None,
+                    orientation: Orientation::NoTransforms,
+                    decoding_bytes: 0,
+                    pixel_bytes: held_bytes as u64,
+                }
             }
         };
         Ok(*self.inner.metadata.get_or_init(|| metadata))

@@ -18,16 +18,37 @@ use super::jpeg;
 use super::limits::{DecodeLimits, check_limits};
 use super::raw::Raw;
 use super::rgb::Orientation;
+use super::stored::Stored;
 use crate::error::{MediaError, MediaErrorKind, Result};
 
 const ADVICE: &str = "convert it to 8- or 16-bit grey or RGB, as PNG or TIFF (`gdal_translate -scale -ot Byte` and \
                       `magick` can)";
 
-/// Size as stored, within the limits, and orientation, pixels untouched.
-pub(super) fn header<R: Read + Seek>(source: R, limits: &DecodeLimits) -> Result<(Size<Image>, Orientation)> {
+/// What is known of the first page within the limits, pixels untouched.
+pub(super) fn header<R: Read + Seek>(source: R, limits: &DecodeLimits) -> Result<Stored> {
     let mut decoder = Decoder::new(source).map_err(library_error)?;
     let size = checked_size(&mut decoder, limits)?;
-    Ok((size, orientation(&mut decoder)))
+    let colour = decoder.colortype().ok();
+    let taken = colour.and_then(|colour| Taken::of(colour, &mut decoder).ok());
+    // What cannot be read is not decoded.
+    let (channels, sample_bytes, picked_bytes) = match (colour, &taken) {
+        (Some(colour), Some(taken)) => {
+            let bytes = u64::from(colour.bit_depth()).div_ceil(8);
+            let picked = if bytes > 2 { 4 } else { bytes };
+            (taken.channels as u64, bytes, taken.picked() * picked)
+        }
+        _ => (0, 0, 0),
+    };
+    let has_alpha = taken.is_some_and(|taken| taken.alpha.is_some());
+    Ok(Stored {
+        size,
+        orientation: orientation(&mut decoder),
+        sample_bytes: size.area() * channels * sample_bytes,
+        working_bytes: 0,
+        // Those that are picked, then RGB and alpha of them; a palette and grey become three of one.
+        converting_bytes: size.area() * picked_bytes.max(3 + u64::from(has_alpha)),
+        has_alpha,
+    })
 }
 
 /// The stored size, if it and the bytes it takes to decode are within the limits.
@@ -147,6 +168,16 @@ enum Colours {
 }
 
 impl Taken {
+    /// How many of a pixel's samples are taken.
+    fn picked(&self) -> u64 {
+        let colours = match self.colours {
+            Colours::Grey => 1,
+            Colours::Rgb | Colours::YCbCr => 3,
+            Colours::Cmyk => 4,
+        };
+        colours + u64::from(self.alpha.is_some())
+    }
+
     fn of<R: Read + Seek>(colour: ColorType, decoder: &mut Decoder<R>) -> Result<Self> {
         let extra =
             decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).ok().flatten().unwrap_or_default();

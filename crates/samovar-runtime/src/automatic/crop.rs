@@ -212,7 +212,7 @@ impl CropRun<'_> {
             needed_bytes,
             budget_bytes: pool.budget_bytes,
             breakdown: format!(
-                "{} of masks so far, {} of tensors",
+                "{} of masks so far, {} of picture and tensors",
                 bytes(mask_bytes),
                 bytes(pool.in_use_bytes)
             ),

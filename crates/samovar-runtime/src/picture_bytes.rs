@@ -1,0 +1,87 @@
+//! What a picture and its results take of the host's memory, known from its header.
+
+use samovar_media::{ImageMetadata, LazyImage};
+
+use crate::error::Result;
+
+/// What is made of a picture at its own size, beside masks as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureUse {
+    /// Nothing: it is encoded, and that is all.
+    Encoding,
+    /// Masks as bits, run lengths or outlines.
+    Masks,
+    /// Masks with soft edges, a byte a pixel.
+    CutOut,
+    /// A second picture that masks are drawn on.
+    Overlay,
+}
+
+/// What a picture takes of the host's memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureBytes {
+    /// Decoding it, at the worst moment.
+    pub decoding_bytes: usize,
+    /// Its pixels, as long as they are held.
+    pub pixel_bytes: usize,
+    /// What is made of it.
+    pub result_bytes: usize,
+}
+
+impl PictureBytes {
+    /// Masks as bits that are there at once: drawn, cleaned up, joined for the file and for the summary, two at work.
+    const MASKS: u64 = 6;
+
+    /// Of a picture with such a header.
+    pub fn of(metadata: &ImageMetadata, made: PictureUse) -> Self {
+        let area = metadata.size.area();
+        let masks = (area / 8).saturating_mul(Self::MASKS);
+        let results = match made {
+            PictureUse::Encoding => 0,
+            PictureUse::Masks => masks,
+            // That of the mask at hand, and those before, joined.
+            PictureUse::CutOut => masks.saturating_add(area.saturating_mul(2)),
+            PictureUse::Overlay => masks.saturating_add(area.saturating_mul(3)),
+        };
+        let [decoding_bytes, pixel_bytes, result_bytes] =
+            [metadata.decoding_bytes, metadata.pixel_bytes, results]
+                .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        Self { decoding_bytes, pixel_bytes, result_bytes }
+    }
+
+    /// At the worst moment.
+    pub fn peak_bytes(&self) -> usize {
+        self.decoding_bytes.max(self.pixel_bytes.saturating_add(self.result_bytes))
+    }
+}
+
+/// Of an image, and its name for messages.
+///
+/// # Errors
+/// [`Error::Media`](crate::Error::Media) when its header cannot be read.
+pub(crate) fn of_image(image: &LazyImage, made: PictureUse) -> Result<(PictureBytes, String)> {
+    let metadata = image.metadata()?;
+    let name =
+        image.path().map_or_else(|| "the picture".to_owned(), |path| format!("\"{}\"", path.display()));
+    Ok((PictureBytes::of(&metadata, made), format!("{name}, {},", metadata.size)))
+}
+
+#[cfg(test)]
+mod tests {
+    use samovar_geometry::Size;
+    use samovar_media::RgbImage;
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_of_a_picture_counts() {
+        let pixels = RgbImage::from_fn(Size::new(64, 10), |_, _| [1, 2, 3]);
+        let image = LazyImage::from_pixels(pixels);
+        let of = |made| of_image(&image, made).unwrap().0;
+        let encoding = of(PictureUse::Encoding);
+        assert_eq!((encoding.decoding_bytes, encoding.pixel_bytes, encoding.peak_bytes()), (0, 1920, 1920));
+        let peaks =
+            [PictureUse::Masks, PictureUse::CutOut, PictureUse::Overlay].map(|made| of(made).peak_bytes());
+        assert_eq!(peaks, [1920 + 480, 1920 + 480 + 1280, 1920 + 480 + 1920]);
+    }
+}
