@@ -144,6 +144,10 @@ impl Frame {
         let count = usize::from(*payload.first()?);
         let selected = payload.get(1..1 + count * 2)?;
         let &[first, last, bits] = payload.get(1 + count * 2..)?.first_chunk()?;
+        // Whether it can be followed or not: the tables of a JPEG inside a TIFF lie elsewhere.
+        for component in &mut self.components {
+            component.has_data |= selected.chunks_exact(2).any(|pair| pair[0] == component.id);
+        }
         let [first, last] = if self.is_progressive { [first, last] } else { [0, 63] };
         let is_refinement = self.is_progressive && bits >> 4 > 0;
         if last > 63 || first > last || (self.is_progressive && first == 0 && last > 0) {
@@ -162,9 +166,6 @@ impl Frame {
         }
         if components.is_empty() || components.len() > 4 || (first > 0 && components.len() > 1) {
             return None;
-        }
-        for selected in &components {
-            self.components[selected.index].has_data = true;
         }
         Some(Scan { components, first, last, is_refinement, restart_interval: tables.restart_interval })
     }

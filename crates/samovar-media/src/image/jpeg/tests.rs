@@ -51,3 +51,15 @@ fn a_jpeg_without_scans_has_no_data() {
         assert_eq!(cut_of(&[&bytes[..first], &[0xff, 0xd9]].concat(), 1 << 20), Some(Cut::NoScan), "{name}");
     }
 }
+
+#[test]
+fn a_jpeg_whose_tables_lie_elsewhere_has_data() {
+    for (name, mut bytes) in jpegs() {
+        // As in a TIFF, which has the tables once for all its strips.
+        while let Some(at) = bytes.windows(2).position(|pair| pair == [0xff, 0xc4]) {
+            let length = usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
+            bytes.drain(at..at + 2 + length);
+        }
+        assert_eq!(cut_of(&bytes, 1 << 20), None, "{name}");
+    }
+}
