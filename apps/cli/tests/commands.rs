@@ -38,8 +38,8 @@ fn plan_knows_before_any_work() {
 fn plan_is_kept() {
     let bench = Bench::new();
     bench.picture("photo.png", 200, 120, &[(90.0, 70.0, 30.0)]);
-    let plan = document(&bench, &["plan", "--json"]);
-    let peak = plan["peak_bytes"].as_u64().unwrap().to_string();
+    let plan = document(&bench, &["plan", "photo.png", "--json"]);
+    let peak = plan["picture"]["peak_bytes"]["cut-outs"].as_u64().unwrap().to_string();
     bench.done(&["segment", "photo.png", "--point", "90,70", "--memory", &peak, "--out", "x.png"]);
 }
 

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use figures::SourceSums;
@@ -136,14 +137,18 @@ pub fn evaluate(
         progress,
     };
     let all_threads = model.engine().threads();
-    // The first picture is one worker's; it tells how much memory one takes.
-    let alone = model.on(&model.engine().worker()?);
+    // The first picture is one worker's; it tells how much memory one takes. A worker has scratch memory of its own: where that
+    // does not fit beside a picture, the engine itself does all.
     let pool = model.device().pool();
+    let fits = |_: &Engine| model.planner().admit_encoding(true, &pool.stats()).is_ok();
+    let worker = model.engine().worker().ok().filter(fits);
+    let has_worker = worker.is_some();
+    let alone = worker.map_or_else(|| model.clone(), |worker| model.on(&worker));
     let before = pool.stats();
     jobs.work(&alone, Some(1));
     let one_worker = pool.stats().peak_bytes.saturating_sub(before.in_use_bytes).max(1);
     let room = model.engine().budget_bytes().saturating_sub(before.in_use_bytes);
-    let workers = (room / one_worker).clamp(1, all_threads);
+    let workers = if has_worker { (room / one_worker).clamp(1, all_threads) } else { 1 };
     let engines = (1..workers).map(|_| model.engine().worker()).collect::<Result<Vec<_>>>()?;
     thread::scope(|scope| {
         for engine in &engines {

@@ -13,6 +13,8 @@ pub enum PictureUse {
     Masks,
     /// Masks with soft edges, a byte a pixel.
     CutOut,
+    /// A number for each pixel, two bytes, and the file's samples.
+    Labels,
     /// A second picture that masks are drawn on.
     Overlay,
 }
@@ -41,6 +43,7 @@ impl PictureBytes {
             PictureUse::Masks => masks,
             // That of the mask at hand, and those before, joined.
             PictureUse::CutOut => masks.saturating_add(area.saturating_mul(2)),
+            PictureUse::Labels => masks.saturating_add(area.saturating_mul(4)),
             PictureUse::Overlay => masks.saturating_add(area.saturating_mul(3)),
         };
         let [decoding_bytes, pixel_bytes, result_bytes] =
@@ -80,8 +83,8 @@ mod tests {
         let of = |made| of_image(&image, made).unwrap().0;
         let encoding = of(PictureUse::Encoding);
         assert_eq!((encoding.decoding_bytes, encoding.pixel_bytes, encoding.peak_bytes()), (0, 1920, 1920));
-        let peaks =
-            [PictureUse::Masks, PictureUse::CutOut, PictureUse::Overlay].map(|made| of(made).peak_bytes());
-        assert_eq!(peaks, [1920 + 480, 1920 + 480 + 1280, 1920 + 480 + 1920]);
+        let results = [PictureUse::Masks, PictureUse::CutOut, PictureUse::Labels, PictureUse::Overlay];
+        let results = results.map(|made| of(made).peak_bytes() - 1920 - 480);
+        assert_eq!(results, [0, 1280, 2560, 1920]);
     }
 }

@@ -155,7 +155,8 @@ impl Format {
         match self {
             Format::Cutout => PictureUse::CutOut,
             Format::Overlay => PictureUse::Overlay,
-            Format::Png | Format::Labels | Format::Rle | Format::Coco | Format::Polygon => PictureUse::Masks,
+            Format::Labels => PictureUse::Labels,
+            Format::Png | Format::Rle | Format::Coco | Format::Polygon => PictureUse::Masks,
         }
     }
 
