@@ -28,17 +28,20 @@ impl Engine {
     /// As [`Engine::load`].
     pub fn load_from(&self, source: &ModelSource) -> Result<Model> {
         let (opened, precision, planner) = self.plan(source)?;
-        // Scratch memory that is in use already is counted in the plan.
-        let taken_bytes =
-            self.device().pool().stats().in_use_bytes.saturating_sub(self.device().reserved_bytes());
-        planner
-            .admit_loading(source.name(), self.budget_bytes(), taken_bytes)
-            .map_err(|error| error.of_model(source.name()))?;
+        self.admit_loading(source, &planner)?;
         self.device().reserve()?;
         let device = self.device().stage("load").with_weight_precision(precision);
         let network = Network::load(&device, &opened.config, &opened.weights)?;
         let model = Model::new(self.clone(), network, planner, source.name(), precision)?;
         Ok(model.with_notes(opened.weights.notes()))
+    }
+
+    fn admit_loading(&self, source: &ModelSource, planner: &Planner) -> Result<()> {
+        // Scratch memory that is in use already is counted in the plan.
+        let taken_bytes =
+            self.device().pool().stats().in_use_bytes.saturating_sub(self.device().reserved_bytes());
+        let admitted = planner.admit_loading(source.name(), self.budget_bytes(), taken_bytes);
+        admitted.map_err(|error| error.of_model(source.name()))
     }
 
     fn plan(&self, source: &ModelSource) -> Result<(OpenedModel, Precision, Planner)> {
@@ -64,8 +67,9 @@ impl Engine {
         made: PictureUse,
     ) -> Result<Reservation> {
         let (needs, what) = of_image(image, made)?;
-        // Whatever the model is, a picture that does not fit alone does not fit beside it.
         let planner = self.plan(source)?.2;
+        // Without the picture it would not fit either, and there is more to say about that.
+        self.admit_loading(source, &planner)?;
         let beside_bytes = planner.peak_bytes()?;
         self.hold(needs.peak_bytes(), |memory, _| check_picture(&what, &needs, beside_bytes, memory))
     }

@@ -253,6 +253,7 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat> {
         (true, _) => MediaError::damaged("the file is empty"),
         (false, Some(name)) => {
             MediaError::new(MediaErrorKind::Unsupported, format!("this is {name}, which cannot be read here"))
+                .advise(foreign::how_to_convert(name))
         }
         (false, None) => {
             MediaError::new(MediaErrorKind::Unsupported, "this is no image format that can be read here")

@@ -26,6 +26,23 @@ pub fn foreign_by_ending(ending: &str) -> Option<&'static str> {
     })
 }
 
+/// What turns such a file into one that is read here.
+pub fn how_to_convert(name: &str) -> &'static str {
+    match name {
+        "HEIC" => {
+            "convert it: `heif-convert IN.heic OUT.jpg` (libheif), or on a Mac `sips -s format jpeg IN.heic --out OUT.jpg`"
+        }
+        "AVIF" => "convert it: `avifdec IN.avif OUT.png` (libavif)",
+        "JPEG XL" => "convert it: `djxl IN.jxl OUT.png` (libjxl)",
+        "JPEG 2000" => "convert it: `opj_decompress -i IN.jp2 -o OUT.png` (OpenJPEG)",
+        "a camera's raw file" => {
+            "develop it to TIFF or JPEG: `darktable-cli IN OUT.tif`, or take the JPEG beside it"
+        }
+        "SVG" => "draw it: `rsvg-convert IN.svg -o OUT.png` (librsvg)",
+        _ => "convert it: `magick IN OUT.png` (ImageMagick)",
+    }
+}
+
 /// What a file is that begins with these bytes (32 are enough), among the formats that are not read.
 pub fn foreign_by_start(start: &[u8]) -> Option<&'static str> {
     if start.get(4..8) == Some(b"ftyp") {
