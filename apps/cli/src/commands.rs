@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod bench;
+pub mod cache;
 pub mod doctor;
 pub mod eval;
 pub mod everything;

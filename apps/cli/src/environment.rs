@@ -29,8 +29,9 @@ const VARIABLES: &[(About, &str, &str)] = &[
     (
         About::Engine,
         "SAMOVAR_CACHE",
-        "folder of what `samovar doctor` measured, and of which files samovar made",
+        "folder of what is kept of images, of what `samovar doctor` measured, and of which files samovar made",
     ),
+    (About::Engine, "SAMOVAR_CACHE_SIZE", "most that is kept of images [default: 4GB]"),
     (About::Hub, "HF_ENDPOINT", "address of another server than huggingface.co"),
     (About::Hub, "HF_HOME", "folder of Hugging Face's tools [default: ~/.cache/huggingface]"),
     (About::Hub, "HF_HUB_CACHE", "folder of fetched models [default: hub in HF_HOME]"),
@@ -104,6 +105,26 @@ pub fn cache_folder() -> Option<PathBuf> {
     Environment::of_this_process().cache_folder()
 }
 
+/// Where features of images are kept, and how much of them; `None` where no variable tells a folder.
+///
+/// # Errors
+/// [`Error::Usage`] for a size that means nothing.
+pub fn feature_cache() -> Result<Option<FeatureCacheFolder>> {
+    Environment::of_this_process().feature_cache()
+}
+
+/// A folder with a budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureCacheFolder {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Most bytes in it.
+    pub budget_bytes: u64,
+}
+
+/// A thousand images of ViT-B.
+const FEATURE_CACHE_BYTES: u64 = 4_000_000_000;
+
 /// The value of a variable by its name.
 type Lookup = dyn Fn(&str) -> Option<OsString>;
 
@@ -165,11 +186,7 @@ impl Environment {
                 Error::Usage(format!("SAMOVAR_THREADS is `{text}`; {expected}"))
             })?;
         }
-        if let Some(text) = number("SAMOVAR_MEMORY") {
-            let budget = parse_bytes(&text)
-                .ok_or_else(|| Error::Usage(format!("SAMOVAR_MEMORY is `{text}`; expected bytes, as 8GB")))?;
-            options.memory_budget_bytes = Some(budget);
-        }
+        options.memory_budget_bytes = self.bytes("SAMOVAR_MEMORY")?;
         Ok(options)
     }
 
@@ -214,6 +231,20 @@ impl Environment {
             offline: self.flag("HF_HUB_OFFLINE"),
             ..HubOptions::new(self.hub_cache())
         }
+    }
+
+    fn feature_cache(&self) -> Result<Option<FeatureCacheFolder>> {
+        let size = self.bytes("SAMOVAR_CACHE_SIZE")?;
+        let budget_bytes = size.map_or(FEATURE_CACHE_BYTES, |bytes| bytes as u64);
+        let folder = self.cache_folder().map(|folder| folder.join("features"));
+        Ok(folder.map(|folder| FeatureCacheFolder { folder, budget_bytes }))
+    }
+
+    /// A number of bytes.
+    fn bytes(&self, name: &str) -> Result<Option<usize>> {
+        let Some(text) = self.text(name).filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+        let refused = || Error::Usage(format!("{name} is `{text}`; expected bytes, as 8GB"));
+        parse_bytes(&text).ok_or_else(refused).map(Some)
     }
 
     fn cache_folder(&self) -> Option<PathBuf> {

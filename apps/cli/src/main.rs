@@ -10,6 +10,7 @@
 //! | [`contents`] | contents of files by digest |
 //! | [`made`] | files that were written one by one |
 //! | [`results`] | what masks are written as: one table of formats, one writer |
+//! | [`cache_args`] | arguments about what is kept from one run to the next |
 //! | [`inputs`] | images and folders from the command line |
 //! | [`outputs`] | places from the command line that results go to |
 //! | [`progress`] | progress bars on stderr |
@@ -24,6 +25,7 @@
 mod say;
 
 mod batch;
+mod cache_args;
 mod commands;
 mod contents;
 mod environment;
@@ -78,6 +80,7 @@ enum Command {
     Quantize(commands::quantize::Args),
     Doctor(commands::doctor::Args),
     Eval(commands::eval::Args),
+    Cache(commands::cache::Args),
 }
 
 /// A decoder's panic is an error of its file, which is said like any other; a stack trace beside it helps nobody.
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Command::Quantize(args) => commands::quantize::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Cache(args) => commands::cache::run(&args),
     };
     failure::exit_code(result)
 }

@@ -9,6 +9,7 @@ use samovar::{
     DecodeLimits, Engine, LazyImage, MAX_THREADS, Model, Options, PictureUse, Precision, Reservation,
 };
 
+use crate::cache_args::Cache;
 use crate::environment;
 use crate::failure::usage;
 
@@ -97,9 +98,17 @@ impl ModelArgs {
 
     /// The model, loaded on an engine of [`ModelArgs::engine`].
     pub fn load_on(&self, engine: &Engine) -> Result<Model> {
+        self.load_with(engine, None)
+    }
+
+    /// The same, keeping what it finds in images in a cache, if there is one.
+    pub fn load_with(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Model> {
         let source = resolve(&self.model)?;
         self.check_certificate(&source, engine)?;
-        let model = engine.load_from(&source)?;
+        let model = match cache {
+            Some(cache) => cache.load(engine, &source)?,
+            None => engine.load_from(&source)?,
+        };
         for note in model.notes() {
             say!("note: {note}");
         }

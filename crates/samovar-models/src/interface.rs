@@ -261,6 +261,34 @@ impl ImageFeatures {
     pub fn maps(&self) -> impl Iterator<Item = &Tensor> {
         [&self.embedding].into_iter().chain(&self.high_res).chain(&self.hq)
     }
+
+    /// The same kind of features with these maps, in the order of [`ImageFeatures::maps`]; `None` for another number of them.
+    pub fn with_maps(&self, maps: Vec<Tensor>) -> Option<Self> {
+        let mut maps = maps.into_iter();
+        let embedding = maps.next()?;
+        let high_res: Vec<Tensor> = maps.by_ref().take(self.high_res.len()).collect();
+        let hq = maps.by_ref().take(usize::from(self.hq.is_some())).next();
+        let is_whole = high_res.len() == self.high_res.len() && hq.is_some() == self.hq.is_some();
+        (is_whole && maps.next().is_none()).then_some(Self { embedding, high_res, hq })
+    }
+}
+
+/// Which parts of a model are loaded: an image whose features are there already needs no encoder, the largest part by far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// What encodes images.
+    pub image_encoder: bool,
+    /// What answers prompts.
+    pub promptable_segmenter: bool,
+}
+
+impl Parts {
+    /// The whole model.
+    pub const ALL: Self = Self { image_encoder: true, promptable_segmenter: true };
+    /// What encodes images, alone.
+    pub const IMAGE_ENCODER: Self = Self { promptable_segmenter: false, ..Self::ALL };
+    /// What answers prompts, alone.
+    pub const PROMPTABLE_SEGMENTER: Self = Self { image_encoder: false, ..Self::ALL };
 }
 
 /// Which of a decoder's masks are wanted. SAM has one token for the mask of a clear prompt and three for the masks an

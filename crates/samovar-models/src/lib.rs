@@ -79,7 +79,7 @@ pub use config::{CONFIG_KEY, Family, ModelConfig, PREPROCESSOR_KEY};
 pub use error::{Error, Result};
 pub use interface::{
     Capability, Detections, Detector, Embedder, EverythingThresholds, ImageEncoder, ImageFeatures,
-    MaskChoice, MaskOutput, MaskPrediction, MaskRule, Preprocessing, PromptBatch, PromptableSegmenter,
+    MaskChoice, MaskOutput, MaskPrediction, MaskRule, Parts, Preprocessing, PromptBatch, PromptableSegmenter,
     Recommendations, ScoredPrompts,
 };
 pub use model::Model;

@@ -11,7 +11,7 @@ use crate::capabilities::Capabilities;
 use crate::catalogue::CatalogueEntry;
 use crate::config::{Family, ModelConfig};
 use crate::error::{Error, Result};
-use crate::interface::{Capability, Detector, Embedder, ImageEncoder, PromptableSegmenter};
+use crate::interface::{Capability, Detector, Embedder, ImageEncoder, Parts, PromptableSegmenter};
 use crate::names::Named;
 use crate::unused::{self, Taken};
 
@@ -37,7 +37,25 @@ impl Model {
     /// [`Error::Weights`] for a missing or misshapen tensor, [`Error::UnusedTensors`], [`Error::Tensor`] when memory runs
     /// out.
     pub fn load(device: &Device, config: &ModelConfig, weights: &dyn WeightSource) -> Result<Model> {
-        Self::load_recorded(device, config, weights, None)
+        Self::load_recorded(device, config, weights, None, Parts::ALL)
+    }
+
+    /// Loads some parts of a model; it has the capabilities of these alone. Of the others the names and shapes are checked, and
+    /// no values are read.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_parts(
+        device: &Device,
+        config: &ModelConfig,
+        weights: &dyn WeightSource,
+        parts: Parts,
+    ) -> Result<Model> {
+        if parts != Parts::ALL {
+            let on_shapes = Device::reference().shape_only(ShapeOnly::new());
+            Self::load_recorded(&on_shapes, config, weights, None, Parts::ALL)?;
+        }
+        Self::load_recorded(device, config, weights, None, parts)
     }
 
     /// Which of a file's tensors are weights of layers, and the precision each of them has on a device with weights in
@@ -52,7 +70,7 @@ impl Model {
     ) -> Result<BTreeMap<String, Precision>> {
         let device = Device::reference().shape_only(ShapeOnly::new()).with_weight_precision(precision);
         let record = Record::default();
-        Self::load_recorded(&device, config, weights, Some(&record))?;
+        Self::load_recorded(&device, config, weights, Some(&record), Parts::ALL)?;
         let named = Named::new(weights)?;
         let of_file = |(name, precision)| (named.name_in_file(name), precision);
         Ok(record.into_inner().into_iter().map(of_file).collect())
@@ -63,16 +81,19 @@ impl Model {
         config: &ModelConfig,
         weights: &dyn WeightSource,
         record: Option<&Record>,
+        parts: Parts,
     ) -> Result<Model> {
         let named = Named::new(weights)?;
         let exact_device = device.with_weight_precision(device.weight_precision().exact());
         let taken = Taken::new(named.source());
-        let mut loader = Loader::new(device, &exact_device, &taken);
+        let mut loader = Loader::new(device, &exact_device, &taken).of_parts(parts);
         if let Some(record) = record {
             loader = loader.recorded(record);
         }
         let capabilities = config.load(&loader)?;
-        taken.check_rest(|name| named.name_in_file(name))?;
+        if parts == Parts::ALL {
+            taken.check_rest(|name| named.name_in_file(name))?;
+        }
         if !device.is_shape_only() {
             unused::check_pixels(named.source(), &config.preprocessing())?;
         }

@@ -157,8 +157,8 @@ impl<'a> Taken<'a> {
         Self { source, taken: RefCell::default() }
     }
 
-    /// Refuses a source with tensors that were not taken and are not known to do no harm; `name_in_file` says what the file
-    /// calls them.
+    /// Refuses a source with tensors that were not taken and are not known to do no harm; `name_in_file` says
+    /// what the file calls them.
     ///
     /// # Errors
     /// [`Error::UnusedTensors`].

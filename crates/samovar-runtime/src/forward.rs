@@ -95,7 +95,7 @@ pub fn forward(
     for image in 0..images {
         let planes = &pixels.values[image * 3 * rows * columns..][..3 * rows * columns];
         let planes = device.upload([1, 3, rows, columns], planes)?;
-        let features = model.encoder().encode(device, &device.channels_last(&planes)?)?;
+        let features = model.encoder()?.encode(device, &device.channels_last(&planes)?)?;
         drop(planes);
         outputs.features(model, &features)?;
         let Some(batch) = prompts.batch(image) else { continue };

@@ -18,6 +18,7 @@
 //! | [`prompt_file`] | prompts for many images in a JSON document |
 //! | [`segmentation`] | [`Segmentation`], [`PredictedMask`]: logits and what becomes of them |
 //! | [`automatic`] | masks for everything in an image, without a prompt |
+//! | [`feature_cache`] | features of images, kept |
 //! | [`forward`] | tensors in, tensors out, named as in transformers |
 //! | [`evaluate`] | masks found against masks known: the table of `samovar eval` |
 //! | [`planning`] | bytes and operations before any work |
@@ -33,9 +34,11 @@ mod admission;
 pub mod automatic;
 pub mod certificate;
 mod cleanup;
+mod encoder_slot;
 pub mod engine;
 pub mod error;
 pub mod evaluate;
+pub mod feature_cache;
 pub mod forward;
 pub mod hub;
 mod loading;

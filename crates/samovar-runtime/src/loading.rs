@@ -1,12 +1,15 @@
 //! From a model's name to a model on an engine: opened, planned, admitted, and only then read.
 
+use std::sync::Arc;
+
 use samovar_media::LazyImage;
-use samovar_models::Model as Network;
+use samovar_models::{Model as Network, Parts};
 use samovar_tensor::Precision;
 
 use crate::admission::Reservation;
+use crate::encoder_slot::EncoderSlot;
 use crate::engine::{Engine, Options};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::picture_bytes::{PictureUse, of_image};
 use crate::planning::{Planner, check_picture};
@@ -27,13 +30,45 @@ impl Engine {
     /// # Errors
     /// As [`Engine::load`].
     pub fn load_from(&self, source: &ModelSource) -> Result<Model> {
-        let (opened, precision, planner) = self.plan(source)?;
-        self.admit_loading(source, &planner)?;
-        self.device().reserve()?;
-        let device = self.device().stage("load").with_weight_precision(precision);
-        let network = Network::load(&device, &opened.config, &opened.weights)?;
+        let (opened, precision, planner) = self.open_admitted(source)?;
+        let network = self.load_parts(&opened, precision, Parts::ALL)?;
         let model = Model::new(self.clone(), network, planner, source.name(), precision)?;
         Ok(model.with_notes(opened.weights.notes()))
+    }
+
+    /// Loads what answers prompts, and the encoder when an image first needs it: with a cache of features
+    /// ([`Model::with_cache`]) that may be never. The files must stay as they are meanwhile.
+    ///
+    /// # Errors
+    /// As [`Engine::load`]; those of the encoder's weights come with the first image.
+    pub fn load_when_needed(&self, source: &ModelSource) -> Result<Model> {
+        let (opened, precision, planner) = self.open_admitted(source)?;
+        let network = self.load_parts(&opened, precision, Parts::PROMPTABLE_SEGMENTER)?;
+        let (engine, source_again) = (self.clone(), source.clone());
+        let encoder = EncoderSlot::when_needed(move || {
+            let opened = source_again.open()?;
+            let network = engine.load_parts(&opened, precision, Parts::IMAGE_ENCODER)?;
+            let encoder =
+                network.image_encoder().map_err(|lacks| Error::from(lacks).of_model(source_again.name()))?;
+            Ok(Arc::clone(encoder))
+        });
+        let (name, preprocessing) = (source.name(), opened.config.preprocessing());
+        let model =
+            Model::with_encoder(self.clone(), network, encoder, preprocessing, planner, name, precision)?;
+        Ok(model.with_notes(opened.weights.notes()))
+    }
+
+    /// A model that may be loaded: opened, planned and found to fit.
+    fn open_admitted(&self, source: &ModelSource) -> Result<(OpenedModel, Precision, Planner)> {
+        let (opened, precision, planner) = self.plan(source)?;
+        self.admit_loading(source, &planner)?;
+        Ok((opened, precision, planner))
+    }
+
+    fn load_parts(&self, opened: &OpenedModel, precision: Precision, parts: Parts) -> Result<Network> {
+        self.device().reserve()?;
+        let device = self.device().stage("load").with_weight_precision(precision);
+        Ok(Network::load_parts(&device, &opened.config, &opened.weights, parts)?)
     }
 
     fn admit_loading(&self, source: &ModelSource, planner: &Planner) -> Result<()> {

@@ -8,12 +8,16 @@ use samovar_models::{
     Family, ImageEncoder, ImageFeatures, MaskChoice, MaskOutput, MaskPrediction, Model as Network,
     Preprocessing, PromptBatch, PromptableSegmenter, Recommendations,
 };
+use samovar_resources::cache::{Key, Store};
+use samovar_resources::memory::{MemoryLevel, Reclaim};
 use samovar_tensor::{Device, PoolStats, Precision, Tensor};
 
 use crate::admission::{Promise, Reservation};
 use crate::cleanup::Cleanup;
+use crate::encoder_slot::EncoderSlot;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::feature_cache::{ModelCache, key_of_pixels};
 use crate::picture_bytes::{PictureUse, of_image};
 use crate::planning::{PROMPTS_AT_ONCE, Planner, PromptShape, check_picture};
 use crate::prompt::{MaskPrompt, Prompt, logits_of_mask};
@@ -24,13 +28,15 @@ use crate::segmentation::{Logits, PredictedMask, Segmentation, check_finite};
 pub struct Model {
     engine: Engine,
     network: Network,
-    encoder: Arc<dyn ImageEncoder>,
+    encoder: Arc<EncoderSlot>,
+    preprocessing: Preprocessing,
     segmenter: Arc<dyn PromptableSegmenter>,
     name: Arc<str>,
     precision: Precision,
     planner: Arc<Planner>,
     cleans_up: bool,
     notes: Arc<[String]>,
+    cache: Option<ModelCache>,
 }
 
 impl Model {
@@ -47,6 +53,24 @@ impl Model {
     ) -> Result<Self> {
         let refuse = |lacks: samovar_models::Error| Error::from(lacks).of_model(name.clone());
         let encoder = Arc::clone(network.image_encoder().map_err(refuse)?);
+        let preprocessing = *encoder.preprocessing();
+        Self::with_encoder(engine, network, EncoderSlot::of(encoder), preprocessing, planner, name, precision)
+    }
+
+    /// The same for a network whose encoder is elsewhere.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub(crate) fn with_encoder(
+        engine: Engine,
+        network: Network,
+        encoder: Arc<EncoderSlot>,
+        preprocessing: Preprocessing,
+        planner: Planner,
+        name: String,
+        precision: Precision,
+    ) -> Result<Self> {
+        let refuse = |lacks: samovar_models::Error| Error::from(lacks).of_model(name.clone());
         let segmenter = Arc::clone(network.promptable_segmenter().map_err(refuse)?);
         let cleans_up = segmenter.recommendations().cleanup;
         let (name, planner) = (name.into(), Arc::new(planner));
@@ -54,12 +78,14 @@ impl Model {
             engine,
             network,
             encoder,
+            preprocessing,
             segmenter,
             name,
             precision,
             planner,
             cleans_up,
             notes: Arc::from([]),
+            cache: None,
         })
     }
 
@@ -106,8 +132,44 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`].
     pub fn embed_pixels(&self, image: &RgbImage) -> Result<Embedding> {
-        let _promise = self.admit_encoding(true)?;
-        self.encode(&self.preprocess(image)?, image.size())
+        match &self.cache {
+            Some(_) => self.embed_keyed(key_of_pixels(image), image.size(), || Ok(image)),
+            None => self.embedding_of(self.find_features(image)?.into(), image.size()),
+        }
+    }
+
+    /// Encodes an image by the key of its pixels (see [`key_of_pixels`]) if it is not in the cache of [`Model::with_cache`];
+    /// `pixels` is called only then.
+    ///
+    /// # Errors
+    /// As [`Model::embed`], and those of `pixels`.
+    pub fn embed_keyed<P: std::ops::Deref<Target = RgbImage>>(
+        &self,
+        image: Key,
+        image_size: Size<Image>,
+        pixels: impl FnOnce() -> Result<P>,
+    ) -> Result<Embedding> {
+        let find = || self.find_features(&*pixels()?);
+        let features = match &self.cache {
+            Some(cache) => cache.get_or_compute(image, find)?,
+            None => find()?.into(),
+        };
+        self.embedding_of(features, image_size)
+    }
+
+    fn find_features(&self, image: &RgbImage) -> Result<ImageFeatures> {
+        // Before anything is admitted, because it takes memory itself.
+        let encoder = self.encoder.get()?;
+        let _promise = match self.admit_encoding(true) {
+            Err(Error::DoesNotFit { .. }) if self.give_back_cached() > 0 => self.admit_encoding(true)?,
+            admitted => admitted?,
+        };
+        Ok(encoder.encode(self.engine.device(), &self.preprocess(image)?)?)
+    }
+
+    /// What is cached can be had again, at a price; says how many bytes it was.
+    fn give_back_cached(&self) -> usize {
+        self.cache.as_ref().map_or(0, |cache| cache.store().reclaim(MemoryLevel::Critical))
     }
 
     /// Encodes what [`Model::preprocess`] made of an image of this size.
@@ -115,8 +177,10 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`].
     pub fn embed_preprocessed(&self, pixels: &Tensor, image_size: Size<Image>) -> Result<Embedding> {
+        let encoder = self.encoder.get()?;
         let _promise = self.admit_encoding(false)?;
-        self.encode(pixels, image_size)
+        let features = encoder.encode(self.engine.device(), pixels)?;
+        self.embedding_of(features.into(), image_size)
     }
 
     fn admit_encoding(&self, with_pixels: bool) -> Result<Promise> {
@@ -124,8 +188,7 @@ impl Model {
         Ok(self.engine.enter(admit)?.1)
     }
 
-    fn encode(&self, pixels: &Tensor, image_size: Size<Image>) -> Result<Embedding> {
-        let features = self.encoder.encode(self.engine.device(), pixels)?;
+    fn embedding_of(&self, features: Arc<ImageFeatures>, image_size: Size<Image>) -> Result<Embedding> {
         let upscaler = Arc::new(Upscaler::new(self.grid_size(), self.resize_rule(), image_size)?);
         Ok(Embedding { model: self.clone(), features, image_size, upscaler })
     }
@@ -135,7 +198,7 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`].
     pub fn preprocess(&self, image: &RgbImage) -> Result<Tensor> {
-        let preprocessing = self.encoder.preprocessing();
+        let preprocessing = &self.preprocessing;
         let rule = preprocessing.resize;
         let normalisation = Normalisation { mean: preprocessing.mean, std: preprocessing.std };
         let (resized, canvas) = (rule.resized(image.size()), rule.canvas());
@@ -146,12 +209,12 @@ impl Model {
 
     /// How images are fitted into the model's input.
     pub fn resize_rule(&self) -> ResizeRule {
-        self.encoder.preprocessing().resize
+        self.preprocessing.resize
     }
 
     /// How pixels become the model's input.
     pub fn preprocessing(&self) -> &Preprocessing {
-        self.encoder.preprocessing()
+        &self.preprocessing
     }
 
     /// What the model's authors recommend to those who use its masks.
@@ -219,8 +282,35 @@ impl Model {
         check_finite(&self.name, numbers)
     }
 
-    pub(crate) fn encoder(&self) -> &dyn ImageEncoder {
-        &*self.encoder
+    /// The encoder, loaded if it is not there.
+    pub(crate) fn encoder(&self) -> Result<Arc<dyn ImageEncoder>> {
+        self.encoder.get()
+    }
+
+    /// Whether the encoder is in memory: not before the first image, of a model from [`Engine::load_when_needed`].
+    pub fn has_encoder(&self) -> bool {
+        self.encoder.is_loaded()
+    }
+
+    /// Gives the encoder's memory back, if it can be loaded again ([`Engine::load_when_needed`]); says whether it was there.
+    /// The next image that is not in a cache brings it back.
+    pub fn unload_encoder(&self) -> bool {
+        self.encoder.unload()
+    }
+
+    /// The same, writing all it finds to the disk.
+    #[cfg(test)]
+    pub(crate) fn caching_all(&self) -> Self {
+        Self { cache: self.cache.clone().map(ModelCache::keeping_all), ..self.clone() }
+    }
+
+    /// The same model, keeping what it finds in images. `weights` is the key of its files
+    /// ([`crate::source::ModelSource::key`]): two models of one key must be one.
+    #[must_use]
+    pub fn with_cache(&self, store: &Arc<Store>, weights: Key) -> Self {
+        let Self { engine, precision, preprocessing, planner, .. } = self;
+        let cache = ModelCache::new(store, weights, engine, *precision, preprocessing, planner.features());
+        Self { cache: Some(cache), ..self.clone() }
     }
 
     pub(crate) fn segmenter(&self) -> &dyn PromptableSegmenter {
@@ -236,7 +326,7 @@ impl Model {
 #[derive(Clone)]
 pub struct Embedding {
     model: Model,
-    features: ImageFeatures,
+    features: Arc<ImageFeatures>,
     image_size: Size<Image>,
     upscaler: Arc<Upscaler>,
 }

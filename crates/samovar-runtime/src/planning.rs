@@ -124,6 +124,11 @@ impl Planner {
         if self.best_first { 1 } else { MASKS_PER_CLICK }
     }
 
+    /// The shapes of what is found in an image.
+    pub(crate) fn features(&self) -> &ImageFeatures {
+        &self.features
+    }
+
     /// Encoding an image, from pixels on the host to features.
     pub fn encode(&self) -> &Plan {
         &self.encode

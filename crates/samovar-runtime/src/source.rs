@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use samovar_models::{CATALOGUE, CatalogueEntry, ModelConfig, ModelWeights};
+use samovar_resources::cache::{ContentKeys, Key, KeyBuilder};
 use samovar_tensor::Precision;
 use samovar_weights::{Checkpoint, stored_precision};
 
@@ -176,6 +177,23 @@ impl ModelSource {
                 files
             }
         }
+    }
+
+    /// The key of all that [`ModelSource::files`] hold. `keys` remembers it while the files stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::File`] when one cannot be read.
+    pub fn key(&self, keys: &ContentKeys) -> Result<Key> {
+        let mut key = KeyBuilder::new("samovar model 1");
+        if let Self::Embedded { .. } = self {
+            key = key.part("embedded", NANO);
+        }
+        for path in self.files() {
+            let file = keys.of_file(&path).map_err(|error| Error::io(&path, "cannot be read", error))?;
+            let name = path.file_name().unwrap_or_default();
+            key = key.part("name", name.as_encoded_bytes()).part("content", file.as_bytes());
+        }
+        Ok(key.finish())
     }
 
     /// The file or folder, if it is not in the program.

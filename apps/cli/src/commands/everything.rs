@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::segment::print;
 use crate::batch::for_each_image;
+use crate::cache_args::CacheArgs;
 use crate::contents::Contents;
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
@@ -39,6 +40,8 @@ pub struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// File to write (`photo.json` in the current folder if not given), `-` for stdout; a folder for several images, and for
     /// formats with a file per mask
     #[arg(long, short, value_name = "FILE|DIR")]
@@ -208,7 +211,8 @@ impl Job<'_> {
         let there: Vec<PathBuf> = result.chain(overlay.clone()).collect();
         made.check(&there, args.overwrite)?;
         let loading = progress::spinner("loading the model");
-        let model = args.model.load_on(&engine)?;
+        let cache = args.cache.open(true, &resolve(&args.model.model)?)?;
+        let model = args.model.load_with(&engine, cache.as_ref())?;
         loading.finish_and_clear();
         let options = args.parameters.options(&model)?;
         let masks = generate_with_bar(&model, &pixels, &options)?;
@@ -288,7 +292,8 @@ impl Job<'_> {
             (None, true) if !args.overlay => None,
             _ => return Err(usage("several images need a folder for their results; give --out DIR")),
         };
-        let model = args.model.load()?;
+        let cache = args.cache.open(false, &resolve(&args.model.model)?)?;
+        let model = args.model.load_with(&args.model.engine()?, cache.as_ref())?;
         let options = args.parameters.options(&model)?;
         let writer = self.writer_of(&model, &options);
         folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;

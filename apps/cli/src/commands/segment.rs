@@ -5,14 +5,14 @@ mod objects;
 mod output;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Result;
 use samovar::files::sweep_beside;
-use samovar::{BitMask, Engine, LazyImage, Model, PictureUse, RgbImage};
+use samovar::{BitMask, Embedding, Engine, LazyImage, Model, PictureUse, RgbImage};
 use serde_json::{Value, json};
 
 use crate::batch::for_each_image;
+use crate::cache_args::{Cache, CacheArgs, embed};
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
 use crate::made::Made;
@@ -33,6 +33,8 @@ pub struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     prompt: PromptArgs,
     /// All three masks that an ambiguous prompt may mean, the likeliest first, in numbered files
@@ -70,8 +72,8 @@ impl Args {
         if self.multimask { 3 } else { 1 }
     }
 
-    fn load(&self, engine: &Engine) -> Result<Model> {
-        let model = self.model.load_on(engine)?;
+    fn load(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Model> {
+        let model = self.model.load_with(engine, cache)?;
         Ok(match self.clean_up {
             CleanUp::Auto => model,
             CleanUp::Always => model.with_cleanup(true),
@@ -193,10 +195,12 @@ fn one(
         }
     }
     let wait = progress::spinner("encoding the image");
-    let model = args.load(&engine)?;
+    let cache = args.cache.open(true, &resolve(&args.model.model)?)?;
+    let model = args.load(&engine, cache.as_ref())?;
+    let embedding = embed(cache.as_ref(), &model, &image, &pixels)?;
     let files = if to_stdout { Files::to_stdout() } else { Files::remembered_by(&made) };
     let writing = out.map(|out| writer.start(out, input.file_name(), &pixels, files)).transpose()?;
-    let answer = segment(args, &model, &pixels, &objects, writing)?;
+    let answer = segment(args, &embedding, &objects, writing)?;
     wait.finish_and_clear();
     if args.json {
         return print(&document(&model, input, &pixels, &answer));
@@ -259,7 +263,8 @@ fn many(
             sources,
         )?;
     }
-    let model = args.load(&args.model.engine()?)?;
+    let cache = args.cache.open(false, &resolve(&args.model.model)?)?;
+    let model = args.load(&args.model.engine()?, cache.as_ref())?;
     folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
     let contents = folder.as_ref().map(ResultFolder::contents);
     let is_done = |input: &InputImage| folder.as_ref().is_some_and(|folder| folder.is_done(input));
@@ -268,14 +273,16 @@ fn many(
     let limits = model.engine().decode_limits();
     let made = folder.as_ref().map_or(PictureUse::Masks, |_| writer.style.format.picture_use());
     let reserve = |image: &LazyImage| model.reserve_picture(image, made);
-    let summary = for_each_image(images, limits, reserve, contents, is_done, |input, _, pixels| {
+    let summary = for_each_image(images, limits, reserve, contents, is_done, |input, image, pixels| {
         let own = contents.map(|contents| prompts.made_from(&input.path, contents)).transpose()?;
         let objects = prompts.of(&input.path, pixels.size())?;
         let writing = folder.as_ref().map(|folder| {
             let out = folder.make_place(&writer.name_in_folder(&input.result_name))?;
             writer.start(out, input.file_name(), &pixels, folder.files())
         });
-        let answer = segment(args, &model, &pixels, &objects, writing.transpose()?)?;
+        let writing = writing.transpose()?;
+        let embedding = embed(cache.as_ref(), &model, image, &pixels)?;
+        let answer = segment(args, &embedding, &objects, writing)?;
         if let (Some(folder), Some(own)) = (&folder, own) {
             folder.finish(input, &own, &answer.files)?;
         }
@@ -343,16 +350,15 @@ const OBJECTS_AT_ONCE: usize = 16;
 /// Finds all masks of all objects, one per object or three each, and writes them.
 fn segment(
     args: &Args,
-    model: &Model,
-    pixels: &Arc<RgbImage>,
+    embedding: &Embedding,
     objects: &[Object],
     mut writing: Option<Writing>,
 ) -> Result<Answer> {
-    let embedding = model.embed_pixels(pixels)?;
     let mut answer = Answer::default();
-    let mut masks = MaskReader::within(*model.engine().decode_limits());
+    let mut masks = MaskReader::within(*embedding.model().engine().decode_limits());
+    let size = embedding.image_size();
     for some in objects.chunks(OBJECTS_AT_ONCE) {
-        let prompts = some.iter().map(|object| object.prompt(&mut masks, pixels.size(), args.multimask));
+        let prompts = some.iter().map(|object| object.prompt(&mut masks, size, args.multimask));
         let answers = embedding.segment_many(&prompts.collect::<Result<Vec<_>>>()?)?;
         let first = answer.found.last().map_or(0, |found| found.object + 1);
         for ((object, asked), segmentation) in (first..).zip(some).zip(answers) {

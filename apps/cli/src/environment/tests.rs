@@ -23,7 +23,7 @@ fn all_that_is_read_is_in_the_table_and_all_of_the_table_is_read() {
     let environment = Environment { variable, home: None, temporary: "/tmp".into() };
     environment.engine_options().unwrap();
     environment.hub_options();
-    environment.cache_folder();
+    environment.feature_cache().unwrap();
     let table: BTreeSet<String> = VARIABLES.iter().map(|(_, name, _)| (*name).to_string()).collect();
     assert_eq!(*asked.borrow(), table);
     assert_eq!(table.len(), VARIABLES.len(), "a variable is twice in the table");

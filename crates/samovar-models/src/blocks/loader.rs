@@ -10,6 +10,7 @@ use samovar_tensor::{
 use samovar_weights::WeightSource;
 
 use crate::error::Result;
+use crate::interface::Parts;
 
 /// Batch norms of all models here have PyTorch's default.
 const BATCH_NORM_EPSILON: f64 = 1e-5;
@@ -29,17 +30,24 @@ pub(crate) struct Loader<'a> {
     source: &'a dyn WeightSource,
     prefix: String,
     record: Option<&'a Record>,
+    /// The parts that are wanted.
+    pub(crate) parts: Parts,
 }
 
 impl<'a> Loader<'a> {
     /// `exact_device` is `device` with [`Precision::exact`] weights.
     pub(crate) fn new(device: &'a Device, exact_device: &'a Device, source: &'a dyn WeightSource) -> Self {
-        Self { device, exact_device, source, prefix: String::new(), record: None }
+        Self { device, exact_device, source, prefix: String::new(), record: None, parts: Parts::ALL }
     }
 
     /// The same, writing down which layers get which precision.
     pub(crate) fn recorded(self, record: &'a Record) -> Self {
         Self { record: Some(record), ..self }
+    }
+
+    /// The same for some parts of the model.
+    pub(crate) fn of_parts(self, parts: Parts) -> Self {
+        Self { parts, ..self }
     }
 
     /// The same weights for layers whose errors reach the result at once, or where int8 gains nothing; see

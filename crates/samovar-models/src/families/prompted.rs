@@ -44,13 +44,17 @@ pub(crate) fn load(
     let exact = loader.exact();
     let prompt_encoder = PromptEncoder::load(&exact, prompt)?;
     let positions = prompt_encoder.image_positions(&loader.device.stage("load"))?;
-    let layers = encoder(&loader.at("vision_encoder"), &positions)?;
-    let mask_decoder = MaskDecoder::load(&exact.at("mask_decoder"), decoder, &positions)?;
-    Ok(Capabilities {
-        image_encoder: Some(Arc::new(PromptedEncoder { preprocessing, layers })),
-        promptable_segmenter: Some(Arc::new(Segmenter { prompt_encoder, mask_decoder, recommendations })),
-        ..Capabilities::default()
-    })
+    let mut capabilities = Capabilities::default();
+    if loader.parts.image_encoder {
+        let layers = encoder(&loader.at("vision_encoder"), &positions)?;
+        capabilities.image_encoder = Some(Arc::new(PromptedEncoder { preprocessing, layers }));
+    }
+    if loader.parts.promptable_segmenter {
+        let mask_decoder = MaskDecoder::load(&exact.at("mask_decoder"), decoder, &positions)?;
+        capabilities.promptable_segmenter =
+            Some(Arc::new(Segmenter { prompt_encoder, mask_decoder, recommendations }));
+    }
+    Ok(capabilities)
 }
 
 struct PromptedEncoder {

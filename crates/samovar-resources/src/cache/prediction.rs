@@ -38,7 +38,7 @@ impl<V: Any + Send + Sync> PredictionCache<V> {
     /// The answers of a store, in memory.
     pub fn new(store: &Arc<Store>, codec: impl Codec<V> + 'static, limits: PredictionLimits) -> Self {
         let PredictionLimits { max_entries, max_age } = limits;
-        let limits = KindLimits { max_entries, max_age, to_disk: false };
+        let limits = KindLimits { max_entries, max_age, to_disk: false, ..KindLimits::default() };
         Self { view: FeatureCache::new(store, Self::KIND, codec).with_limits(limits) }
     }
 

@@ -21,11 +21,13 @@ pub struct KindLimits {
     pub max_age: Option<Duration>,
     /// Whether values go to disk too.
     pub to_disk: bool,
+    /// What took less to make does not go there.
+    pub least_cost_on_disk: Duration,
 }
 
 impl Default for KindLimits {
     fn default() -> Self {
-        Self { max_entries: usize::MAX, max_age: None, to_disk: true }
+        Self { max_entries: usize::MAX, max_age: None, to_disk: true, least_cost_on_disk: Duration::ZERO }
     }
 }
 
@@ -97,6 +99,7 @@ impl<V: Any + Send + Sync> FeatureCache<V> {
         let address = (self.kind, key);
         let bytes = self.codec.size_bytes(&value);
         if self.limits.to_disk
+            && cost >= self.limits.least_cost_on_disk
             && self.store.has_disk()
             && let Some(payload) = self.codec.encode(&value)
         {

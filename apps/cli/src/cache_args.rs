@@ -1,0 +1,114 @@
+//! Arguments about what is kept from one run to the next.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use samovar::resources::cache::{ContentKeys, DiskOptions, Key, Store, StoreOptions};
+use samovar::resources::instruments::{Events, JsonLines};
+use samovar::source::ModelSource;
+use samovar::{Embedding, Engine, LazyImage, Model, RgbImage, feature_cache};
+
+use crate::environment;
+
+/// Features of images in memory, of one process. More than one is held only where an image comes again.
+const MEMORY_BUDGET_BYTES: usize = 256 << 20;
+
+/// What is kept.
+#[derive(Args, Debug, Clone)]
+pub struct CacheArgs {
+    /// Keep what the model finds in an image, so that the next prompt on it needs no encoder, also tomorrow: `auto` means
+    /// for single images, not for folders, and not with nano, which is as quick
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
+    pub cache: When,
+    /// Hash images and models anew instead of trusting files whose size, times and inode are the same
+    #[arg(long)]
+    pub verify: bool,
+    /// Append events to a file, one JSON object a line: hits and misses of the cache as they happen
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// When features are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// For single images.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// The cache of this run.
+pub struct Cache {
+    store: Arc<Store>,
+    keys: ContentKeys,
+}
+
+/// The store on this machine, if a variable tells where caches lie.
+pub fn open_store(events: Events) -> Result<Option<Arc<Store>>> {
+    let Some(disk) = environment::feature_cache()? else { return Ok(None) };
+    let disk = Some(DiskOptions { folder: disk.folder, budget_bytes: disk.budget_bytes });
+    let memory_budget_bytes = MEMORY_BUDGET_BYTES;
+    Ok(Some(Store::new(StoreOptions { memory_budget_bytes, disk, events, ..StoreOptions::default() })))
+}
+
+impl CacheArgs {
+    /// The cache for one image, or for many; `None` where nothing is kept.
+    pub fn open(&self, is_single: bool, model: &ModelSource) -> Result<Option<Cache>> {
+        let is_on = match self.cache {
+            // The embedded model is as quick as reading what it found.
+            When::Auto => is_single && model.path().is_some(),
+            When::On => true,
+            When::Off => false,
+        };
+        let events = self.events()?;
+        let store = if is_on { open_store(events)? } else { None };
+        Ok(store.map(|store| Cache { keys: ContentKeys::new(&store, self.verify), store }))
+    }
+
+    fn events(&self) -> Result<Events> {
+        let Some(path) = &self.log else { return Ok(Events::default()) };
+        let file = File::options().append(true).create(true).open(path);
+        let file = file.with_context(|| format!("--log \"{}\"", path.display()))?;
+        Ok(Events::to(Arc::new(JsonLines::new(file))))
+    }
+}
+
+impl Cache {
+    /// A model that keeps what it finds here, and whose encoder is loaded when an image needs it.
+    pub fn load(&self, engine: &Engine, source: &ModelSource) -> samovar::Result<Model> {
+        let weights = source.key(&self.keys)?;
+        Ok(engine.load_when_needed(source)?.with_cache(&self.store, weights))
+    }
+
+    /// The key of an image's pixels.
+    fn image_key(&self, image: &LazyImage) -> Result<Key> {
+        let hash = || -> Result<Key> { Ok(feature_cache::key_of_pixels(&*image.pixels()?)) };
+        match image.path() {
+            Some(path) => self.keys.of(PIXELS, path, hash),
+            None => hash(),
+        }
+    }
+}
+
+/// Pixels depend on the file and on the decoders of this version.
+const PIXELS: &str = concat!("pixels ", env!("CARGO_PKG_VERSION"));
+
+/// Encodes an image, or finds what was kept of it.
+pub fn embed(
+    cache: Option<&Cache>,
+    model: &Model,
+    image: &LazyImage,
+    pixels: &Arc<RgbImage>,
+) -> Result<Embedding> {
+    Ok(match cache {
+        Some(cache) => {
+            model.embed_keyed(cache.image_key(image)?, pixels.size(), || Ok(Arc::clone(pixels)))?
+        }
+        None => model.embed_pixels(pixels)?,
+    })
+}

@@ -1,0 +1,101 @@
+//! What is kept from one run to the next, from outside.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::Bench;
+use serde_json::Value;
+
+const CLICK: [&str; 2] = ["--point", "45,35"];
+
+/// A model in a file, small as it is.
+fn model() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens/sam1/original.pth").display().to_string()
+}
+
+fn segment(bench: &Bench, more: &[&str]) -> Value {
+    let model = model();
+    let arguments = [&["segment", "photo.png", "--model", &model, "--json"], &CLICK[..], more].concat();
+    serde_json::from_str(&bench.done(&arguments).stdout).unwrap()
+}
+
+fn stats(bench: &Bench) -> Value {
+    serde_json::from_str(&bench.done(&["cache", "stats", "--json"]).stdout).unwrap()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(found) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = found.map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        paths.flat_map(|path| if path.is_dir() { entries(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_second_run_answers_the_same_and_the_log_tells_hits_and_misses() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 90, 70, &[(45.0, 35.0, 20.0)]);
+    // Old enough for its times to be trusted.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let first = segment(&bench, &["--log", "events.jsonl"]);
+    let second = segment(&bench, &["--log", "events.jsonl"]);
+    let without = segment(&bench, &["--cache", "off"]);
+    let rehashed = segment(&bench, &["--verify"]);
+    assert!(first == second && first == without && first == rehashed);
+    let log = std::fs::read_to_string(bench.path("events.jsonl")).unwrap();
+    let events: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |event: &str, kind: &str| {
+        events.iter().filter(|line| line["event"] == event && line["kind"] == kind).count()
+    };
+    assert_eq!((count("cache_miss", "files"), count("cache_hit", "files")), (2, 2), "{log}");
+    assert_eq!(count("cache_miss", "features") + count("cache_hit", "features"), 2, "{log}");
+    assert!(events.iter().all(|line| line["ts"].as_f64().unwrap() > 1.7e9));
+    assert_eq!(stats(&bench)["kinds"]["files"]["entries"], 2);
+}
+
+#[test]
+fn another_picture_under_the_same_name_is_another_picture() {
+    let bench = Bench::new();
+    let photo = bench.picture("photo.png", 90, 70, &[(45.0, 35.0, 20.0)]);
+    let time = std::fs::metadata(&photo).unwrap().modified().unwrap();
+    let first = segment(&bench, &[]);
+    bench.picture("photo.png", 90, 70, &[(30.0, 20.0, 12.0)]);
+    std::fs::File::options().write(true).open(&photo).unwrap().set_modified(time).unwrap();
+    let second = segment(&bench, &[]);
+    assert_ne!(first, second);
+    assert_eq!(second, segment(&bench, &["--cache", "off"]));
+}
+
+#[test]
+fn what_is_kept_can_be_seen_checked_and_cleared() {
+    let bench = Bench::new();
+    assert_eq!(stats(&bench)["bytes"], 0);
+    segment_off(&bench);
+    assert!(entries(&bench.path("cache/features")).is_empty(), "--cache off keeps nothing");
+    segment(&bench, &[]);
+    let kept = entries(&bench.path("cache/features"));
+    assert!(!kept.is_empty());
+    std::fs::write(&kept[0], b"samovar\x01 and then nothing").unwrap();
+    let verified = bench.done(&["cache", "verify", "--json"]).stdout;
+    let verified: Value = serde_json::from_str(&verified).unwrap();
+    assert_eq!(verified["removed"].as_array().unwrap().len(), 1);
+    assert_eq!(verified["sound"].as_u64().unwrap() as usize, kept.len() - 1);
+    bench.done(&["cache", "clear", "--unused-for", "1d"]);
+    assert_eq!(entries(&bench.path("cache/features")).len(), kept.len() - 1);
+    bench.done(&["cache", "clear"]);
+    assert!(entries(&bench.path("cache/features")).is_empty());
+    bench.refused(2, "as 30d", &["cache", "clear", "--unused-for", "soon"]);
+    let mut bad = bench.command();
+    bad.env("SAMOVAR_CACHE_SIZE", "much").args(["cache", "stats"]);
+    let bad = bad.output().unwrap();
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("SAMOVAR_CACHE_SIZE is `much`"));
+}
+
+fn segment_off(bench: &Bench) {
+    bench.picture("photo.png", 90, 70, &[(45.0, 35.0, 20.0)]);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    segment(bench, &["--cache", "off"]);
+}
