@@ -70,6 +70,15 @@ def result_of(folder, stem, picture, kind):
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
+FOLDERS = {"cutout": "cutouts", "png": "masks"}
+
+
+def folder_of(folder, stem, picture, kind):
+    """Where each mask of this picture has a file of its own, and masks.json says which is which."""
+    places = [folder / f"{name}.{FOLDERS.get(kind)}" for name in (stem, picture.name)]
+    return next((place for place in places if (place / "masks.json").is_file()), None)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--samovar", type=Path, default=HERE.parent.parent / "target/release/samovar")
@@ -100,12 +109,23 @@ def main():
         for picture in pictures:
             mine = [line for line in lines if f'/{picture.name}"' in line]
             file = result_of(out, picture.stem, picture, kind)
+            within = folder_of(out, picture.stem, picture, kind)
             failure = next((line for line in mine if line.startswith("failed: ")), None)
             said[picture.name] = said[picture.name] or [line.split('": ', 1)[-1] for line in mine]
-            done.setdefault(picture.name, {})[name] = "refused" if failure else "no file" if file is None else "written"
+            state = "refused" if failure else "no file" if file is None and within is None else "written"
+            done.setdefault(picture.name, {})[name] = state
             if picture.name in refused:
                 if file or not failure or refused[picture.name] not in failure:
                     wrong.append(f"{name}: {picture.name} should be refused with `{refused[picture.name]}`: {mine}")
+            elif within:
+                results = job["pictures"].setdefault(str(picture), {})
+                results[f"{name}, masks.json"] = ["coco", str(within / "masks.json")]
+                listed = json.loads((within / "masks.json").read_text())["annotations"]
+                numbered = sorted(within.glob("*.png"))
+                if len(numbered) != len(listed):
+                    wrong.append(f"{name}: {picture.name}: {len(numbered)} files for {len(listed)} masks")
+                for mask in numbered:
+                    results[f"{name} {mask.stem}"] = [kind, str(mask)]
             elif file is None:
                 wrong.append(f"{name}: {picture.name}: {failure or 'there is no result and no word'}")
             else:

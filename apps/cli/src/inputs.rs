@@ -96,6 +96,11 @@ impl Inputs {
         !self.folders.is_empty()
     }
 
+    /// Whether images of the folders within are taken too.
+    pub fn is_recursive(&self) -> bool {
+        self.recursive
+    }
+
     /// Refuses a folder of results for stdin: a later run could not tell whether it has the same image.
     pub fn check_stdin(&self, is_single: bool) -> Result<()> {
         match !is_single && self.images.iter().any(InputImage::is_stdin) {

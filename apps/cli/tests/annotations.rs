@@ -144,3 +144,42 @@ fn results_are_prompts_again() {
     let of = |label: u8, disc| iou(&bench.rgba("again.png"), &[disc], |pixel| pixel[0] == label);
     assert!(of(1, DISC) > 0.9 && of(2, OTHER) > 0.9);
 }
+
+#[test]
+fn a_labelme_file_was_followed_for_another_picture_of_the_same_name() {
+    let bench = Bench::new();
+    for (name, at) in [("in/a.png", (40.0, 30.0)), ("in/sub/a.png", (80.0, 50.0))] {
+        let (x, y) = at;
+        bench.picture(name, 120, 80, &[(x, y, 15.0)]);
+        let document = serde_json::json!({
+            "version": "5.4.1", "flags": {}, "imagePath": "a.png", "imageData": null, "imageHeight": 80, "imageWidth": 120,
+            "shapes": [{"label": "disc", "points": [[x - 17.0, y - 17.0], [x + 17.0, y + 17.0]], "shape_type": "rectangle",
+                        "group_id": null, "flags": {}}],
+        });
+        std::fs::write(bench.path(name).with_extension("json"), document.to_string()).unwrap();
+    }
+    // What lies beside them all the time.
+    std::fs::write(bench.path("in/classes.json"), r#"{"names": ["disc"]}"#).unwrap();
+    let empty =
+        r#"{"version": "5.4.1", "imagePath": "b.png", "shapes": [], "imageHeight": 1, "imageWidth": 1}"#;
+    std::fs::write(bench.path("in/b.json"), empty).unwrap();
+    let run = bench.done(&["segment", "in", "-r", "--prompts", "in", "--format", "coco", "--out", "out"]);
+    assert!(
+        run.stderr.contains("classes.json\" is left out") && run.stderr.contains("b.json\" is left out"),
+        "{run:?}"
+    );
+    for (name, file, x) in [("out/a.json", "a.png", 40.0), ("out/sub/a.json", "sub/a.png", 80.0)] {
+        let document = bench.json(name);
+        let bounds = document["annotations"][0]["bbox"].as_array().unwrap();
+        let middle = bounds[0].as_f64().unwrap() + 0.5 * bounds[2].as_f64().unwrap();
+        assert!((middle - x).abs() < 8.0, "{name}: {document}");
+        assert_eq!(document["images"][0]["file_name"], file);
+    }
+    // The one beside the picture alone: the other picture is not meant.
+    let alone = ["segment", "in", "-r", "--prompts", "in/sub/a.json", "--format", "coco", "--out", "alone"];
+    let run = bench.run(&alone);
+    assert!(!bench.path("alone/a.json").exists() && bench.path("alone/sub/a.json").is_file(), "{run:?}");
+    // And results are prompts again, each for its own picture.
+    bench.run(&["segment", "in", "-r", "--prompts", "out/sub/a.json", "--format", "coco", "--out", "again"]);
+    assert!(!bench.path("again/a.json").exists() && bench.path("again/sub/a.json").is_file());
+}

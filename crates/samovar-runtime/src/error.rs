@@ -35,6 +35,9 @@ pub enum Error {
     /// The caller asked for something that cannot be: a prompt outside the image, a parameter out of range.
     #[error("{0}")]
     Usage(String),
+    /// A document that has no prompts, or is none of prompts.
+    #[error("{0}")]
+    NoPrompts(String),
     /// No model of this name is known or here.
     #[error("{0}")]
     UnknownModel(String),
@@ -90,7 +93,7 @@ impl Error {
         use samovar_cpu::CpuError as Cpu;
         use samovar_models::Error as Model;
         match self {
-            Error::Usage(_) | Error::UnknownModel(_) => ErrorKind::Usage,
+            Error::Usage(_) | Error::NoPrompts(_) | Error::UnknownModel(_) => ErrorKind::Usage,
             Error::Cpu(Cpu::OutOfMemory) => ErrorKind::OutOfMemory,
             Error::Cpu(Cpu::Thread(_)) => ErrorKind::Failed,
             Error::Cpu(_) => ErrorKind::Usage,

@@ -15,7 +15,9 @@ pub enum PictureUse {
     CutOut,
     /// A number for each pixel, two bytes, and the file's samples.
     Labels,
-    /// A second picture that masks are drawn on.
+    /// Masks found in crops of the picture, or rid of small regions: a copy of the pixels, or a number for each.
+    Crops,
+    /// A second picture that masks are drawn on, and its file.
     Overlay,
 }
 
@@ -44,7 +46,9 @@ impl PictureBytes {
             // That of the mask at hand, and those before, joined.
             PictureUse::CutOut => masks.saturating_add(area.saturating_mul(2)),
             PictureUse::Labels => masks.saturating_add(area.saturating_mul(4)),
-            PictureUse::Overlay => masks.saturating_add(area.saturating_mul(3)),
+            PictureUse::Crops => masks.saturating_add(area.saturating_mul(4)),
+            // Of a picture that cannot be compressed the file is as large.
+            PictureUse::Overlay => masks.saturating_add(area.saturating_mul(6)),
         };
         let [decoding_bytes, pixel_bytes, result_bytes] =
             [metadata.decoding_bytes, metadata.pixel_bytes, results]
@@ -83,8 +87,14 @@ mod tests {
         let of = |made| of_image(&image, made).unwrap().0;
         let encoding = of(PictureUse::Encoding);
         assert_eq!((encoding.decoding_bytes, encoding.pixel_bytes, encoding.peak_bytes()), (0, 1920, 1920));
-        let results = [PictureUse::Masks, PictureUse::CutOut, PictureUse::Labels, PictureUse::Overlay];
+        let results = [
+            PictureUse::Masks,
+            PictureUse::CutOut,
+            PictureUse::Labels,
+            PictureUse::Crops,
+            PictureUse::Overlay,
+        ];
         let results = results.map(|made| of(made).peak_bytes() - 1920 - 480);
-        assert_eq!(results, [0, 1280, 2560, 1920]);
+        assert_eq!(results, [0, 1280, 2560, 2560, 3840]);
     }
 }

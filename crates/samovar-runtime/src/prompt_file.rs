@@ -58,6 +58,11 @@ impl PromptFileKind {
         }
     }
 
+    /// Whether images are named from the folder that the document lies in, as labelme does, and not from that of the data set.
+    pub fn names_start_beside_it(self) -> bool {
+        self == Self::Labelme
+    }
+
     fn of(keys: &Keys) -> Result<Self> {
         let has = |key: &str| keys.names.iter().any(|name| name == key);
         match () {
@@ -67,13 +72,14 @@ impl PromptFileKind {
             () if has("annotations") => Err(Error::usage(
                 "`annotations` without the `images` of a COCO data set, which say what files they are of",
             )),
-            () if keys.is_list => Err(Error::usage(format!(
-                "a list; results in COCO's form name no files, put them into `annotations` of the data set; expected {EXPECTED}"
+            () if keys.is_list => Err(Error::NoPrompts(format!(
+                "a list; a list of prompts is to stand in {{\"prompts\": [...]}}; results in COCO's form name no files, put them into `annotations` of the data set; expected {EXPECTED}"
             ))),
             () => {
                 let names = keys.names.iter().take(TOLD_KEYS).map(|name| format!("`{name}`"));
                 let names = names.collect::<Vec<_>>().join(", ");
-                Err(Error::usage(format!("it has {names}; expected {EXPECTED}")))
+                let has = if names.is_empty() { "nothing".to_owned() } else { names };
+                Err(Error::NoPrompts(format!("it has {has}; expected {EXPECTED}")))
             }
         }
     }
@@ -124,7 +130,7 @@ impl PromptFile {
     /// Reads a document, in UTF-8 or with a mark in UTF-16.
     ///
     /// # Errors
-    /// [`Error::Usage`] for what is no such document, is empty or longer than [`MAX_BYTES`], and, with its place, for an entry
+    /// [`Error::NoPrompts`] for another document, or one without prompts, [`Error::Usage`] for what is no JSON or longer than [`MAX_BYTES`], and, with its place, for an entry
     /// without a prompt, with too many points or with a third number that is neither 0 nor 1.
     pub fn parse(json: &[u8]) -> Result<Self> {
         if json.len() > MAX_BYTES {
@@ -152,7 +158,7 @@ impl PromptFile {
         };
         if file.prompts.is_empty() {
             let notes: String = file.notes.drain(..).map(|note| format!(" ({note})")).collect();
-            return Err(Error::usage(format!("no prompts in this file{notes}; expected {EXPECTED}")));
+            return Err(Error::NoPrompts(format!("no prompts in this file{notes}; expected {EXPECTED}")));
         }
         for entry in &file.prompts {
             entry.check().map_err(|what| Error::usage(format!("{}: {what}", kind.place(entry.row))))?;

@@ -151,7 +151,12 @@ impl Job<'_> {
 
     /// What is made of a picture at its own size.
     fn picture_use(&self) -> PictureUse {
-        if self.args.overlay { PictureUse::Overlay } else { self.format.picture_use() }
+        let masks = if self.args.parameters.copies_pixels() { PictureUse::Crops } else { PictureUse::Masks };
+        match self.format.picture_use() {
+            _ if self.args.overlay => PictureUse::Overlay,
+            PictureUse::Masks => masks,
+            made => made,
+        }
     }
 
     /// Whether an overlay is written beside the format that was asked for.
@@ -311,7 +316,8 @@ impl Job<'_> {
                     let out = folder.make_place(&name(input))?;
                     let overlay = self.has_overlay().then(|| folder.place(&overlay_name(input)));
                     let own = made_from(input, folder.contents())?;
-                    let files = report.write(folder.files(), out, input.file_name(), overlay.as_deref())?;
+                    let files =
+                        report.write(folder.files(), out, input.name_in_folder(), overlay.as_deref())?;
                     folder.finish(input, &own, &files)?;
                 }
                 None => documents.push(report.document(&input.name_in_folder())?),

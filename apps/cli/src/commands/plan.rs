@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// What a picture takes beside the model, for each thing that is made of it.
 struct Picture {
     size: Size<Image>,
-    uses: [(&'static str, PictureBytes); 3],
+    uses: [(&'static str, PictureBytes); 5],
     /// Of the model and its work.
     beside_bytes: usize,
 }
@@ -68,6 +68,8 @@ impl Picture {
         let uses = [
             ("masks", PictureUse::Masks),
             ("cut-outs", PictureUse::CutOut),
+            ("label maps", PictureUse::Labels),
+            ("masks found in crops", PictureUse::Crops),
             ("overlays", PictureUse::Overlay),
         ];
         let uses = uses.map(|(name, made)| (name, PictureBytes::of(&metadata, made)));

@@ -278,7 +278,7 @@ fn many(
         let objects = prompts.of(&input.path, pixels.size())?;
         let writing = folder.as_ref().map(|folder| {
             let out = folder.make_place(&writer.name_in_folder(&input.result_name))?;
-            writer.start(out, input.file_name(), &pixels, folder.files())
+            writer.start(out, input.name_in_folder(), &pixels, folder.files())
         });
         let writing = writing.transpose()?;
         let embedding = embed(cache.as_ref(), &model, image, &pixels)?;

@@ -17,6 +17,8 @@ pub(super) struct Raw {
     pub(super) samples: Samples,
     /// One value a pixel.
     pub(super) alpha: Option<Samples>,
+    /// Whether the colours were multiplied by the alpha, which is undone: cut-outs and models take them as they are.
+    pub(super) is_premultiplied: bool,
     pub(super) orientation: Orientation,
     /// Range of the colours' values.
     pub(super) stated: Stated,
@@ -34,6 +36,7 @@ impl Raw {
             colours,
             samples,
             alpha: None,
+            is_premultiplied: false,
             orientation: Orientation::NoTransforms,
             stated: Stated::Nothing,
             no_data: None,
@@ -45,16 +48,20 @@ impl Raw {
     /// 8-bit RGB, upright, with alpha and profile where the file has them.
     pub(super) fn into_rgb(self) -> Result<RgbImage> {
         let (values, guess) = to_eight_bits(self.samples, self.stated, self.no_data);
-        let pixels = match self.colours {
+        let mut pixels = match self.colours {
             1 => values.iter().flat_map(|&grey| [grey; 3]).collect(),
             _ => values,
         };
+        let mut notes = self.notes;
+        let alpha = self.alpha.map(|alpha| to_eight_bits(alpha, Stated::Nothing, None).0);
+        if let Some(alpha) = alpha.as_ref().filter(|_| self.is_premultiplied) {
+            divide(&mut pixels, alpha);
+            notes.push("its colours were multiplied by its alpha, which is undone".to_owned());
+        }
         let mut image = RgbImage::from_raw(self.size, pixels)?;
-        if let Some(alpha) = self.alpha {
-            let (alpha, _) = to_eight_bits(alpha, Stated::Nothing, None);
+        if let Some(alpha) = alpha {
             image = image.with_alpha(alpha)?;
         }
-        let mut notes = self.notes;
         notes.extend(guess);
         if let Some(profile) = self.icc_profile.filter(|profile| !profile.is_empty()) {
             match is_of_rgb(&profile) {
@@ -63,6 +70,16 @@ impl Raw {
             }
         }
         Ok(notes.into_iter().fold(image, RgbImage::with_note).oriented(self.orientation))
+    }
+}
+
+/// The colours that, multiplied by the alpha, are these; what is transparent throughout stays.
+fn divide(pixels: &mut [u8], alpha: &[u8]) {
+    for (pixel, &alpha) in
+        pixels.chunks_exact_mut(3).zip(alpha).filter(|(_, alpha)| (1..255).contains(*alpha))
+    {
+        let whole = |value: u8| (u32::from(value) * 255 + u32::from(alpha) / 2) / u32::from(alpha);
+        pixel.iter_mut().for_each(|value| *value = whole(*value).min(255) as u8);
     }
 }
 

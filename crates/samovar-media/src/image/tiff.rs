@@ -24,6 +24,10 @@ use crate::error::{MediaError, MediaErrorKind, Result};
 const ADVICE: &str = "convert it to 8- or 16-bit grey or RGB, as PNG or TIFF (`gdal_translate -scale -ot Byte` and \
                       `magick` can)";
 
+/// What TIFF calls alpha that the colours were multiplied by, and alpha that they were not (tag `ExtraSamples`).
+const ASSOCIATED_ALPHA: u16 = 1;
+const UNASSOCIATED_ALPHA: u16 = 2;
+
 /// What is known of the first page within the limits, pixels untouched.
 pub(super) fn header<R: Read + Seek>(source: R, limits: &DecodeLimits) -> Result<Stored> {
     let mut decoder = Decoder::new(source).map_err(library_error)?;
@@ -55,12 +59,16 @@ pub(super) fn header<R: Read + Seek>(source: R, limits: &DecodeLimits) -> Result
 fn checked_size<R: Read + Seek>(decoder: &mut Decoder<R>, limits: &DecodeLimits) -> Result<Size<Image>> {
     let (width, height) = decoder.dimensions().map_err(library_error)?;
     let size = Size::<Image>::new(width, height);
-    // The samples of the file, those that are shown as numbers of 4 bytes, and 8-bit RGB and alpha. Colours that are not
-    // read have no samples, and an error of their own.
-    let stored = decoder.colortype().map_or(0, |colour| {
-        u64::from(colour.num_samples()).saturating_mul(u64::from(colour.bit_depth()).div_ceil(8))
+    // The samples of the file, those that are shown, and, where these have more than 8 bits, the RGB and alpha made of them. Colours
+    // that are not read have no samples, and an error of their own.
+    let bytes = decoder.colortype().map_or(0, |colour| {
+        let sample_bytes = u64::from(colour.bit_depth()).div_ceil(8);
+        let shown_bytes = if sample_bytes > 2 { 4 } else { sample_bytes };
+        let made_bytes = if sample_bytes > 1 { 4 } else { 0 };
+        let samples = u64::from(colour.num_samples());
+        samples.saturating_mul(sample_bytes) + samples.clamp(3, 5) * shown_bytes + made_bytes
     });
-    check_limits(size, size.area().saturating_mul(stored + 5 * 4), limits)?;
+    check_limits(size, size.area().saturating_mul(bytes), limits)?;
     Ok(size)
 }
 
@@ -156,6 +164,8 @@ struct Taken {
     colours: Colours,
     /// Which sample is the alpha.
     alpha: Option<usize>,
+    /// Whether the colours were multiplied by it.
+    is_premultiplied: bool,
     note: Option<String>,
 }
 
@@ -182,12 +192,13 @@ impl Taken {
         let extra =
             decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).ok().flatten().unwrap_or_default();
         // Without that word a fourth band may be anything, infrared say.
-        let has_alpha = matches!(extra.first(), Some(1 | 2));
+        let has_alpha = matches!(extra.first(), Some(&(ASSOCIATED_ALPHA | UNASSOCIATED_ALPHA)));
         let channels = usize::from(colour.num_samples());
         let taken = |colours, alpha: Option<usize>| Self {
             channels,
             colours,
             alpha: alpha.filter(|_| has_alpha),
+            is_premultiplied: extra.first() == Some(&ASSOCIATED_ALPHA),
             note: None,
         };
         Ok(match colour {
@@ -236,6 +247,7 @@ impl Taken {
         };
         let mut raw = Raw::new(size, colours, samples.0);
         raw.alpha = samples.1;
+        raw.is_premultiplied = self.is_premultiplied;
         Ok(raw)
     }
 

@@ -109,6 +109,14 @@ impl Parameters {
         Ok(options)
     }
 
+    /// Whether pixels are copied for it: into crops, or to look for small regions.
+    pub fn copies_pixels(&self) -> bool {
+        let is_given = |(name, text): &(&str, String)| {
+            ["crop_n_layers", "min_mask_region_area"].contains(name) && text.trim() != "0"
+        };
+        self.given.iter().any(is_given)
+    }
+
     /// The file of points, if one was given.
     pub fn point_grids(&self) -> Option<&Path> {
         self.point_grids.as_deref()

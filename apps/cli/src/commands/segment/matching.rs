@@ -81,10 +81,21 @@ impl<'a> ImageNames<'a> {
         self.folders = vec![PathBuf::new(), prompts.parent().unwrap_or(Path::new("")).to_owned()];
     }
 
-    /// What a name means.
-    pub fn meaning(&mut self, name: &str) -> Meaning {
+    /// What a name means. `is_beside` says that it is from a kind of file whose names start from its own folder, as labelme's: what
+    /// is there then comes first.
+    pub fn meaning(&mut self, name: &str, is_beside: bool) -> Meaning {
         let slashes = name.replace('\\', "/");
         for name in [name, &slashes] {
+            if is_beside && let Some(folder) = self.folders.last() {
+                let place = folder.join(name);
+                if let Some(&number) = self.places.of(&place).and_then(|place| self.located.get(&place)) {
+                    return Meaning::One(number);
+                }
+                // The file is about that picture, and not about another one of this name.
+                if place.is_file() {
+                    return Meaning::None;
+                }
+            }
             let path = plain(Path::new(name));
             if let Some(&number) = self.in_folder.get(&path).or_else(|| self.in_folder.get(&collapsed(&path)))
             {

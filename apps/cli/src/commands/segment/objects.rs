@@ -166,14 +166,14 @@ impl PromptArgs {
     /// is an error: a wrong name would mean prompts that are not followed, and nobody would know. Masks are read within
     /// these limits, later too.
     pub fn read(&self, inputs: &Inputs, limits: &DecodeLimits) -> Result<Prompts> {
-        let mut prompts = self.read_alone(limits)?;
+        let mut prompts = self.read_alone(inputs.is_recursive(), limits)?;
         if !self.prompts.is_empty() {
             prompts.assign(inputs, self.skip_unused)?;
         }
         Ok(prompts)
     }
 
-    fn read_alone(&self, limits: &DecodeLimits) -> Result<Prompts> {
+    fn read_alone(&self, is_recursive: bool, limits: &DecodeLimits) -> Result<Prompts> {
         if self.text.is_some() {
             return Err(usage(
                 "--text takes a model that understands words (SAM 3), and none of the catalogue does; use --point, \
@@ -181,7 +181,7 @@ impl PromptArgs {
             ));
         }
         if !self.prompts.is_empty() {
-            return read_files(&self.prompts, limits);
+            return read_files(&self.prompts, is_recursive, limits);
         }
         let mask = self.mask.as_deref().map(|mask| read_mask(mask, limits)).transpose()?;
         if self.point.is_empty() && self.bounds.is_empty() && mask.is_none() {
@@ -231,46 +231,67 @@ fn read_mask(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
     Ok(media::decode_mask_file(path, limits)?)
 }
 
-/// All files, and of folders those that end in `.json`.
-fn listed(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// All files, and of folders those that end in `.json`, with those in the folders within if images are taken from there too. Says
+/// of each whether it was named itself.
+fn listed(paths: &[PathBuf], is_recursive: bool) -> Result<Vec<(PathBuf, bool)>> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
-            files.push(path.clone());
+            files.push((path.clone(), true));
             continue;
         }
-        let unreadable =
-            || format!("\"{}\": the folder cannot be listed; check its permissions", path.display());
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(path).with_context(unreadable)? {
-            let file = entry.with_context(unreadable)?.path();
-            let is_hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            if !is_hidden && ending_of(&file) == "json" && file.is_file() {
-                found.push(file);
-            }
-        }
+        walk_json(path, is_recursive, &mut found)?;
         if found.is_empty() {
-            let shown = path.display();
+            let (shown, within) = (
+                path.display(),
+                if is_recursive { "" } else { ", with --recursive in the folders in it too" },
+            );
             return Err(usage(format!(
-                "\"{shown}\": no .json files in this folder; --prompts takes files of prompts"
+                "\"{shown}\": no .json files in this folder; --prompts takes files of prompts{within}"
             )));
         }
         found.sort();
-        files.extend(found);
+        files.extend(found.into_iter().map(|file| (file, false)));
     }
     Ok(files)
 }
 
-fn read_files(paths: &[PathBuf], limits: &DecodeLimits) -> Result<Prompts> {
+fn walk_json(folder: &Path, is_recursive: bool, found: &mut Vec<PathBuf>) -> Result<()> {
+    let unreadable =
+        || format!("\"{}\": the folder cannot be listed; check its permissions", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
+        let file = entry.with_context(unreadable)?.path();
+        if file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+            continue;
+        }
+        // Links to folders may lead in circles.
+        if is_recursive && file.is_dir() && !file.is_symlink() {
+            walk_json(&file, is_recursive, found)?;
+        } else if ending_of(&file) == "json" && file.is_file() {
+            found.push(file);
+        }
+    }
+    Ok(())
+}
+
+fn read_files(paths: &[PathBuf], is_recursive: bool, limits: &DecodeLimits) -> Result<Prompts> {
     let (mut entries, mut files, mut sources) = (Vec::new(), Vec::new(), Vec::new());
-    for path in listed(paths)? {
+    for (path, is_named) in listed(paths, is_recursive)? {
         let bytes = inputs::read_small(
             &path,
             MAX_BYTES as u64,
             "--prompts takes JSON files of prompts, or a folder of them",
         )?;
-        let file =
-            PromptFile::parse(&bytes).map_err(|error| usage(format!("\"{}\": {error}", path.display())))?;
+        let file = match PromptFile::parse(&bytes) {
+            Ok(file) => file,
+            // Pictures without objects have files too, and other JSON lies beside them.
+            Err(samovar::Error::NoPrompts(why)) if !is_named => {
+                say!("note: \"{}\" is left out: {why}", path.display());
+                continue;
+            }
+            Err(error) => return Err(usage(format!("\"{}\": {error}", path.display()))),
+        };
         file.notes.iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
         let folder = path.parent().unwrap_or(Path::new(""));
         let source = sources.len();
@@ -297,6 +318,10 @@ fn read_files(paths: &[PathBuf], limits: &DecodeLimits) -> Result<Prompts> {
         }
         files.push(path.clone());
         sources.push(Source { path, kind: file.kind });
+    }
+    if sources.is_empty() {
+        let shown: Vec<_> = paths.iter().map(|path| format!("\"{}\"", path.display())).collect();
+        return Err(usage(format!("{}: no prompts in any of the files there", shown.join(", "))));
     }
     let json = match &sources[..] {
         [Source { path, .. }] => json!({ "file": path.to_string_lossy() }),
@@ -349,7 +374,7 @@ impl Prompts {
         let mut told = Vec::new();
         for ((source, name), entries) in by_name {
             names.start_beside(&self.sources[source].path);
-            match names.meaning(name) {
+            match names.meaning(name, self.sources[source].kind.names_start_beside_it()) {
                 Meaning::One(number) => {
                     self.by_image.entry(inputs.images[number].path.clone()).or_default().extend(entries);
                 }

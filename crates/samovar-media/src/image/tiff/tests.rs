@@ -147,7 +147,16 @@ fn alpha_is_what_the_file_says_is_alpha() {
     let mut with_alpha = tags(2, 1, &[8; 4], 2);
     assert_eq!(decoded(&by_hand(&with_alpha, &pixels, false)).alpha(), None, "a fourth band, infrared say");
     with_alpha.push((338, vec![2]));
-    assert_eq!(decoded(&by_hand(&with_alpha, &pixels, false)).alpha(), Some(&[128, 255][..]));
+    let straight = decoded(&by_hand(&with_alpha, &pixels, false));
+    assert_eq!(straight.alpha(), Some(&[128, 255][..]));
+    *with_alpha.last_mut().unwrap() = (338, vec![1]);
+    let associated = decoded(&by_hand(&with_alpha, &pixels, false));
+    assert_eq!(associated.alpha(), Some(&[128, 255][..]));
+    let whole = |value: u8| ((f64::from(value) * 255.0 / 128.0).round() as u64).min(255) as u8;
+    let first: Vec<u8> = straight.pixels()[..3].iter().map(|&value| whole(value)).collect();
+    assert_eq!(associated.pixels()[..3], first);
+    assert_eq!(associated.pixels()[3..], straight.pixels()[3..]);
+    assert!(associated.notes()[0].contains("multiplied by its alpha"), "{:?}", associated.notes());
 }
 
 #[test]

@@ -29,9 +29,9 @@ fn names_mean_one_image_or_none() {
         ("e\u{301}.png", 5),
         ("B.png", 6),
     ] {
-        assert_eq!(names.meaning(name), Meaning::One(number), "{name}");
+        assert_eq!(names.meaning(name, false), Meaning::One(number), "{name}");
     }
-    assert_eq!(names.meaning("c.png"), Meaning::Several("\"x/c.png\", \"y/c.png\"".into()));
+    assert_eq!(names.meaning("c.png", false), Meaning::Several("\"x/c.png\", \"y/c.png\"".into()));
     for (name, nearly) in [
         ("A.PNG", Some("\"a.png\"")),
         ("Sub/A.png", Some("\"sub/a.png\"")),
@@ -42,7 +42,7 @@ fn names_mean_one_image_or_none() {
         ("", None),
         ("..", None),
     ] {
-        assert_eq!(names.meaning(name), Meaning::None, "{name}");
+        assert_eq!(names.meaning(name, false), Meaning::None, "{name}");
         assert_eq!(names.nearly(name), nearly.map(str::to_owned), "{name}");
     }
 }
@@ -58,9 +58,9 @@ fn paths_are_taken_from_the_current_folder_that_of_the_prompts_or_the_root() {
     let mut names = ImageNames::new(&images);
     names.start_beside(&folder.path().join("prompts.json"));
     let absolute = frames.join("sub/a.png");
-    assert_eq!(names.meaning(absolute.to_str().unwrap()), Meaning::One(1));
-    assert_eq!(names.meaning("frames/../frames/a.png"), Meaning::One(0));
-    assert_eq!(names.meaning("../frames/sub/a.png"), Meaning::None);
+    assert_eq!(names.meaning(absolute.to_str().unwrap(), false), Meaning::One(1));
+    assert_eq!(names.meaning("frames/../frames/a.png", false), Meaning::One(0));
+    assert_eq!(names.meaning("../frames/sub/a.png", false), Meaning::None);
     assert!(names.is_elsewhere("other.png") && !names.is_elsewhere("frames/none.png"));
 }
 
@@ -71,8 +71,8 @@ fn many_images_of_one_name_take_no_time() {
     let start = std::time::Instant::now();
     let mut names = ImageNames::new(&images);
     for n in 0..20_000 {
-        assert_eq!(names.meaning(&format!("{n}/image.png")), Meaning::One(n));
-        assert_eq!(names.meaning(&format!("x{n}/image.png")), Meaning::None);
+        assert_eq!(names.meaning(&format!("{n}/image.png"), false), Meaning::One(n));
+        assert_eq!(names.meaning(&format!("x{n}/image.png"), false), Meaning::None);
     }
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
