@@ -19,8 +19,8 @@ impl Engine {
     /// Loads a model by name (see [`ModelSource::resolve`]); those of the hub from [`Options::hub_cache`].
     ///
     /// # Errors
-    /// [`Error::UnknownModel`](crate::Error::UnknownModel), [`Error::DoesNotFit`](crate::Error::DoesNotFit) before
-    /// anything is read, [`Error::Model`](crate::Error::Model) when the file is not what it should be.
+    /// [`Error::UnknownModel`], [`Error::DoesNotFit`] before
+    /// anything is read, [`Error::Model`] when the file is not what it should be.
     pub fn load(&self, name: &str) -> Result<Model> {
         self.load_from(&ModelSource::resolve(name, self.hub_cache())?)
     }
@@ -93,7 +93,7 @@ impl Engine {
     /// Room for a picture, and what is made of it, beside a model that is not loaded yet, before either is read.
     ///
     /// # Errors
-    /// [`Error::DoesNotFit`](crate::Error::DoesNotFit), [`Error::Media`](crate::Error::Media) for a header that cannot be
+    /// [`Error::DoesNotFit`], [`Error::Media`] for a header that cannot be
     /// read, and what the model's file is refused for.
     pub fn reserve_picture(
         &self,
