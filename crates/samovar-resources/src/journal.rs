@@ -1,7 +1,7 @@
 //! What a job has finished, item by item, so that a killed run goes on where it was.
 //!
-//! One line per item, each with a checksum, appended and synced in groups. Measured against SQLite at a million items in
-//! `benches/journal.rs`: appending costs less, and the file can be read with anything.
+//! One line per item, each with a checksum, appended and synced in groups. Measured against SQLite at a million items
+//! (`docs/performance.md`): appending costs a third, and the file can be read with anything.
 //!
 //! ```text
 //! 1f0c83d2 {"item":"a.png","key":"9c…","done":{"results":["a.json"],"ms":812}}
