@@ -37,7 +37,12 @@ ORIGINAL_TOO = ("one_point", "one_point_single_mask", "box_and_points", "mask_po
 def build():
     from transformers import SamConfig, SamModel
 
-    config = SamConfig(
+    return build_transformers(SamConfig, SamModel, SEED)
+
+
+def build_transformers(config_class, model_class, seed, **decoder):
+    """A model of transformers in these sizes, with seeded weights; `decoder` is what its decoder's configuration has besides."""
+    config = config_class(
         vision_config=dict(
             hidden_size=DIM, output_channels=PROMPT_DIM, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
             image_size=IMAGE, patch_size=PATCH, window_size=WINDOW, global_attn_indexes=GLOBAL,
@@ -47,11 +52,11 @@ def build():
             hidden_size=PROMPT_DIM, image_size=IMAGE, patch_size=PATCH, mask_input_channels=MASK_CHANNELS),
         mask_decoder_config=dict(
             hidden_size=PROMPT_DIM, mlp_dim=DECODER_MLP, num_attention_heads=DECODER_HEADS,
-            iou_head_hidden_dim=IOU_HIDDEN),
+            iou_head_hidden_dim=IOU_HIDDEN, **decoder),
         attn_implementation="eager",
     )
-    model = SamModel(config).eval()
-    common.seed_module(model, SEED, gain=1.3)
+    model = model_class(config).eval()
+    common.seed_module(model, seed, gain=1.3)
     # No residual passes the first layer norm of the decoder; with a small variance in front of it, its eps matters.
     quiet = model.mask_decoder.transformer.layers[0].self_attn
     for parameter in (quiet.out_proj.weight, quiet.out_proj.bias, quiet.v_proj.bias):
@@ -59,12 +64,16 @@ def build():
     return model
 
 
-def build_original(model):
-    original = common.build_original_sam(
+def build_original_sam(**more):
+    """The original code's model in the same sizes."""
+    return common.build_original_sam(
         image_size=IMAGE, patch_size=PATCH, dim=DIM, depth=DEPTH, heads=HEADS, mlp_ratio=MLP / DIM, window=WINDOW,
         global_blocks=GLOBAL, prompt_dim=PROMPT_DIM, mask_channels=MASK_CHANNELS, decoder_mlp=DECODER_MLP,
-        decoder_heads=DECODER_HEADS, iou_hidden=IOU_HIDDEN,
-    )
+        decoder_heads=DECODER_HEADS, iou_hidden=IOU_HIDDEN, **more)
+
+
+def build_original(model):
+    original = build_original_sam()
     original.load_state_dict(common.to_original_state(model.state_dict()), strict=True)
     return original
 

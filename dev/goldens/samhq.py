@@ -37,9 +37,7 @@ import automatic
 import common
 import mobilesam
 import sam1
-from sam1 import (
-    DECODER_HEADS, DECODER_MLP, DEPTH, DIM, GLOBAL, HEADS, IMAGE, IOU_HIDDEN, MASK_CHANNELS, MLP, ORIGINAL_TOO, PATCH,
-    PROMPT_DIM, WINDOW, prompt_cases)
+from sam1 import DECODER_MLP, DIM, GLOBAL, HEADS, IMAGE, IOU_HIDDEN, MASK_CHANNELS, ORIGINAL_TOO, PROMPT_DIM, prompt_cases
 
 SEED = 20260104
 # Scores of a prompt's masks are ranked: none of them may be so near another that rounding decides.
@@ -53,25 +51,7 @@ SETTINGS = dict(
 def build():
     from transformers import SamHQConfig, SamHQModel
 
-    config = SamHQConfig(
-        vision_config=dict(
-            hidden_size=DIM, output_channels=PROMPT_DIM, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
-            image_size=IMAGE, patch_size=PATCH, window_size=WINDOW, global_attn_indexes=GLOBAL,
-            num_pos_feats=PROMPT_DIM // 2, mlp_dim=MLP,
-        ),
-        prompt_encoder_config=dict(
-            hidden_size=PROMPT_DIM, image_size=IMAGE, patch_size=PATCH, mask_input_channels=MASK_CHANNELS),
-        mask_decoder_config=dict(
-            hidden_size=PROMPT_DIM, mlp_dim=DECODER_MLP, num_attention_heads=DECODER_HEADS,
-            iou_head_hidden_dim=IOU_HIDDEN, vit_dim=DIM),
-        attn_implementation="eager",
-    )
-    model = SamHQModel(config).eval()
-    common.seed_module(model, SEED, gain=1.3)
-    quiet = model.mask_decoder.transformer.layers[0].self_attn
-    for parameter in (quiet.out_proj.weight, quiet.out_proj.bias, quiet.v_proj.bias):
-        parameter.mul_(0.15)
-    return mend(model)
+    return mend(sam1.build_transformers(SamHQConfig, SamHQModel, SEED, vit_dim=DIM))
 
 
 def mend(model):
@@ -101,13 +81,6 @@ def assert_mended(model, original, encoded, original_encoded):
     found = decode(model, encoded, images, multimask, inputs).pred_masks[:, :, :1]
     apart = common.relative_errors(masks, found)
     assert max(apart) < 2e-5, f"transformers, mended, and the original are apart by {apart}; is it mended upstream?"
-
-
-def build_original():
-    return common.build_original_sam(
-        image_size=IMAGE, patch_size=PATCH, dim=DIM, depth=DEPTH, heads=HEADS, mlp_ratio=MLP / DIM, window=WINDOW,
-        global_blocks=GLOBAL, prompt_dim=PROMPT_DIM, mask_channels=MASK_CHANNELS, decoder_mlp=DECODER_MLP,
-        decoder_heads=DECODER_HEADS, iou_hidden=IOU_HIDDEN, is_hq=True)
 
 
 def decode(model, encoded, images, multimask, inputs):
@@ -260,7 +233,7 @@ def main():
     common.use_one_thread()
 
     model = build()
-    original = build_original()
+    original = sam1.build_original_sam(is_hq=True)
     original.load_state_dict(common.to_original_state(model.state_dict()), strict=True)
     pixels = common.normal(SEED, "pixel_values", (2, 3, IMAGE, IMAGE))
     cases = prompt_cases()
@@ -278,7 +251,7 @@ def main():
         "pixel_values": pixels, "image_embeddings": embeddings, "early": early[0],
         "original.image_embeddings": original_embeddings}
 
-    same = build_original()
+    same = sam1.build_original_sam(is_hq=True)
     same.load_state_dict(original.state_dict())
     assert_mended(model, same, encoded, (original_embeddings, original_early))
 

@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Golden, Worst, channels_first, decode, devices, download, encode, prompts, sides, values};
+use common::{
+    Golden, Worst, channels_first, decode, devices, download, encode, prompts, run_cases, sides, values,
+};
 use samovar_models::{Error, Family, ImageFeatures, MaskOutput, MaskPrediction, Model, ModelConfig};
 use samovar_tensor::Device;
 use samovar_weights::{Checkpoint, WeightSource};
@@ -37,31 +39,8 @@ fn compare_ranked(
     }
 }
 
-/// Runs all cases that have outputs under `prefix` ("" for transformers, "original." for the original code).
 fn run(device: &Device, golden: &Golden, model: &Model, prefix: &str) -> (Worst, usize) {
-    let tolerance = golden.tolerance();
-    let encoder = golden.checkpoint("encoder.safetensors");
-    let cases = golden.checkpoint("cases.safetensors");
-    let features = encode(device, model, &encoder);
-    let mut worst = Worst::default();
-    let expected = values(&encoder, &format!("{prefix}image_embeddings"));
-    worst.compare("image_embeddings", &channels_first(device, &features.embedding), &expected, tolerance);
-    let mut compared = 0;
-    for (name, case) in golden.cases() {
-        if prefix == "original." && case["original"] != true {
-            continue;
-        }
-        let multimask = case["multimask_output"].as_bool().unwrap();
-        for (i, image) in case["images"].as_array().unwrap().iter().enumerate() {
-            let features = features.image(image.as_u64().unwrap() as usize).unwrap();
-            let prompts = prompts(&cases, &name, i, multimask);
-            let found = decode(device, model, &features, &prompts).unwrap();
-            let expected = if prefix.is_empty() { name.clone() } else { format!("{name}.original") };
-            compare_ranked(device, &mut worst, &found, &cases, &expected, i, tolerance);
-            compared += 1;
-        }
-    }
-    (worst, compared)
+    run_cases(device, golden, model, prefix, compare_ranked)
 }
 
 fn folder_config(golden: &Golden) -> ModelConfig {

@@ -197,3 +197,40 @@ pub fn compare_prediction(
         worst.compare(&name, &download(device, tensor), &golden, tolerance);
     }
 }
+
+/// Compares the prediction of one image with the tensors of a case below a name, as [`compare_prediction`].
+pub type ComparePrediction = fn(&Device, &mut Worst, &MaskPrediction, &Checkpoint, &str, usize, (f64, f64));
+
+/// Runs all cases that have outputs under `prefix` ("" for transformers, "original." for the original code) and
+/// compares their predictions.
+pub fn run_cases(
+    device: &Device,
+    golden: &Golden,
+    model: &Model,
+    prefix: &str,
+    compare: ComparePrediction,
+) -> (Worst, usize) {
+    let tolerance = golden.tolerance();
+    let encoder = golden.checkpoint("encoder.safetensors");
+    let cases = golden.checkpoint("cases.safetensors");
+    let features = encode(device, model, &encoder);
+    let mut worst = Worst::default();
+    let expected = values(&encoder, &format!("{prefix}image_embeddings"));
+    worst.compare("image_embeddings", &channels_first(device, &features.embedding), &expected, tolerance);
+    let mut compared = 0;
+    for (name, case) in golden.cases() {
+        if prefix == "original." && case["original"] != true {
+            continue;
+        }
+        let multimask = case["multimask_output"].as_bool().unwrap();
+        for (i, image) in case["images"].as_array().unwrap().iter().enumerate() {
+            let features = features.image(image.as_u64().unwrap() as usize).unwrap();
+            let prompts = prompts(&cases, &name, i, multimask);
+            let found = decode(device, model, &features, &prompts).unwrap();
+            let expected = if prefix.is_empty() { name.clone() } else { format!("{name}.original") };
+            compare(device, &mut worst, &found, &cases, &expected, i, tolerance);
+            compared += 1;
+        }
+    }
+    (worst, compared)
+}
