@@ -105,7 +105,7 @@ pub fn embed(
     image: &LazyImage,
     pixels: &Arc<RgbImage>,
 ) -> Result<Embedding> {
-    Ok(match cache {
+    Ok(match cache.filter(|_| model.engine().optimizes()) {
         Some(cache) => {
             model.embed_keyed(cache.image_key(image)?, pixels.size(), || Ok(Arc::clone(pixels)))?
         }

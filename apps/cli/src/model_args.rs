@@ -41,6 +41,10 @@ pub struct EngineArgs {
     /// Largest picture that is read, in pixels (width times height), as 300M [default: 268435456]
     #[arg(long, value_name = "N", value_parser = pixels)]
     pub max_pixels: Option<u64>,
+    /// The baseline to compare with, same masks: nothing is cached, gathered into batches, read ahead or done side by side,
+    /// and no memory is used again
+    #[arg(long)]
+    pub no_optimizations: bool,
 }
 
 /// Finds a model by name; repositories of the hub are looked for in the hub's cache.
@@ -65,6 +69,7 @@ impl EngineArgs {
     /// What the arguments say, on top of what the environment says.
     pub fn options(&self) -> samovar::Result<Options> {
         let mut options = environment::engine_options()?;
+        options.enable_optimizations &= !self.no_optimizations;
         if let Some(threads) = self.threads {
             options.threads = usize::from(threads);
         }
@@ -105,7 +110,7 @@ impl ModelArgs {
     pub fn load_with(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Model> {
         let source = resolve(&self.model)?;
         self.check_certificate(&source, engine)?;
-        let model = match cache {
+        let model = match cache.filter(|_| engine.optimizes()) {
             Some(cache) => cache.load(engine, &source)?,
             None => engine.load_from(&source)?,
         };

@@ -16,8 +16,13 @@ use crate::error::{Error, Result};
 const LEFT_TO_OTHERS: f64 = 0.1;
 
 /// How to make an [`Engine`]. The defaults use the whole machine.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
+    /// On by default. Off is the honest baseline of every table of speed-ups: the same masks from the same kernels and threads,
+    /// but nothing is kept of an image (no cache), prompts are answered and points are scored one at a time,
+    /// images wait for each other (none beside another, none read ahead), and blocks of memory go back to the system
+    /// instead of serving again.
+    pub enable_optimizations: bool,
     /// Threads, [`MAX_THREADS`] at most; 0 for one per processor.
     pub threads: usize,
     /// Bytes that weights, activations and scratch memory may take together; `None` for nine tenths of what is free
@@ -36,12 +41,28 @@ pub struct Options {
     pub hub_cache: Option<PathBuf>,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            enable_optimizations: true,
+            threads: 0,
+            memory_budget_bytes: None,
+            simd: None,
+            products: None,
+            precision: None,
+            decode_limits: DecodeLimits::default(),
+            hub_cache: None,
+        }
+    }
+}
+
 /// A device with its memory, ready to load models. Cheap to clone; clones share threads and budget.
 #[derive(Clone)]
 pub struct Engine {
     device: Device,
     /// The processor's operators, if that is the device.
     cpu: Option<Arc<CpuKernels>>,
+    optimizes: bool,
     /// Of all that works on the device's memory.
     gate: Arc<Gate>,
     /// Of the host, beside the device: pictures and masks are made there.
@@ -82,11 +103,13 @@ impl Engine {
             let is_known = free > 0.0 && memory.id() == MemoryId::HOST;
             if is_known { (free * (1.0 - LEFT_TO_OTHERS)) as usize } else { usize::MAX }
         });
-        let device = Device::new(kernels, Pool::on(memory, budget_bytes));
-        let Options { precision, decode_limits, hub_cache, .. } = options;
+        let Options { enable_optimizations: optimizes, precision, decode_limits, hub_cache, .. } = options;
+        let pool = if optimizes { Pool::on } else { Pool::without_reuse };
+        let device = Device::new(kernels, pool(memory, budget_bytes));
         Self {
             device,
             cpu: None,
+            optimizes,
             gate: Arc::default(),
             threads,
             precision,
@@ -134,6 +157,16 @@ impl Engine {
             true => self.gate.hold(pool, bytes, admit),
             false => self.gate.hold(pool, 0, |_, _| Ok(())),
         }
+    }
+
+    /// Whether work may be kept, gathered and overlapped: [`Options::enable_optimizations`]. Whoever does any of these asks.
+    pub fn optimizes(&self) -> bool {
+        self.optimizes
+    }
+
+    /// How many of `most` pieces of work may be taken together.
+    pub fn at_once(&self, most: usize) -> usize {
+        if self.optimizes { most } else { most.min(1) }
     }
 
     /// Threads of the host: those of the operators on its processors, and those that make pictures and masks.

@@ -141,7 +141,8 @@ pub fn evaluate(
     // does not fit beside a picture, the engine itself does all.
     let pool = model.device().pool();
     let fits = |_: &Engine| model.planner().admit_encoding(true, &pool.stats()).is_ok();
-    let worker = model.engine().worker().ok().filter(fits);
+    let beside = |_: &Engine| model.engine().optimizes();
+    let worker = model.engine().worker().ok().filter(beside).filter(fits);
     let has_worker = worker.is_some();
     let alone = worker.map_or_else(|| model.clone(), |worker| model.on(&worker));
     let before = pool.stats();

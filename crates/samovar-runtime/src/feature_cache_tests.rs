@@ -58,6 +58,37 @@ fn another_process_answers_to_the_bit_without_the_encoder() {
 }
 
 #[test]
+fn without_optimisations_nothing_is_kept() {
+    let options = Options { enable_optimizations: false, threads: 1, ..Options::default() };
+    let (engine, store, asked) = (Engine::new(options).unwrap(), store(None), AtomicUsize::new(0));
+    let weights = NANO.key(&ContentKeys::new(&store, false)).unwrap();
+    let model = engine.load_when_needed(&NANO).unwrap().with_cache(&store, weights);
+    let image = picture(1);
+    for _ in 0..2 {
+        let pixels = || {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Ok(&image)
+        };
+        model.embed_keyed(key_of_pixels(&image), image.size(), pixels).unwrap();
+    }
+    assert_eq!(asked.into_inner(), 2);
+    let stats = store.stats(Some(FEATURES));
+    assert_eq!((stats.entries, stats.misses), (0, 0));
+}
+
+#[test]
+fn inference_mode_holds_the_encoder() {
+    let events = samovar_resources::instruments::Events::default();
+    let model = engine().load_when_needed(&NANO).unwrap();
+    let [outer, inner] = [model.inference_mode(&events).unwrap(), model.inference_mode(&events).unwrap()];
+    assert!(model.has_encoder(), "it is loaded at once");
+    drop(outer);
+    assert!(!model.unload_encoder() && model.has_encoder(), "one still holds it");
+    drop(inner);
+    assert!(model.unload_encoder() && !model.has_encoder());
+}
+
+#[test]
 fn pixels_are_looked_at_only_when_they_are_needed() {
     let store = store(None);
     let (model, image, asked) = (nano(&store), picture(1), AtomicUsize::new(0));

@@ -14,6 +14,7 @@
 //! | [`engine`] | [`Options`], [`Engine`]: threads, instructions, memory budget |
 //! | [`source`] | what a model's name means: embedded, a folder, a file, a repository in the hub's cache |
 //! | [`model`] | [`Model`] and [`Embedding`]: encode once, prompt often |
+//! | [`inference_mode`] | a model held ready for a series of answers |
 //! | [`prompt`] | [`Prompt`]: points, box, mask, in pixels of the image |
 //! | [`prompt_file`] | prompts for many images in a JSON document |
 //! | [`segmentation`] | [`Segmentation`], [`PredictedMask`]: logits and what becomes of them |
@@ -41,6 +42,7 @@ pub mod evaluate;
 pub mod feature_cache;
 pub mod forward;
 pub mod hub;
+pub mod inference_mode;
 mod loading;
 pub mod model;
 pub mod picture_bytes;
@@ -55,6 +57,7 @@ pub mod source;
 pub use admission::Reservation;
 pub use engine::{Engine, Options};
 pub use error::{Error, ErrorKind, Result};
+pub use inference_mode::InferenceMode;
 pub use model::{Embedding, Model};
 pub use picture_bytes::{PictureBytes, PictureUse};
 pub use prompt::{MaskPrompt, Prompt, PromptPoint};

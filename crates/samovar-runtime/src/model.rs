@@ -14,7 +14,7 @@ use samovar_tensor::{Device, PoolStats, Precision, Tensor};
 
 use crate::admission::{Promise, Reservation};
 use crate::cleanup::Cleanup;
-use crate::encoder_slot::EncoderSlot;
+use crate::encoder_slot::{EncoderPin, EncoderSlot};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::feature_cache::{ModelCache, key_of_pixels};
@@ -292,7 +292,12 @@ impl Model {
         self.encoder.is_loaded()
     }
 
-    /// Gives the encoder's memory back, if it can be loaded again ([`Engine::load_when_needed`]); says whether it was there.
+    pub(crate) fn pin_encoder(&self) -> Result<EncoderPin> {
+        self.encoder.pin()
+    }
+
+    /// Gives the encoder's memory back, if it can be loaded again ([`Engine::load_when_needed`]) and nobody holds it ready
+    /// ([`Model::inference_mode`]); says whether it did.
     /// The next image that is not in a cache brings it back.
     pub fn unload_encoder(&self) -> bool {
         self.encoder.unload()
@@ -305,9 +310,12 @@ impl Model {
     }
 
     /// The same model, keeping what it finds in images. `weights` is the key of its files
-    /// ([`crate::source::ModelSource::key`]): two models of one key must be one.
+    /// ([`crate::source::ModelSource::key`]): two models of one key must be one. An engine without optimisations keeps nothing.
     #[must_use]
     pub fn with_cache(&self, store: &Arc<Store>, weights: Key) -> Self {
+        if !self.engine.optimizes() {
+            return self.clone();
+        }
         let Self { engine, precision, preprocessing, planner, .. } = self;
         let cache = ModelCache::new(store, weights, engine, *precision, preprocessing, planner.features());
         Self { cache: Some(cache), ..self.clone() }
@@ -376,7 +384,9 @@ impl Embedding {
 
     /// How many prompts of each group the memory that is left allows to be answered together.
     fn admit(&self, groups: &[(PromptShape, usize)]) -> Result<(Vec<usize>, Promise)> {
-        self.model.engine.enter(|memory| self.model.planner.admit_answers(groups, memory))
+        let Model { engine, planner, .. } = &self.model;
+        let most_at_once = engine.at_once(PROMPTS_AT_ONCE);
+        engine.enter(|memory| planner.admit_answers(groups, most_at_once, memory))
     }
 
     /// Prompts of one form: as many points, box or none, mask or none, the same choice of masks.

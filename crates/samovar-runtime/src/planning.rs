@@ -209,7 +209,7 @@ impl Planner {
     }
 
     /// Lets groups of prompts of one shape each be answered one after the other and their answers be held, or refuses them
-    /// all. Returns for each group how many of its prompts, [`PROMPTS_AT_ONCE`] at most, the memory allows to be answered
+    /// all. Returns for each group how many of its prompts, `most_at_once` at most, the memory allows to be answered
     /// together, by halves; and what all this takes at most.
     ///
     /// # Errors
@@ -217,6 +217,7 @@ impl Planner {
     pub fn admit_answers(
         &self,
         groups: &[(PromptShape, usize)],
+        most_at_once: usize,
         memory: &PoolStats,
     ) -> Result<(Vec<usize>, usize)> {
         let available_bytes = memory.budget_bytes.saturating_sub(memory.in_use_bytes);
@@ -227,7 +228,7 @@ impl Planner {
         }
         let at_once = |&(shape, prompts): &(PromptShape, usize)| -> Result<(usize, usize)> {
             let held_by_one = if shape.keeps_all { self.answer_bytes(&shape, 1)?.held_bytes } else { 0 };
-            let mut at_once = prompts.clamp(1, PROMPTS_AT_ONCE);
+            let mut at_once = prompts.min(most_at_once).max(1);
             loop {
                 // What a batch keeps whole is part of its peak already.
                 let others = all_held_bytes.saturating_sub(at_once * held_by_one);
@@ -468,7 +469,7 @@ mod tests {
             |free| PoolStats { budget_bytes: 1000 + free, in_use_bytes: 1000, ..PoolStats::default() };
         let fit = |free, count| {
             planner
-                .admit_answers(&[(PromptShape::CLICK, count)], &memory(free))
+                .admit_answers(&[(PromptShape::CLICK, count)], PROMPTS_AT_ONCE, &memory(free))
                 .map(|(at_once, _)| at_once[0])
         };
         assert_eq!(fit(bytes(1, 8).peak_bytes, 8).unwrap(), 8);

@@ -107,6 +107,19 @@ fn compare(name: &str, model: &Model) -> Stages {
 }
 
 #[test]
+fn masks_are_the_same_without_optimisations() {
+    let masks = |enable_optimizations| {
+        let engine = Engine::new(Options { enable_optimizations, threads: 2, ..Options::default() }).unwrap();
+        let model = engine.load("nano").unwrap();
+        let options = AutomaticOptions { points_per_side: 6, ..AutomaticOptions::for_model(&model) };
+        run(&model, &shapes(), &options).0.into_iter().map(|mask| (mask.mask, mask.area)).collect::<Vec<_>>()
+    };
+    let with = masks(true);
+    assert!(!with.is_empty());
+    assert_eq!(with, masks(false));
+}
+
+#[test]
 fn one_pass_is_as_upstream_stage_by_stage() {
     let stages = compare("automatic/plain.json", &tiny_sam(2));
     let expected: serde_json::Value = read("automatic/stages.json");

@@ -74,6 +74,26 @@ fn many_prompts_are_as_each_alone() {
     }
 }
 
+/// What is gathered and reused must change no pixel.
+#[test]
+fn masks_are_the_same_without_optimisations() {
+    let (image, _) = disc();
+    let clicks: Vec<Prompt> =
+        (0..19).map(|i| Prompt::default().point(10.0 * f64::from(i), 6.0 * f64::from(i))).collect();
+    let run = |enable_optimizations| {
+        let engine = Engine::new(Options { enable_optimizations, threads: 2, ..Options::default() }).unwrap();
+        assert_eq!(engine.optimizes(), enable_optimizations);
+        let embedding = engine.load("nano").unwrap().embed_pixels(&image).unwrap();
+        let answers = embedding.segment_many(&clicks).unwrap();
+        let masks: Vec<BitMask> = answers.iter().map(|answer| answer.best().mask().unwrap()).collect();
+        (masks, engine.device().pool().stats().idle_bytes)
+    };
+    let ((with, idle_with), (without, idle_without)) = (run(true), run(false));
+    assert_eq!(with, without);
+    assert!(idle_with > 0);
+    assert_eq!(idle_without, 0);
+}
+
 #[test]
 fn multimask_answers_with_three() {
     let (image, _) = disc();

@@ -48,6 +48,8 @@ pub struct Pool {
     state: Mutex<State>,
     /// Where blocks come from; `None` where bytes are counted and none are taken.
     memory: Option<Arc<dyn Memory>>,
+    /// Whether what comes back is kept for the next request.
+    reuses: bool,
 }
 
 #[derive(Default)]
@@ -69,22 +71,27 @@ struct Oversize {
 impl Pool {
     /// A pool of host memory that holds at most `budget_bytes`.
     pub fn new(budget_bytes: usize) -> Arc<Self> {
-        Self::of(Some(host_memory()), budget_bytes)
+        Self::of(Some(host_memory()), budget_bytes, true)
     }
 
     /// A pool of some backend's memory (see [`crate::Kernels::memory`]).
     pub fn on(memory: Arc<dyn Memory>, budget_bytes: usize) -> Arc<Self> {
-        Self::of(Some(memory), budget_bytes)
+        Self::of(Some(memory), budget_bytes, true)
+    }
+
+    /// The same, giving every block back to the system at once: what reuse saves is told by comparison.
+    pub fn without_reuse(memory: Arc<dyn Memory>, budget_bytes: usize) -> Arc<Self> {
+        Self::of(Some(memory), budget_bytes, false)
     }
 
     /// A pool that counts and never allocates, for the dry run.
     pub fn counting(budget_bytes: usize) -> Arc<Self> {
-        Self::of(None, budget_bytes)
+        Self::of(None, budget_bytes, true)
     }
 
-    fn of(memory: Option<Arc<dyn Memory>>, budget_bytes: usize) -> Arc<Self> {
+    fn of(memory: Option<Arc<dyn Memory>>, budget_bytes: usize, reuses: bool) -> Arc<Self> {
         let stats = PoolStats { budget_bytes, ..PoolStats::default() };
-        Arc::new(Self { state: Mutex::new(State { stats, ..State::default() }), memory })
+        Arc::new(Self { state: Mutex::new(State { stats, ..State::default() }), memory, reuses })
     }
 
     /// Current figures.
@@ -324,6 +331,9 @@ impl Drop for Buffer {
             block_bytes = oversize.block_bytes;
             state.stats.surplus_bytes -= block_bytes - oversize.wanted_bytes;
             host.set_len(block_bytes);
+        }
+        if !pool.reuses {
+            return;
         }
         state.stats.idle_bytes += block_bytes;
         state.idle.entry(block_bytes).or_default().push(block);

@@ -14,6 +14,17 @@ fn a_dropped_buffer_serves_the_next_request_of_its_size() {
 }
 
 #[test]
+fn without_reuse_nothing_lies_idle() {
+    let pool = Pool::without_reuse(host_memory(), 1 << 20);
+    for _ in 0..3 {
+        drop(pool.allocate(1000).unwrap());
+        let stats = pool.stats();
+        assert_eq!((stats.in_use_bytes, stats.idle_bytes, stats.reserved_bytes()), (0, 0, 0));
+    }
+    assert_eq!(pool.stats().system_allocations, 3);
+}
+
+#[test]
 fn over_budget_is_an_error_with_the_figures() {
     let pool = Pool::new(4096);
     let _held = pool.allocate(3008).unwrap();

@@ -37,9 +37,9 @@ pub use samovar_runtime::geometry::{Box2, Image, Point, Size};
 pub use samovar_runtime::media::{AlphaMask, BitMask, DecodeLimits, LazyImage, RgbImage, Rle};
 pub use samovar_runtime::tensor::Precision;
 pub use samovar_runtime::{
-    CATALOGUE, CatalogueEntry, Embedding, Engine, Error, ErrorKind, Family, MAX_THREADS, MaskPrompt, Model,
-    ModelConfig, Options, PictureBytes, PictureUse, PredictedMask, Products, Prompt, PromptPoint,
-    Reservation, Result, Segmentation, SimdLevel,
+    CATALOGUE, CatalogueEntry, Embedding, Engine, Error, ErrorKind, Family, InferenceMode, MAX_THREADS,
+    MaskPrompt, Model, ModelConfig, Options, PictureBytes, PictureUse, PredictedMask, Products, Prompt,
+    PromptPoint, Reservation, Result, Segmentation, SimdLevel,
 };
 pub use samovar_runtime::{
     certificate, evaluate, feature_cache, files, forward, geometry, hub, media, memory, planning, profile,

@@ -61,7 +61,7 @@ impl CropRun<'_> {
         let mut held_bytes = self.held_bytes;
         let mut done = 0;
         while done < points.len() {
-            let most = self.options.points_per_batch.min(points.len() - done);
+            let most = self.model.engine().at_once(self.options.points_per_batch.min(points.len() - done));
             let planner = self.model.planner();
             let (at_once, promise) =
                 self.model.engine().enter(|memory| planner.admit_clicks(most, memory))?;
