@@ -7,7 +7,7 @@ use std::sync::Arc;
 use samovar_cpu::{CpuKernels, CpuOptions, MAX_THREADS, Products, SimdLevel};
 use samovar_media::DecodeLimits;
 use samovar_resources::memory::Memory;
-use samovar_tensor::{Device, Instrument, Kernels, MemoryId, Pool, PoolStats, Precision};
+use samovar_tensor::{Device, Instrument, Kernels, MemoryId, Pool, PoolStats, Precision, Stop};
 
 use crate::admission::{Gate, Promise, Reservation};
 use crate::error::{Error, Result};
@@ -123,10 +123,19 @@ impl Engine {
         Self { device: self.device.with_instrument(instrument), ..self.clone() }
     }
 
+    /// The same engine, whose operators are refused once `stop` is due: what runs on it ends with an error of
+    /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped).
+    pub fn stopping(&self, stop: Arc<Stop>) -> Self {
+        Self { device: self.device.with_stop(stop), ..self.clone() }
+    }
+
     /// One thread of its own on the same memory and with the same instructions, to run loaded models on: work that is
     /// cut up by images shares nothing else. Reports to no instrument. On other devices than the processors, where images
     /// take turns, the same engine.
-    pub(crate) fn worker(&self) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`Error::Model`] when its scratch memory does not fit the budget.
+    pub fn worker(&self) -> Result<Self> {
         let Some(cpu) = &self.cpu else { return Ok(self.clone()) };
         let options = CpuOptions { threads: 1, level: Some(cpu.level()), products: Some(cpu.products()) };
         let kernels = Arc::new(CpuKernels::new(options)?);

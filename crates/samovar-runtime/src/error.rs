@@ -99,7 +99,9 @@ impl Error {
             Error::Cpu(_) => ErrorKind::Usage,
             Error::DoesNotFit { .. } => ErrorKind::OutOfMemory,
             Error::Model(Model::Tensor(samovar_tensor::Error::OutOfMemory { .. })) => ErrorKind::OutOfMemory,
-            Error::Stopped => ErrorKind::Stopped,
+            Error::Stopped | Error::Model(Model::Tensor(samovar_tensor::Error::Stopped)) => {
+                ErrorKind::Stopped
+            }
             _ => ErrorKind::Failed,
         }
     }

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use samovar_geometry::Size;
-use samovar_resources::cache::{ContentKeys, DiskOptions, StoreOptions};
+use samovar_resources::cache::{DiskOptions, StoreOptions, content_keys};
 
 use super::*;
 use crate::engine::Options;
@@ -27,7 +27,7 @@ fn picture(seed: u8) -> RgbImage {
 
 /// nano whose features all go to disk, however quickly they were found.
 fn nano(store: &Arc<Store>) -> Model {
-    let weights = NANO.key(&ContentKeys::new(store, false)).unwrap();
+    let weights = NANO.key(&content_keys(store, false)).unwrap();
     let model = engine().load_when_needed(&NANO).unwrap().with_cache(store, weights);
     model.caching_all()
 }
@@ -61,7 +61,7 @@ fn another_process_answers_to_the_bit_without_the_encoder() {
 fn without_optimisations_nothing_is_kept() {
     let options = Options { enable_optimizations: false, threads: 1, ..Options::default() };
     let (engine, store, asked) = (Engine::new(options).unwrap(), store(None), AtomicUsize::new(0));
-    let weights = NANO.key(&ContentKeys::new(&store, false)).unwrap();
+    let weights = NANO.key(&content_keys(&store, false)).unwrap();
     let model = engine.load_when_needed(&NANO).unwrap().with_cache(&store, weights);
     let image = picture(1);
     for _ in 0..2 {
@@ -166,7 +166,7 @@ fn cached_features_make_room_for_work() {
     let budget = used + whole.planner().encode_bytes(true) + 2 * whole.planner().features().size_bytes();
     let options = Options { threads: 1, memory_budget_bytes: Some(budget), ..Options::default() };
     let store = store(Some(folder.path()));
-    let weights = source.key(&ContentKeys::new(&store, false)).unwrap();
+    let weights = source.key(&content_keys(&store, false)).unwrap();
     let model = Engine::new(options).unwrap().load_when_needed(&source).unwrap().with_cache(&store, weights);
     // Each stays in the cache until the next has no room beside it.
     for seed in 0..12 {

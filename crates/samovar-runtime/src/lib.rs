@@ -52,6 +52,7 @@ pub mod prompt;
 pub mod prompt_file;
 pub mod rounding;
 pub mod segmentation;
+pub mod sharing;
 pub mod source;
 
 pub use admission::Reservation;

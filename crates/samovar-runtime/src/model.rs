@@ -340,6 +340,12 @@ pub struct Embedding {
 }
 
 impl Embedding {
+    /// The same encoded image, answering on an engine that shares the memory of the model's.
+    #[must_use]
+    pub fn on(&self, engine: &Engine) -> Self {
+        Self { model: self.model.on(engine), ..self.clone() }
+    }
+
     /// Answers one prompt.
     ///
     /// # Errors

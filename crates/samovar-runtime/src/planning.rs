@@ -139,6 +139,11 @@ impl Planner {
         self.encode.activation_bytes - if with_pixels { 0 } else { self.pixel_bytes }
     }
 
+    /// Operations of encoding one image.
+    pub fn encode_operations(&self) -> u64 {
+        self.encode.cost().operations
+    }
+
     /// Answering some prompts on an encoded image, which counts among what is there before.
     ///
     /// # Errors

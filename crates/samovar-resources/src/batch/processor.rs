@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::size::{BatchSize, Retry};
 use crate::instruments::Events;
 use crate::memory::{MemoryLevel, MemoryManager, bytes};
 
@@ -25,15 +26,6 @@ impl Default for BatchOptions {
 
 /// Share of the free memory that a batch may take: the rest is for what was not counted.
 const SHARE: f64 = 0.8;
-
-/// What is to be done about an error of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// Memory ran out: clean up and try half as many.
-    Halved,
-    /// The item itself is at fault, or nothing can be done.
-    Never,
-}
 
 /// How a run went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -147,27 +139,23 @@ impl BatchProcessor {
         let most = self.options.max_batch_size.max(1);
         let wanted = batch_size.unwrap_or(self.options.default_batch_size).clamp(1, most);
         let mut report = BatchReport::default();
-        let (mut at, mut size, mut good) = (0, wanted, 0);
+        let (mut at, mut size) = (0, BatchSize::new(wanted));
         while at < items.len() {
-            let batch = &items[at..items.len().min(at + size)];
+            let batch = &items[at..items.len().min(at + size.get())];
             match f(batch) {
                 Ok(flow) => {
                     at += batch.len();
                     report.batch_sizes.push(batch.len());
-                    good += 1;
                     if flow.is_break() {
                         break;
                     }
-                    // What made memory scarce may be gone.
-                    if size < wanted && good >= 4 {
-                        (size, good) = ((size * 2).min(wanted), 0);
-                    }
+                    size.succeeded();
                     report.cleanups += usize::from(self.clean_up_between());
                 }
                 Err(error) if batch.len() > 1 && retry(&error) == Retry::Halved => {
                     report.halved += 1;
-                    (size, good) = (batch.len().div_ceil(2), 0);
-                    self.events.emit("batch_halved", || [("from", batch.len().into()), ("to", size.into())]);
+                    let to = size.halve(batch.len());
+                    self.events.emit("batch_halved", || [("from", batch.len().into()), ("to", to.into())]);
                     if let Some(memory) = &self.memory {
                         memory.cleanup(true);
                     }

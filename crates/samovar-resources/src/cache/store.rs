@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::codec::Decoded;
 use super::disk::{Disk, DiskOptions, Found, Selection, Verification};
-use super::key::Origin;
 use super::memory_tier::{Address, MemoryTier, Value};
 use super::stats::CacheStats;
+use crate::contents::Origin;
 use crate::instruments::Events;
 use crate::memory::{MemoryLevel, Reclaim};
 
