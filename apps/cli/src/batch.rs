@@ -1,17 +1,24 @@
 //! Many images: what is done is kept, what was done before is skipped, what fails is reported and the rest goes on.
 
+use std::cell::Cell;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use samovar::{DecodeLimits, LazyImage, Reservation, RgbImage};
+use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers, WorkersReport};
+use samovar::resources::instruments::Events;
+use samovar::sharing::Sharing;
+use samovar::tensor::Stop;
+use samovar::{ErrorKind, LazyImage, Model, PictureBytes, PictureUse, RgbImage};
 use serde::Serialize;
 
 use crate::contents::Contents;
 use crate::failure::describe;
 use crate::inputs::InputImage;
+use crate::job_args::JobArgs;
 use crate::say::printable;
 use crate::{interrupt, progress};
 
@@ -24,6 +31,8 @@ pub struct Summary {
     pub skipped: usize,
     /// Images that failed, and why.
     pub failed: Vec<Failed>,
+    /// Images that failed in an earlier run and were not tried again, and why.
+    pub failed_before: Vec<Failed>,
     /// Images left when Ctrl-C came, or the disk was full.
     pub left: usize,
     /// Images whose results are there, done now or before.
@@ -32,6 +41,9 @@ pub struct Summary {
     /// Whether the work ended because nothing more can be written.
     #[serde(skip)]
     pub disk_full: bool,
+    /// How the workers went.
+    #[serde(skip)]
+    pub workers: WorkersReport,
 }
 
 /// An image that failed.
@@ -46,13 +58,22 @@ pub struct Failed {
 impl Summary {
     /// How many images were done, done before, and failed.
     pub fn counts(&self, done: &str) -> String {
-        format!("{} done{done}, {} done before, {} failed", self.done, self.skipped, self.failed.len())
+        let before = match self.failed_before.len() {
+            0 => String::new(),
+            count => format!(", {count} failed before"),
+        };
+        format!(
+            "{} done{done}, {} done before, {} failed{before}",
+            self.done,
+            self.skipped,
+            self.failed.len()
+        )
     }
 
     /// An error that tells what is not done, if anything is not.
     pub fn into_result(self) -> Result<()> {
-        let Self { done, skipped, failed, left, disk_full, .. } = self;
-        let all = done + skipped + failed.len() + left;
+        let Self { done, skipped, failed, failed_before, left, disk_full, .. } = self;
+        let all = done + skipped + failed.len() + failed_before.len() + left;
         if disk_full {
             return Err(anyhow!(
                 "stopped because the disk is full: {} of {all} images are done and kept; make room and run the same \
@@ -61,7 +82,12 @@ impl Summary {
             ));
         }
         match (failed.len(), left) {
-            (0, 0) => Ok(()),
+            (0, 0) => match failed_before.len() {
+                0 => Ok(()),
+                count => Err(anyhow!(
+                    "{count} of {all} images failed before and were not tried again; --retry-failed tries them"
+                )),
+            },
             (0, left) => {
                 Err(anyhow!("stopped with {left} of {all} images left; run the same command again to go on"))
             }
@@ -71,59 +97,220 @@ impl Summary {
     }
 }
 
-/// Runs `work` on one image after the other while the next is being read. `is_done` images are skipped. `contents`, if anybody
-/// wants to know them, are asked before an image is read.
-pub fn for_each_image(
+/// What runs over images have in common.
+pub struct Job<'a> {
+    /// The arguments.
+    pub args: &'a JobArgs,
+    /// The model.
+    pub model: &'a Model,
+    /// What is made of a picture at its own size.
+    pub made: PictureUse,
+    /// Asked before an image is read, if anybody wants to know what images hold.
+    pub contents: Option<&'a Contents>,
+    /// Who listens.
+    pub events: &'a Events,
+}
+
+/// What is known of images from earlier runs, and what later ones should know.
+pub trait Memory {
+    /// Whether the image is done.
+    fn is_done(&self, _: &InputImage) -> bool {
+        false
+    }
+
+    /// Why it failed before, if it is not to be tried again.
+    fn failed_before(&self, _: &InputImage) -> Option<String> {
+        None
+    }
+
+    /// Takes note that it failed, of its own accord.
+    fn fail(&self, _: &InputImage, _: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// An image at work.
+pub struct Work<'a> {
+    worker: &'a Worker<'a>,
+    model: &'a Model,
+    timeout: Option<Duration>,
+    /// Time since the image was begun, less what it waited for its turn.
+    spent: Cell<Duration>,
+    began: Instant,
+    /// The image.
+    pub input: &'a InputImage,
+    /// The same, with what is known beside its pixels.
+    pub image: &'a LazyImage,
+    /// Its pixels.
+    pub pixels: &'a Arc<RgbImage>,
+}
+
+impl Work<'_> {
+    /// Runs what computes, with a model that ends when the image's time is over.
+    pub fn compute<R>(&self, stage: &'static str, work: impl FnOnce(&Model) -> Result<R>) -> Result<R> {
+        self.worker.compute(stage, || {
+            let Some(timeout) = self.timeout else { return work(self.model) };
+            let began = Instant::now();
+            let stop = Stop::at(began + timeout.saturating_sub(self.spent.get()));
+            let result = work(&self.model.on(&self.model.engine().stopping(Arc::new(stop))));
+            self.spent.set(self.spent.get() + began.elapsed());
+            result.map_err(|error| match kind_of(&error) {
+                Some(ErrorKind::Stopped) => given_up(timeout),
+                _ => error,
+            })
+        })
+    }
+
+    /// Runs what others may compute beside.
+    pub fn stage<R>(&self, stage: &'static str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        let began = Instant::now();
+        let result = self.worker.stage(stage, work);
+        self.spent.set(self.spent.get() + began.elapsed());
+        result
+    }
+
+    /// How long the image has taken, with all its waiting.
+    pub fn took(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// Whoever computes on an image: a command for one image, or a worker for one of many.
+#[derive(Clone, Copy)]
+pub enum Turn<'a> {
+    /// Nobody else computes.
+    Alone(&'a Model),
+    /// Others do.
+    InWorker(&'a Work<'a>),
+}
+
+impl Turn<'_> {
+    /// See [`Work::compute`].
+    pub fn compute<R>(self, stage: &'static str, work: impl FnOnce(&Model) -> Result<R>) -> Result<R> {
+        match self {
+            Self::Alone(model) => work(model),
+            Self::InWorker(worker) => worker.compute(stage, work),
+        }
+    }
+
+    /// See [`Work::stage`].
+    pub fn stage<R>(self, stage: &'static str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        match self {
+            Self::Alone(_) => work(),
+            Self::InWorker(worker) => worker.stage(stage, work),
+        }
+    }
+}
+
+fn given_up(timeout: Duration) -> anyhow::Error {
+    anyhow!("given up after {} s (--timeout)", timeout.as_secs_f64())
+}
+
+fn kind_of(error: &anyhow::Error) -> Option<ErrorKind> {
+    error.chain().find_map(|cause| cause.downcast_ref::<samovar::Error>()).map(samovar::Error::kind)
+}
+
+/// Runs `work` on images, several under way at once, as memory allows. What `memory` says is done is skipped. `work` tells people
+/// what it found in a few words, and hands on a value, which come back in the order of the images.
+pub fn for_each_image<V: Send>(
     images: &[InputImage],
-    limits: &DecodeLimits,
-    reserve: impl Fn(&LazyImage) -> samovar::Result<Reservation> + Sync,
-    contents: Option<&Contents>,
-    is_done: impl Fn(&InputImage) -> bool,
-    mut work: impl FnMut(&InputImage, &LazyImage, Arc<RgbImage>) -> Result<String>,
-) -> Summary {
-    let (skipped, open): (Vec<_>, Vec<_>) = images.iter().partition(|image| is_done(image));
-    let finished = skipped.iter().map(|input| input.path.clone()).collect();
-    let mut summary = Summary { skipped: skipped.len(), finished, ..Summary::default() };
-    let bar = progress::items(images.len() as u64, "images").with_position(skipped.len() as u64);
+    job: &Job,
+    memory: &(impl Memory + Sync),
+    work: impl Fn(&Work) -> Result<(String, V)> + Sync,
+) -> Result<(Summary, Vec<V>)> {
+    let mut summary = Summary::default();
+    let mut open = Vec::new();
+    for input in images {
+        if memory.is_done(input) {
+            summary.skipped += 1;
+            summary.finished.push(input.path.clone());
+        } else if let Some(error) = memory.failed_before(input) {
+            summary.failed_before.push(Failed { image: input.path.display().to_string(), error });
+        } else {
+            open.push(input);
+        }
+    }
+    let Job { args, model, made, contents, events } = *job;
+    let bar =
+        progress::items(images.len() as u64, "images").with_position((images.len() - open.len()) as u64);
     // What was done before took no time now.
     bar.reset_eta();
     interrupt::catch();
-    std::thread::scope(|scope| {
-        // One image waits while another is worked on; no more are held.
-        let (sender, receiver) = sync_channel(0);
-        let (open, reserve) = (&open, &reserve);
-        scope.spawn(move || {
-            for input in open {
-                // What cannot be read for this fails as a picture, too, and says so better.
-                let _ = contents.map(|contents| contents.read(&input.path));
-                let image = LazyImage::open_within(&input.path, *limits);
-                let room = reserve(&image);
-                let pixels = room.and_then(|room| Ok((image.pixels()?, room)));
-                if interrupt::asked() || sender.send((*input, image, pixels)).is_err() {
-                    return;
+    let limits = *model.engine().decode_limits();
+    let one = |sharing: &Sharing, worker: &Worker, input: &InputImage| -> Result<Ended<V>> {
+        let began = Instant::now();
+        let model = sharing.model(worker.index);
+        let image = LazyImage::open_within(&input.path, limits);
+        let _room = model.reserve_picture(&image, made)?;
+        let read = Instant::now();
+        let pixels = worker.stage("read", || {
+            // What cannot be read for this fails as a picture, too, and says so better.
+            let _ = contents.map(|contents| contents.read(&input.path));
+            image.pixels()
+        })?;
+        let spent = read.elapsed();
+        if let Some(timeout) = args.timeout.filter(|&timeout| spent > timeout) {
+            return Err(given_up(timeout));
+        }
+        let work_of = Work {
+            worker,
+            model,
+            timeout: args.timeout,
+            spent: spent.into(),
+            began,
+            input,
+            image: &image,
+            pixels: &pixels,
+        };
+        let (words, value) = work(&work_of)?;
+        Ok(Ended { notes: pixels.notes().to_vec(), words, value })
+    };
+    let is_memory = |error: &anyhow::Error| match kind_of(error) {
+        Some(ErrorKind::OutOfMemory) => Retry::Halved,
+        _ => Retry::Never,
+    };
+    let mut values: Vec<Option<V>> = std::iter::repeat_with(|| None).take(open.len()).collect();
+    let mut finished = vec![false; open.len()];
+    let mut run = |sharing: &Sharing, numbers: &[usize], again: &mut Vec<usize>| {
+        let workers =
+            Workers::new(WorkerOptions { workers: sharing.at_once(), computing: sharing.computing() });
+        let each = |event: ItemEvent<Ended<V>, anyhow::Error>| {
+            let (number, took, result) = match event {
+                ItemEvent::Began(index) => {
+                    bar.set_message(printable(&open[numbers[index]].path.display().to_string()));
+                    return ControlFlow::Continue(());
                 }
-            }
-        });
-        for (input, image, pixels) in receiver {
-            if interrupt::asked() {
-                break;
-            }
-            bar.set_message(printable(&input.path.display().to_string()));
-            for note in pixels.as_ref().map_or(&[][..], |(pixels, _)| pixels.notes()) {
-                bar.suspend(|| say!("note: \"{}\": {note}", input.path.display()));
-            }
-            let result =
-                pixels.map_err(anyhow::Error::from).and_then(|(pixels, _room)| work(input, &image, pixels));
+                ItemEvent::Ended(index, took, result) => (numbers[index], took, result),
+            };
+            let input = open[number];
+            let image = input.path.display().to_string();
             match result {
-                Ok(note) => {
+                Ok(Ended { notes, words, value }) => {
+                    for note in notes {
+                        bar.suspend(|| say!("note: \"{image}\": {note}"));
+                    }
                     summary.done += 1;
-                    summary.finished.push(input.path.clone());
-                    bar.set_message(printable(&format!("{} {note}", input.result_name)));
+                    finished[number] = true;
+                    values[number] = Some(value);
+                    events.emit("item_done", || {
+                        [("item", image.clone().into()), ("seconds", took.as_secs_f64().into())]
+                    });
+                    bar.set_message(printable(&format!("{} {words}", input.result_name)));
+                }
+                Err(error) if sharing.computing() > 1 && kind_of(&error) == Some(ErrorKind::OutOfMemory) => {
+                    again.push(number);
+                    return ControlFlow::Continue(());
                 }
                 Err(error) => {
                     // Every other image would fail the same way.
-                    summary.disk_full = is_disk_full(&error);
-                    let (image, error) = (input.path.display().to_string(), describe(&error));
+                    summary.disk_full |= is_disk_full(&error);
+                    let is_its_own = !is_disk_full(&error) && kind_of(&error) != Some(ErrorKind::OutOfMemory);
+                    let error = describe(&error);
+                    // What cannot be noted fails again, and is then tried again.
+                    let _ = if is_its_own { memory.fail(input, &error) } else { Ok(()) };
+                    events.emit("item_failed", || {
+                        [("item", image.clone().into()), ("error", error.clone().into())]
+                    });
                     let line =
                         if error.contains(&image) { error.clone() } else { format!("\"{image}\": {error}") };
                     bar.suspend(|| say!("failed: {line}"));
@@ -131,14 +318,41 @@ pub fn for_each_image(
                 }
             }
             bar.inc(1);
-            if summary.disk_full {
-                break;
-            }
-        }
-    });
+            if summary.disk_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let work = |worker: &Worker, &number: &usize| one(sharing, worker, open[number]);
+        let events = events.clone();
+        workers.with_events(events).run(numbers, || !interrupt::asked(), is_memory, work, each)
+    };
+    let at_once = args.images_at_once.map(usize::from);
+    let first = open.first().and_then(|input| LazyImage::open_within(&input.path, limits).metadata().ok());
+    let picture_bytes = first.map_or(0, |metadata| PictureBytes::of(&metadata, made).peak_bytes());
+    let sharing = Sharing::of(model, open.len(), at_once, picture_bytes)?;
+    let mut again = Vec::new();
+    let mut report = run(&sharing, &(0..open.len()).collect::<Vec<_>>(), &mut again);
+    drop(sharing);
+    // What did not fit beside workers that have memory of their own may fit without.
+    if !again.is_empty() {
+        let rest = run(&Sharing::one_by_one(model), &again, &mut Vec::new());
+        report.left += rest.left;
+        report.time += rest.time;
+    }
     bar.finish_and_clear();
-    summary.left = images.len() - summary.skipped - summary.done - summary.failed.len();
     summary
+        .finished
+        .extend(open.iter().zip(&finished).filter(|(_, done)| **done).map(|(input, _)| input.path.clone()));
+    summary.left = report.left;
+    summary.workers = report;
+    Ok((summary, values.into_iter().flatten().collect()))
+}
+
+/// An image that is done.
+struct Ended<V> {
+    /// What a user should know about its pixels.
+    notes: Vec<String>,
+    /// What was found.
+    words: String,
+    value: V,
 }
 
 fn is_disk_full(error: &anyhow::Error) -> bool {
@@ -150,9 +364,21 @@ fn is_disk_full(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use samovar::{Engine, Options, PictureUse};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use clap::Parser;
+    use samovar::{Engine, Options};
 
     use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        job: JobArgs,
+    }
+
+    struct Nothing;
+    impl Memory for Nothing {}
 
     #[test]
     fn a_full_disk_ends_the_work() {
@@ -167,24 +393,21 @@ mod tests {
             .collect();
         let engine = Engine::new(Options { threads: 1, ..Options::default() }).unwrap();
         let model = engine.load("nano").unwrap();
-        let mut asked = 0;
-        let summary =
-            for_each_image(
-                &images,
-                &DecodeLimits::default(),
-                |image| model.reserve_picture(image, PictureUse::Masks),
-                None,
-                |_| false,
-                |_, _, _| {
-                    asked += 1;
-                    match asked {
-                        1 => Ok(String::new()),
-                        _ => Err(anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull))
-                            .context("out/1.png")),
-                    }
-                },
-            );
-        assert_eq!((asked, summary.done, summary.failed.len(), summary.left), (2, 1, 1, 2));
+        let asked = AtomicUsize::new(0);
+        let Arguments { job: args } = Arguments::parse_from(["test", "--images-at-once", "1"]);
+        let events = Events::default();
+        let job =
+            Job { args: &args, model: &model, made: PictureUse::Masks, contents: None, events: &events };
+        let (summary, values) =
+            for_each_image(&images, &job, &Nothing, |work| match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => Ok((String::new(), work.input.result_name.clone())),
+                _ => {
+                    Err(anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("out/1.png"))
+                }
+            })
+            .unwrap();
+        assert_eq!((asked.into_inner(), values), (2, vec!["0".to_owned()]));
+        assert_eq!((summary.done, summary.failed.len(), summary.left), (1, 1, 2));
         let words = summary.into_result().unwrap_err().to_string();
         assert!(words.contains("disk is full: 1 of 4 images are done and kept"), "{words}");
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use samovar::resources::cache::{ContentKeys, DiskOptions, Key, Store, StoreOptions};
+use samovar::resources::cache::{DiskOptions, Store, StoreOptions, content_keys};
+use samovar::resources::contents::{ContentKeys, Key};
 use samovar::resources::instruments::{Events, JsonLines};
 use samovar::source::ModelSource;
 use samovar::{Embedding, Engine, LazyImage, Model, RgbImage, feature_cache};
@@ -26,8 +27,7 @@ pub struct CacheArgs {
     /// Hash images and models anew instead of trusting files whose size, times and inode are the same
     #[arg(long)]
     pub verify: bool,
-    /// Append events to a file, one JSON object a line: hits and misses of the cache, and what memory is given back, as they
-    /// happen
+    /// Append events to a file, one JSON object a line: hits and misses of the cache as they happen
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }
@@ -59,19 +59,18 @@ pub fn open_store(events: Events) -> Result<Option<Arc<Store>>> {
 
 impl CacheArgs {
     /// The cache for one image, or for many; `None` where nothing is kept.
-    pub fn open(&self, is_single: bool, model: &ModelSource) -> Result<Option<Cache>> {
+    pub fn open(&self, is_single: bool, model: &ModelSource, events: &Events) -> Result<Option<Cache>> {
         let is_on = match self.cache {
             // The embedded model is as quick as reading what it found.
             When::Auto => is_single && model.path().is_some(),
             When::On => true,
             When::Off => false,
         };
-        let events = self.events()?;
-        let store = if is_on { open_store(events)? } else { None };
-        Ok(store.map(|store| Cache { keys: ContentKeys::new(&store, self.verify), store }))
+        let store = if is_on { open_store(events.clone())? } else { None };
+        Ok(store.map(|store| Cache { keys: content_keys(&store, self.verify), store }))
     }
 
-    /// Where events go.
+    /// Who hears what happens.
     pub fn events(&self) -> Result<Events> {
         let Some(path) = &self.log else { return Ok(Events::default()) };
         let file = File::options().append(true).create(true).open(path);

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod eval;
 pub mod everything;
 pub mod forward;
+pub mod job;
 pub mod models;
 pub mod plan;
 pub mod profile;

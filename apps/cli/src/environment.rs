@@ -5,7 +5,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use samovar::forecast::PROCESS_BYTES;
 use samovar::hub::{DEFAULT_ENDPOINT, HubErrorKind, HubOptions};
 use samovar::memory::parse_bytes;
 use samovar::{Error, MAX_THREADS, Options, Products, Result, SimdLevel};
@@ -178,8 +177,7 @@ impl Environment {
             self.word("SAMOVAR_SIMD", "no SIMD level", "avx512, avx2, neon or scalar")?;
         let products: Option<Products> =
             self.word("SAMOVAR_PRODUCTS", "no way to compute products", "plain, paired or strassen")?;
-        let (process_bytes, hub_cache) = (PROCESS_BYTES, Some(self.hub_cache()));
-        let mut options = Options { simd, products, process_bytes, hub_cache, ..Options::default() };
+        let mut options = Options { simd, products, hub_cache: Some(self.hub_cache()), ..Options::default() };
         let number = |name: &str| self.text(name).filter(|text| !text.trim().is_empty());
         if let Some(text) = number("SAMOVAR_THREADS") {
             let threads = text.trim().parse().ok().filter(|&threads| threads <= MAX_THREADS);

@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use samovar::files::{make_folder, write_bytes};
+use samovar::resources::contents::Key;
 
-use crate::contents::Digest;
 use crate::environment;
 use crate::failure::usage;
 use crate::outputs::Remember;
 use crate::record::is_result;
 
-/// Digests that are kept, the newest ones.
+/// Keys that are kept, the newest ones.
 const MOST: usize = 20_000;
 /// Largest list that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The digests of the files that this user's samovar wrote, in its cache folder.
+/// The keys of the files that this user's samovar wrote, in its cache folder.
 #[derive(Debug)]
 pub struct Made {
     list: Option<PathBuf>,
@@ -49,7 +49,7 @@ impl Made {
             return Ok(());
         }
         let made: HashSet<String> = self.lines().into_iter().collect();
-        let is_made = |file: &Path| Digest::of_file(file).is_ok_and(|digest| made.contains(digest.as_str()));
+        let is_made = |file: &Path| Key::of_file(file).is_ok_and(|key| made.contains(&key.to_string()));
         let foreign: Vec<&PathBuf> = there.filter(|file| !is_made(file) && !is_result(file)).collect();
         let Some(first) = foreign.first() else { return Ok(()) };
         let more =
@@ -69,7 +69,7 @@ impl Made {
         Err(usage(format!("{what}; name another file with --out, or --overwrite to replace it")))
     }
 
-    fn add(&self, digests: &[(PathBuf, Digest)]) -> io::Result<()> {
+    fn add(&self, keys: &[(PathBuf, Key)]) -> io::Result<()> {
         let Some(list) = &self.list else { return Ok(()) };
         if let Some(folder) = list.parent() {
             make_folder(folder)?;
@@ -79,15 +79,15 @@ impl Made {
             let kept = lines.split_off(lines.len() - MOST);
             write_bytes(list, (kept.join("\n") + "\n").as_bytes())?;
         }
-        let new: String = digests.iter().map(|(_, digest)| format!("{}\n", digest.as_str())).collect();
+        let new: String = keys.iter().map(|(_, key)| format!("{key}\n")).collect();
         OpenOptions::new().append(true).create(true).open(list)?.write_all(new.as_bytes())
     }
 }
 
-impl Remember for Made {
+impl Remember for &Made {
     /// A list that cannot be written means a question at the next run, and is no reason not to do this one's work.
-    fn before_writing(&self, files: &[(PathBuf, Digest)]) -> Result<()> {
-        let _ = self.add(files);
+    fn before_writing(&self, files: Vec<(PathBuf, Key)>, _: bool) -> Result<()> {
+        let _ = self.add(&files);
         Ok(())
     }
 }

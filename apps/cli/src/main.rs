@@ -7,7 +7,9 @@
 //! | [`batch`] | many images: what is done, what is skipped, what failed |
 //! | [`result_folder`] | a folder of results, and what makes them |
 //! | [`record`] | which files of such a folder are ours, and what they were made from |
-//! | [`contents`] | contents of files by digest |
+//! | [`contents`] | what files of a run hold |
+//! | [`shard`] | a part of the images, for one machine of several |
+//! | [`job_args`] | arguments of commands that work through many images |
 //! | [`made`] | files that were written one by one |
 //! | [`results`] | what masks are written as: one table of formats, one writer |
 //! | [`cache_args`] | arguments about what is kept from one run to the next |
@@ -32,6 +34,7 @@ mod environment;
 mod failure;
 mod inputs;
 mod interrupt;
+mod job_args;
 mod made;
 mod model_args;
 mod outputs;
@@ -39,6 +42,7 @@ mod progress;
 mod record;
 mod result_folder;
 mod results;
+mod shard;
 
 use std::panic;
 use std::process::ExitCode;
@@ -81,6 +85,7 @@ enum Command {
     Doctor(commands::doctor::Args),
     Eval(commands::eval::Args),
     Cache(commands::cache::Args),
+    Job(commands::job::Args),
 }
 
 /// A decoder's panic is an error of its file, which is said like any other; a stack trace beside it helps nobody.
@@ -108,6 +113,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Cache(args) => commands::cache::run(&args),
+        Command::Job(args) => commands::job::run(&args),
     };
     failure::exit_code(result)
 }

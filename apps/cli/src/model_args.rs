@@ -4,7 +4,6 @@ use anyhow::Result;
 use clap::Args;
 use samovar::certificate::Store;
 use samovar::memory::parse_bytes;
-use samovar::resources::instruments::Events;
 use samovar::source::ModelSource;
 use samovar::{
     DecodeLimits, Engine, LazyImage, MAX_THREADS, Model, Options, PictureUse, Precision, Reservation,
@@ -36,7 +35,7 @@ pub struct EngineArgs {
     /// Threads to use, 1024 at most [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
     pub threads: Option<u16>,
-    /// Memory that the whole program may take, pictures and results included, as 8GB [default: nine tenths of what is free]
+    /// Memory that the model and its work may take, as 8GB [default: nine tenths of what is free]
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub memory: Option<usize>,
     /// Largest picture that is read, in pixels (width times height), as 300M [default: 268435456]
@@ -83,12 +82,7 @@ impl EngineArgs {
 impl ModelArgs {
     /// The engine.
     pub fn engine(&self) -> Result<Engine> {
-        self.engine_telling(Events::default())
-    }
-
-    /// The same, telling of what it gives back when memory gets scarce.
-    pub fn engine_telling(&self, events: Events) -> Result<Engine> {
-        let options = Options { precision: self.dtype, events, ..self.engine.options()? };
+        let options = Options { precision: self.dtype, ..self.engine.options()? };
         Ok(Engine::new(options)?)
     }
 

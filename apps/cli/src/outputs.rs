@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use samovar::files::{self, ErrorKind, Group};
+use samovar::resources::contents::Key;
 
-use crate::contents::Digest;
 use crate::failure::{is_broken_pipe, usage};
 use crate::inputs::Sources;
 
@@ -52,17 +52,18 @@ pub fn check_place(out: &Path, takes: &str, sources: &Sources) -> Result<()> {
 
 /// Whoever has to know which files this program wrote.
 pub trait Remember {
-    /// Takes note of files that are about to be put in their places, and of what they hold.
-    fn before_writing(&self, files: &[(PathBuf, Digest)]) -> Result<()>;
+    /// Takes note of files that are about to be put in their places, and of what they hold. `are_last` when these are all, or
+    /// the last, of an image.
+    fn before_writing(&self, files: Vec<(PathBuf, Key)>, are_last: bool) -> Result<()>;
 }
 
 /// Files of one image, made durable and put in their places together, which costs less than one by one; or bytes for stdout.
 #[derive(Default)]
 pub struct Files<'a> {
-    memory: Option<&'a dyn Remember>,
+    memory: Option<Box<dyn Remember + 'a>>,
     group: Group,
     /// Those of the group.
-    waiting: Vec<(PathBuf, Digest)>,
+    waiting: Vec<(PathBuf, Key)>,
     all: Vec<PathBuf>,
     stdout: Option<Vec<u8>>,
 }
@@ -75,8 +76,8 @@ impl fmt::Debug for Files<'_> {
 
 impl<'a> Files<'a> {
     /// Files that `memory` is told of.
-    pub fn remembered_by(memory: &'a dyn Remember) -> Self {
-        Self { memory: Some(memory), ..Self::default() }
+    pub fn remembered_by(memory: impl Remember + 'a) -> Self {
+        Self { memory: Some(Box::new(memory)), ..Self::default() }
     }
 
     /// No file: the bytes go to stdout.
@@ -93,17 +94,17 @@ impl<'a> Files<'a> {
         }
         self.group.write(out, bytes)?;
         if self.memory.is_some() {
-            self.waiting.push((out.to_owned(), Digest::of(bytes)));
+            self.waiting.push((out.to_owned(), Key::of_content(bytes)));
         }
         if self.group.len() >= MAX_GROUP {
-            self.place()?;
+            self.place(false)?;
         }
         Ok(())
     }
 
-    fn place(&mut self) -> Result<()> {
-        if let Some(memory) = self.memory.filter(|_| !self.waiting.is_empty()) {
-            memory.before_writing(&std::mem::take(&mut self.waiting))?;
+    fn place(&mut self, are_last: bool) -> Result<()> {
+        if let Some(memory) = self.memory.as_ref().filter(|_| !self.waiting.is_empty()) {
+            memory.before_writing(std::mem::take(&mut self.waiting), are_last)?;
         }
         Ok(std::mem::take(&mut self.group).commit()?)
     }
@@ -112,7 +113,7 @@ impl<'a> Files<'a> {
     pub fn finish(mut self) -> Result<Vec<PathBuf>> {
         match &self.stdout {
             Some(bytes) => write_stdout(bytes)?,
-            None => self.place()?,
+            None => self.place(true)?,
         }
         Ok(self.all)
     }

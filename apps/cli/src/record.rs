@@ -1,55 +1,109 @@
 //! The record of a folder of results: which files are of this program, what they held, and what they were made from.
 //!
-//! Lines of JSON that are only ever added, first what will be written, then what was made: a run that is killed at any time leaves
-//! no result that the next one takes for somebody else's. The file is also the lock on the folder, which ends with its process.
+//! A journal ([`samovar::resources::journal`]): first what will be written, then what was made, so that a run that is killed at
+//! any time leaves no result that the next one takes for somebody else's. The file is also the lock on the folder, which ends
+//! with its process. Runs on parts of the same images have journals of their own beside it, and hold it together.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
+use samovar::resources::contents::{Identity, Key, Remembered};
+use samovar::resources::journal::{JournalLock, JournalOptions, JournalReading, JournalWriter, read_journal};
 use serde::{Deserialize, Serialize};
 
-use crate::contents::{Contents, Digest, Seen, Stamp};
+use crate::contents::Contents;
+use crate::shard::Shard;
 
 /// Name of the record.
 pub const RECORD_FILE: &str = ".samovar-results.jsonl";
-/// Longest line that is read: 100,000 results of one image.
-const MAX_LINE_BYTES: u64 = 16 << 20;
+/// What the names of records of parts begin with.
+const PART_START: &str = ".samovar-results.";
 
-/// One line. A reader of an older version ignores what it does not know.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Line {
-    /// Files that are or will be written, by their path in the folder.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    files: Vec<Written>,
-    /// An image that is done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    done: Option<(String, Done)>,
+/// One line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// A run begins.
+    Begin(Begin),
+    /// Files will be in their places.
+    Write(Announced),
+    /// They are, or were found to be unchanged.
+    There(Vec<(String, Option<Identity>)>),
+    /// An image is done.
+    Done(String, Done),
+    /// An image failed.
+    Failed(String, Failed),
     /// Files that were read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    read: Vec<Seen>,
+    Read(Vec<(Key, Remembered)>),
 }
 
+/// The beginning of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Written {
-    file: String,
-    digest: Digest,
+pub struct Begin {
+    /// Seconds since 1970.
+    pub at: f64,
+    /// The images it is about, those included that were done before.
+    pub images: usize,
+    /// The part of the images, if it takes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    stamp: Option<Stamp>,
+    pub shard: Option<Shard>,
+}
+
+/// A run, as its journal tells.
+#[derive(Debug)]
+pub struct Run {
+    /// How it began.
+    pub begin: Begin,
+    /// Images it has done.
+    pub done: usize,
+    /// When its journal was written last, in seconds since 1970; 0 where nobody asked.
+    pub last_written: f64,
+}
+
+/// Files that will be written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Announced {
+    /// By their path in the folder.
+    files: Vec<(String, Key)>,
+    /// The image that is done when they are there, by the name of its results, and what its results are made by. Where an image
+    /// has many files, they are announced in several lines, of which the last says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completes: Option<(String, Key)>,
 }
 
 /// How an image was done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Done {
-    /// Digest of all that its results are made by.
-    pub made_by: Digest,
+    /// Hash of all that its results are made by.
+    pub made_by: Key,
     /// Its results, by their path in the folder.
-    pub files: Vec<String>,
+    pub files: Vec<(String, Option<Identity>)>,
     /// The image, by its absolute path.
-    #[serde(default)]
     pub image: PathBuf,
+    /// Milliseconds it took.
+    pub ms: u64,
+}
+
+impl Done {
+    /// Its results, by their path in the folder.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.files.iter().map(|(file, _)| file)
+    }
+}
+
+/// How an image failed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failed {
+    /// Hash of all that its results would have been made by.
+    pub made_by: Key,
+    /// The image, as it was named.
+    pub image: PathBuf,
+    /// Why.
+    pub error: String,
 }
 
 /// What a file in the folder is.
@@ -69,171 +123,302 @@ pub enum State {
 #[derive(Debug)]
 pub struct Record {
     folder: PathBuf,
+    shard: Option<Shard>,
     /// Open and locked; `None` before the first run in this folder begins.
-    file: Option<File>,
-    files: HashMap<String, (Digest, Option<Stamp>)>,
+    journal: Option<JournalWriter>,
+    /// Of a part: the record that all parts hold.
+    _held: Option<JournalLock>,
+    said: Mutex<Said>,
+}
+
+/// What the journals say.
+#[derive(Debug, Default)]
+pub struct Said {
+    files: HashMap<String, (Key, Option<Identity>)>,
     done: HashMap<String, Done>,
-    /// Stamps that were found to be new on unchanged files.
-    refreshed: Vec<Written>,
+    failed: HashMap<String, Failed>,
+    /// Announced with all their files, and not known to be done.
+    announced: HashMap<String, (Key, Vec<String>)>,
+    /// The last run of each journal.
+    runs: Vec<Run>,
+    /// Files that were found to be unchanged, though not as they were.
+    refreshed: Vec<(String, Option<Identity>)>,
+    damaged_lines: usize,
+}
+
+impl Said {
+    fn take(&mut self, line: Line, contents: &Contents) {
+        match line {
+            Line::Begin(begin) => {
+                // One after the other in a journal.
+                self.runs.retain(|run| run.begin.shard != begin.shard);
+                self.runs.push(Run { begin, done: 0, last_written: 0.0 });
+            }
+            Line::Write(Announced { files, completes }) => {
+                if let Some((name, made_by)) = completes {
+                    let names = files.iter().map(|(file, _)| file.clone()).collect();
+                    self.announced.insert(name, (made_by, names));
+                }
+                self.files.extend(files.into_iter().map(|(file, key)| (file, (key, None))));
+            }
+            Line::There(files) => self.are_there(&files),
+            Line::Done(name, done) => {
+                self.are_there(&done.files);
+                self.announced.remove(&name);
+                self.failed.remove(&name);
+                if let Some(run) = self.runs.last_mut() {
+                    run.done += 1;
+                }
+                self.done.insert(name, done);
+            }
+            Line::Failed(name, failed) => {
+                self.failed.insert(name, failed);
+            }
+            Line::Read(all) => all.into_iter().for_each(|(address, found)| contents.add(address, found)),
+        }
+    }
+
+    fn are_there(&mut self, files: &[(String, Option<Identity>)]) {
+        for (file, identity) in files {
+            if let Some((_, before)) = self.files.get_mut(file) {
+                *before = *identity;
+            }
+        }
+    }
+
+    /// The images that are done, by the names of their results.
+    pub fn done(&self) -> &HashMap<String, Done> {
+        &self.done
+    }
+
+    /// The images that failed and were not done since.
+    pub fn failed(&self) -> &HashMap<String, Failed> {
+        &self.failed
+    }
+
+    /// The last run of each journal.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Lines that nobody can read.
+    pub fn damaged_lines(&self) -> usize {
+        self.damaged_lines
+    }
+}
+
+/// Where the record of a part is, or that of all.
+fn path_of(folder: &Path, shard: Option<Shard>) -> PathBuf {
+    folder.join(match shard {
+        Some(Shard { number, of }) => format!("{PART_START}{number}-of-{of}.jsonl"),
+        None => RECORD_FILE.to_owned(),
+    })
+}
+
+/// All records of a folder.
+pub fn journals(folder: &Path) -> Vec<PathBuf> {
+    let is_record =
+        |name: &str| name == RECORD_FILE || name.starts_with(PART_START) && name.ends_with(".jsonl");
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut all: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_record))
+        .collect();
+    all.sort();
+    all
+}
+
+/// What all records of a folder say, whoever writes them now.
+pub fn read(folder: &Path, contents: &Contents) -> Result<Said> {
+    let mut said = Said::default();
+    for path in journals(folder) {
+        let reading = read_journal(&path, |line| said.take(line, contents));
+        said.damaged_lines += named(&path, reading)?.damaged_lines;
+        let written = std::fs::metadata(&path).and_then(|found| found.modified()).ok();
+        let written = written.and_then(|written| written.duration_since(UNIX_EPOCH).ok());
+        if let Some((run, written)) = said.runs.last_mut().filter(|run| run.last_written == 0.0).zip(written)
+        {
+            run.last_written = written.as_secs_f64();
+        }
+    }
+    Ok(said)
+}
+
+fn named<T>(path: &Path, result: io::Result<T>) -> Result<T> {
+    result.with_context(|| format!("\"{}\": the record of these results cannot be used", path.display()))
 }
 
 impl Record {
-    /// Reads the record of a folder and locks it, if there is one. Nothing is written.
+    /// Reads the record of a folder and locks it, if there is one. No line is written.
     ///
     /// # Errors
     /// When another run is at work in the folder, or the record cannot be read.
-    pub fn open(folder: &Path, contents: &Contents) -> Result<Self> {
-        let mut record = Self {
-            folder: folder.to_owned(),
-            file: None,
-            files: HashMap::new(),
-            done: HashMap::new(),
-            refreshed: Vec::new(),
-        };
-        let path = folder.join(RECORD_FILE);
-        match OpenOptions::new().read(true).append(true).open(&path) {
-            Ok(file) => {
-                lock(&file, folder)?;
-                record.read(&file, contents).with_context(|| format!("\"{}\"", path.display()))?;
-                record.file = Some(file);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(anyhow::Error::new(error).context(format!(
-                    "\"{}\": the record of these results cannot be opened",
-                    path.display()
-                )));
-            }
+    pub fn open(folder: &Path, shard: Option<Shard>, contents: &Contents) -> Result<Self> {
+        let mut record =
+            Self { folder: folder.to_owned(), shard, journal: None, _held: None, said: Mutex::default() };
+        let own = path_of(folder, shard);
+        if shard.is_some() && folder.join(RECORD_FILE).exists() {
+            record.hold()?;
+        }
+        let said = record.said.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for path in journals(folder) {
+            let mut each = |line| said.take(line, contents);
+            let reading: JournalReading = if path == own {
+                let opened = JournalWriter::open(&path, JournalOptions::default(), &mut each);
+                let (writer, reading) = named(&path, opened).map_err(|error| in_words(error, folder))?;
+                record.journal = Some(writer);
+                reading
+            } else {
+                named(&path, read_journal(&path, &mut each))?
+            };
+            said.damaged_lines += reading.damaged_lines;
         }
         Ok(record)
     }
 
-    fn read(&mut self, file: &File, contents: &Contents) -> io::Result<()> {
-        let mut reader = BufReader::new(file);
-        let mut bytes = Vec::new();
-        loop {
-            bytes.clear();
-            if reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes)? == 0 {
-                return Ok(());
-            }
-            // A line that a kill or a power cut left half is no fact: what it would say is found out anew.
-            let Ok(line) = serde_json::from_slice::<Line>(&bytes) else { continue };
-            for Written { file, digest, stamp } in line.files {
-                self.files.insert(file, (digest, stamp));
-            }
-            self.done.extend(line.done);
-            line.read.into_iter().for_each(|seen| contents.add(seen));
-        }
-    }
-
-    /// Makes the record, if there is none, and locks it.
-    ///
-    /// # Errors
-    /// When another run has begun in this folder meanwhile, or the file cannot be written.
-    pub fn begin(&mut self) -> Result<()> {
-        if self.file.is_none() {
-            let path = self.folder.join(RECORD_FILE);
-            let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
-            let file = file.with_context(|| format!("\"{}\"", path.display()))?;
-            lock(&file, &self.folder)?;
-            if file.metadata()?.len() > 0 {
-                return Err(anyhow!("{}; run it again to go on", is_busy(&self.folder)));
-            }
-            self.file = Some(file);
-        }
-        self.end_torn_line()?;
-        let files = std::mem::take(&mut self.refreshed);
-        if files.is_empty() { Ok(()) } else { self.add(&Line { files, ..Line::default() }, false) }
-    }
-
-    fn end_torn_line(&mut self) -> Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let mut last = [b'\n'];
-        if file.metadata()?.len() > 0 {
-            file.seek(SeekFrom::End(-1))?;
-            file.read_exact(&mut last)?;
-        }
-        if last != [b'\n'] {
-            file.write_all(b"\n")?;
-        }
+    /// Keeps runs on all images away.
+    fn hold(&mut self) -> Result<()> {
+        let path = path_of(&self.folder, None);
+        let held = named(&path, JournalLock::shared(&path)).map_err(|error| in_words(error, &self.folder))?;
+        self._held = Some(held);
         Ok(())
     }
 
-    /// How an image was done, by the name of its results.
-    pub fn done(&self, name: &str) -> Option<&Done> {
-        self.done.get(name)
+    /// Makes the record, if there is none, locks it, and notes that a run begins.
+    ///
+    /// # Errors
+    /// When another run has begun in this folder meanwhile, or the file cannot be written.
+    pub fn begin(&mut self, images: usize) -> Result<()> {
+        if self.shard.is_some() && self._held.is_none() {
+            self.hold()?;
+        }
+        if self.journal.is_none() {
+            let path = path_of(&self.folder, self.shard);
+            let opened = JournalWriter::open(&path, JournalOptions::default(), |_: Line| {});
+            let (writer, reading) = named(&path, opened).map_err(|error| in_words(error, &self.folder))?;
+            if reading != JournalReading::default() {
+                return Err(anyhow!("{}; run it again to go on", is_busy(&self.folder)));
+            }
+            self.journal = Some(writer);
+        }
+        let files = std::mem::take(&mut self.said().refreshed);
+        if !files.is_empty() {
+            self.add(&Line::There(files))?;
+        }
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        self.add(&Line::Begin(Begin { at, images, shard: self.shard }))
+    }
+
+    /// How an image was done, by the name of its results. One whose files were all announced and are all there is done, even if
+    /// the run was killed before it could say so.
+    pub fn done(&self, name: &str) -> Option<Done> {
+        let said = self.said();
+        if let Some(done) = said.done.get(name) {
+            return Some(done.clone());
+        }
+        let (made_by, files) = said.announced.get(name).cloned()?;
+        drop(said);
+        let are_there = files.iter().all(|file| self.state(file) == State::Ours);
+        let files = files.into_iter().map(|file| (file, None)).collect();
+        are_there.then_some(Done { made_by, files, image: PathBuf::new(), ms: 0 })
+    }
+
+    /// Whether an image failed before, whatever it was made by.
+    pub fn has_failed_before(&self, name: &str) -> bool {
+        self.said().failed.contains_key(name)
+    }
+
+    /// Why an image that is made by this failed before.
+    pub fn failed(&self, name: &str, made_by: &Key) -> Option<String> {
+        let said = self.said();
+        said.failed.get(name).filter(|failed| failed.made_by == *made_by).map(|failed| failed.error.clone())
     }
 
     /// What a file in the folder is.
-    pub fn state(&mut self, file: &str) -> State {
+    pub fn state(&self, file: &str) -> State {
         let path = self.folder.join(file);
         let Ok(found) = std::fs::metadata(&path) else {
             return if path.is_symlink() { State::Foreign } else { State::Absent };
         };
-        let Some((digest, before)) = self.files.get(file) else { return State::Foreign };
-        let stamp = Stamp::of_result(&found);
-        if before.as_ref() == Some(&stamp) {
+        let Some((key, before)) = self.said().files.get(file).copied() else { return State::Foreign };
+        let identity = Identity::of_own(&found);
+        if before == Some(identity) {
             return State::Ours;
         }
-        if !Digest::of_file(&path).is_ok_and(|now| now == *digest) {
+        if !Key::of_file(&path).is_ok_and(|now| now == key) {
             return State::Changed;
         }
         // As after a copy to another disk.
-        let digest = digest.clone();
-        self.refreshed.push(Written {
-            file: file.to_owned(),
-            digest: digest.clone(),
-            stamp: Some(stamp.clone()),
-        });
-        self.files.insert(file.to_owned(), (digest, Some(stamp)));
+        let mut said = self.said();
+        said.refreshed.push((file.to_owned(), Some(identity)));
+        said.files.insert(file.to_owned(), (key, Some(identity)));
         State::Ours
     }
 
-    /// Notes what will be written, so that it is known whatever happens next.
-    pub fn will_write(&mut self, files: &[(String, Digest)]) -> Result<()> {
-        let written = |(file, digest): &(String, Digest)| Written {
-            file: file.clone(),
-            digest: digest.clone(),
-            stamp: None,
+    /// Notes what will be written, durably, so that it is known whatever happens next; and which image is done with it, made by
+    /// what.
+    pub fn will_write(&self, files: Vec<(String, Key)>, completes: Option<(String, Key)>) -> Result<()> {
+        let line = Line::Write(Announced { files, completes });
+        let journal = self.journal()?;
+        named(journal.path(), journal.append_durable(&line))?;
+        let Line::Write(Announced { files, .. }) = line else { return Ok(()) };
+        self.said().files.extend(files.into_iter().map(|(file, key)| (file, (key, None))));
+        Ok(())
+    }
+
+    /// Notes that files which [`Record::will_write`] announced are there.
+    pub fn are_there(&self, files: &[String]) -> Result<()> {
+        let line = Line::There(self.identities(files));
+        self.note(line)
+    }
+
+    /// Notes that an image is done with files that were announced.
+    pub fn is_done(&self, name: &str, made_by: Key, files: &[String], image: PathBuf, ms: u64) -> Result<()> {
+        let done = Done { made_by, files: self.identities(files), image, ms };
+        self.note(Line::Done(name.to_owned(), done))
+    }
+
+    /// Notes that an image failed.
+    pub fn has_failed(&self, name: &str, made_by: Key, image: PathBuf, error: String) -> Result<()> {
+        self.note(Line::Failed(name.to_owned(), Failed { made_by, image, error }))
+    }
+
+    /// Notes what was read.
+    pub fn was_read(&self, files: Vec<(Key, Remembered)>) -> Result<()> {
+        if files.is_empty() { Ok(()) } else { self.add(&Line::Read(files)) }
+    }
+
+    /// Makes all that was noted durable.
+    pub fn sync(&self) -> Result<()> {
+        let journal = self.journal()?;
+        named(journal.path(), journal.sync())
+    }
+
+    fn note(&self, line: Line) -> Result<()> {
+        self.add(&line)?;
+        self.said().take(line, &Contents::default());
+        Ok(())
+    }
+
+    fn identities(&self, files: &[String]) -> Vec<(String, Option<Identity>)> {
+        let identity = |file: &String| {
+            let found = std::fs::metadata(self.folder.join(file)).ok();
+            (file.clone(), found.map(|found| Identity::of_own(&found)))
         };
-        let line = Line { files: files.iter().map(written).collect(), ..Line::default() };
-        self.add(&line, true)?;
-        self.files.extend(files.iter().map(|(file, digest)| (file.clone(), (digest.clone(), None))));
-        Ok(())
+        files.iter().map(identity).collect()
     }
 
-    /// Notes that files which [`Record::will_write`] announced are there, and the image that is done with them.
-    pub fn has_written(
-        &mut self,
-        files: &[String],
-        done: Option<(&str, Done)>,
-        read: Vec<Seen>,
-    ) -> Result<()> {
-        let mut written = Vec::with_capacity(files.len());
-        for file in files {
-            let stamp = std::fs::metadata(self.folder.join(file)).ok().map(|found| Stamp::of_result(&found));
-            if let Some((digest, before)) = self.files.get_mut(file) {
-                before.clone_from(&stamp);
-                written.push(Written { file: file.clone(), digest: digest.clone(), stamp });
-            }
-        }
-        let done = done.map(|(name, done)| (name.to_owned(), done));
-        self.add(&Line { files: written, done: done.clone(), read }, false)?;
-        self.done.extend(done);
-        Ok(())
+    fn add(&self, line: &Line) -> Result<()> {
+        let journal = self.journal()?;
+        named(journal.path(), journal.append(line))
     }
 
-    fn add(&mut self, line: &Line, durable: bool) -> Result<()> {
-        let path = self.folder.join(RECORD_FILE);
-        let named = || format!("\"{}\"", path.display());
-        let file = self.file.as_mut().with_context(named)?;
-        let mut bytes = serde_json::to_vec(line)?;
-        bytes.push(b'\n');
-        file.write_all(&bytes).with_context(named)?;
-        if durable {
-            file.sync_data().with_context(named)?;
-        }
-        Ok(())
+    fn journal(&self) -> Result<&JournalWriter> {
+        self.journal.as_ref().context("the record of these results was not begun")
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,16 +430,26 @@ pub fn is_result(file: &Path) -> bool {
     };
     let name = file.strip_prefix(folder).unwrap_or(&file).to_string_lossy().into_owned();
     // While a run is at work there, nobody knows.
-    Record::open(folder, &Contents::default()).is_ok_and(|mut record| record.state(&name) == State::Ours)
+    if is_at_work(folder) {
+        return false;
+    }
+    let Ok(said) = read(folder, &Contents::default()) else { return false };
+    let record =
+        Record { folder: folder.to_owned(), shard: None, journal: None, _held: None, said: Mutex::new(said) };
+    record.state(&name) == State::Ours
 }
 
-/// Locks the record for as long as it is open. Where a file system has no locks, there is none.
-fn lock(file: &File, folder: &Path) -> Result<()> {
-    match file.try_lock() {
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            Err(anyhow!("{}; wait for its end, or give another folder", is_busy(folder)))
-        }
+/// Whether a run is at work in a folder of results.
+pub fn is_at_work(folder: &Path) -> bool {
+    journals(folder).iter().any(|path| JournalLock::is_held(path).unwrap_or(false))
+}
+
+/// What a lock that is held means here.
+fn in_words(error: anyhow::Error, folder: &Path) -> anyhow::Error {
+    let is_held = |error: &io::Error| error.kind() == io::ErrorKind::ResourceBusy;
+    match error.downcast_ref::<io::Error>().is_some_and(is_held) {
+        true => anyhow!("{}; wait for its end, or give another folder", is_busy(folder)),
+        false => error,
     }
 }
 

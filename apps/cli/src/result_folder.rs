@@ -1,30 +1,35 @@
 //! A folder of results, and what makes them: what is done is kept as long as nothing it was made from has changed.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use samovar::files::{self, AtomicFile};
 use samovar::media::write::write_json;
+use samovar::resources::contents::{Key, KeyHasher};
 use samovar::source::ModelSource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::contents::{Contents, Digest, Hasher};
+use crate::batch::Memory;
+use crate::contents::Contents;
 use crate::failure::usage;
 use crate::inputs::{InputImage, Sources};
+use crate::job_args::JobArgs;
 use crate::outputs::{Files, Remember, check_place};
 use crate::record::{Done, Record, State};
 
 /// Name of the file that says which command makes the results of a folder.
-const JOB_FILE: &str = ".samovar-job.json";
+pub const JOB_FILE: &str = ".samovar-job.json";
 /// Raised when this program makes other results from the same files and parameters. (The model in the program has its
 /// version.)
 const RESULTS: u32 = 1;
+/// Raised when records are written in another way.
+const RECORD: u32 = 2;
 /// Files told in one message.
 const TOLD: usize = 3;
 
@@ -34,31 +39,40 @@ pub struct ResultFolder {
     folder: PathBuf,
     job: JobFile,
     overwrite: bool,
+    retry_failed: bool,
     /// The job file as it was found.
     before: Option<Vec<u8>>,
     /// Whether an earlier run of the same job wrote here.
     goes_on: bool,
-    record: RefCell<Record>,
+    record: Record,
     contents: Arc<Contents>,
-    model: RefCell<ModelContent>,
+    model: Mutex<ModelContent>,
     /// Images that are done and need not be done again, by the names of their results.
     done: HashSet<String>,
+    /// Images that failed, made of the same, and why.
+    failed: HashMap<String, String>,
     /// Folders of results in which nothing of a killed run is left.
-    swept: RefCell<HashSet<PathBuf>>,
+    swept: Mutex<HashSet<PathBuf>>,
 }
 
+/// What makes the results of a folder.
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
-struct JobFile {
-    command: String,
-    parameters: Value,
+pub struct JobFile {
+    /// The command.
+    pub command: String,
+    /// Its parameters.
+    pub parameters: Value,
+    /// How the record beside it is written.
+    #[serde(default)]
+    record: u32,
 }
 
 /// What the weights are. Files of some gigabytes are read for it, beside the work.
 #[derive(Debug)]
 enum ModelContent {
     Unread(Vec<PathBuf>),
-    Reading(JoinHandle<io::Result<Digest>>),
-    Known(Digest),
+    Reading(JoinHandle<io::Result<Key>>),
+    Known(Key),
 }
 
 impl ResultFolder {
@@ -69,17 +83,25 @@ impl ResultFolder {
         command: &str,
         parameters: Value,
         model: &ModelSource,
-        overwrite: bool,
+        job: &JobArgs,
         sources: &Sources,
     ) -> Result<Self> {
+        let &JobArgs { overwrite, shard, retry_failed, .. } = job;
         if folder.exists() && !folder.is_dir() {
             return Err(usage(format!("\"{}\" is a file; --out takes a folder here", folder.display())));
         }
         sources.check_folder(folder)?;
-        let job = JobFile { command: command.to_owned(), parameters };
+        let job = JobFile { command: command.to_owned(), parameters, record: RECORD };
         let before = std::fs::read(folder.join(JOB_FILE)).ok();
         let other: Option<JobFile> = before.as_ref().and_then(|before| serde_json::from_slice(before).ok());
         let goes_on = other.as_ref() == Some(&job);
+        if other.as_ref().is_some_and(|other| other.record != RECORD) && !overwrite {
+            return Err(usage(format!(
+                "\"{}\" holds results of another version of samovar, whose record this one cannot read; choose another \
+                 folder, or --overwrite to make them anew",
+                folder.display()
+            )));
+        }
         if before.is_some() && !goes_on && !overwrite {
             let difference = other.map_or_else(String::new, |other| job.difference_to(&other));
             return Err(usage(format!(
@@ -89,10 +111,10 @@ impl ResultFolder {
             )));
         }
         let contents = Arc::new(Contents::default());
-        let record = Record::open(folder, &contents)?;
+        let record = Record::open(folder, shard, &contents)?;
         let files = model.files();
         let model = match files.is_empty() {
-            true => ModelContent::Known(Digest::of(
+            true => ModelContent::Known(Key::of_content(
                 format!("{} {}", model.name(), env!("CARGO_PKG_VERSION")).as_bytes(),
             )),
             false => ModelContent::Unread(files),
@@ -101,13 +123,15 @@ impl ResultFolder {
             folder: folder.to_owned(),
             job,
             overwrite,
+            retry_failed,
             before,
             goes_on,
-            record: record.into(),
+            record,
             contents,
             model: model.into(),
             done: HashSet::new(),
-            swept: RefCell::default(),
+            failed: HashMap::new(),
+            swept: Mutex::default(),
         })
     }
 
@@ -132,21 +156,29 @@ impl ResultFolder {
             if self.overwrite {
                 continue;
             }
-            let before = self.record.borrow().done(&input.result_name).cloned();
+            let before = self.record.done(&input.result_name);
             let is_there = |file: &String| self.folder.join(file).is_file();
-            if let Some(before) = before.as_ref().filter(|before| before.files.iter().all(is_there)) {
-                // An image that cannot be read fails when it is its turn.
-                let made_by = own(input, &self.contents).and_then(|own| self.made_by(input, &own));
-                if made_by.is_ok_and(|made_by| made_by == before.made_by) {
-                    let mut record = self.record.borrow_mut();
-                    changed.extend(
-                        before.files.iter().filter(|file| record.state(file) == State::Changed).cloned(),
-                    );
+            let before = before.filter(|before| before.names().all(is_there));
+            let has_failed = self.record.has_failed_before(&input.result_name);
+            // An image that cannot be read fails when it is its turn.
+            let made_by = (before.is_some() || has_failed)
+                .then(|| own(input, &self.contents).and_then(|own| self.made_by(input, &own)).ok())
+                .flatten();
+            if let Some(before) = &before {
+                if made_by == Some(before.made_by) {
+                    let is_changed = |file: &&String| self.record.state(file) == State::Changed;
+                    changed.extend(before.names().filter(is_changed).cloned());
                     self.done.insert(input.result_name.clone());
                     continue;
                 }
                 self.check_image(input, before)?;
                 stale += 1;
+            }
+            if let Some(why) = made_by.and_then(|made_by| self.record.failed(&input.result_name, &made_by))
+                && !self.retry_failed
+            {
+                self.failed.insert(input.result_name.clone(), why);
+                continue;
             }
             results.iter().try_for_each(|result| self.check_state(result))?;
         }
@@ -188,8 +220,8 @@ impl ResultFolder {
             return Ok(());
         }
         let result = before
-            .files
-            .first()
+            .names()
+            .next()
             .map_or_else(String::new, |file| self.folder.join(file).display().to_string());
         Err(usage(format!(
             "\"{result}\" is the result of \"{}\", and that of \"{}\" would take its place; choose another folder, or \
@@ -203,7 +235,7 @@ impl ResultFolder {
     fn check_state(&self, result: &Path) -> Result<()> {
         let shown = self.folder.join(result);
         let shown = shown.display();
-        match self.record.borrow_mut().state(&result.to_string_lossy()) {
+        match self.record.state(&result.to_string_lossy()) {
             State::Absent | State::Ours => Ok(()),
             State::Changed => Err(usage(format!(
                 "\"{shown}\" was changed since samovar made it, and would now be made anew, because what it is made from has \
@@ -215,12 +247,15 @@ impl ResultFolder {
         }
     }
 
-    /// Makes the folder and notes in it what its results are made by. To be called when nothing stands in the way of the
+    /// Makes the folder and notes in it what its results are made by, and that so many images are to be in it. To be called when nothing stands in the way of the
     /// first result: a start that failed must not tie the folder to its parameters.
-    pub fn begin(&self) -> Result<()> {
+    pub fn begin(&mut self, images: usize) -> Result<()> {
         files::make_folder(&self.folder)?;
-        self.record.borrow_mut().begin()?;
-        if std::fs::read(self.folder.join(JOB_FILE)).ok() != self.before {
+        self.record.begin(images)?;
+        let now = std::fs::read(self.folder.join(JOB_FILE)).ok();
+        let is_ours = |now: &Vec<u8>| serde_json::from_slice(now).is_ok_and(|now: JobFile| now == self.job);
+        // Parts of one job may begin together.
+        if now != self.before && !now.as_ref().is_some_and(is_ours) {
             return Err(anyhow!(
                 "\"{}\": another run of samovar has been at work in this folder since this one began; run it again",
                 self.folder.display()
@@ -230,7 +265,7 @@ impl ResultFolder {
         if !self.goes_on {
             write_json(&self.folder.join(JOB_FILE), &self.job)?;
         }
-        let mut model = self.model.borrow_mut();
+        let mut model = self.model();
         if let ModelContent::Unread(files) = &*model {
             let (files, contents) = (files.clone(), self.contents.clone());
             *model = ModelContent::Reading(std::thread::spawn(move || read_all(&files, &contents)));
@@ -255,14 +290,10 @@ impl ResultFolder {
 
     /// Removes what a killed run left in a folder, once.
     fn sweep(&self, folder: &Path) {
-        if self.swept.borrow_mut().insert(folder.to_owned()) {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.insert(folder.to_owned()) {
             files::sweep(folder);
         }
-    }
-
-    /// Whether the results of an image are there, and made from what is there now.
-    pub fn is_done(&self, input: &InputImage) -> bool {
-        self.done.contains(&input.result_name)
     }
 
     /// What files hold, for whoever reads them.
@@ -270,38 +301,54 @@ impl ResultFolder {
         &self.contents
     }
 
-    /// Takes the files of an image.
-    pub fn files(&self) -> Files<'_> {
-        Files::remembered_by(self)
+    /// Takes the files of an image, which is made from its `own` besides image, model and parameters.
+    pub fn files(&self, input: &InputImage, own: &Value) -> Result<Files<'_>> {
+        let completes = (input.result_name.clone(), self.made_by(input, own)?);
+        Ok(Files::remembered_by(OfImage { folder: self, completes }))
     }
 
-    /// Notes that an image is done with these files, made from its `own` besides image, model and parameters. Those that it had
-    /// before and has no more are removed, if nobody changed them.
-    pub fn finish(&self, input: &InputImage, own: &Value, written: &[PathBuf]) -> Result<()> {
+    /// Notes that an image is done with these files after some time. Those that it had before and has no more are removed, if
+    /// nobody changed them.
+    pub fn finish(&self, input: &InputImage, own: &Value, written: &[PathBuf], took: Duration) -> Result<()> {
         let made_by = self.made_by(input, own)?;
         let files: Vec<String> = written.iter().map(|file| self.name_of(file)).collect();
-        let mut record = self.record.borrow_mut();
-        let before = record.done(&input.result_name).map_or_else(Vec::new, |before| before.files.clone());
-        for file in before.iter().filter(|file| !files.contains(file)) {
-            if record.state(file) == State::Ours {
+        let before = self.record.done(&input.result_name);
+        for file in before.iter().flat_map(|before| before.names()).filter(|file| !files.contains(file)) {
+            if self.record.state(file) == State::Ours {
                 let _ = std::fs::remove_file(self.folder.join(file));
             }
         }
         // What no text can name is not found again, and its results then count as those of no other image.
         let image = absolute(&input.path);
         let image = if image.to_str().is_some() { image } else { PathBuf::new() };
-        let done = Done { made_by, files: files.clone(), image };
-        record.has_written(&files, Some((&input.result_name, done)), self.contents.take_new())
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.record.was_read(self.contents.take_new())?;
+        self.record.is_done(&input.result_name, made_by, &files, image, ms)?;
+        self.contents.forget(&input.path);
+        Ok(())
+    }
+
+    /// Notes why an image failed that was to be made from its `own` besides image, model and parameters: it will fail again as
+    /// long as they are the same.
+    pub fn fail(&self, input: &InputImage, own: &Value, error: &str) -> Result<()> {
+        let made_by = self.made_by(input, own)?;
+        self.record.was_read(self.contents.take_new())?;
+        self.record.has_failed(&input.result_name, made_by, input.path.clone(), error.to_owned())
+    }
+
+    /// Makes the notes of all images durable.
+    pub fn end(&self) -> Result<()> {
+        self.record.sync()
     }
 
     /// Writes a result of all images together, whole or not at all.
     pub fn write_together(&self, name: &str, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let path = self.place(name.as_ref());
-        let mut both = Both { file: AtomicFile::create(&path)?, hasher: Hasher::default() };
+        let mut both = Both { file: AtomicFile::create(&path)?, hasher: KeyHasher::default() };
         fill(&mut both)?;
-        self.before_writing(&[(path, both.hasher.finish())])?;
+        self.record.will_write(vec![(name.to_owned(), both.hasher.finish())], None)?;
         both.file.commit()?;
-        self.record.borrow_mut().has_written(&[name.to_owned()], None, self.contents.take_new())
+        self.record.are_there(&[name.to_owned()])
     }
 
     fn name_of(&self, file: &Path) -> String {
@@ -309,7 +356,7 @@ impl ResultFolder {
     }
 
     /// Digest of all that the results of an image are made by.
-    fn made_by(&self, input: &InputImage, own: &Value) -> Result<Digest> {
+    fn made_by(&self, input: &InputImage, own: &Value) -> Result<Key> {
         let all = json!({
             "results": RESULTS,
             "job": self.job,
@@ -318,21 +365,25 @@ impl ResultFolder {
             "in_folder": input.in_folder.to_string_lossy(),
             "own": own,
         });
-        Ok(Digest::of(&serde_json::to_vec(&all)?))
+        Ok(Key::of_content(&serde_json::to_vec(&all)?))
     }
 
-    fn model_content(&self) -> Result<Digest> {
-        let mut model = self.model.borrow_mut();
-        let digest = match std::mem::replace(&mut *model, ModelContent::Unread(Vec::new())) {
-            ModelContent::Known(digest) => Ok(digest),
+    fn model_content(&self) -> Result<Key> {
+        let mut model = self.model();
+        let key = match std::mem::replace(&mut *model, ModelContent::Unread(Vec::new())) {
+            ModelContent::Known(key) => Ok(key),
             ModelContent::Unread(files) => read_all(&files, &self.contents),
             ModelContent::Reading(thread) => {
                 thread.join().unwrap_or_else(|_| Err(io::Error::other("reading it was not finished")))
             }
         };
-        let digest = digest.context("the model's files cannot be read")?;
-        *model = ModelContent::Known(digest.clone());
-        Ok(digest)
+        let key = key.context("the model's files cannot be read")?;
+        *model = ModelContent::Known(key);
+        Ok(key)
+    }
+
+    fn model(&self) -> MutexGuard<'_, ModelContent> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -351,10 +402,41 @@ impl JobFile {
     }
 }
 
-impl Remember for ResultFolder {
-    fn before_writing(&self, files: &[(PathBuf, Digest)]) -> Result<()> {
-        let named: Vec<_> = files.iter().map(|(file, digest)| (self.name_of(file), digest.clone())).collect();
-        self.record.borrow_mut().will_write(&named)
+/// What a folder of results, if there is one, knows of images. `made_from` is what their results are made from besides image, model
+/// and parameters.
+pub struct Known<'a, F> {
+    /// The folder.
+    pub folder: Option<&'a ResultFolder>,
+    /// Asked of images that failed.
+    pub made_from: F,
+}
+
+impl<F: Fn(&InputImage, &Contents) -> Result<Value>> Memory for Known<'_, F> {
+    fn is_done(&self, input: &InputImage) -> bool {
+        self.folder.is_some_and(|folder| folder.done.contains(&input.result_name))
+    }
+
+    fn failed_before(&self, input: &InputImage) -> Option<String> {
+        self.folder?.failed.get(&input.result_name).cloned()
+    }
+
+    fn fail(&self, input: &InputImage, error: &str) -> Result<()> {
+        let Some(folder) = self.folder else { return Ok(()) };
+        folder.fail(input, &(self.made_from)(input, folder.contents())?, error)
+    }
+}
+
+/// The files of an image on their way.
+struct OfImage<'a> {
+    folder: &'a ResultFolder,
+    /// Name of its results, and what they are made by.
+    completes: (String, Key),
+}
+
+impl Remember for OfImage<'_> {
+    fn before_writing(&self, files: Vec<(PathBuf, Key)>, are_last: bool) -> Result<()> {
+        let named = files.iter().map(|(file, key)| (self.folder.name_of(file), *key)).collect();
+        self.folder.record.will_write(named, are_last.then(|| self.completes.clone()))
     }
 }
 
@@ -362,19 +444,19 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn read_all(files: &[PathBuf], contents: &Contents) -> io::Result<Digest> {
+fn read_all(files: &[PathBuf], contents: &Contents) -> io::Result<Key> {
     let mut all = String::new();
     for file in files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        all += &format!("{name} {}\n", contents.of(file)?.as_str());
+        all += &format!("{name} {}\n", contents.of(file)?);
     }
-    Ok(Digest::of(all.as_bytes()))
+    Ok(Key::of_content(all.as_bytes()))
 }
 
-/// A file that is being written, and the digest of what is.
+/// A file that is being written, and the key of what is.
 struct Both {
     file: AtomicFile,
-    hasher: Hasher,
+    hasher: KeyHasher,
 }
 
 impl Write for Both {

@@ -7,7 +7,7 @@
 //! WeakCache<V> ───── what somebody else holds
 //! ```
 //!
-//! A [`Key`] is made of everything that made the value: an entry under other pixels, weights or settings is never asked
+//! A [`Key`](crate::contents::Key) is made of everything that made the value: an entry under other pixels, weights or settings is never asked
 //! for, so nothing has to be believed but checksums.
 
 mod cached;
@@ -15,7 +15,6 @@ mod codec;
 mod content;
 mod disk;
 mod entry_file;
-mod key;
 mod memory_tier;
 mod prediction;
 mod stats;
@@ -25,11 +24,12 @@ mod weak;
 
 pub use cached::cached;
 pub use codec::{Codec, Decoded, MemoryOnly};
-pub use content::ContentKeys;
+pub use content::content_keys;
 pub use disk::{DiskOptions, Selection, Verification};
-pub use key::{Key, KeyBuilder, Origin};
 pub use prediction::{PredictionCache, PredictionLimits};
 pub use stats::CacheStats;
 pub use store::{Store, StoreOptions};
 pub use view::{FeatureCache, KindLimits};
 pub use weak::WeakCache;
+
+pub use crate::contents::{Key, KeyBuilder, Origin};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use samovar_models::{CATALOGUE, CatalogueEntry, ModelConfig, ModelWeights};
-use samovar_resources::cache::{ContentKeys, Key, KeyBuilder};
+use samovar_resources::contents::{ContentKeys, Key, KeyBuilder};
 use samovar_tensor::Precision;
 use samovar_weights::{Checkpoint, stored_precision};
 

@@ -13,7 +13,7 @@ use crate::packed::Packed;
 use crate::transfer::TransferCounter;
 use crate::{
     Cost, CrossAttention, CrossAttentionRoute, DType, Epilogue, Error, Fused, Instrument, Kernels, MemoryId,
-    Plan, Pool, Precision, Reference, Result, SetAside, Shape, ShapeOnly, Span, Tensor, Transfers,
+    Plan, Pool, Precision, Reference, Result, SetAside, Shape, ShapeOnly, Span, Stop, Tensor, Transfers,
 };
 
 /// Where a model runs: a backend, its memory, and whoever watches. Cheap to clone.
@@ -26,6 +26,7 @@ pub struct Device {
     /// Whether tensors have shapes and no values, and the backend is only asked for sizes.
     shape_only: bool,
     instrument: Option<Arc<dyn Instrument>>,
+    stop: Option<Arc<Stop>>,
     transfers: Arc<TransferCounter>,
     /// The backend's scratch memory, counted against the budget once it is taken.
     scratch: Arc<OnceLock<SetAside>>,
@@ -51,11 +52,6 @@ impl<M> DryRun<M> {
     /// Bytes of what was built, and of results that are held.
     pub fn in_use_bytes(&self) -> usize {
         self.device.pool.stats().in_use_bytes
-    }
-
-    /// Most that the device's pool held so far, blocks that it kept for the next request included.
-    pub fn peak_reserved_bytes(&self) -> usize {
-        self.device.pool.stats().peak_reserved_bytes
     }
 
     /// What some work takes beside what is there already: what was built, and what earlier work left with its results.
@@ -92,6 +88,7 @@ impl Device {
             pool,
             shape_only: false,
             instrument: None,
+            stop: None,
             transfers: Arc::default(),
             scratch: Arc::default(),
             stage: "",
@@ -112,6 +109,7 @@ impl Device {
             pool: Pool::counting(usize::MAX),
             shape_only: true,
             instrument: Some(recorder),
+            stop: None,
             transfers: Arc::default(),
             scratch: Arc::default(),
             ..self.clone()
@@ -121,6 +119,11 @@ impl Device {
     /// The same device, reporting every call to `instrument`.
     pub fn with_instrument(&self, instrument: Arc<dyn Instrument>) -> Self {
         Self { instrument: Some(instrument), ..self.clone() }
+    }
+
+    /// The same device, refusing operators with [`Error::Stopped`] once `stop` is due.
+    pub fn with_stop(&self, stop: Arc<Stop>) -> Self {
+        Self { stop: Some(stop), ..self.clone() }
     }
 
     /// The same device, reporting calls under the name of a stage.
@@ -279,6 +282,9 @@ impl Device {
 
     /// A tensor for a result.
     fn allocate(&self, op: &'static str, shape: Shape) -> Result<Tensor> {
+        if self.stop.as_ref().is_some_and(|stop| stop.is_due()) {
+            return Err(Error::Stopped);
+        }
         let wanted: Option<MemoryId> = (!self.shape_only).then(|| self.kernels.memory().id());
         if self.pool.memory_id() != wanted {
             return Err(Error::WrongDevice { op, shape, device: self.name() });

@@ -76,6 +76,9 @@ pub enum Error {
         /// What happened.
         what: String,
     },
+    /// Somebody asked the work to stop, or its time was over.
+    #[error("stopped before it was done")]
+    Stopped,
     /// The tensor lives on a shape-only device and has no numbers.
     #[error("a tensor of the shape-only device has no values to read (shape {shape})")]
     NoValues {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use samovar::LazyImage;
 use samovar::feature_cache::key_of_pixels;
 use samovar::memory::bytes;
-use samovar::resources::cache::{ContentKeys, Selection, Store};
+use samovar::resources::cache::{Selection, Store, content_keys};
 use samovar::resources::instruments::Events;
 use serde_json::json;
 
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Stats => stats(&store, args.json),
         Action::Clear { image, model, unused_for } => {
-            let keys = ContentKeys::new(&store, true);
+            let keys = content_keys(&store, true);
             let image = image
                 .as_ref()
                 .map(|path| -> Result<_> { Ok(key_of_pixels(&*LazyImage::open(path).pixels()?)) });

@@ -13,20 +13,21 @@ use anyhow::{Context, Result};
 use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
 use samovar::files::sweep_beside;
 use samovar::media::write::CocoDataset;
-use samovar::{LazyImage, Model, PictureUse, RgbImage};
+use samovar::{Model, PictureUse, RgbImage};
 use serde_json::{Value, json};
 
 use super::segment::print;
-use crate::batch::for_each_image;
+use crate::batch::{self, for_each_image};
 use crate::cache_args::CacheArgs;
 use crate::contents::Contents;
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
+use crate::job_args::JobArgs;
 use crate::made::Made;
 use crate::model_args::{ModelArgs, resolve};
 use crate::outputs::{Files, check_place, check_stdout, is_stdout, write_stdout};
 use crate::progress;
-use crate::result_folder::ResultFolder;
+use crate::result_folder::{Known, ResultFolder};
 use crate::results::{self, Format, FormatArgs, Found, Layout, SheetStyle, Writer};
 use output::{Automatic, MERGED};
 use parameters::Parameters;
@@ -57,9 +58,8 @@ pub struct Args {
     /// Folders: also images in the folders within
     #[arg(long, short)]
     recursive: bool,
-    /// Write over files that samovar has not made or that were changed since, and over the results of another run
-    #[arg(long)]
-    overwrite: bool,
+    #[command(flatten)]
+    job: JobArgs,
     #[command(flatten, next_help_heading = "Parameters, named as in segment-anything")]
     parameters: Parameters,
 }
@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
     inputs.check_stdin(is_single)?;
     let result = match &inputs.images[..] {
         [input] if is_single => job.one(input, &sources),
-        images => job.many(images, &sources),
+        images => job.many(&args.job.part_of(images), &sources),
     };
     inputs.report_left_out();
     result
@@ -166,7 +166,7 @@ impl Job<'_> {
 
     fn one(&self, input: &InputImage, sources: &Sources) -> Result<()> {
         let args = self.args;
-        let engine = args.model.engine_telling(args.cache.events()?)?;
+        let engine = args.model.engine()?;
         let image = input.open(engine.decode_limits())?;
         // What is wrong with picture, places or parameters should show before the model is loaded.
         let _room = args.model.reserve_picture(&engine, &image, self.picture_use())?;
@@ -214,9 +214,9 @@ impl Job<'_> {
         let result =
             out.iter().flat_map(|out| places.files(out, 0).into_iter().chain(places.numbered_there(out)));
         let there: Vec<PathBuf> = result.chain(overlay.clone()).collect();
-        made.check(&there, args.overwrite)?;
+        made.check(&there, args.job.overwrite)?;
         let loading = progress::spinner("loading the model");
-        let cache = args.cache.open(true, &resolve(&args.model.model)?)?;
+        let cache = args.cache.open(true, &resolve(&args.model.model)?, &args.cache.events()?)?;
         let model = args.model.load_with(&engine, cache.as_ref())?;
         loading.finish_and_clear();
         let options = args.parameters.options(&model)?;
@@ -263,7 +263,7 @@ impl Job<'_> {
             Ok(json!({ "point_grids": grids.transpose()? }))
         };
         let merges = self.format == Format::Coco;
-        let folder = match (&args.out, args.json) {
+        let mut folder = match (&args.out, args.json) {
             (Some(out), _) if is_stdout(out) => {
                 return Err(usage(
                     "--out - is stdout, which takes the result of one image in one file; give --out DIR for several",
@@ -289,7 +289,7 @@ impl Job<'_> {
                 }
                 let model = resolve(&args.model.model)?;
                 let mut folder =
-                    ResultFolder::open(out, "everything", parameters, &model, args.overwrite, sources)?;
+                    ResultFolder::open(out, "everything", parameters, &model, &args.job, sources)?;
                 let files = |input: &InputImage| self.result_files_there(out, input);
                 folder.check(images, files, made_from, merges.then_some(MERGED), sources)?;
                 Some(folder)
@@ -297,37 +297,42 @@ impl Job<'_> {
             (None, true) if !args.overlay => None,
             _ => return Err(usage("several images need a folder for their results; give --out DIR")),
         };
-        let cache = args.cache.open(false, &resolve(&args.model.model)?)?;
-        let model =
-            args.model.load_with(&args.model.engine_telling(args.cache.events()?)?, cache.as_ref())?;
+        let events = args.cache.events()?;
+        let cache = args.cache.open(false, &resolve(&args.model.model)?, &events)?;
+        let model = args.model.load_with(&args.model.engine()?, cache.as_ref())?;
         let options = args.parameters.options(&model)?;
         let writer = self.writer_of(&model, &options);
-        folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
-        let contents = folder.as_ref().map(ResultFolder::contents);
-        let is_done = |input: &InputImage| folder.as_ref().is_some_and(|folder| folder.is_done(input));
-        let mut documents = Vec::new();
-        let mut total = 0;
-        let limits = model.engine().decode_limits();
-        let reserve = |image: &LazyImage| model.reserve_picture(image, self.picture_use());
-        let summary = for_each_image(images, limits, reserve, contents, is_done, |input, _, pixels| {
-            let masks = generate(&model, &pixels, &options)?;
-            let report = Report { writer: &writer, masks: &masks, image: &pixels };
-            match &folder {
+        folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
+        let folder = folder.as_ref();
+        let contents = folder.map(ResultFolder::contents);
+        let made = self.picture_use();
+        let job = batch::Job { args: &args.job, model: &model, made, contents, events: &events };
+        let known = Known { folder, made_from };
+        let (summary, found) = for_each_image(images, &job, &known, |work| {
+            let (input, pixels) = (work.input, work.pixels);
+            let masks = work.compute("masks", |model| generate(model, pixels, &options))?;
+            let report = Report { writer: &writer, masks: &masks, image: pixels };
+            let document = match folder {
                 Some(folder) => {
-                    let out = folder.make_place(&name(input))?;
-                    let overlay = self.has_overlay().then(|| folder.place(&overlay_name(input)));
                     let own = made_from(input, folder.contents())?;
-                    let files =
-                        report.write(folder.files(), out, input.name_in_folder(), overlay.as_deref())?;
-                    folder.finish(input, &own, &files)?;
+                    let files = work.stage("write", || {
+                        let out = folder.make_place(&name(input))?;
+                        let overlay = self.has_overlay().then(|| folder.place(&overlay_name(input)));
+                        let files = folder.files(input, &own)?;
+                        report.write(files, out, input.name_in_folder(), overlay.as_deref())
+                    })?;
+                    folder.finish(input, &own, &files, work.took())?;
+                    None
                 }
-                None => documents.push(report.document(&input.name_in_folder())?),
-            }
-            total += masks.len();
-            Ok(format!("{}, {total} in all", described(masks.len())))
-        });
+                None => Some(report.document(&input.name_in_folder())?),
+            };
+            Ok((described(masks.len()), (masks.len(), document)))
+        })?;
+        let total: usize = found.iter().map(|(masks, _)| masks).sum();
         let mut merged = None;
-        if let Some(folder) = folder.as_ref().filter(|_| merges && !summary.disk_full) {
+        // Of a part of the images there is no whole; the run on all of them finds all done, and puts them together.
+        let merges_now = merges && !summary.disk_full && args.job.shard.is_none();
+        if let Some(folder) = folder.filter(|_| merges_now) {
             // Of an image that was not done there may be a file all the same: of another run, or of the user.
             let finished: HashSet<&PathBuf> = summary.finished.iter().collect();
             let results: Vec<_> = images
@@ -341,13 +346,15 @@ impl Job<'_> {
                 merged = Some(path);
             }
         }
+        folder.map_or(Ok(()), ResultFolder::end)?;
         if args.json {
             let mut document = json!({
                 "masks": total, "done": summary.done, "skipped": summary.skipped, "failed": summary.failed,
-                "left": summary.left, "annotations": merged,
+                "failed_before": summary.failed_before, "left": summary.left, "annotations": merged,
             });
             if folder.is_none() {
-                document["images"] = json!(documents);
+                let documents = found.iter().filter_map(|(_, document)| document.as_ref());
+                document["images"] = json!(documents.collect::<Vec<_>>());
             }
             print(&document)?;
         } else {

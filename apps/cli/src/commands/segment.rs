@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use samovar::files::sweep_beside;
-use samovar::{BitMask, Embedding, Engine, LazyImage, Model, PictureUse, RgbImage};
+use samovar::{BitMask, Embedding, Engine, Model, PictureUse, RgbImage};
 use serde_json::{Value, json};
 
-use crate::batch::for_each_image;
+use crate::batch::{Job, Turn, for_each_image};
 use crate::cache_args::{Cache, CacheArgs, embed};
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
+use crate::job_args::JobArgs;
 use crate::made::Made;
 use crate::model_args::{ModelArgs, resolve};
 use crate::outputs::{Files, check_place, check_stdout, is_stdout, write_stdout};
 use crate::progress;
-use crate::result_folder::ResultFolder;
+use crate::result_folder::{Known, ResultFolder};
 use crate::results::{self, Format, FormatArgs, Writer, Writing, json_line};
 use objects::{MaskReader, Object, PromptArgs};
 use output::{Answered, Found};
@@ -55,9 +56,8 @@ pub struct Args {
     /// Folders: also images in the folders within
     #[arg(long, short)]
     recursive: bool,
-    /// Write over files that samovar has not made or that were changed since, and over the results of another run
-    #[arg(long)]
-    overwrite: bool,
+    #[command(flatten)]
+    job: JobArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -136,7 +136,7 @@ pub fn run(args: &Args) -> Result<()> {
     inputs.check_stdin(is_single)?;
     let result = match &inputs.images[..] {
         [input] if is_single => one(args, &prompts, input, &writer, &sources),
-        images => many(args, &prompts, images, &writer, &sources),
+        images => many(args, &prompts, &args.job.part_of(images), &writer, &sources),
     };
     inputs.report_left_out();
     result
@@ -165,7 +165,7 @@ fn one(
     writer: &Writer,
     sources: &Sources,
 ) -> Result<()> {
-    let engine = args.model.engine_telling(args.cache.events()?)?;
+    let engine = args.model.engine()?;
     let image = input.open(engine.decode_limits())?;
     let made = match args.out.is_none() && args.json {
         true => PictureUse::Masks,
@@ -191,16 +191,16 @@ fn one(
             check_place(out, "--out takes a file for one image", sources)?;
             sweep_beside(out);
             files.iter().try_for_each(|file| check_place(file, "name another --out", sources))?;
-            made.check(&files, args.overwrite)?;
+            made.check(&files, args.job.overwrite)?;
         }
     }
     let wait = progress::spinner("encoding the image");
-    let cache = args.cache.open(true, &resolve(&args.model.model)?)?;
+    let cache = args.cache.open(true, &resolve(&args.model.model)?, &args.cache.events()?)?;
     let model = args.load(&engine, cache.as_ref())?;
     let embedding = embed(cache.as_ref(), &model, &image, &pixels)?;
     let files = if to_stdout { Files::to_stdout() } else { Files::remembered_by(&made) };
     let writing = out.map(|out| writer.start(out, input.file_name(), &pixels, files)).transpose()?;
-    let answer = segment(args, &embedding, &objects, writing)?;
+    let answer = segment(args, &embedding, &objects, writing, Turn::Alone(&model))?;
     wait.finish_and_clear();
     if args.json {
         return print(&document(&model, input, &pixels, &answer));
@@ -248,7 +248,7 @@ fn many(
                 "clean_up": format!("{:?}", args.clean_up), "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
             });
             let model = resolve(&args.model.model)?;
-            Some(ResultFolder::open(out, "segment", parameters, &model, args.overwrite, sources)?)
+            Some(ResultFolder::open(out, "segment", parameters, &model, &args.job, sources)?)
         }
         (None, true) => None,
         (None, false) => return Err(usage("several images need a folder for their results; give --out DIR")),
@@ -263,39 +263,40 @@ fn many(
             sources,
         )?;
     }
-    let cache = args.cache.open(false, &resolve(&args.model.model)?)?;
-    let model = args.load(&args.model.engine_telling(args.cache.events()?)?, cache.as_ref())?;
-    folder.as_ref().map_or(Ok(()), ResultFolder::begin)?;
-    let contents = folder.as_ref().map(ResultFolder::contents);
-    let is_done = |input: &InputImage| folder.as_ref().is_some_and(|folder| folder.is_done(input));
-    let mut documents = Vec::new();
-    let mut left_out = 0;
-    let limits = model.engine().decode_limits();
-    let made = folder.as_ref().map_or(PictureUse::Masks, |_| writer.style.format.picture_use());
-    let reserve = |image: &LazyImage| model.reserve_picture(image, made);
-    let summary = for_each_image(images, limits, reserve, contents, is_done, |input, image, pixels| {
-        let own = contents.map(|contents| prompts.made_from(&input.path, contents)).transpose()?;
+    let events = args.cache.events()?;
+    let cache = args.cache.open(false, &resolve(&args.model.model)?, &events)?;
+    let model = args.load(&args.model.engine()?, cache.as_ref())?;
+    folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
+    let folder = folder.as_ref();
+    let contents = folder.map(ResultFolder::contents);
+    let made = folder.map_or(PictureUse::Masks, |_| writer.style.format.picture_use());
+    let job = Job { args: &args.job, model: &model, made, contents, events: &events };
+    let made_from = |input: &InputImage, contents: &_| prompts.made_from(&input.path, contents);
+    let known = Known { folder, made_from };
+    let (summary, answers) = for_each_image(images, &job, &known, |work| {
+        let (input, pixels) = (work.input, work.pixels);
+        let own = contents.map(|contents| made_from(input, contents)).transpose()?;
         let objects = prompts.of(&input.path, pixels.size())?;
-        let writing = folder.as_ref().map(|folder| {
+        let writing = folder.zip(own.as_ref()).map(|(folder, own)| {
             let out = folder.make_place(&writer.name_in_folder(&input.result_name))?;
-            writer.start(out, input.name_in_folder(), &pixels, folder.files())
+            writer.start(out, input.name_in_folder(), pixels, folder.files(input, own)?)
         });
         let writing = writing.transpose()?;
-        let embedding = embed(cache.as_ref(), &model, image, &pixels)?;
-        let answer = segment(args, &embedding, &objects, writing)?;
-        if let (Some(folder), Some(own)) = (&folder, own) {
-            folder.finish(input, &own, &answer.files)?;
+        let embedding = work.compute("encode", |model| embed(cache.as_ref(), model, work.image, pixels))?;
+        let answer = segment(args, &embedding, &objects, writing, Turn::InWorker(work))?;
+        if let Some((folder, own)) = folder.zip(own.as_ref()) {
+            folder.finish(input, own, &answer.files, work.took())?;
         }
-        if args.json {
-            documents.push(document(&model, input, &pixels, &answer));
-        }
-        left_out += answer.left_out(writer);
-        Ok(answer.described(1).join(""))
-    });
+        let json = args.json.then(|| document(&model, input, pixels, &answer));
+        Ok((answer.described(1).join(""), (json, answer.left_out(writer))))
+    })?;
+    folder.map_or(Ok(()), ResultFolder::end)?;
+    let left_out: usize = answers.iter().map(|(_, left_out)| left_out).sum();
+    let documents: Vec<Value> = answers.into_iter().filter_map(|(json, _)| json).collect();
     if args.json {
         print(&json!({
             "images": documents, "done": summary.done, "skipped": summary.skipped, "failed": summary.failed,
-            "left": summary.left,
+            "failed_before": summary.failed_before, "left": summary.left,
         }))?;
     } else {
         let into = args.out.as_ref().map(|out| format!("; results in {}", out.display())).unwrap_or_default();
@@ -353,31 +354,39 @@ fn segment(
     embedding: &Embedding,
     objects: &[Object],
     mut writing: Option<Writing>,
+    turn: Turn,
 ) -> Result<Answer> {
     let mut answer = Answer::default();
     let mut masks = MaskReader::within(*embedding.model().engine().decode_limits());
     let size = embedding.image_size();
     for some in objects.chunks(OBJECTS_AT_ONCE) {
         let prompts = some.iter().map(|object| object.prompt(&mut masks, size, args.multimask));
-        let answers = embedding.segment_many(&prompts.collect::<Result<Vec<_>>>()?)?;
+        let prompts = prompts.collect::<Result<Vec<_>>>()?;
+        let answers =
+            turn.compute("decode", |model| Ok(embedding.on(model.engine()).segment_many(&prompts)?))?;
         let first = answer.found.last().map_or(0, |found| found.object + 1);
-        for ((object, asked), segmentation) in (first..).zip(some).zip(answers) {
-            for (rank, predicted) in segmentation.into_ranked().into_iter().enumerate() {
-                let mask = predicted.mask()?;
-                let label = asked.label().map(str::to_owned);
-                let found = Found { object, rank, iou_score: predicted.iou_score, area: mask.area(), label };
-                if let Some(writing) = &mut writing {
-                    writing.add(&Answered { mask: &mask, predicted: &predicted, found: &found })?;
+        turn.stage("draw", || {
+            for ((object, asked), segmentation) in (first..).zip(some).zip(answers) {
+                for (rank, predicted) in segmentation.into_ranked().into_iter().enumerate() {
+                    let mask = predicted.mask()?;
+                    let label = asked.label().map(str::to_owned);
+                    let iou_score = predicted.iou_score;
+                    let found = Found { object, rank, iou_score, area: mask.area(), label };
+                    if let Some(writing) = &mut writing {
+                        writing.add(&Answered { mask: &mask, predicted: &predicted, found: &found })?;
+                    }
+                    if args.json {
+                        answer.json.push(output::mask_json(&found, &mask));
+                    }
+                    results::join(&mut answer.joined, &mask)?;
+                    answer.found.push(found);
                 }
-                if args.json {
-                    answer.json.push(output::mask_json(&found, &mask));
-                }
-                results::join(&mut answer.joined, &mask)?;
-                answer.found.push(found);
             }
-        }
+            Ok(())
+        })?;
     }
-    answer.files = writing.map(Writing::finish).transpose()?.unwrap_or_default();
+    answer.files =
+        turn.stage("write", || Ok(writing.map(Writing::finish).transpose()?.unwrap_or_default()))?;
     Ok(answer)
 }
 

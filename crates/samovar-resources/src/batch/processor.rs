@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::size::{BatchSize, Retry};
 use crate::instruments::Events;
-use crate::memory::{MemoryLevel, MemoryManager};
+use crate::memory::{MemoryLevel, MemoryManager, bytes};
 
 /// How to make a [`BatchProcessor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +26,6 @@ impl Default for BatchOptions {
 
 /// Share of the free memory that a batch may take: the rest is for what was not counted.
 const SHARE: f64 = 0.8;
-
-/// What is to be done about an error of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// Memory ran out: clean up and try half as many.
-    Halved,
-    /// The item itself is at fault, or nothing can be done.
-    Never,
-}
 
 /// How a run went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,7 +77,7 @@ impl BatchProcessor {
         Self { memory: Some(Arc::clone(memory)), ..self }
     }
 
-    /// The same, telling of halved batches.
+    /// The same, telling of halved batches and clean-ups.
     #[must_use]
     pub fn with_events(self, events: Events) -> Self {
         Self { events, ..self }
@@ -113,7 +105,7 @@ impl BatchProcessor {
     /// `batch_size` is the size to begin with, the default where `None`. `progress` hears of items done, and of all.
     ///
     /// # Errors
-    /// The first error of `f` that [`Retry::Never`] is said of, or that a batch of one ends with, also after a clean-up.
+    /// The first error of `f` that [`Retry::Never`] is said of, or that a batch of one ends with.
     pub fn process_in_batches<T, R, E>(
         &self,
         items: &[T],
@@ -147,36 +139,23 @@ impl BatchProcessor {
         let most = self.options.max_batch_size.max(1);
         let wanted = batch_size.unwrap_or(self.options.default_batch_size).clamp(1, most);
         let mut report = BatchReport::default();
-        let (mut at, mut size, mut good) = (0, wanted, 0);
-        let mut has_made_room = false;
+        let (mut at, mut size) = (0, BatchSize::new(wanted));
         while at < items.len() {
-            let batch = &items[at..items.len().min(at + size)];
+            let batch = &items[at..items.len().min(at + size.get())];
             match f(batch) {
                 Ok(flow) => {
                     at += batch.len();
                     report.batch_sizes.push(batch.len());
-                    good += 1;
-                    has_made_room = false;
                     if flow.is_break() {
                         break;
                     }
-                    // What made memory scarce may be gone.
-                    if size < wanted && good >= 4 {
-                        (size, good) = ((size * 2).min(wanted), 0);
-                    }
+                    size.succeeded();
                     report.cleanups += usize::from(self.clean_up_between());
                 }
                 Err(error) if batch.len() > 1 && retry(&error) == Retry::Halved => {
                     report.halved += 1;
-                    (size, good) = (batch.len().div_ceil(2), 0);
-                    self.events.emit("batch_halved", || [("from", batch.len().into()), ("to", size.into())]);
-                    if let Some(memory) = &self.memory {
-                        memory.cleanup(true);
-                    }
-                }
-                // The last resort of a single item: all that can be given back.
-                Err(error) if !has_made_room && self.memory.is_some() && retry(&error) == Retry::Halved => {
-                    has_made_room = true;
+                    let to = size.halve(batch.len());
+                    self.events.emit("batch_halved", || [("from", batch.len().into()), ("to", to.into())]);
                     if let Some(memory) = &self.memory {
                         memory.cleanup(true);
                     }
@@ -188,9 +167,15 @@ impl BatchProcessor {
         Ok(report)
     }
 
-    /// Whether anything had to be given back.
     fn clean_up_between(&self) -> bool {
-        self.memory.as_ref().is_some_and(|memory| memory.tend().is_some())
+        let Some(cleanup) = self.memory.as_ref().and_then(|memory| memory.auto_cleanup_if_needed()) else {
+            return false;
+        };
+        self.events.emit("memory_cleanup", || {
+            let freed = bytes(cleanup.freed_bytes()).to_string();
+            [("level", cleanup.level.to_string().into()), ("freed", freed.into())]
+        });
+        true
     }
 }
 

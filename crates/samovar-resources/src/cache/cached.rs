@@ -5,9 +5,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::codec::MemoryOnly;
-use super::key::{Key, Origin};
 use super::store::Store;
 use super::view::{FeatureCache, KindLimits};
+use crate::contents::{Key, Origin};
 
 /// A function whose answers are kept in memory (document 000's `@cached`). `name` is the function's own: two functions of
 /// one name share their answers. `size_bytes` tells what an answer takes.

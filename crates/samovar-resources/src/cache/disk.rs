@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use samovar_files::{make_folder, sweep};
 
 use super::entry_file::{self, Header, ReadEntry, Sound};
-use super::key::{Key, Origin};
+use crate::contents::{Key, Origin};
 
 /// Ending of entries.
 const ENDING: &str = "entry";

@@ -11,7 +11,7 @@ use std::path::Path;
 use samovar_files::AtomicFile;
 use serde::{Deserialize, Serialize};
 
-use super::key::{Key, Origin};
+use crate::contents::{Key, Origin};
 
 const MAGIC: &[u8; 8] = b"samovar\x01";
 const CHECKSUM_BYTES: usize = 32;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::key::{Key, Origin};
+use crate::contents::{Key, Origin};
 
 pub(super) type Value = Arc<dyn Any + Send + Sync>;
 /// What kind of value, and its address.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::codec::Codec;
-use super::key::{Key, KeyBuilder, Origin};
 use super::stats::CacheStats;
 use super::store::Store;
 use super::view::{FeatureCache, KindLimits};
+use crate::contents::{Key, KeyBuilder, Origin};
 
 /// Bounds of a [`PredictionCache`]; bytes are those of its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

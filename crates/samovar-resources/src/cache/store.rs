@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::codec::Decoded;
 use super::disk::{Disk, DiskOptions, Found, Selection, Verification};
-use super::key::Origin;
 use super::memory_tier::{Address, MemoryTier, Value};
 use super::stats::CacheStats;
+use crate::contents::Origin;
 use crate::instruments::Events;
 use crate::memory::{MemoryLevel, Reclaim};
 
@@ -40,8 +40,6 @@ pub struct Store {
     finished: Condvar,
     disk: Option<Disk>,
     events: Events,
-    /// What values in memory may take at most, however much is free.
-    most_bytes: usize,
 }
 
 struct State {
@@ -70,7 +68,6 @@ impl Store {
             finished: Condvar::new(),
             disk: disk.map(Disk::new),
             events,
-            most_bytes: memory_budget_bytes,
         })
     }
 
@@ -239,12 +236,15 @@ impl Store {
         self.disk.as_ref().map(Disk::verify).unwrap_or_default()
     }
 
-    /// Changes how much memory values may take, within [`StoreOptions::memory_budget_bytes`], and lets go what is too much.
+    /// Changes how much memory values may take, and lets go what is too much: sizes follow free memory (document 002).
     /// Says how many bytes went.
     pub fn resize(&self, memory_budget_bytes: usize) -> usize {
         let mut state = self.lock();
         let before = state.tier.bytes();
-        state.shrink_to(memory_budget_bytes.min(self.most_bytes));
+        state.tier.budget_bytes = memory_budget_bytes;
+        for (kind, _) in state.tier.make_room(0, 0) {
+            state.count(kind).evictions += 1;
+        }
         before - state.tier.bytes()
     }
 }
@@ -252,14 +252,6 @@ impl Store {
 impl State {
     fn count(&mut self, kind: &'static str) -> &mut CacheStats {
         self.counts.entry(kind).or_default()
-    }
-
-    /// Sets the budget and lets go what is too much.
-    fn shrink_to(&mut self, budget_bytes: usize) {
-        self.tier.budget_bytes = budget_bytes;
-        for (kind, _) in self.tier.make_room(0, 0) {
-            self.count(kind).evictions += 1;
-        }
     }
 
     fn insert(&mut self, address: Address, value: Value, bytes: usize, cost: f64, origin: Origin) {
@@ -270,8 +262,7 @@ impl State {
     }
 }
 
-/// Under warning half of what is held goes, the least worthy first; at the critical level everything in memory. While memory
-/// is watched ([`crate::memory::MemoryManager::tend`]) no more is held then until it is calm again.
+/// Under warning half of what is held goes, the least worthy first; at the critical level everything in memory.
 impl Reclaim for Store {
     fn name(&self) -> &str {
         "cache"
@@ -283,20 +274,14 @@ impl Reclaim for Store {
 
     fn reclaim(&self, level: MemoryLevel) -> usize {
         let mut state = self.lock();
-        let (held, budget_bytes) = (state.tier.bytes(), state.tier.budget_bytes);
-        let kept = if level >= MemoryLevel::Critical { 0 } else { held / 2 };
-        state.shrink_to(kept);
+        let before = state.tier.bytes();
+        let budget_bytes = state.tier.budget_bytes;
+        state.tier.budget_bytes = if level >= MemoryLevel::Critical { 0 } else { before / 2 };
+        for (kind, _) in state.tier.make_room(0, 0) {
+            state.count(kind).evictions += 1;
+        }
         state.tier.budget_bytes = budget_bytes;
-        held - state.tier.bytes()
-    }
-
-    /// Values may take as much again as half of what is left: sizes follow free memory (document 002).
-    fn look(&self, available_bytes: usize, level: MemoryLevel) {
-        let mut state = self.lock();
-        let held = state.tier.bytes();
-        let more = if level < MemoryLevel::Warning { available_bytes / 2 } else { 0 };
-        let budget_bytes = held.saturating_add(more).min(self.most_bytes);
-        state.shrink_to(budget_bytes);
+        before - state.tier.bytes()
     }
 }
 

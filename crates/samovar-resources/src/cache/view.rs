@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::codec::{Codec, Decoded};
 use super::disk::Selection;
-use super::key::{Key, Origin};
 use super::memory_tier::Value;
 use super::stats::CacheStats;
 use super::store::{Answer, Decode, Store, downcast};
+use crate::contents::{Key, Origin};
 
 /// Bounds of one kind of value, within those of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::key::Key;
+use crate::contents::Key;
 
 /// Values by key for as long as anybody holds them: pictures at display resolution (document 002). Takes no memory but
 /// that of its keys.

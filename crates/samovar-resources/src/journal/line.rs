@@ -1,47 +1,24 @@
 //! One line of a journal.
 
-use serde::{Deserialize, Serialize};
+use std::io;
 
-/// What became of an item.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Its results are in their places, durable.
-    Done {
-        /// Their names, relative to the journal's folder.
-        results: Vec<String>,
-        /// Milliseconds it took.
-        ms: u64,
-    },
-    /// It failed, for this reason.
-    Failed(String),
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The line: checksum, content, end.
+pub(super) fn to_line(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = vec![b' '; 9];
+    serde_json::to_writer(&mut line, value)?;
+    let checksum = format!("{:08x}", crc32fast::hash(&line[9..]));
+    line[..8].copy_from_slice(checksum.as_bytes());
+    line.push(b'\n');
+    Ok(line)
 }
 
-/// An item and what became of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// The item's name: a path relative to what the job was given.
-    pub item: String,
-    /// A hash of all that makes its results: what has another is to be done again.
-    pub key: String,
-    /// What became of it.
-    #[serde(flatten)]
-    pub outcome: Outcome,
-}
-
-impl Record {
-    /// The line: checksum, content, end.
-    pub(super) fn to_line(&self) -> String {
-        let content = serde_json::to_string(self).unwrap_or_default();
-        format!("{:08x} {content}\n", crc32fast::hash(content.as_bytes()))
-    }
-
-    /// The record of a line without its end; `None` if the line is damaged.
-    pub(super) fn of_line(line: &[u8]) -> Option<Self> {
-        let (checksum, content) = (line.get(..8)?, line.get(9..)?);
-        // As it is written, and not what else reads as the same number.
-        (line[8] == b' ' && format!("{:08x}", crc32fast::hash(content)).as_bytes() == checksum)
-            .then(|| serde_json::from_slice(content).ok())
-            .flatten()
-    }
+/// The value of a line without its end; `None` if the line is damaged, or of another kind.
+pub(super) fn of_line<L: DeserializeOwned>(line: &[u8]) -> Option<L> {
+    let (checksum, content) = (line.get(..8)?, line.get(9..)?);
+    // As it is written, and not what else reads as the same number.
+    let is_sound = line[8] == b' ' && checksum == format!("{:08x}", crc32fast::hash(content)).as_bytes();
+    if is_sound { serde_json::from_slice(content).ok() } else { None }
 }

@@ -1,83 +1,124 @@
 //! Reads what earlier runs have written.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, Read};
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
-use super::line::{Outcome, Record};
+use serde::de::DeserializeOwned;
 
-/// Longest line that is believed.
-const MAX_LINE_BYTES: u64 = 1 << 20;
+use super::line::of_line;
 
-/// What a journal says: the last word on each item.
-#[derive(Debug, Default)]
-pub struct Journal {
-    /// By item.
-    items: HashMap<String, (String, Outcome)>,
-    /// Length up to the end of the last whole line.
-    pub(super) sound_bytes: u64,
+/// Longest line that is believed: 100,000 results of one item.
+const MAX_LINE_BYTES: usize = 16 << 20;
+/// Bytes that are taken apart at once.
+const BLOCK_BYTES: usize = 1 << 20;
+/// Threads that take lines apart.
+const MOST_THREADS: usize = 4;
+
+/// Where a thread takes blocks, and where it hands on the lines in them.
+type Parser<L> = (SyncSender<Vec<u8>>, Receiver<Vec<Option<L>>>);
+
+/// How reading a journal went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JournalReading {
+    /// Lines that were handed on.
+    pub lines: usize,
     /// Lines that were damaged, other than a last one that was cut.
     pub damaged_lines: usize,
+    /// Length up to the end of the last whole line.
+    pub(super) sound_bytes: u64,
 }
 
-/// How far a job is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Items done.
-    pub done: usize,
-    /// Items that failed and were not done since.
-    pub failed: usize,
-}
-
-impl Journal {
-    /// What became of an item with this key; nothing of one that was made of something else.
-    pub fn outcome(&self, item: &str, key: &str) -> Option<&Outcome> {
-        self.items.get(item).filter(|(of, _)| of == key).map(|(_, outcome)| outcome)
-    }
-
-    /// The last word on each item, in no order.
-    pub fn items(&self) -> impl Iterator<Item = (&str, &Outcome)> {
-        self.items.iter().map(|(item, (_, outcome))| (item.as_str(), outcome))
-    }
-
-    /// How far the job is.
-    pub fn progress(&self) -> Progress {
-        let done = self.items.values().filter(|(_, outcome)| matches!(outcome, Outcome::Done { .. })).count();
-        Progress { done, failed: self.items.len() - done }
-    }
-}
-
-/// Reads a journal; one that is not there is empty. Damaged lines are left out and counted: their items are done again.
+/// Reads a journal and hands its lines to `each` in order; one that is not there is empty. Damaged lines are left out and counted:
+/// what they say is found out anew. Long journals are taken apart by several threads.
 ///
 /// # Errors
 /// Those of reading.
-pub fn read_journal(path: &Path) -> io::Result<Journal> {
-    let mut journal = Journal::default();
-    let file = match File::open(path) {
+pub fn read_journal<L: DeserializeOwned + Send>(
+    path: &Path,
+    mut each: impl FnMut(L),
+) -> io::Result<JournalReading> {
+    let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(journal),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(JournalReading::default()),
         Err(error) => return Err(error),
     };
-    let mut reader = BufReader::with_capacity(1 << 18, file);
-    let mut line = Vec::new();
-    let mut at = 0;
-    loop {
-        line.clear();
-        let read = io::Read::take(&mut reader, MAX_LINE_BYTES).read_until(b'\n', &mut line)? as u64;
-        at += read;
-        match line.split_last() {
-            None => return Ok(journal),
-            Some((b'\n', content)) => match Record::of_line(content) {
-                Some(Record { item, key, outcome }) => {
-                    journal.items.insert(item, (key, outcome));
+    let is_long = file.metadata()?.len() > 4 * BLOCK_BYTES as u64;
+    let mut reading = JournalReading::default();
+    let mut take = |lines: Vec<Option<L>>, reading: &mut JournalReading| {
+        for line in lines {
+            match line {
+                Some(line) => {
+                    reading.lines += 1;
+                    each(line);
                 }
-                None => journal.damaged_lines += 1,
-            },
-            // Too long for a line, or the end of a killed run's last one.
-            Some(_) if read == MAX_LINE_BYTES => journal.damaged_lines += 1,
-            Some(_) => return Ok(journal),
+                None => reading.damaged_lines += 1,
+            }
         }
-        journal.sound_bytes = at;
+    };
+    if !is_long {
+        let sound_bytes = for_each_block(&mut file, |block| take(lines_of(&block), &mut reading))?;
+        return Ok(JournalReading { sound_bytes, ..reading });
     }
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+    let sound_bytes = thread::scope(|scope| {
+        let workers: Vec<Parser<L>> = (0..threads)
+            .map(|_| {
+                let (to, blocks) = sync_channel::<Vec<u8>>(1);
+                let (results, from) = sync_channel(1);
+                scope.spawn(move || {
+                    let all = blocks.into_iter();
+                    all.map(|block| lines_of(&block)).all(|lines| results.send(lines).is_ok())
+                });
+                (to, from)
+            })
+            .collect();
+        let (mut sent, mut taken) = (0, 0);
+        let mut take_one = |taken: &mut usize, reading: &mut JournalReading| {
+            // A worker that panicked has lost its lines; the scope hands its panic on.
+            take(workers[*taken % threads].1.recv().unwrap_or_default(), reading);
+            *taken += 1;
+        };
+        let sound_bytes = for_each_block(&mut file, |block| {
+            while sent - taken >= threads {
+                take_one(&mut taken, &mut reading);
+            }
+            let _ = workers[sent % threads].0.send(block);
+            sent += 1;
+        });
+        while taken < sent {
+            take_one(&mut taken, &mut reading);
+        }
+        sound_bytes
+    })?;
+    Ok(JournalReading { sound_bytes, ..reading })
+}
+
+/// Hands on blocks of whole lines; says where the last line ends.
+fn for_each_block(file: &mut File, mut each: impl FnMut(Vec<u8>)) -> io::Result<u64> {
+    let (mut bytes, mut sound_bytes) = (Vec::new(), 0);
+    loop {
+        let read = file.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut bytes)?;
+        if read == 0 {
+            return Ok(sound_bytes);
+        }
+        let new = bytes.len() - read;
+        let end = match bytes[new..].iter().rposition(|&byte| byte == b'\n') {
+            Some(last) => new + last + 1,
+            // No line is so long: it is damaged, and so is what is left of it.
+            None if bytes.len() > MAX_LINE_BYTES => bytes.len(),
+            None => continue,
+        };
+        let rest = bytes.split_off(end);
+        sound_bytes += end as u64;
+        each(std::mem::replace(&mut bytes, rest));
+    }
+}
+
+fn lines_of<L: DeserializeOwned>(block: &[u8]) -> Vec<Option<L>> {
+    let block = block.strip_suffix(b"\n").unwrap_or(block);
+    block.split(|&byte| byte == b'\n').map(of_line).collect()
 }

@@ -3,118 +3,193 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::line::Record;
-use super::reader::{Journal, read_journal};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// How often records are made durable.
+use super::line::to_line;
+use super::reader::{JournalReading, read_journal};
+
+/// How often lines are made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalOptions {
-    /// Records that wait at most.
-    pub group_records: usize,
+    /// Lines that wait at most.
+    pub group_lines: usize,
     /// How long the oldest of them waits at most, while others come.
     pub group_time: Duration,
 }
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { group_records: 256, group_time: Duration::from_secs(1) }
+        Self { group_lines: 256, group_time: Duration::from_secs(1) }
     }
 }
 
-/// Appends records to a journal. One process at a time: the lock ends with it, however that ends. A record is written at once
-/// (a killed process loses nothing) and synced with its group (a power cut loses at most a group, whose items are then done
-/// again).
+/// Appends lines to a journal, from any number of threads of one process: the lock ends with it, however that ends. A line is
+/// written at once (a killed process loses nothing) and synced with its group (a power cut loses at most a group).
 #[derive(Debug)]
 pub struct JournalWriter {
     path: PathBuf,
     file: File,
     options: JournalOptions,
+    end: Mutex<End>,
+    /// Length that is durable; whoever holds this syncs, for all who wait for it.
+    durable_bytes: Mutex<u64>,
+}
+
+/// The end of the file.
+#[derive(Debug)]
+struct End {
+    /// Length that is sound.
+    sound_bytes: u64,
+    /// Whether a failed write left something behind it, to be cut off before the next.
+    is_torn: bool,
     unsynced: usize,
     oldest_unsynced: Instant,
-    /// Length that is sound; a failed write is cut off again before the next.
-    sound_bytes: u64,
-    is_torn: bool,
 }
 
 impl JournalWriter {
-    /// Opens a journal, or begins one, and says what is in it. What a killed run left of a last line is cut off.
+    /// Opens a journal, or begins one, and hands on what is in it. What a killed run left of a last line is cut off.
     ///
     /// # Errors
     /// [`io::ErrorKind::ResourceBusy`] when another process has it, and those of reading and writing.
-    pub fn open(path: &Path, options: JournalOptions) -> io::Result<(Self, Journal)> {
+    pub fn open<L: DeserializeOwned + Send>(
+        path: &Path,
+        options: JournalOptions,
+        each: impl FnMut(L),
+    ) -> io::Result<(Self, JournalReading)> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another run works on this job"));
-            }
-            // A file system without locks: nothing keeps two runs apart there.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(error),
+        check_lock(file.try_lock())?;
+        let reading = read_journal(path, each)?;
+        if file.metadata()?.len() != reading.sound_bytes {
+            file.set_len(reading.sound_bytes)?;
         }
-        let journal = read_journal(path)?;
-        file.set_len(journal.sound_bytes)?;
         file.seek(SeekFrom::End(0))?;
-        let writer = Self {
-            path: path.to_owned(),
-            file,
-            options,
-            unsynced: 0,
-            oldest_unsynced: Instant::now(),
-            sound_bytes: journal.sound_bytes,
-            is_torn: false,
-        };
-        Ok((writer, journal))
+        let sound_bytes = reading.sound_bytes;
+        let end = End { sound_bytes, is_torn: false, unsynced: 0, oldest_unsynced: Instant::now() };
+        let (end, durable_bytes) = (Mutex::new(end), Mutex::new(sound_bytes));
+        Ok((Self { path: path.to_owned(), file, options, end, durable_bytes }, reading))
     }
 
-    /// Appends a record, whose results must be durable already.
+    /// Appends a line, which becomes durable with its group.
     ///
     /// # Errors
-    /// Those of writing: the record is then not in the journal, and the next can be written.
-    pub fn append(&mut self, record: &Record) -> io::Result<()> {
-        if self.is_torn {
-            self.file.set_len(self.sound_bytes)?;
-            self.file.seek(SeekFrom::Start(self.sound_bytes))?;
-            self.is_torn = false;
-        }
-        let line = record.to_line();
-        if let Err(error) = self.file.write_all(line.as_bytes()) {
-            self.is_torn = true;
-            return Err(error);
-        }
-        self.sound_bytes += line.len() as u64;
-        if self.unsynced == 0 {
-            self.oldest_unsynced = Instant::now();
-        }
-        self.unsynced += 1;
-        let is_due = self.unsynced >= self.options.group_records
-            || self.oldest_unsynced.elapsed() >= self.options.group_time;
-        if is_due { self.sync() } else { Ok(()) }
+    /// Those of writing: the line is then not in the journal, and the next can be written.
+    pub fn append(&self, line: &impl Serialize) -> io::Result<()> {
+        let (end_bytes, is_due) = self.write(line)?;
+        if is_due { self.sync_until(end_bytes) } else { Ok(()) }
+    }
+
+    /// Appends a line that is durable when this returns. Threads that ask at the same time share one sync.
+    ///
+    /// # Errors
+    /// As [`JournalWriter::append`].
+    pub fn append_durable(&self, line: &impl Serialize) -> io::Result<()> {
+        let (end_bytes, _) = self.write(line)?;
+        self.sync_until(end_bytes)
     }
 
     /// Makes everything appended durable.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn sync(&mut self) -> io::Result<()> {
-        if self.unsynced > 0 {
-            self.file.sync_data()?;
-            self.unsynced = 0;
-        }
-        Ok(())
+    pub fn sync(&self) -> io::Result<()> {
+        let end_bytes = self.end().sound_bytes;
+        self.sync_until(end_bytes)
     }
 
     /// Where the journal is.
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Says where the line ends, and whether its group is to be synced.
+    fn write(&self, line: &impl Serialize) -> io::Result<(u64, bool)> {
+        let line = to_line(line)?;
+        let mut end = self.end();
+        let mut file = &self.file;
+        if end.is_torn {
+            file.set_len(end.sound_bytes)?;
+            file.seek(SeekFrom::Start(end.sound_bytes))?;
+            end.is_torn = false;
+        }
+        if let Err(error) = file.write_all(&line) {
+            end.is_torn = true;
+            return Err(error);
+        }
+        end.sound_bytes += line.len() as u64;
+        if end.unsynced == 0 {
+            end.oldest_unsynced = Instant::now();
+        }
+        end.unsynced += 1;
+        let JournalOptions { group_lines, group_time } = self.options;
+        let is_due = end.unsynced >= group_lines || end.oldest_unsynced.elapsed() >= group_time;
+        Ok((end.sound_bytes, is_due))
+    }
+
+    fn sync_until(&self, end_bytes: u64) -> io::Result<()> {
+        let mut durable_bytes = self.durable_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *durable_bytes >= end_bytes {
+            return Ok(());
+        }
+        let written_bytes = {
+            let mut end = self.end();
+            end.unsynced = 0;
+            end.sound_bytes
+        };
+        self.file.sync_data()?;
+        *durable_bytes = written_bytes;
+        Ok(())
+    }
+
+    fn end(&self) -> MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for JournalWriter {
     fn drop(&mut self) {
         let _ = self.sync();
+    }
+}
+
+/// Keeps everybody from writing a journal alone, beside others who do the same; ends with its process.
+#[derive(Debug)]
+pub struct JournalLock {
+    _file: File,
+}
+
+impl JournalLock {
+    /// Holds a journal, which is begun if it is not there, together with others.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`] when somebody writes it alone, and those of opening it.
+    pub fn shared(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        check_lock(file.try_lock_shared())?;
+        Ok(Self { _file: file })
+    }
+
+    /// Whether some process holds or writes a journal now.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub fn is_held(path: &Path) -> io::Result<bool> {
+        let file = File::open(path)?;
+        Ok(matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+}
+
+fn check_lock(locked: Result<(), TryLockError>) -> io::Result<()> {
+    match locked {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another run works on this job"))
+        }
+        // Where a file system has no locks, nothing keeps two runs apart.
+        Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 

@@ -1,0 +1,45 @@
+//! Arguments of commands that work through many images.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::inputs::InputImage;
+use crate::shard::Shard;
+
+/// How a folder of images is worked through.
+#[derive(Args, Debug, Clone)]
+pub struct JobArgs {
+    /// Write over files that samovar has not made or that were changed since, and over the results of another run
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Folders: images worked on at once [default: one per thread with small models, and with large ones one that computes while
+    /// others are read and written]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub images_at_once: Option<u16>,
+    /// Folders: give an image up that takes longer, in seconds, and go on with the next
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// Folders: try images again that failed in an earlier run and have not changed since
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// Folders: only part I of N of the images, as 1/8 to 8/8 on eight machines; parts share a folder of results
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+}
+
+impl JobArgs {
+    /// The images of this part.
+    pub fn part_of(&self, images: &[InputImage]) -> Vec<InputImage> {
+        let is_in = |image: &&InputImage| self.shard.is_none_or(|shard| shard.has(image));
+        images.iter().filter(is_in).cloned().collect()
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim().strip_suffix('s').unwrap_or(text.trim()).parse::<f64>().ok();
+    let time = seconds
+        .filter(|&seconds| seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.ok_or_else(|| "expected a number of seconds over 0, as 60 or 0.5".to_owned())
+}

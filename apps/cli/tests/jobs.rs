@@ -1,0 +1,192 @@
+//! Folders of images: several at once, parts of them, those that fail or take too long, and what is told of them.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use common::{Bench, Run};
+use serde_json::Value;
+
+const DISC: (f64, f64, f64) = (40.0, 50.0, 20.0);
+const POINT: [&str; 4] = ["--point", "40,50", "--format", "png"];
+
+fn pictures(count: usize) -> Bench {
+    let bench = Bench::new();
+    (0..count).for_each(|number| drop(bench.picture(&format!("imgs/{number:03}.png"), 160, 100, &[DISC])));
+    bench
+}
+
+fn segment(bench: &Bench, more: &[&str]) -> Run {
+    bench.run(&[&["segment", "imgs"][..], &POINT, more].concat())
+}
+
+fn status(bench: &Bench, folder: &str) -> Value {
+    serde_json::from_str(&bench.done(&["job", "status", folder, "--json"]).stdout).unwrap()
+}
+
+/// The results in a folder, by name.
+fn results(bench: &Bench, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let folder = bench.path(folder);
+    let is_result = |file: &PathBuf| {
+        file.starts_with(&folder) && !file.file_name().unwrap().to_string_lossy().starts_with('.')
+    };
+    let files = bench.files().into_iter().filter(is_result);
+    files
+        .map(|file| (file.strip_prefix(&folder).unwrap().to_owned(), std::fs::read(&file).unwrap()))
+        .collect()
+}
+
+#[test]
+fn the_results_are_the_same_however_many_images_are_under_way() {
+    let bench = pictures(7);
+    for (folder, more) in [
+        ("one", &["--images-at-once", "1"][..]),
+        ("five", &["--images-at-once", "5"]),
+        ("auto", &[]),
+        ("off", &["--no-optimizations"]),
+    ] {
+        let run = segment(&bench, &[&["--out", folder, "--threads", "4"], more].concat());
+        assert!(run.code == 0 && run.stderr.contains("7 done, 0 done before, 0 failed"), "{run:?}");
+        assert_eq!(results(&bench, folder).len(), 7);
+        assert_eq!(results(&bench, folder), results(&bench, "one"), "{folder}");
+    }
+    // Documents come in the order of the images, whichever was done first.
+    let run = segment(&bench, &["--json", "--images-at-once", "4", "--threads", "4"]);
+    let document: Value = serde_json::from_str(&run.stdout).unwrap();
+    let names: Vec<&str> =
+        document["images"].as_array().unwrap().iter().map(|image| image["image"].as_str().unwrap()).collect();
+    assert!(names.len() == 7 && names.is_sorted(), "{names:?}");
+}
+
+#[test]
+fn parts_of_a_folder_do_not_overlap_and_the_whole_finds_them_done() {
+    let bench = pictures(12);
+    let everything = |more: &[&str]| {
+        let command = ["everything", "imgs", "--out", "out", "--points-per-side", "4"];
+        bench.run(&[&command[..], more].concat())
+    };
+    let mut count = 0;
+    for part in ["1/3", "3/3", "2/3"] {
+        let run = everything(&["--shard", part]);
+        assert_eq!(run.code, 0, "{run:?}");
+        let done = results(&bench, "out").len();
+        assert!(run.stderr.contains(&format!("{} done with", done - count)), "{part}: {run:?}");
+        assert!(run.stderr.contains("0 done before"), "{run:?}");
+        count = done;
+    }
+    assert_eq!(count, 12, "and nothing that is of all images");
+    let told = status(&bench, "out");
+    assert_eq!(
+        (&told["images"], &told["done"], &told["left"]),
+        (&12.into(), &12.into(), &0.into()),
+        "{told}"
+    );
+    let run = everything(&[]);
+    assert!(run.code == 0 && run.stderr.contains("0 done with 0 masks, 12 done before"), "{run:?}");
+    assert_eq!(bench.json("out/annotations.json")["images"].as_array().unwrap().len(), 12);
+    bench.refused(2, "--shard", &["segment", "imgs", "--point", "1,1", "--out", "x", "--shard", "4/3"]);
+}
+
+#[test]
+fn parts_run_at_once_and_keep_the_whole_away() {
+    let bench = pictures(40);
+    let start = |part: &str| {
+        let mut command = bench.command();
+        command.args(["segment", "imgs"]).args(POINT).args([
+            "--out",
+            "out",
+            "--threads",
+            "1",
+            "--shard",
+            part,
+        ]);
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let parts = [start("1/2"), start("2/2")];
+    for part in parts {
+        let run = part.wait_with_output().unwrap();
+        assert!(run.status.success(), "{run:?}");
+    }
+    assert_eq!(results(&bench, "out").len(), 40);
+    assert!(segment(&bench, &["--out", "out"]).stderr.contains("0 done, 40 done before"));
+}
+
+#[test]
+fn a_failed_image_is_named_and_tried_again_when_asked_or_when_it_changed() {
+    let bench = pictures(3);
+    std::fs::write(bench.path("imgs/bad.png"), b"\x89PNG\r\n\x1a\nnothing").unwrap();
+    let run = segment(&bench, &["--out", "out"]);
+    assert!(run.code == 1 && run.stderr.contains("3 done, 0 done before, 1 failed"), "{run:?}");
+    let told = status(&bench, "out");
+    assert_eq!((&told["done"], &told["left"], &told["at_work"]), (&3.into(), &0.into(), &false.into()));
+    assert!(told["failed"][0]["image"].as_str().unwrap().ends_with("bad.png"), "{told}");
+    assert!(!told["failed"][0]["error"].as_str().unwrap().is_empty());
+    let words = bench.done(&["job", "status", "out"]).stdout;
+    assert!(words.contains("3 of 4 images done (75.0 %), 1 failed") && words.contains("bad.png"), "{words}");
+    let run = segment(&bench, &["--out", "out"]);
+    assert!(run.code == 1 && run.stderr.contains("1 failed before"), "{run:?}");
+    assert!(run.stderr.contains("--retry-failed"), "{run:?}");
+    let run = segment(&bench, &["--out", "out", "--retry-failed"]);
+    assert!(run.code == 1 && run.stderr.contains("0 done, 3 done before, 1 failed"), "{run:?}");
+    bench.picture("imgs/bad.png", 160, 100, &[DISC]);
+    let run = segment(&bench, &["--out", "out"]);
+    assert!(run.code == 0 && run.stderr.contains("1 done, 3 done before, 0 failed"), "{run:?}");
+    assert!(status(&bench, "out")["failed"].as_array().unwrap().is_empty());
+    bench.refused(2, "is no folder of results", &["job", "status", "imgs"]);
+}
+
+#[test]
+fn an_image_that_takes_too_long_is_given_up() {
+    let bench = pictures(2);
+    bench.picture("imgs/wide.png", 900, 700, &[DISC]);
+    let everything = |seconds: &str, more: &[&str]| {
+        let command = ["everything", "imgs", "--out", "out", "--points-per-side", "24", "--timeout", seconds];
+        bench.run(&[&command[..], more].concat())
+    };
+    let run = everything("0.000001", &[]);
+    assert!(run.code == 1 && run.stderr.contains("given up after 0.000001 s (--timeout)"), "{run:?}");
+    assert!(run.stderr.contains("0 done with 0 masks, 0 done before, 3 failed"), "{run:?}");
+    // Another limit is no other result.
+    let run = everything("600", &["--retry-failed"]);
+    assert!(run.code == 0 && run.stderr.contains("3 done with"), "{run:?}");
+    for wrong in ["0", "-1", "soon"] {
+        let timeout = format!("--timeout={wrong}");
+        bench.refused(2, "--timeout", &["segment", "imgs", "--point", "1,1", "--out", "x", &timeout]);
+    }
+}
+
+#[test]
+fn a_job_tells_how_far_it_is_while_it_runs() {
+    let bench = pictures(120);
+    let mut command = bench.command();
+    command.args(["segment", "imgs"]).args(POINT).args(["--out", "out", "--log", "log.jsonl"]);
+    let mut run = command.stderr(Stdio::null()).spawn().unwrap();
+    // A folder of results is there before the first of them.
+    let told = loop {
+        assert!(run.try_wait().unwrap().is_none(), "it ended before anything was told of it");
+        let asked = bench.run(&["job", "status", "out", "--json"]);
+        let told: Value = serde_json::from_str(&asked.stdout).unwrap_or_default();
+        if told["done"].as_u64().is_some_and(|done| done >= 3) {
+            break told;
+        }
+    };
+    assert_eq!((&told["at_work"], &told["images"]), (&true.into(), &120.into()), "{told}");
+    assert!(
+        told["images_per_second"].as_f64().unwrap() > 0.0 && told["seconds_left"].as_f64().unwrap() > 0.0
+    );
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(status(&bench, "out")["at_work"], false);
+    let done = status(&bench, "out")["done"].as_u64().unwrap();
+    let again = segment(&bench, &["--out", "out"]);
+    let before: u64 =
+        again.stderr.split(" done before").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(again.code == 0 && before >= done, "{done}: {again:?}");
+    let log = std::fs::read_to_string(bench.path("log.jsonl")).unwrap();
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let items =
+        events.filter(|event| event["event"] == "item_done" && event["seconds"].is_f64()).count() as u64;
+    assert!(items > 0 && items <= before, "{items}");
+}

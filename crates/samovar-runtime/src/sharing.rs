@@ -1,0 +1,86 @@
+//! How images are shared out among the threads of an engine.
+//!
+//! Operators of a small model are too short to be worth sharing: each thread takes an image of its own, and all that is done
+//! with a picture beside the model is shared out with it. A large model has all threads compute one image, while the next is
+//! read and the last is written: two at once would take twice the memory and no less time.
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::model::Model;
+use crate::planning::PROMPTS_AT_ONCE;
+
+/// Operations of encoding up to which a model is small: between `nano` (7.5 GFLOP) and MobileSAM on one side, and ViT-B
+/// (700 GFLOP) on the other; see `docs/performance.md`.
+const SMALL_OPERATIONS: u64 = 50_000_000_000;
+/// Images under way where one computes at a time: one that is read, one that is written.
+const BESIDE_ONE: usize = 3;
+
+/// How many images are under way, how many of them compute, and on what.
+pub struct Sharing {
+    at_once: usize,
+    computing: usize,
+    /// One that all share, or one for each.
+    models: Vec<Model>,
+}
+
+impl Sharing {
+    /// Shares out so many images, `at_once` of them under way if somebody says so, and fewer where the memory budget does not hold
+    /// them. `picture_bytes` is what a usual one takes beside the model: [`PictureBytes::peak_bytes`](crate::PictureBytes).
+    ///
+    /// An engine without optimizations has one image under way.
+    ///
+    /// # Errors
+    /// What planning may give.
+    pub fn of(model: &Model, images: usize, at_once: Option<usize>, picture_bytes: usize) -> Result<Self> {
+        if !model.engine().optimizes() {
+            return Ok(Self::one_by_one(model));
+        }
+        let threads = model.engine().threads();
+        let is_small = model.planner().encode_operations() <= SMALL_OPERATIONS;
+        let wanted = at_once.unwrap_or(if is_small { threads } else { BESIDE_ONE });
+        let wanted = wanted.clamp(1, images.max(1));
+        let in_turns = Self { at_once: wanted, computing: 1, models: vec![model.clone()] };
+        if !is_small || wanted == 1 || threads == 1 {
+            return Ok(in_turns);
+        }
+        // A worker has scratch memory of its own, and each takes what an image takes.
+        let one_bytes = model.planner().work_bytes(PROMPTS_AT_ONCE)?.saturating_add(picture_bytes);
+        let mut workers: Vec<Engine> = Vec::new();
+        while workers.len() < wanted.min(threads) {
+            let Ok(worker) = model.engine().worker() else { break };
+            let now = worker.device().pool().stats();
+            let room_bytes = now.budget_bytes.saturating_sub(now.in_use_bytes);
+            if room_bytes < one_bytes.saturating_mul(workers.len() + 1) {
+                break;
+            }
+            workers.push(worker);
+        }
+        if workers.len() < 2 {
+            return Ok(in_turns);
+        }
+        let computing = workers.len();
+        let under_way = if at_once.is_some() { wanted } else { computing };
+        let models = workers.iter().map(|worker| model.on(worker)).collect();
+        Ok(Self { at_once: under_way, computing, models })
+    }
+
+    /// One image at a time on all threads, for those that fit no other way.
+    pub fn one_by_one(model: &Model) -> Self {
+        Self { at_once: 1, computing: 1, models: vec![model.clone()] }
+    }
+
+    /// Images under way at once.
+    pub fn at_once(&self) -> usize {
+        self.at_once
+    }
+
+    /// How many of them compute at once.
+    pub fn computing(&self) -> usize {
+        self.computing
+    }
+
+    /// The model for one of them.
+    pub fn model(&self, worker: usize) -> &Model {
+        &self.models[worker % self.models.len()]
+    }
+}
