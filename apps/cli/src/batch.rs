@@ -265,8 +265,9 @@ pub fn for_each_image<V: Send>(
         let (words, value) = work(&work_of)?;
         Ok(Ended { notes: pixels.notes().to_vec(), words, value })
     };
-    let is_memory = |error: &anyhow::Error| match kind_of(error) {
+    let retry = |error: &anyhow::Error| match kind_of(error) {
         Some(ErrorKind::OutOfMemory) => Retry::Halved,
+        _ if is_disk_full(error) => Retry::Stop,
         _ => Retry::Never,
     };
     let mut values: Vec<Option<V>> = std::iter::repeat_with(|| None).take(open.len()).collect();
@@ -302,9 +303,8 @@ pub fn for_each_image<V: Send>(
                     return ControlFlow::Continue(());
                 }
                 Err(error) => {
-                    // Every other image would fail the same way.
                     summary.disk_full |= is_disk_full(&error);
-                    let is_its_own = !is_disk_full(&error) && kind_of(&error) != Some(ErrorKind::OutOfMemory);
+                    let is_its_own = is_of_the_image(&error);
                     let error = describe(&error);
                     // What cannot be noted fails again, and is then tried again.
                     let _ = if is_its_own { memory.fail(input, &error) } else { Ok(()) };
@@ -318,11 +318,11 @@ pub fn for_each_image<V: Send>(
                 }
             }
             bar.inc(1);
-            if summary.disk_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            ControlFlow::Continue(())
         };
         let work = |worker: &Worker, &number: &usize| one(sharing, worker, open[number]);
         let events = events.clone();
-        workers.with_events(events).run(numbers, || !interrupt::asked(), is_memory, work, each)
+        workers.with_events(events).run(numbers, || !interrupt::asked(), retry, work, each)
     };
     let at_once = args.images_at_once.map(usize::from);
     let first = open.first().and_then(|input| LazyImage::open_within(&input.path, limits).metadata().ok());
@@ -332,8 +332,9 @@ pub fn for_each_image<V: Send>(
     let mut report = run(&sharing, &(0..open.len()).collect::<Vec<_>>(), &mut again);
     drop(sharing);
     // What did not fit beside workers that have memory of their own may fit without.
-    if !again.is_empty() {
+    if !again.is_empty() && report.left == 0 {
         let rest = run(&Sharing::one_by_one(model), &again, &mut Vec::new());
+        again.clear();
         report.left += rest.left;
         report.time += rest.time;
     }
@@ -341,7 +342,7 @@ pub fn for_each_image<V: Send>(
     summary
         .finished
         .extend(open.iter().zip(&finished).filter(|(_, done)| **done).map(|(input, _)| input.path.clone()));
-    summary.left = report.left;
+    summary.left = report.left + again.len();
     summary.workers = report;
     Ok((summary, values.into_iter().flatten().collect()))
 }
@@ -353,6 +354,16 @@ struct Ended<V> {
     /// What was found.
     words: String,
     value: V,
+}
+
+/// Whether an image fails for what is in it, and not for memory, or for disks that may be mended.
+fn is_of_the_image(error: &anyhow::Error) -> bool {
+    let of_file = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
+    let is_of_disk = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<samovar::files::Error>()
+            || cause.downcast_ref::<io::Error>().is_some_and(|error| !of_file.contains(&error.kind()))
+    };
+    kind_of(error) != Some(ErrorKind::OutOfMemory) && !error.chain().any(is_of_disk)
 }
 
 fn is_disk_full(error: &anyhow::Error) -> bool {

@@ -7,6 +7,8 @@ pub enum Retry {
     Halved,
     /// The item itself is at fault, or nothing can be done.
     Never,
+    /// Every other item would fail the same way: none is begun any more.
+    Stop,
 }
 
 /// Successes after which a halved size is doubled again: what made memory scarce may be gone.

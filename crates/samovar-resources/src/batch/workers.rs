@@ -244,7 +244,7 @@ impl Shared<'_> {
         work: &impl Fn(&Worker, &T) -> Result<R, E>,
         events: &Sender<ItemEvent<R, E>>,
     ) {
-        while let Some(number) = self.take(may_begin) {
+        while let Some((number, is_alone)) = self.take(may_begin) {
             // Nobody waits for a worker that panicked.
             let _running = Running(self);
             if events.send(ItemEvent::Began(number)).is_err() {
@@ -252,9 +252,13 @@ impl Shared<'_> {
             }
             let began = Instant::now();
             let result = work(worker, &items[number]);
-            match &result {
-                Err(error) if retry(error) == Retry::Halved && self.do_again(number) => continue,
+            match result.as_ref().map_err(retry) {
                 Ok(_) => self.lock().size.succeeded(),
+                Err(Retry::Halved) if !is_alone => {
+                    self.do_again(number);
+                    continue;
+                }
+                Err(Retry::Stop) => self.lock().is_stopped = true,
                 Err(_) => {}
             }
             if events.send(ItemEvent::Ended(number, began.elapsed(), result)).is_err() {
@@ -263,8 +267,8 @@ impl Shared<'_> {
         }
     }
 
-    /// The next item, once memory allows one more.
-    fn take(&self, may_begin: &impl Fn() -> bool) -> Option<usize> {
+    /// The next item, once memory allows one more, and whether none will be under way beside it.
+    fn take(&self, may_begin: &impl Fn() -> bool) -> Option<(usize, bool)> {
         let mut state = self.lock();
         loop {
             let is_over = state.next >= self.count && state.again.is_empty();
@@ -279,7 +283,7 @@ impl Shared<'_> {
                     state.next - 1
                 });
                 state.running += 1;
-                return Some(number);
+                return Some((number, state.running == 1 && state.size.get() == 1));
             }
             // An item under way may have to be done again.
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -302,23 +306,19 @@ impl Shared<'_> {
         }
     }
 
-    /// Puts an item back for which memory ran out, unless it was alone as it is: then half as many are none.
-    fn do_again(&self, number: usize) -> bool {
+    /// Puts an item back for which memory ran out beside others.
+    fn do_again(&self, number: usize) {
         let (tried, to) = {
             let mut state = self.lock();
-            let tried = state.size.get();
-            if tried == 1 && state.running == 1 {
-                return false;
-            }
             state.again.push(number);
             state.halved += 1;
+            let tried = state.size.get();
             (tried, state.size.halve(tried))
         };
         self.workers.events.emit("batch_halved", || [("from", tried.into()), ("to", to.into())]);
         if let Some(memory) = &self.workers.memory {
             memory.cleanup(true);
         }
-        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -115,6 +115,15 @@ fn a_stop_finishes_what_is_under_way() {
 }
 
 #[test]
+fn what_every_item_would_fail_by_ends_the_work_at_once() {
+    let items: Vec<usize> = (0..100).collect();
+    let one = Workers::new(WorkerOptions { workers: 1, computing: 1 });
+    let work = |_: &Worker, &item: &usize| if item == 3 { Err(Failure::Item) } else { Ok(item) };
+    let report = one.run(&items, || true, |_| Retry::Stop, work, |_| ControlFlow::Continue(()));
+    assert_eq!(report.left, 96);
+}
+
+#[test]
 fn fewer_are_under_way_while_memory_is_scarce() {
     use crate::memory::{Memory, MemoryOptions, ProcessMemory};
     let full = || {
