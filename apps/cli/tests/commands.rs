@@ -67,6 +67,76 @@ fn bench_and_profile_measure() {
     assert!(bench.done(&["profile", "--routes"]).stdout.contains("depthwise 3x3"));
 }
 
+/// Spans lie within each other: round, stage, operator.
+fn check_trace(trace: &Value, rounds: usize) {
+    let events = trace["traceEvents"].as_array().unwrap();
+    let number = |event: &Value, key: &str| event[key].as_f64().unwrap();
+    let mut holders: Vec<(&str, f64)> = Vec::new();
+    let mut seen = [0; 3];
+    for event in events.iter().filter(|event| event["ph"] == "X") {
+        let (start, category) = (number(event, "ts"), event["cat"].as_str().unwrap());
+        let end = start + number(event, "dur");
+        holders.retain(|(_, end)| *end > start + 1e-4);
+        assert!(holders.iter().all(|(_, holder)| *holder >= end - 1e-4), "{event} across {holders:?}");
+        let level = ["round", "stage", "operator"].iter().position(|name| *name == category).unwrap();
+        assert_eq!(holders.len(), level, "{event} in {holders:?}");
+        seen[level] += 1;
+        holders.push((category, end));
+    }
+    assert!(seen[0] == rounds && seen[1] >= 4 * rounds && seen[2] > 40 * rounds, "{seen:?}");
+    let memory = events.iter().filter(|event| event["ph"] == "C" && event["name"] == "pool bytes");
+    assert!(
+        memory.clone().count() > 40 && memory.clone().all(|event| number(&event["args"], "pool bytes") > 1e6)
+    );
+}
+
+#[test]
+fn profile_names_bounds_and_writes_trace_and_flame_graph() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 200, 120, &[(90.0, 70.0, 30.0)]);
+    let files = ["--trace", "t.json", "--flamegraph", "f.svg"];
+    let profile =
+        document(&bench, &[&["profile", "photo.png", "--repeat", "2", "--json"], &files[..]].concat());
+    check_trace(&bench.json("t.json"), 2);
+    let svg = std::fs::read_to_string(bench.path("f.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("<title>encoder:") && svg.contains("<title>linear:"));
+    let stages: Vec<_> = profile["stages"].as_array().unwrap().iter().map(|row| &row["stage"]).collect();
+    assert_eq!(stages, ["preprocess", "encoder", "decoder", "postprocess"]);
+    let positive = |value: &Value| value.as_f64().unwrap() > 0.0;
+    for row in profile["operators"].as_array().unwrap() {
+        assert!(["compute", "memory", "overhead"].contains(&row["bound"].as_str().unwrap()), "{row}");
+        assert!(positive(&row["roof_s"]) && positive(&row["calls"]), "{row}");
+    }
+    assert!(profile["stages"].as_array().unwrap().iter().all(|row| positive(&row["peak_bytes"])));
+    for key in ["f32_gflop_per_s", "int8_gop_per_s", "memory_gbyte_per_s", "call_s"] {
+        assert!(positive(&profile["ceilings"][key]), "{key}: {profile}");
+    }
+    let memory = &profile["memory"];
+    let activations = |work: &str| memory["activation_bytes"][work].as_u64().unwrap();
+    assert!(activations("decode 8 prompts") > activations("decode 1 prompt"), "{memory}");
+    assert!(positive(&memory["weight_bytes"]["f32"]) && memory["weight_bytes"]["int8"].is_null());
+    assert!(profile["report"][0].as_str().unwrap().contains("of a round's"), "{profile}");
+
+    let everything = ["profile", "photo.png", "--everything", "--repeat", "1", "--json", "--trace", "e.json"];
+    let rows = document(&bench, &everything)["operators"].clone();
+    for operator in ["measure_masks", "suppress"] {
+        assert!(rows.as_array().unwrap().iter().any(|row| row["operator"] == operator), "{rows}");
+    }
+    let rounded = document(&bench, &["profile", "photo.png", "--repeat", "1", "--dtype", "int8", "--json"]);
+    assert!(positive(&rounded["memory"]["weight_bytes"]["int8"]), "{}", rounded["memory"]);
+}
+
+#[test]
+fn profile_replaces_nothing_of_others() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("mine.json"), "mine").unwrap();
+    let foreign = ["profile", "--repeat", "1", "--trace", "mine.json"];
+    bench.refused(2, "samovar has not made it", &foreign);
+    bench.done(&[&foreign[..], &["--overwrite"]].concat());
+    bench.done(&foreign);
+    bench.refused(2, "stdout", &["profile", "--flamegraph", "-"]);
+}
+
 #[test]
 fn forward_takes_tensors() {
     let bench = Bench::new();

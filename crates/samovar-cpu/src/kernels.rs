@@ -21,6 +21,7 @@ use crate::gemm::pack::PackedMatrix;
 use crate::gemm::pack_int8::PackedInt8;
 use crate::level::{CpuError, Int8Level, Products, SimdLevel};
 use crate::limits::MAX_THREADS;
+use crate::peak::Ceilings;
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::routes::call::{DepthwiseCall, Machine, ProductCall, TransposedCall};
 use crate::routes::choice::{AttentionRoute, ProductRoute};
@@ -42,6 +43,9 @@ pub struct CpuOptions {
     /// How large products are computed, or `None` for what is fastest with these instructions.
     pub products: Option<Products>,
 }
+
+/// How often nothing is handed over to see how long it takes.
+const HAND_OVERS: u32 = 200;
 
 /// The operators on this machine's processors.
 ///
@@ -132,6 +136,36 @@ impl CpuKernels {
     /// The same by another clock, in seconds: that of a thread's own time, on a machine that is shared.
     pub fn measure_peak_by(&self, limit: Duration, clock: impl Fn() -> f64) -> f64 {
         with_simd!(self.machine.level, s => peak::peak(&self.threads, s, limit, clock))
+    }
+
+    /// What no operator can exceed, of every kind, each measured for about `limit`: 128 MiB of memory are copied for it.
+    ///
+    /// # Errors
+    /// [`CpuError::NoMemoryToMeasure`], and those of [`CpuKernels::reserve`].
+    pub fn measure_ceilings(&self, limit: Duration) -> std::result::Result<Ceilings, CpuError> {
+        self.reserve()?;
+        let start = Instant::now();
+        let clock = || start.elapsed().as_secs_f64();
+        #[cfg(target_arch = "x86_64")]
+        let bf16_per_s = self.machine.has_bf16.then(|| {
+            // SAFETY: the machine has the instructions.
+            peak::narrow_peak(&self.threads, unsafe { Avx512Bf16::assume_available() }, limit, clock)
+        });
+        #[cfg(not(target_arch = "x86_64"))]
+        let bf16_per_s = None;
+        let int8_per_s = with_dot!(self.machine.level, self.machine.int8, d => {
+            peak::int8_peak(&self.threads, d, limit, clock)
+        });
+        let bytes_per_s = peak::bandwidth(&self.threads, limit, clock).ok_or(CpuError::NoMemoryToMeasure)?;
+        // The quickest: a machine that is shared has slow ones, too.
+        let hand_over = |_| {
+            let began = clock();
+            self.hand_over();
+            clock() - began
+        };
+        let hand_over_s = (0..HAND_OVERS).map(hand_over).fold(f64::INFINITY, f64::min);
+        let f32_per_s = self.measure_peak(limit);
+        Ok(Ceilings { f32_per_s, bf16_per_s, int8_per_s, bytes_per_s, hand_over_s })
     }
 
     /// Runs all tasks on the calling thread from now on, cut as for all threads, and keeps the time of each.

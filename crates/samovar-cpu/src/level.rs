@@ -222,6 +222,9 @@ pub enum CpuError {
     /// No memory for the scratch memory of the threads.
     #[error("there is no memory for the threads' scratch memory; choose fewer threads")]
     OutOfMemory,
+    /// No memory to measure how fast it is copied.
+    #[error("there is no memory to measure with: 128 MiB are copied to see how fast that is")]
+    NoMemoryToMeasure,
     /// The system refused a thread.
     #[error("could not start a worker thread ({0}); choose fewer threads")]
     Thread(#[from] std::io::Error),

@@ -43,6 +43,7 @@ mod threads;
 pub use kernels::{CpuKernels, CpuOptions};
 pub use level::{CpuError, Int8Level, Products, SimdLevel};
 pub use limits::MAX_THREADS;
+pub use peak::Ceilings;
 #[doc(hidden)]
 pub use rehearsal::Rehearsed;
 pub use routes::record::RouteUse;

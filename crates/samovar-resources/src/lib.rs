@@ -7,7 +7,7 @@
 //! | [`batch`] | items in batches that follow memory: [`BatchProcessor`](batch::BatchProcessor); stages that overlap |
 //! | [`cache`] | one cache over memory and disk: [`FeatureCache`](cache::FeatureCache), [`PredictionCache`](cache::PredictionCache) |
 //! | [`contents`] | what files hold, hashed once: [`Key`](contents::Key), [`ContentKeys`](contents::ContentKeys) |
-//! | [`instruments`] | events as JSON lines, timed operations, latencies |
+//! | [`instruments`] | events as JSON lines, timed operations, latencies, traces |
 //! | [`journal`] | what a job has finished: [`JournalWriter`](journal::JournalWriter) |
 //! | [`memory`] | [`MemoryManager`](memory::MemoryManager): figures, levels, clean-up |
 

@@ -450,7 +450,7 @@ impl Embedding {
     pub(crate) fn masks_of(&self, predicted: &MaskPrediction) -> Result<Vec<Vec<PredictedMask>>> {
         let [prompts, masks, height, width] = predicted.logits.shape().fixed("masks")?;
         let device = self.model.device();
-        let scores = device.download(&predicted.iou_scores)?.wait()?;
+        let scores = device.stage("decoder").download(&predicted.iou_scores)?.wait()?;
         let scores = scores.f32()?;
         self.model.check_finite(scores)?;
         let flat = predicted.logits.reshape([prompts * masks, height, width])?;

@@ -129,6 +129,11 @@ impl Planner {
         &self.features
     }
 
+    /// Bytes of one encoded image.
+    pub fn embedding_bytes(&self) -> usize {
+        self.features.size_bytes()
+    }
+
     /// Encoding an image, from pixels on the host to features.
     pub fn encode(&self) -> &Plan {
         &self.encode

@@ -1,11 +1,20 @@
-//! Where time goes: an instrument that adds up operator calls.
+//! Where time and memory go: an instrument that adds up operator calls, keeps them one by one if asked to, and knows what this
+//! machine could do at most.
+
+mod ceilings;
+mod recording;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use samovar_cpu::{Route, RouteUse};
-use samovar_tensor::{Cost, Instrument, Span};
+pub use ceilings::{Bound, Roof, Roofline};
+pub use samovar_cpu::{Ceilings, Route, RouteUse};
+use samovar_resources::instruments::Trace;
+use samovar_tensor::{Cost, Instrument, Pool, Span};
+
+use recording::Recording;
+pub use recording::{Stage, StageUse};
 
 /// Calls of one operator in one stage.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,26 +27,63 @@ pub struct OperatorTime {
     pub cost: Cost,
 }
 
+/// The sums by stage and operator.
+pub type OperatorTimes = BTreeMap<(&'static str, &'static str), OperatorTime>;
+
 /// Adds up the calls it is told about.
 #[derive(Default)]
 pub struct Profiler {
-    operators: Mutex<BTreeMap<(&'static str, &'static str), OperatorTime>>,
+    operators: Mutex<OperatorTimes>,
+    recording: Option<Recording>,
 }
 
 impl Profiler {
     /// A profiler with nothing in it; hand it to [`crate::Engine::with_instrument`].
     pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        Arc::default()
+    }
+
+    /// One that also keeps every call, and how much of `pool` was in use meanwhile: for stages and traces. It resets the
+    /// pool's peak again and again, which whoever else reads that should know.
+    pub fn recording(pool: &Arc<Pool>) -> Arc<Self> {
+        Arc::new(Self { operators: Mutex::default(), recording: Some(Recording::new(pool)) })
     }
 
     /// The sums by stage and operator so far; the profiler starts again at nothing.
-    pub fn take(&self) -> BTreeMap<(&'static str, &'static str), OperatorTime> {
+    pub fn take(&self) -> OperatorTimes {
         std::mem::take(&mut *self.operators.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs a round: one span of the trace, which holds those of its stages.
+    pub fn round<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.recording {
+            Some(recording) => recording.round(work),
+            None => work(),
+        }
+    }
+
+    /// Time and memory of the stages in all rounds so far, in the order in which they first came; empty unless recording. A
+    /// stage lasts from the start of its first call to the end of its last, as long as no other stage comes between.
+    pub fn stages(&self) -> Vec<StageUse> {
+        self.recording.as_ref().map(Recording::stages).unwrap_or_default()
+    }
+
+    /// Rounds so far and their time; zero unless recording.
+    pub fn rounds(&self) -> (usize, Duration) {
+        self.recording.as_ref().map(Recording::rounds).unwrap_or_default()
+    }
+
+    /// All rounds so far: round, stage, operator, and the memory of the pool; empty unless recording.
+    pub fn trace(&self, process: &str) -> Trace {
+        self.recording.as_ref().map(|recording| recording.trace(process)).unwrap_or_default()
     }
 }
 
 impl Instrument for Profiler {
     fn record(&self, span: &Span) {
+        if let Some(recording) = &self.recording {
+            recording.record(span);
+        }
         let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = operators.entry((span.stage, span.op)).or_default();
         sum.calls += 1;
@@ -45,3 +91,6 @@ impl Instrument for Profiler {
         sum.cost += span.cost;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use samovar_geometry::{Image, Size};
 use samovar_media::{AlphaMask, BitMask, Upscaler};
 use samovar_tensor::{Device, Tensor};
 
@@ -74,6 +75,17 @@ impl Logits {
         Ok(Self { on_device, on_host: self.on_host.clone(), device, threads: self.threads, model })
     }
 
+    /// Work on pixels, told to the device's instrument.
+    fn on_host_work<T>(
+        &self,
+        op: &'static str,
+        made: Size<Image>,
+        bytes: usize,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        self.device.host_work(op, [made.height as usize, made.width as usize], bytes, work)
+    }
+
     fn on_host(&self) -> Result<&[f32]> {
         let there = match self.on_host.get() {
             Some(there) => there,
@@ -137,7 +149,10 @@ impl PredictedMask {
         let mask = self.raw_mask()?;
         Ok(match &self.cleanup {
             None => mask,
-            Some(cleanup) => cleanup.apply(&mask),
+            Some(cleanup) => {
+                let bytes = (mask.size().area() / 4) as usize;
+                self.logits.on_host_work("clean_up", mask.size(), bytes, || cleanup.apply(&mask))
+            }
         })
     }
 
@@ -146,7 +161,11 @@ impl PredictedMask {
     /// # Errors
     /// [`Error::NotFinite`] when the model's numbers are not, [`Error::Model`] when the device fails.
     pub fn raw_mask(&self) -> Result<BitMask> {
-        Ok(self.upscaler.mask(self.logits()?, MASK_THRESHOLD, self.logits.threads)?)
+        let (logits, size) = (self.logits()?, self.upscaler.image_size());
+        let bytes = size_of_val(logits) + (size.area() / 8) as usize;
+        Ok(self.logits.on_host_work("draw_mask", size, bytes, || {
+            self.upscaler.mask(logits, MASK_THRESHOLD, self.logits.threads)
+        })?)
     }
 
     /// The mask with soft edges, two pixels wide; over 127 where [`PredictedMask::mask`] is set.
@@ -173,7 +192,9 @@ impl PredictedMask {
     }
 
     fn raw_alpha(&self) -> Result<AlphaMask> {
-        Ok(self.upscaler.prepare(self.logits()?)?.alpha())
+        let (logits, size) = (self.logits()?, self.upscaler.image_size());
+        let bytes = size_of_val(logits) + size.area() as usize;
+        self.logits.on_host_work("draw_alpha", size, bytes, || Ok(self.upscaler.prepare(logits)?.alpha()))
     }
 }
 

@@ -9,7 +9,7 @@ mod transfer;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::packed::Packed;
+use crate::packed::{Packed, PackedCounter};
 use crate::transfer::TransferCounter;
 use crate::{
     Cost, CrossAttention, CrossAttentionRoute, DType, Epilogue, Error, Fused, Instrument, Kernels, MemoryId,
@@ -28,6 +28,7 @@ pub struct Device {
     instrument: Option<Arc<dyn Instrument>>,
     stop: Option<Arc<Stop>>,
     transfers: Arc<TransferCounter>,
+    packed: Arc<PackedCounter>,
     /// The backend's scratch memory, counted against the budget once it is taken.
     scratch: Arc<OnceLock<SetAside>>,
     stage: &'static str,
@@ -39,6 +40,7 @@ pub struct DryRun<M> {
     device: Device,
     recorder: Arc<ShapeOnly>,
     model: M,
+    packed_bytes: [(Precision, usize); 4],
     load_bytes: usize,
     scratch_bytes: usize,
 }
@@ -69,6 +71,7 @@ impl<M> DryRun<M> {
         let activation_bytes = self.device.pool.stats().peak_bytes - weight_bytes;
         let plan = Plan {
             weight_bytes,
+            packed_bytes: self.packed_bytes,
             load_bytes: self.load_bytes,
             activation_bytes,
             scratch_bytes: self.scratch_bytes,
@@ -90,6 +93,7 @@ impl Device {
             instrument: None,
             stop: None,
             transfers: Arc::default(),
+            packed: Arc::default(),
             scratch: Arc::default(),
             stage: "",
             precision: Precision::F32,
@@ -111,6 +115,7 @@ impl Device {
             instrument: Some(recorder),
             stop: None,
             transfers: Arc::default(),
+            packed: Arc::default(),
             scratch: Arc::default(),
             ..self.clone()
         }
@@ -167,6 +172,25 @@ impl Device {
         self.transfers.now()
     }
 
+    /// Bytes of weights that were packed on this device so far, by the precision they are held in.
+    pub fn packed_bytes(&self) -> [(Precision, usize); 4] {
+        self.packed.now()
+    }
+
+    /// Work of the host beside operators, reported like one: `work` makes something of this shape, moving `bytes`.
+    pub fn host_work<T>(
+        &self,
+        op: &'static str,
+        output: impl Into<Shape>,
+        bytes: usize,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        let start = self.start();
+        let made = work();
+        self.report(op, start, output.into(), Cost { operations: 0, bytes: bytes as u64 });
+        made
+    }
+
     /// Dry run: builds something, uses it, and tells what that takes on this device, without doing it.
     ///
     /// # Errors
@@ -192,7 +216,9 @@ impl Device {
         let model = build(&device)?;
         let built = device.pool.stats();
         let load_bytes = built.peak_bytes - built.in_use_bytes;
-        Ok(DryRun { device, recorder, model, load_bytes, scratch_bytes: self.scratch_bytes() })
+        let packed_bytes = device.packed_bytes();
+        let scratch_bytes = self.scratch_bytes();
+        Ok(DryRun { device, recorder, model, packed_bytes, load_bytes, scratch_bytes })
     }
 
     /// Most bytes the backend uses beside tensors.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::conv2d_geometry::Conv2dGeometry;
 use crate::{Error, Pool, Precision, Result};
@@ -15,6 +16,21 @@ pub struct Packed {
     /// What [`crate::Kernels::weight_layout`] said when they were packed, and the device; set by the device.
     home: Option<Home>,
     precision: Precision,
+}
+
+/// Bytes of packed weights by precision; shared by all clones of a device.
+#[derive(Default)]
+pub(crate) struct PackedCounter([AtomicUsize; Precision::ALL.len()]);
+
+impl PackedCounter {
+    pub(crate) fn add(&self, precision: Precision, bytes: usize) {
+        let place = Precision::ALL.iter().position(|&one| one == precision);
+        self.0[place.unwrap_or(0)].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> [(Precision, usize); Precision::ALL.len()] {
+        std::array::from_fn(|place| (Precision::ALL[place], self.0[place].load(Ordering::Relaxed)))
+    }
 }
 
 /// For whom weights were packed.

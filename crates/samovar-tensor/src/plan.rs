@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Cost, Instrument, Span};
+use crate::{Cost, Instrument, Precision, Span};
 
 /// Calls and cost of one operator within one stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct OpTotal {
 pub struct Plan {
     /// Bytes of the weights, as the device holds them.
     pub weight_bytes: usize,
+    /// Those of them that are packed for products, by the precision they are held in; the others are f32.
+    pub packed_bytes: [(Precision, usize); 4],
     /// Largest number of bytes beside the weights while they are loaded.
     pub load_bytes: usize,
     /// Largest number of bytes live at once beside the weights.
@@ -33,6 +35,16 @@ impl Plan {
     /// All bytes the device needs at the worst moment.
     pub fn peak_bytes(&self) -> usize {
         self.weight_bytes + self.load_bytes.max(self.activation_bytes) + self.scratch_bytes
+    }
+
+    /// Bytes of the weights by their type, [`DType::F32`](crate::DType::F32) last of those that are there.
+    pub fn weights_by_precision(&self) -> Vec<(Precision, usize)> {
+        let packed: usize = self.packed_bytes.iter().map(|(_, bytes)| bytes).sum();
+        let rest = self.weight_bytes.saturating_sub(packed);
+        let with_rest = |&(precision, bytes): &(Precision, usize)| {
+            (precision, bytes + if precision == Precision::F32 { rest } else { 0 })
+        };
+        self.packed_bytes.iter().map(with_rest).filter(|(_, bytes)| *bytes > 0).rev().collect()
     }
 
     /// Cost of everything.

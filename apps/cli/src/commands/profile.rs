@@ -1,21 +1,29 @@
-//! `samovar profile`: where the time goes, operator by operator; and which kernel each of them takes.
+//! `samovar profile`: where time and memory go, stage by stage and operator by operator, against what this machine could do; and
+//! which kernel each operator takes.
 
+mod measured;
+mod report;
 mod routes;
+mod table;
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
-use samovar::profile::Profiler;
-use samovar::tensor::Transfers;
+use samovar::automatic::{self, AutomaticOptions};
+use samovar::profile::{Profiler, Roofline};
 use samovar::{Engine, LazyImage, Model, PictureUse, Prompt, RgbImage, Size};
-use serde_json::{Value, json};
 
 use super::segment::print;
+use crate::inputs::Sources;
+use crate::made::Made;
 use crate::model_args::ModelArgs;
+use crate::outputs::{Files, check_place};
+use crate::progress;
+use measured::{Copies, Measured};
 
-/// Show where the time goes: every operator with its share of the machine's measured peak
+/// Show where time and memory go: every stage and operator against the machine's measured ceilings
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -26,8 +34,20 @@ pub struct Args {
     /// Rounds to add up, after one that does not count
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: u32,
+    /// A round finds everything in the image, as `samovar everything` does, instead of answering one click
+    #[arg(long)]
+    everything: bool,
+    /// Write the rounds as trace events, for ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+    /// Write the rounds as a flame graph
+    #[arg(long, value_name = "FILE.svg")]
+    flamegraph: Option<PathBuf>,
+    /// Write over files that samovar has not made or that were changed since
+    #[arg(long)]
+    overwrite: bool,
     /// Print which kernel runs for which shape instead: the table of this machine, and the routes that the model took
-    #[arg(long, conflicts_with = "repeat")]
+    #[arg(long, conflicts_with_all = ["repeat", "everything", "trace", "flamegraph"])]
     routes: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
@@ -38,17 +58,29 @@ const EXAMPLES: &str = "\
 Examples:
   samovar profile
   samovar profile photo.jpg --model facebook/sam-vit-base
+  samovar profile photo.jpg --everything --repeat 1
+  samovar profile photo.jpg --trace round.json --flamegraph round.svg
   samovar profile --routes --model facebook/sam-vit-base
 
-One round encodes the image and answers one click with three masks. The peak is what all threads together reach with \
-multiply-adds in registers, measured for a fifth of a second at the start. Large products use additions beside them where \
-the machine has units for both, or fewer multiply-adds than are counted, and may exceed it.";
+One round encodes the image and answers one click with three masks; its picture is decoded before.
 
-/// How long the peak is measured.
-const PEAK_TIME: Duration = Duration::from_millis(200);
+The roof of an operator is the least that it could take here: its arithmetic at the peak of its numbers, its operands and results \
+moved through memory once, or its calls; the largest of the three is what bounds it. The ceilings are measured at the start, a \
+fifth of a second each: multiply-adds in registers, copies of 64 MiB, calls that do nothing, on all threads. \
+Large products use additions beside multiply-adds where the machine has units for both, or fewer multiply-adds than are \
+counted, and what is in cache need not come from memory: such operators may exceed their roof. With int8 the peak is that of \
+the fastest numbers an operator may use, though some of its layers stay f32.";
+
+/// How long each ceiling is measured.
+const CEILING_TIME: Duration = Duration::from_millis(200);
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
+    let sources = Sources::of(args.image.iter().map(PathBuf::as_path).chain([Path::new(&args.model.model)]));
+    let places: Vec<PathBuf> = args.trace.iter().chain(&args.flamegraph).cloned().collect();
+    places.iter().try_for_each(|place| check_place(place, "a file is written there", &sources))?;
+    let made = Made::here();
+    made.check(&places, args.overwrite)?;
     let engine = args.model.engine()?;
     let mut _room = None;
     let image = match &args.image {
@@ -63,95 +95,54 @@ pub fn run(args: &Args) -> Result<()> {
     if args.routes {
         return print_routes(args, &engine, &model, &image);
     }
-    let peak = engine.cpu()?.measure_peak(PEAK_TIME);
-    let profiler = Profiler::new();
+    let wait = progress::spinner("measuring the machine");
+    let roofline = Roofline::measure(&engine, model.precision(), CEILING_TIME)?;
+    let profiler = Profiler::recording(engine.device().pool());
     let watched = model.on(&engine.with_instrument(profiler.clone()));
-    let click = click(&image);
-    let mut walls = [Duration::ZERO; 4];
-    let mut before = engine.device().transfers();
-    for round in 0..=args.repeat {
-        if round == 1 {
-            profiler.take();
-            walls = [Duration::ZERO; 4];
-            before = engine.device().transfers();
-        }
-        let mut lap = Instant::now();
-        let mut wall = |index: usize| {
-            walls[index] += lap.elapsed();
-            lap = Instant::now();
-        };
-        let pixels = watched.preprocess(&image)?;
-        wall(0);
-        let embedding = watched.embed_preprocessed(&pixels, image.size())?;
-        wall(1);
-        let answer = embedding.segment(&click)?;
-        wall(2);
-        answer.best().mask()?;
-        wall(3);
+    let options = AutomaticOptions::for_model(&model);
+    let work = || match args.everything {
+        true => everything(&watched, &image, &options),
+        false => answer(&watched, &image),
+    };
+    wait.set_message("one round that does not count");
+    work()?;
+    profiler.take();
+    let before = engine.device().transfers();
+    for round in 1..=args.repeat {
+        wait.set_message(format!("round {round} of {}", args.repeat));
+        profiler.round(work)?;
     }
-    let rounds = f64::from(args.repeat);
-    let copies = Copies::since(&before, &engine.device().transfers(), rounds);
-    let stages: Vec<(&str, f64)> = ["preprocess", "encoder", "decoder", "postprocess"]
-        .into_iter()
-        .zip(walls.map(|wall| wall.as_secs_f64() / rounds))
-        .collect();
-    let mut rows: Vec<Row> = profiler
-        .take()
-        .into_iter()
-        .map(|((stage, op), time)| Row {
-            stage,
-            op,
-            calls: time.calls / u64::from(args.repeat),
-            seconds: time.duration.as_secs_f64() / rounds,
-            gflop: time.cost.operations as f64 / 1e9 / rounds,
-            bytes: time.cost.bytes as f64 / rounds,
-        })
-        .collect();
-    rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    let whole: f64 = stages.iter().map(|(_, seconds)| seconds).sum();
-    if args.json {
-        let rows: Vec<Value> = rows.iter().map(|row| row.json(peak)).collect();
-        let stages: Vec<Value> =
-            stages.iter().map(|(stage, seconds)| json!({ "stage": stage, "seconds": seconds })).collect();
-        return print(&json!({
-            "model": model.name(), "dtype": model.precision().to_string(), "threads": engine.threads(), "simd": engine.instructions(),
-            "peak_gflop_per_s": peak / 1e9, "seconds": whole, "stages": stages, "copies": copies.json(),
-            "operators": rows,
-        }));
+    let copies = Copies::since(&before, &engine.device().transfers(), f64::from(args.repeat));
+    let measured = Measured::of(&engine, &model, &profiler, roofline, copies)?;
+    let name = format!("samovar profile: {}, {}", model.name(), model.precision());
+    let mut files = Files::remembered_by(&made);
+    if let Some(out) = &args.trace {
+        let mut bytes = Vec::new();
+        profiler.trace(&name).write_chrome(&mut bytes)?;
+        files.add(out, &bytes)?;
     }
-    let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "{}, {}, {} threads, {}, peak in f32 {:.0} GFLOP/s\n",
-        model.name(),
-        model.precision(),
-        engine.threads(),
-        engine.instructions(),
-        peak / 1e9
-    )?;
-    for (stage, seconds) in &stages {
-        writeln!(out, "{stage:12} {:>10.2} ms {:>6.1} %", seconds * 1e3, 100.0 * seconds / whole)?;
+    if let Some(out) = &args.flamegraph {
+        files.add(out, profiler.trace(&name).flame_graph(&name).as_bytes())?;
     }
-    writeln!(out, "\n{copies}")?;
-    writeln!(
-        out,
-        "\n{:12} {:18} {:>6} {:>10} {:>7} {:>10} {:>9} {:>8}",
-        "stage", "operator", "calls", "ms", "share", "GFLOP", "GFLOP/s", "of peak"
-    )?;
-    for row in &rows {
-        let rate = row.gflop / row.seconds.max(1e-12);
-        writeln!(
-            out,
-            "{:12} {:18} {:>6} {:>10.3} {:>5.1} % {:>10.3} {rate:>9.1} {:>6.1} %",
-            row.stage,
-            row.op,
-            row.calls,
-            row.seconds * 1e3,
-            100.0 * row.seconds / whole,
-            row.gflop,
-            100.0 * rate * 1e9 / peak
-        )?;
+    let files = files.finish()?;
+    wait.finish_and_clear();
+    match args.json {
+        true => print(&measured.document())?,
+        false => table::write(std::io::stdout().lock(), &measured)?,
     }
+    files.iter().for_each(|file| say!("{}", file.display()));
+    Ok(())
+}
+
+/// One click, from pixels to a mask.
+fn answer(model: &Model, image: &RgbImage) -> Result<()> {
+    model.embed_pixels(image)?.segment(&click(image))?.best().mask()?;
+    Ok(())
+}
+
+/// Everything, from pixels to run lengths.
+fn everything(model: &Model, image: &RgbImage, options: &AutomaticOptions) -> Result<()> {
+    automatic::generate(model, image, options, &mut |_| ControlFlow::Continue(()))?;
     Ok(())
 }
 
@@ -171,68 +162,4 @@ fn print_routes(args: &Args, engine: &Engine, model: &Model, image: &RgbImage) -
         return print(&routes::document(&table, &taken));
     }
     Ok(routes::write(std::io::stdout().lock(), &table, &taken)?)
-}
-
-/// Copies over the border between the host and the device, per round.
-struct Copies {
-    uploads: f64,
-    uploaded_bytes: f64,
-    downloads: f64,
-    downloaded_bytes: f64,
-}
-
-impl Copies {
-    fn since(before: &Transfers, after: &Transfers, rounds: f64) -> Self {
-        let per_round = |before: u64, after: u64| (after - before) as f64 / rounds;
-        Self {
-            uploads: per_round(before.uploads, after.uploads),
-            uploaded_bytes: per_round(before.uploaded_bytes, after.uploaded_bytes),
-            downloads: per_round(before.downloads, after.downloads),
-            downloaded_bytes: per_round(before.downloaded_bytes, after.downloaded_bytes),
-        }
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "to_device": self.uploads, "to_device_bytes": self.uploaded_bytes,
-            "to_host": self.downloads, "to_host_bytes": self.downloaded_bytes,
-        })
-    }
-}
-
-impl std::fmt::Display for Copies {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.uploads + self.downloads == 0.0 {
-            return f.write_str("no copies: the device works in the host's memory");
-        }
-        let megabytes = |bytes: f64| bytes / 1e6;
-        write!(
-            f,
-            "copies: {:.1} to the device ({:.2} MB), {:.1} to the host ({:.2} MB)",
-            self.uploads,
-            megabytes(self.uploaded_bytes),
-            self.downloads,
-            megabytes(self.downloaded_bytes)
-        )
-    }
-}
-
-/// One operator in one stage, per round.
-struct Row {
-    stage: &'static str,
-    op: &'static str,
-    calls: u64,
-    seconds: f64,
-    gflop: f64,
-    bytes: f64,
-}
-
-impl Row {
-    fn json(&self, peak: f64) -> Value {
-        let rate = self.gflop / self.seconds.max(1e-12);
-        json!({
-            "stage": self.stage, "operator": self.op, "calls": self.calls, "seconds": self.seconds,
-            "gflop": self.gflop, "bytes": self.bytes, "gflop_per_s": rate, "share_of_peak": rate * 1e9 / peak,
-        })
-    }
 }

@@ -70,7 +70,12 @@ impl CropRun<'_> {
                 |&[x, y]: &[f64; 2]| Point::new(x * f64::from(size.width), y * f64::from(size.height));
             let batch: Vec<Point<Image>> = batch.iter().map(in_crop).collect();
             let drawn = self.draw(&embedding, &batch, &mut stages)?;
-            for measured in self.measure(embedding.upscaler(), &drawn)? {
+            let (drawn_masks, pixels) = (drawn.len(), size.area() as usize);
+            let measured =
+                self.postprocess("measure_masks", [drawn_masks, pixels], drawn_masks * pixels / 8, || {
+                    self.measure(embedding.upscaler(), &drawn)
+                })?;
+            for measured in measured {
                 stages.stability += usize::from(!matches!(measured, Measured::Unstable));
                 if let Measured::Kept(candidate) = measured {
                     stages.crop_edge += 1;
@@ -84,10 +89,24 @@ impl CropRun<'_> {
             report(done, stages)?;
         }
         drop(embedding);
-        let found = best_of_overlapping(found, |mask| mask.predicted_iou, self.options.box_nms_thresh);
+        let (boxes, threshold) = (found.len(), self.options.box_nms_thresh);
+        let found = self.postprocess("suppress", [boxes, 4], boxes * size_of::<[f64; 4]>(), || {
+            best_of_overlapping(found, |mask| mask.predicted_iou, threshold)
+        });
         stages.suppression += found.len();
         report(points.len(), stages)?;
         Ok(found.into_iter().map(|candidate| candidate.placed(self.image)).collect())
+    }
+
+    /// Work of the host after the model's.
+    fn postprocess<T>(
+        &self,
+        op: &'static str,
+        made: [usize; 2],
+        bytes: usize,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        self.model.device().stage("postprocess").host_work(op, made, bytes, work)
     }
 
     /// Scores points and draws the masks that pass.
@@ -97,7 +116,7 @@ impl CropRun<'_> {
         points: &[Point<Image>],
         stages: &mut Stages,
     ) -> Result<Vec<Drawn>> {
-        let (segmenter, device) = (self.model.segmenter(), self.model.device());
+        let (segmenter, device) = (self.model.segmenter(), &self.model.device().stage("decoder"));
         let features = embedding.features();
         let scored = segmenter.score(device, features, &self.prompts(points))?;
         let scores = device.download(&scored.iou_scores)?.wait()?.to_f32_vec()?;

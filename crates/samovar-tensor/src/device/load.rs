@@ -159,6 +159,7 @@ impl Device {
             let what = format!("{request:?} takes {taken} bytes where {counted} were counted");
             return Err(Error::Backend { device: self.name(), what });
         }
+        self.packed.add(precision, taken);
         Ok(packed.housed(&self.pool, &self.layout, *request, precision))
     }
 }

@@ -1,0 +1,245 @@
+//! What was measured, per round, beside what this machine could do.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use samovar::planning::{PROMPTS_AT_ONCE, PromptShape};
+use samovar::profile::{Bound, Profiler, Roof, Roofline};
+use samovar::tensor::Transfers;
+use samovar::{Engine, Model};
+use serde_json::{Value, json};
+
+use super::report;
+
+/// Clicks answered together whose activations are shown.
+const BATCHES: [usize; 3] = [1, PROMPTS_AT_ONCE, 4 * PROMPTS_AT_ONCE];
+
+/// One operator in one stage, per round.
+pub struct Row {
+    pub stage: &'static str,
+    pub op: &'static str,
+    pub calls: u64,
+    pub seconds: f64,
+    pub operations: f64,
+    pub bytes: f64,
+    pub roof: Roof,
+}
+
+impl Row {
+    /// How much of its time is its roof's.
+    pub fn share_of_roof(&self) -> f64 {
+        self.roof.seconds / self.seconds.max(1e-12)
+    }
+
+    /// Operations per second.
+    pub fn rate(&self) -> f64 {
+        self.operations / self.seconds.max(1e-12)
+    }
+}
+
+/// One stage, per round.
+pub struct Stage {
+    pub name: &'static str,
+    pub seconds: f64,
+    /// Of the pool, weights included.
+    pub peak_bytes: usize,
+    /// Of its operators together.
+    pub roof_s: f64,
+}
+
+/// Bytes of tensors, as planned: exact.
+pub struct Memory {
+    /// By type.
+    pub weights: Vec<(String, usize)>,
+    /// What is live at once beside the weights, all of it f32: by work.
+    pub activations: Vec<(String, usize)>,
+    pub embedding_bytes: usize,
+    pub scratch_bytes: usize,
+}
+
+/// All of it.
+pub struct Measured {
+    pub model: String,
+    pub dtype: String,
+    pub threads: usize,
+    pub instructions: String,
+    pub roofline: Roofline,
+    /// Of a round.
+    pub seconds: f64,
+    /// In the order of work.
+    pub stages: Vec<Stage>,
+    /// The longest first.
+    pub rows: Vec<Row>,
+    pub memory: Memory,
+    pub copies: Copies,
+}
+
+impl Measured {
+    pub fn of(
+        engine: &Engine,
+        model: &Model,
+        profiler: &Profiler,
+        roofline: Roofline,
+        copies: Copies,
+    ) -> Result<Self> {
+        let (count, whole) = profiler.rounds();
+        let rounds = count.max(1) as f64;
+        let rows = profiler.take().into_iter().map(|((stage, op), time)| {
+            let roof = roofline.roof(op, &time);
+            Row {
+                stage,
+                op,
+                calls: time.calls / count.max(1) as u64,
+                seconds: time.duration.as_secs_f64() / rounds,
+                operations: time.cost.operations as f64 / rounds,
+                bytes: time.cost.bytes as f64 / rounds,
+                roof: Roof { seconds: roof.seconds / rounds, ..roof },
+            }
+        });
+        let mut rows: Vec<Row> = rows.collect();
+        rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        let roof_of =
+            |name: &str| rows.iter().filter(|row| row.stage == name).map(|row| row.roof.seconds).sum();
+        let stages = profiler.stages().into_iter().map(|stage| Stage {
+            name: stage.name,
+            seconds: stage.duration.as_secs_f64() / rounds,
+            peak_bytes: stage.peak_bytes,
+            roof_s: roof_of(stage.name),
+        });
+        Ok(Self {
+            model: model.name().to_owned(),
+            dtype: model.precision().to_string(),
+            threads: engine.threads(),
+            instructions: engine.instructions(),
+            roofline,
+            seconds: whole.as_secs_f64() / rounds,
+            stages: stages.collect(),
+            rows,
+            memory: Memory::of(model)?,
+            copies,
+        })
+    }
+
+    /// Time of a round in no stage: between them, and of the host.
+    pub fn between_s(&self) -> f64 {
+        (self.seconds - self.stages.iter().map(|stage| stage.seconds).sum::<f64>()).max(0.0)
+    }
+
+    /// Share of a round.
+    pub fn share(&self, seconds: f64) -> f64 {
+        seconds / self.seconds.max(1e-12)
+    }
+
+    pub fn document(&self) -> Value {
+        let ceilings = &self.roofline.ceilings;
+        let rows = self.rows.iter().map(|row| {
+            json!({
+                "stage": row.stage, "operator": row.op, "calls": row.calls, "seconds": row.seconds,
+                "share": self.share(row.seconds), "gflop": row.operations / 1e9, "bytes": row.bytes,
+                "gflop_per_s": row.rate() / 1e9, "gbyte_per_s": row.bytes / row.seconds.max(1e-12) / 1e9,
+                "share_of_peak": row.rate() / ceilings.f32_per_s, "numbers": row.roof.numbers,
+                "bound": row.roof.bound.to_string(), "roof_s": row.roof.seconds, "share_of_roof": row.share_of_roof(),
+            })
+        });
+        let stages = self.stages.iter().map(|stage| {
+            json!({
+                "stage": stage.name, "seconds": stage.seconds, "share": self.share(stage.seconds),
+                "roof_s": stage.roof_s, "peak_bytes": stage.peak_bytes,
+            })
+        });
+        let object = |list: &[(String, usize)]| list.iter().cloned().collect::<BTreeMap<_, _>>();
+        json!({
+            "model": self.model, "dtype": self.dtype, "threads": self.threads, "simd": self.instructions,
+            "peak_gflop_per_s": ceilings.f32_per_s / 1e9,
+            "ceilings": {
+                "f32_gflop_per_s": ceilings.f32_per_s / 1e9, "int8_gop_per_s": ceilings.int8_per_s / 1e9,
+                "bf16_gflop_per_s": ceilings.bf16_per_s.map(|peak| peak / 1e9),
+                "memory_gbyte_per_s": ceilings.bytes_per_s / 1e9, "call_s": self.roofline.call_s,
+                "hand_over_s": ceilings.hand_over_s,
+            },
+            "seconds": self.seconds, "between_stages_s": self.between_s(),
+            "stages": stages.collect::<Vec<_>>(), "copies": self.copies.json(),
+            "operators": rows.collect::<Vec<_>>(),
+            "memory": {
+                "weight_bytes": object(&self.memory.weights), "activation_bytes": object(&self.memory.activations),
+                "activation_dtype": "f32", "embedding_bytes": self.memory.embedding_bytes,
+                "scratch_bytes": self.memory.scratch_bytes,
+            },
+            "report": report::words(self),
+        })
+    }
+}
+
+impl Memory {
+    fn of(model: &Model) -> Result<Self> {
+        let planner = model.planner();
+        let encode = planner.encode();
+        let mut activations = vec![("encode 1 image".to_owned(), encode.activation_bytes)];
+        for clicks in BATCHES {
+            let prompts = if clicks == 1 { "prompt" } else { "prompts" };
+            let plan = planner.decode(&PromptShape::CLICK, clicks)?;
+            activations.push((format!("decode {clicks} {prompts}"), plan.activation_bytes));
+        }
+        let weights = encode.weights_by_precision().into_iter();
+        Ok(Self {
+            weights: weights.map(|(precision, bytes)| (precision.to_string(), bytes)).collect(),
+            activations,
+            embedding_bytes: planner.embedding_bytes(),
+            scratch_bytes: encode.scratch_bytes,
+        })
+    }
+}
+
+/// What is said of a bound.
+pub fn reason(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Compute => "arithmetic",
+        Bound::Memory => "memory traffic",
+        Bound::Overhead => "the cost of calls",
+    }
+}
+
+/// Copies over the border between the host and the device, per round.
+pub struct Copies {
+    uploads: f64,
+    uploaded_bytes: f64,
+    downloads: f64,
+    downloaded_bytes: f64,
+}
+
+impl Copies {
+    /// Between two counts, shared by some rounds.
+    pub fn since(before: &Transfers, after: &Transfers, rounds: f64) -> Self {
+        let per_round = |before: u64, after: u64| (after - before) as f64 / rounds;
+        Self {
+            uploads: per_round(before.uploads, after.uploads),
+            uploaded_bytes: per_round(before.uploaded_bytes, after.uploaded_bytes),
+            downloads: per_round(before.downloads, after.downloads),
+            downloaded_bytes: per_round(before.downloaded_bytes, after.downloaded_bytes),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "to_device": self.uploads, "to_device_bytes": self.uploaded_bytes,
+            "to_host": self.downloads, "to_host_bytes": self.downloaded_bytes,
+        })
+    }
+}
+
+impl std::fmt::Display for Copies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.uploads + self.downloads == 0.0 {
+            return f.write_str("no copies: the device works in the host's memory");
+        }
+        let megabytes = |bytes: f64| bytes / 1e6;
+        write!(
+            f,
+            "copies: {:.1} to the device ({:.2} MB), {:.1} to the host ({:.2} MB)",
+            self.uploads,
+            megabytes(self.uploaded_bytes),
+            self.downloads,
+            megabytes(self.downloaded_bytes)
+        )
+    }
+}
