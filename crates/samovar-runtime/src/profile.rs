@@ -3,6 +3,7 @@
 
 mod ceilings;
 mod recording;
+mod times;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,21 +12,11 @@ use std::time::Duration;
 pub use ceilings::{Bound, Roof, Roofline};
 pub use samovar_cpu::{Ceilings, Route, RouteUse};
 use samovar_resources::instruments::Trace;
-use samovar_tensor::{Cost, Instrument, Pool, Span};
+use samovar_tensor::{Instrument, Pool, Span};
 
 use recording::Recording;
 pub use recording::{Stage, StageUse};
-
-/// Calls of one operator in one stage.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OperatorTime {
-    /// Number of calls.
-    pub calls: u64,
-    /// Their time together.
-    pub duration: Duration,
-    /// Their arithmetic and memory traffic.
-    pub cost: Cost,
-}
+pub use times::OperatorTime;
 
 /// The sums by stage and operator.
 pub type OperatorTimes = BTreeMap<(&'static str, &'static str), OperatorTime>;

@@ -1,134 +1,85 @@
-//! `samovar bench`: how long encoding and decoding take on this machine.
+//! `samovar bench`: tables of what work takes on this machine, with optimisations and without, and beside another samovar.
 
-use std::io::Write;
+mod again;
+mod args;
+mod batch;
+mod column;
+mod compare;
+mod document;
+mod folder;
+mod load;
+mod photographs;
+mod pressure;
+mod single;
+mod table;
+mod worker;
+
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::ValueEnum;
-use samovar::memory::{bytes, peak_resident_bytes};
-use samovar::planning::ModelPlan;
-use samovar::{Prompt, RgbImage, Size};
-use serde_json::json;
+use clap::Subcommand;
 
-use super::segment::print;
-use crate::model_args::{ModelArgs, resolve};
+use args::TableArgs;
 
-/// Measure how long encoding an image or answering a prompt takes on this machine
+/// Measure how long work takes on this machine: single operations, and tables with optimisations off and on
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// What to measure
-    #[arg(value_enum)]
+    #[command(subcommand)]
     what: What,
-    #[command(flatten)]
-    model: ModelArgs,
-    /// Measurements, after one that does not count
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    repeat: u32,
-    /// Print one JSON document on stdout
-    #[arg(long)]
-    json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Subcommand, Debug)]
 enum What {
     /// From normalised pixels to an encoded image
-    Encode,
+    Encode(single::Args),
     /// From one click to three masks of low-resolution logits, on an encoded image
-    Decode,
+    Decode(single::Args),
+    /// The document's table: load, single image, batch of 10, peak memory; the same image again; frames that repeat
+    Document(document::Args),
+    /// Images and prompts at once: latency against throughput, and where batching does not pay
+    Batch(TableArgs),
+    /// Latencies (P50, P95, P99) while several threads prompt one held engine
+    Load(load::Args),
+    /// Runs under memory limits drawn between the plan's least and the default peak; counts failures
+    Pressure(pressure::Args),
+    /// `samovar segment` twice on one picture, a process each: with an empty cache, and again
+    Segment(TableArgs),
+    /// A folder of 12-megapixel photographs from start to end: wall time against processor time
+    Folder(folder::Args),
+    /// Compare two saved runs, with their noise
+    Compare(compare::Args),
+    /// What the tables start in processes of their own
+    #[command(hide = true)]
+    Worker(worker::Args),
 }
 
 const EXAMPLES: &str = "\
 Examples:
   samovar bench encode --model facebook/sam-vit-base --threads 2 --repeat 5 --json
-  samovar bench decode
+  samovar bench document --baseline ./samovar-before --save today.json
+  samovar bench folder --images 1000
+  samovar bench pressure --runs 100
+  samovar bench compare before.json today.json
 
-Load time runs from the start of the process until the model is ready. Peak memory is that of the whole process.";
+In the tables \"off\" is `--no-optimizations`, \"on\" the defaults, and a baseline's column the same work by the other binary. Runs of \
+all columns take turns, so that what else the machine does meets them alike; every run is a process of its own, whose peak memory \
+is reported. The claims are those of the documents that ask for the table, on their machines.
 
-/// Pixels with something at every scale; what they show does not change the time.
-fn picture(side: u32) -> RgbImage {
-    RgbImage::from_fn(Size::square(side), |x, y| {
-        let mix = (x ^ y).wrapping_mul(0x9E37_79B9) >> 24;
-        [(x * 255 / side) as u8, (y * 255 / side) as u8, mix as u8]
-    })
-}
+encode and decode: load time runs from the start of the process until the model is ready. Peak memory is that of the whole process.";
 
 /// Runs the command.
 pub fn run(args: &Args, process_start: Instant) -> Result<()> {
-    let engine = args.model.engine()?;
-    let source = resolve(&args.model.model)?;
-    let model = args.model.load_on(&engine)?;
-    let load_s = process_start.elapsed().as_secs_f64();
-    let image = picture(model.input_size().width);
-    let pixels = model.preprocess(&image)?;
-    let mut times = Vec::new();
-    let mut measure = |work: &mut dyn FnMut() -> Result<()>| -> Result<()> {
-        for round in 0..=args.repeat {
-            let start = Instant::now();
-            work()?;
-            if round > 0 {
-                times.push(start.elapsed().as_secs_f64());
-            }
-        }
-        Ok(())
-    };
-    match args.what {
-        What::Encode => measure(&mut || {
-            model.network().image_encoder()?.encode(engine.device(), &pixels)?;
-            Ok(())
-        })?,
-        What::Decode => {
-            drop(pixels);
-            let embedding = model.embed_pixels(&image)?;
-            let side = f64::from(image.width());
-            let click = Prompt::default().point(0.4 * side, 0.3 * side).multimask();
-            measure(&mut || {
-                embedding.segment(&click)?;
-                Ok(())
-            })?;
-        }
+    match &args.what {
+        What::Encode(args) => single::run(args, single::What::Encode, process_start),
+        What::Decode(args) => single::run(args, single::What::Decode, process_start),
+        What::Document(args) => document::run(args),
+        What::Batch(args) => batch::run(args),
+        What::Load(args) => load::run(args),
+        What::Pressure(args) => pressure::run(args),
+        What::Segment(args) => again::run(args),
+        What::Folder(args) => folder::run(args),
+        What::Compare(args) => compare::run(args),
+        What::Worker(args) => worker::run(args),
     }
-    times.sort_by(f64::total_cmp);
-    let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
-    let plan = ModelPlan::of(engine.device(), &source.open()?.config, model.precision())?;
-    let work = if args.what == What::Encode { &plan.encode } else { &plan.decode };
-    let gflop = work.cost().operations as f64 / 1e9;
-    let peak = peak_resident_bytes();
-    if args.json {
-        return print(&json!({
-            "model": model.name(),
-            "median_s": median,
-            "min_s": times[0],
-            "max_s": times[times.len() - 1],
-            "load_s": load_s,
-            "peak_rss_bytes": peak,
-            "dtype": model.precision().to_string(),
-            "threads": engine.threads(),
-            "simd": engine.instructions(),
-            "repeat": args.repeat,
-            "gflop": gflop,
-            "gflop_per_s": gflop / median,
-        }));
-    }
-    let mut out = std::io::stdout().lock();
-    let what = if args.what == What::Encode { "encode one image" } else { "decode one prompt" };
-    writeln!(
-        out,
-        "{}: {what}, {}, {} threads, {}",
-        model.name(),
-        model.precision(),
-        engine.threads(),
-        engine.instructions()
-    )?;
-    writeln!(
-        out,
-        "median {:.4} s  (min {:.4}, max {:.4}, of {})   {:.1} GFLOP/s",
-        median,
-        times[0],
-        times[times.len() - 1],
-        times.len(),
-        gflop / median
-    )?;
-    writeln!(out, "load {load_s:.3} s   peak memory {}", bytes(peak))?;
-    Ok(())
 }

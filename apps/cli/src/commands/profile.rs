@@ -1,6 +1,7 @@
 //! `samovar profile`: where time and memory go, stage by stage and operator by operator, against what this machine could do; and
 //! which kernel each operator takes.
 
+mod document;
 mod measured;
 mod report;
 mod routes;
@@ -127,7 +128,7 @@ pub fn run(args: &Args) -> Result<()> {
     let files = files.finish()?;
     wait.finish_and_clear();
     match args.json {
-        true => print(&measured.document())?,
+        true => print(&document::document(&measured))?,
         false => table::write(std::io::stdout().lock(), &measured)?,
     }
     files.iter().for_each(|file| say!("{}", file.display()));

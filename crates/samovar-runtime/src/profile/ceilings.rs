@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use samovar_cpu::Ceilings;
 use samovar_tensor::{Device, Precision};
 
-use super::OperatorTime;
+use super::times::OperatorTime;
 use crate::engine::Engine;
 use crate::error::Result;
 
@@ -48,7 +48,8 @@ pub struct Roofline {
     pub ceilings: Ceilings,
     /// Seconds of a call that does nothing.
     pub call_s: f64,
-    threads: usize,
+    /// Of the backend.
+    pub threads: usize,
     /// In which weights are held.
     pub precision: Precision,
 }
@@ -103,7 +104,7 @@ impl Roofline {
 }
 
 /// Seconds of the smallest operator there is.
-fn door_seconds(device: &Device) -> Result<f64> {
+pub(super) fn door_seconds(device: &Device) -> Result<f64> {
     let row = device.upload([2, 1], &[0.0; 2])?;
     let mut best = f64::INFINITY;
     for _ in 0..SERIES {

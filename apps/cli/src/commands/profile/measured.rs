@@ -1,15 +1,11 @@
 //! What was measured, per round, beside what this machine could do.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use samovar::planning::{PROMPTS_AT_ONCE, PromptShape};
 use samovar::profile::{Bound, Profiler, Roof, Roofline};
 use samovar::tensor::Transfers;
 use samovar::{Engine, Model};
 use serde_json::{Value, json};
-
-use super::report;
 
 /// Clicks answered together whose activations are shown.
 const BATCHES: [usize; 3] = [1, PROMPTS_AT_ONCE, 4 * PROMPTS_AT_ONCE];
@@ -129,45 +125,6 @@ impl Measured {
     pub fn share(&self, seconds: f64) -> f64 {
         seconds / self.seconds.max(1e-12)
     }
-
-    pub fn document(&self) -> Value {
-        let ceilings = &self.roofline.ceilings;
-        let rows = self.rows.iter().map(|row| {
-            json!({
-                "stage": row.stage, "operator": row.op, "calls": row.calls, "seconds": row.seconds,
-                "share": self.share(row.seconds), "gflop": row.operations / 1e9, "bytes": row.bytes,
-                "gflop_per_s": row.rate() / 1e9, "gbyte_per_s": row.bytes / row.seconds.max(1e-12) / 1e9,
-                "share_of_peak": row.rate() / ceilings.f32_per_s, "numbers": row.roof.numbers,
-                "bound": row.roof.bound.to_string(), "roof_s": row.roof.seconds, "share_of_roof": row.share_of_roof(),
-            })
-        });
-        let stages = self.stages.iter().map(|stage| {
-            json!({
-                "stage": stage.name, "seconds": stage.seconds, "share": self.share(stage.seconds),
-                "roof_s": stage.roof_s, "peak_bytes": stage.peak_bytes,
-            })
-        });
-        let object = |list: &[(String, usize)]| list.iter().cloned().collect::<BTreeMap<_, _>>();
-        json!({
-            "model": self.model, "dtype": self.dtype, "threads": self.threads, "simd": self.instructions,
-            "peak_gflop_per_s": ceilings.f32_per_s / 1e9,
-            "ceilings": {
-                "f32_gflop_per_s": ceilings.f32_per_s / 1e9, "int8_gop_per_s": ceilings.int8_per_s / 1e9,
-                "bf16_gflop_per_s": ceilings.bf16_per_s.map(|peak| peak / 1e9),
-                "memory_gbyte_per_s": ceilings.bytes_per_s / 1e9, "call_s": self.roofline.call_s,
-                "hand_over_s": ceilings.hand_over_s,
-            },
-            "seconds": self.seconds, "between_stages_s": self.between_s(),
-            "stages": stages.collect::<Vec<_>>(), "copies": self.copies.json(),
-            "operators": rows.collect::<Vec<_>>(),
-            "memory": {
-                "weight_bytes": object(&self.memory.weights), "activation_bytes": object(&self.memory.activations),
-                "activation_dtype": "f32", "embedding_bytes": self.memory.embedding_bytes,
-                "scratch_bytes": self.memory.scratch_bytes,
-            },
-            "report": report::words(self),
-        })
-    }
 }
 
 impl Memory {
@@ -219,7 +176,8 @@ impl Copies {
         }
     }
 
-    fn json(&self) -> Value {
+    /// As a document.
+    pub fn json(&self) -> Value {
         json!({
             "to_device": self.uploads, "to_device_bytes": self.uploaded_bytes,
             "to_host": self.downloads, "to_host_bytes": self.downloaded_bytes,

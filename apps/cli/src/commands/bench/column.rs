@@ -1,0 +1,215 @@
+//! Columns of a table: programs that do the same work, each run in a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use samovar::memory::Memory;
+use serde_json::Value;
+use tempfile::TempDir;
+use wait4::Wait4;
+
+use super::args::TableArgs;
+use crate::made::Made;
+use crate::model_args::{EngineArgs, ModelArgs};
+use crate::outputs::check_place;
+use crate::{inputs::Sources, progress};
+
+/// Which program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// This one without optimisations.
+    Off,
+    /// This one.
+    On,
+    /// Another one.
+    Before,
+}
+
+impl Kind {
+    /// The name of its column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Off => "off",
+            Kind::On => "on",
+            Kind::Before => "before",
+        }
+    }
+}
+
+/// What a run took.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// From the start of the process to its end.
+    pub wall_s: f64,
+    /// Of all its threads.
+    pub processor_s: f64,
+    pub peak_bytes: f64,
+    /// Its standard output, if it is a document.
+    pub document: Value,
+    /// What it said, if it failed.
+    pub failure: Option<String>,
+}
+
+/// Where runs happen.
+pub struct Place {
+    folder: TempDir,
+    columns: Vec<(Kind, PathBuf)>,
+    model: Vec<String>,
+    pub repeat: u32,
+    wait: indicatif::ProgressBar,
+}
+
+/// The share of the processors that others may use before it is said.
+const BUSY: f64 = 0.3;
+
+impl Place {
+    /// Checks what the arguments name, and says if the machine is busy.
+    pub fn new(args: &TableArgs) -> Result<Self> {
+        let sources = Sources::of([Path::new(&args.model.model)]);
+        if let Some(save) = &args.save {
+            check_place(save, "--save takes a file", &sources)?;
+            Made::here().check(std::slice::from_ref(save), args.overwrite)?;
+        }
+        // What is wrong with model or options shows here, once.
+        crate::model_args::resolve(&args.model.model)?;
+        let own = std::env::current_exe().context("this program's own file")?;
+        let mut columns = vec![(Kind::Off, own.clone()), (Kind::On, own)];
+        if let Some(before) = &args.baseline {
+            let before =
+                before.canonicalize().with_context(|| format!("--baseline \"{}\"", before.display()))?;
+            columns.push((Kind::Before, before));
+        }
+        if let Some((busy, processors)) = load() {
+            let words = "figures will be worse and noisier than on a quiet machine";
+            say!("note: other work keeps {busy:.1} of {processors} processors busy; {words}");
+        }
+        let folder = tempfile::tempdir().context("a folder for the pictures and results of the runs")?;
+        let wait = progress::spinner("preparing");
+        Ok(Self { folder, columns, model: arguments_of(&args.model)?, repeat: args.repeat(), wait })
+    }
+
+    /// A file or folder among those of the runs.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The columns of the table.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
+        self.columns.iter().map(|(kind, _)| *kind)
+    }
+
+    /// Says what happens, on a terminal.
+    pub fn say(&self, what: &str) {
+        self.wait.set_message(what.to_owned());
+    }
+
+    /// Runs a program with these arguments beside those that choose the model. `cache` is the folder of its caches.
+    pub fn run(&self, kind: Kind, arguments: &[&str], cache: &str) -> Result<Run> {
+        let Some((_, program)) = self.columns.iter().find(|(own, _)| *own == kind) else {
+            return Err(anyhow!("there is no column {}", kind.name()));
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).args(&self.model).current_dir(self.folder.path());
+        if kind == Kind::Off {
+            command.arg("--no-optimizations");
+        }
+        command.env("SAMOVAR_CACHE", self.path(cache)).stdin(Stdio::null());
+        // Files, not pipes: nobody reads while the program writes.
+        let (out, errors) = (self.path("stdout"), self.path("stderr"));
+        command.stdout(std::fs::File::create(&out)?).stderr(std::fs::File::create(&errors)?);
+        let start = Instant::now();
+        let mut child = command.spawn().with_context(|| format!("\"{}\"", program.display()))?;
+        let end = child.wait4().with_context(|| format!("waiting for \"{}\"", program.display()))?;
+        let wall_s = start.elapsed().as_secs_f64();
+        let failure = (!end.status.success()).then(|| {
+            let said = std::fs::read(&errors).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
+            let last: Vec<&str> = said.lines().rev().take(4).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            format!("{} {}: {}", kind.name(), arguments.first().unwrap_or(&""), last.join(" | "))
+        });
+        Ok(Run {
+            wall_s,
+            processor_s: (end.rusage.utime + end.rusage.stime).as_secs_f64(),
+            peak_bytes: end.rusage.maxrss as f64,
+            document: std::fs::read(&out)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+                .unwrap_or_default(),
+            failure,
+        })
+    }
+
+    /// The same, which must succeed.
+    pub fn done(&self, kind: Kind, arguments: &[&str], cache: &str) -> Result<Run> {
+        let run = self.run(kind, arguments, cache)?;
+        match &run.failure {
+            Some(failure) => Err(anyhow!("a run failed: {failure}")),
+            None => Ok(run),
+        }
+    }
+
+    /// Removes a file or folder of runs before.
+    pub fn clear(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("\"{}\"", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.wait.finish_and_clear();
+    }
+}
+
+/// Processors that are busy with something else, and all of them, where the first are many and the system tells.
+fn load() -> Option<(f64, usize)> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let busy: f64 = text.split_whitespace().next()?.parse().ok()?;
+    let processors = std::thread::available_parallelism().ok()?.get();
+    (busy > BUSY * processors as f64).then_some((busy, processors))
+}
+
+/// The arguments that choose model and engine, as any samovar takes them.
+fn arguments_of(args: &ModelArgs) -> Result<Vec<String>> {
+    let ModelArgs { model, dtype, force_dtype, engine } = args;
+    let EngineArgs { threads, memory, max_pixels, no_optimizations } = engine;
+    if *no_optimizations {
+        return Err(crate::failure::usage("the tables have a column without optimisations already"));
+    }
+    // Runs are in a folder of their own.
+    let file = Path::new(model).canonicalize().ok().and_then(|path| path.to_str().map(str::to_owned));
+    let mut arguments = vec!["--model".to_owned(), file.unwrap_or_else(|| model.clone())];
+    let mut add = |flag: &str, value: Option<String>| {
+        if let Some(value) = value {
+            arguments.extend([flag.to_owned(), value]);
+        }
+    };
+    add("--dtype", dtype.map(|dtype| dtype.to_string()));
+    add("--threads", threads.map(|threads| threads.to_string()));
+    add("--memory", memory.map(|bytes| bytes.to_string()));
+    add("--max-pixels", max_pixels.map(|pixels| pixels.to_string()));
+    if *force_dtype {
+        arguments.push("--force-dtype".into());
+    }
+    Ok(arguments)
+}
+
+/// What the machine is, for saved runs.
+pub fn machine(args: &TableArgs) -> Result<Value> {
+    let engine = args.model.engine()?;
+    Ok(serde_json::json!({
+        "instructions": engine.instructions(), "threads": engine.threads(),
+        "processors": std::thread::available_parallelism().map_or(1, usize::from),
+        "memory_bytes": Memory::now().total_bytes, "system": std::env::consts::OS, "processor": std::env::consts::ARCH,
+    }))
+}

@@ -1,0 +1,122 @@
+//! The tables of `samovar bench`, in their small version.
+
+mod common;
+
+use common::Bench;
+use serde_json::Value;
+
+/// Runs a table and reads it.
+fn table(bench: &Bench, arguments: &[&str]) -> Value {
+    let run = bench.done(&[&["bench"], arguments, &["--quick", "--threads", "2", "--json"]].concat());
+    serde_json::from_str(&run.stdout).expect("one JSON document and nothing else")
+}
+
+/// All samples of a column, by row.
+fn samples<'t>(table: &'t Value, column: &str) -> Vec<(&'t str, Vec<f64>)> {
+    let rows = table["rows"].as_array().unwrap().iter();
+    let of = |row: &'t Value| {
+        let samples = row["columns"][column].as_array()?;
+        Some((row["what"].as_str().unwrap(), samples.iter().map(|sample| sample.as_f64().unwrap()).collect()))
+    };
+    rows.filter_map(of).collect()
+}
+
+#[test]
+fn the_document_s_table_has_a_column_without_optimisations_and_one_of_another_binary() {
+    let bench = Bench::new();
+    let table = table(&bench, &["document", "--baseline", env!("CARGO_BIN_EXE_samovar")]);
+    let (off, on, before) = (samples(&table, "off"), samples(&table, "on"), samples(&table, "before"));
+    assert_eq!((off.len(), on.len(), before.len()), (10, 10, 5), "{table}");
+    for (what, samples) in off.iter().chain(&on).chain(&before) {
+        assert!(samples.len() == 1 && samples[0] >= 0.0 && samples[0].is_finite(), "{what}: {samples:?}");
+    }
+    let row = |rows: &[(&str, Vec<f64>)], what: &str| rows.iter().find(|(own, _)| *own == what).unwrap().1[0];
+    let again = "same image again, memory";
+    assert!(row(&on, again) < row(&off, again), "what is kept is not encoded again: {table}");
+    assert!(row(&on, "10 images, peak memory") > 1e7);
+    assert_eq!(table["rows"][2]["claim"], "2.02x");
+    assert!(table["notes"][0].as_str().unwrap().contains("comes with tracking"));
+}
+
+#[test]
+fn batches_and_loads_are_measured_on_a_held_engine() {
+    let bench = Bench::new();
+    let batch = table(&bench, &["batch"]);
+    let on = samples(&batch, "on");
+    let names: Vec<_> = on.iter().map(|(what, _)| *what).collect();
+    assert!(
+        names.contains(&"4 prompts at once: latency") && names.contains(&"2 images at once: images"),
+        "{names:?}"
+    );
+    assert!(on.iter().chain(&samples(&batch, "off")).all(|(_, samples)| samples[0] > 0.0), "{batch}");
+    let verdicts: Vec<_> =
+        batch["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
+    assert!(verdicts[0].starts_with("prompts: ") && verdicts[1].starts_with("images: "), "{verdicts:?}");
+    assert!(verdicts.iter().filter(|words| words.contains("pay")).count() == 2, "{verdicts:?}");
+
+    let load = table(&bench, &["load", "--requests", "8"]);
+    let on = samples(&load, "on");
+    for threads in ["1 thread", "2 threads"] {
+        let of = |name: &str| on.iter().find(|(what, _)| *what == format!("{threads}: {name}")).unwrap().1[0];
+        assert!(of("P50") <= of("P95") && of("P95") <= of("P99") && of("P50") > 0.0, "{load}");
+        assert!(of("prompts") > 0.0 && of("memory beside the image") > 0.0, "{load}");
+    }
+}
+
+#[test]
+fn no_run_fails_under_a_limit_that_the_plan_allows() {
+    let bench = Bench::new();
+    let table = table(&bench, &["pressure", "--runs", "4"]);
+    for column in ["off", "on"] {
+        let rows = samples(&table, column);
+        assert_eq!(rows[0], ("failures of 4 runs", vec![0.0]), "{table}");
+        assert_eq!(rows[1].1, [0.0], "{table}");
+        assert_eq!(rows[2].1.len(), 4, "{table}");
+    }
+    bench.refused(2, "leave it out", &["bench", "pressure", "--memory", "1GB"]);
+}
+
+#[test]
+fn a_folder_is_measured_against_its_processor_time() {
+    let bench = Bench::new();
+    let table = table(&bench, &["folder", "--images", "2,3"]);
+    let on = samples(&table, "on");
+    assert_eq!((on[0].0, on[5].0), ("2 photographs", "3 photographs"));
+    assert!(on.iter().all(|(_, samples)| samples[0] > 0.0), "{table}");
+}
+
+#[test]
+fn runs_are_saved_and_compared_with_their_noise() {
+    let bench = Bench::new();
+    let run = bench.done(&["bench", "segment", "--quick", "--repeat", "3", "--save", "a.json"]);
+    assert!(run.stdout.contains("second process") && run.stdout.contains("off/on"), "{}", run.stdout);
+    let mut saved = bench.json("a.json");
+    assert_eq!(
+        (saved["bench"].as_str(), saved["rows"][0]["columns"]["on"].as_array().unwrap().len()),
+        (Some("segment"), 3)
+    );
+    assert!(
+        saved["time"].as_u64().unwrap() > 1_700_000_000 && saved["machine"]["threads"].as_u64() > Some(0)
+    );
+    let same = bench.done(&["bench", "compare", "a.json", "a.json"]).stdout;
+    assert_eq!(same.matches("no difference").count(), 6, "{same}");
+    for sample in saved["rows"][0]["columns"]["on"].as_array_mut().unwrap() {
+        *sample = (sample.as_f64().unwrap() * 100.0).into();
+    }
+    std::fs::write(bench.path("b.json"), saved.to_string()).unwrap();
+    let document = bench.done(&["bench", "compare", "a.json", "b.json", "--json"]).stdout;
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let verdicts: Vec<_> =
+        document["rows"].as_array().unwrap().iter().map(|row| row["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts.iter().filter(|words| **words == "worse").count(), 1, "{document}");
+    assert_eq!(verdicts.iter().filter(|words| **words == "no difference").count(), 5, "{document}");
+
+    std::fs::write(bench.path("mine.json"), "{}").unwrap();
+    bench.refused(2, "samovar has not made it", &["bench", "segment", "--quick", "--save", "mine.json"]);
+    bench.refused(1, "mine.json", &["bench", "compare", "a.json", "mine.json"]);
+    bench.refused(1, "nowhere", &["bench", "segment", "--quick", "--baseline", "nowhere"]);
+    bench.refused(2, "a column without optimisations already", &["bench", "segment", "--no-optimizations"]);
+    saved["bench"] = "folder".into();
+    std::fs::write(bench.path("b.json"), saved.to_string()).unwrap();
+    bench.refused(2, "compare like with like", &["bench", "compare", "a.json", "b.json"]);
+}
