@@ -123,6 +123,14 @@ pub trait Memory {
         None
     }
 
+    /// Puts what was finished in its place.
+    fn commit(&self) {}
+
+    /// Why that did not succeed with an image.
+    fn take_error(&self, _: &InputImage) -> Option<anyhow::Error> {
+        None
+    }
+
     /// Takes note that it failed, of its own accord.
     fn fail(&self, _: &InputImage, _: &str) -> Result<()> {
         Ok(())
@@ -270,21 +278,24 @@ pub fn for_each_image<V: Send>(
         _ if is_disk_full(error) => Retry::Stop,
         _ => Retry::Never,
     };
+    // Every other image would fail the same way.
+    let is_full = Cell::new(false);
     let mut values: Vec<Option<V>> = std::iter::repeat_with(|| None).take(open.len()).collect();
     let mut finished = vec![false; open.len()];
     let mut run = |sharing: &Sharing, numbers: &[usize], again: &mut Vec<usize>| {
         let workers =
             Workers::new(WorkerOptions { workers: sharing.at_once(), computing: sharing.computing() });
-        let each = |event: ItemEvent<Ended<V>, anyhow::Error>| {
+        let mut each_one = |event: ItemEvent<Ended<V>, anyhow::Error>| {
             let (number, took, result) = match event {
                 ItemEvent::Began(index) => {
                     bar.set_message(printable(&open[numbers[index]].path.display().to_string()));
-                    return ControlFlow::Continue(());
+                    return;
                 }
                 ItemEvent::Ended(index, took, result) => (numbers[index], took, result),
             };
             let input = open[number];
             let image = input.path.display().to_string();
+            let result = result.and_then(|ended| memory.take_error(input).map_or(Ok(ended), Err));
             match result {
                 Ok(Ended { notes, words, value }) => {
                     for note in notes {
@@ -300,10 +311,10 @@ pub fn for_each_image<V: Send>(
                 }
                 Err(error) if sharing.computing() > 1 && kind_of(&error) == Some(ErrorKind::OutOfMemory) => {
                     again.push(number);
-                    return ControlFlow::Continue(());
+                    return;
                 }
                 Err(error) => {
-                    summary.disk_full |= is_disk_full(&error);
+                    is_full.set(is_full.get() || is_disk_full(&error));
                     let is_its_own = is_of_the_image(&error);
                     let error = describe(&error);
                     // What cannot be noted fails again, and is then tried again.
@@ -318,7 +329,11 @@ pub fn for_each_image<V: Send>(
                 }
             }
             bar.inc(1);
-            ControlFlow::Continue(())
+        };
+        let each = |events: Vec<ItemEvent<Ended<V>, anyhow::Error>>| {
+            memory.commit();
+            events.into_iter().for_each(&mut each_one);
+            if is_full.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let work = |worker: &Worker, &number: &usize| one(sharing, worker, open[number]);
         let events = events.clone();
@@ -342,6 +357,7 @@ pub fn for_each_image<V: Send>(
     summary
         .finished
         .extend(open.iter().zip(&finished).filter(|(_, done)| **done).map(|(input, _)| input.path.clone()));
+    summary.disk_full = is_full.get();
     summary.left = report.left + again.len();
     summary.workers = report;
     Ok((summary, values.into_iter().flatten().collect()))

@@ -11,7 +11,7 @@ use samovar::resources::contents::Key;
 
 use crate::environment;
 use crate::failure::usage;
-use crate::outputs::Remember;
+use crate::outputs::{Placing, Remember};
 use crate::record::is_result;
 
 /// Keys that are kept, the newest ones.
@@ -86,8 +86,8 @@ impl Made {
 
 impl Remember for &Made {
     /// A list that cannot be written means a question at the next run, and is no reason not to do this one's work.
-    fn before_writing(&self, files: Vec<(PathBuf, Key)>, _: bool) -> Result<()> {
-        let _ = self.add(&files);
-        Ok(())
+    fn place(&self, files: Placing) -> Result<()> {
+        let _ = self.add(&files.keys);
+        files.now()
     }
 }

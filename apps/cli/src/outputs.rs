@@ -52,9 +52,37 @@ pub fn check_place(out: &Path, takes: &str, sources: &Sources) -> Result<()> {
 
 /// Whoever has to know which files this program wrote.
 pub trait Remember {
-    /// Takes note of files that are about to be put in their places, and of what they hold. `are_last` when these are all, or
-    /// the last, of an image.
-    fn before_writing(&self, files: Vec<(PathBuf, Key)>, are_last: bool) -> Result<()>;
+    /// Takes note of files that are about to be put in their places, and puts them there, now or soon.
+    fn place(&self, files: Placing) -> Result<()>;
+}
+
+/// Files of one image that have all their bytes and wait to be put in their places.
+#[derive(Debug, Default)]
+pub struct Placing {
+    /// The files.
+    pub group: Group,
+    /// Where they will be, and what they hold.
+    pub keys: Vec<(PathBuf, Key)>,
+    /// Whether these are all of the image, or the last.
+    pub are_last: bool,
+    /// Files of an earlier run that are to go when these are there, in this order.
+    pub obsolete: Vec<PathBuf>,
+}
+
+impl Placing {
+    /// Puts them in their places.
+    pub fn now(self) -> Result<()> {
+        self.group.commit()?;
+        remove(&self.obsolete)
+    }
+}
+
+/// Removes files.
+pub fn remove(obsolete: &[PathBuf]) -> Result<()> {
+    for file in obsolete {
+        std::fs::remove_file(file).map_err(|error| files::Error::io(file, error))?;
+    }
+    Ok(())
 }
 
 /// Files of one image, made durable and put in their places together, which costs less than one by one; or bytes for stdout.
@@ -97,23 +125,30 @@ impl<'a> Files<'a> {
             self.waiting.push((out.to_owned(), Key::of_content(bytes)));
         }
         if self.group.len() >= MAX_GROUP {
-            self.place(false)?;
+            self.place(false, Vec::new())?;
         }
         Ok(())
     }
 
-    fn place(&mut self, are_last: bool) -> Result<()> {
-        if let Some(memory) = self.memory.as_ref().filter(|_| !self.waiting.is_empty()) {
-            memory.before_writing(std::mem::take(&mut self.waiting), are_last)?;
+    fn place(&mut self, are_last: bool, obsolete: Vec<PathBuf>) -> Result<()> {
+        let (group, keys) = (std::mem::take(&mut self.group), std::mem::take(&mut self.waiting));
+        let files = Placing { group, keys, are_last, obsolete };
+        match &self.memory {
+            Some(memory) => memory.place(files),
+            None => files.now(),
         }
-        Ok(std::mem::take(&mut self.group).commit()?)
     }
 
     /// Puts all of them in their places, and tells which they are.
-    pub fn finish(mut self) -> Result<Vec<PathBuf>> {
+    pub fn finish(self) -> Result<Vec<PathBuf>> {
+        self.finish_instead_of(Vec::new())
+    }
+
+    /// The same, and then removes `obsolete` files of an earlier run, in this order.
+    pub fn finish_instead_of(mut self, obsolete: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
         match &self.stdout {
             Some(bytes) => write_stdout(bytes)?,
-            None => self.place(true)?,
+            None => self.place(true, obsolete)?,
         }
         Ok(self.all)
     }

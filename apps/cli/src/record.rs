@@ -355,18 +355,17 @@ impl Record {
         State::Ours
     }
 
-    /// Notes what will be written, durably, so that it is known whatever happens next; and which image is done with it, made by
-    /// what.
-    pub fn will_write(&self, files: Vec<(String, Key)>, completes: Option<(String, Key)>) -> Result<()> {
+    /// Notes what will be written, and which image is done with it, made by what. Before the files are put in their places
+    /// [`Record::sync`] must have made that durable, so that it is known whatever happens next.
+    pub fn announce(&self, files: Vec<(String, Key)>, completes: Option<(String, Key)>) -> Result<()> {
         let line = Line::Write(Announced { files, completes });
-        let journal = self.journal()?;
-        named(journal.path(), journal.append_durable(&line))?;
+        self.add(&line)?;
         let Line::Write(Announced { files, .. }) = line else { return Ok(()) };
         self.said().files.extend(files.into_iter().map(|(file, key)| (file, (key, None))));
         Ok(())
     }
 
-    /// Notes that files which [`Record::will_write`] announced are there.
+    /// Notes that files which [`Record::announce`] named are there.
     pub fn are_there(&self, files: &[String]) -> Result<()> {
         let line = Line::There(self.identities(files));
         self.note(line)

@@ -20,7 +20,7 @@ use crate::contents::Contents;
 use crate::failure::usage;
 use crate::inputs::{InputImage, Sources};
 use crate::job_args::JobArgs;
-use crate::outputs::{Files, Remember, check_place};
+use crate::outputs::{Files, Placing, Remember, check_place, remove};
 use crate::record::{Done, Record, State};
 
 /// Name of the file that says which command makes the results of a folder.
@@ -32,6 +32,8 @@ const RESULTS: u32 = 1;
 const RECORD: u32 = 2;
 /// Files told in one message.
 const TOLD: usize = 3;
+/// Files that wait at most to be put in their places; each is open.
+const MOST_WAITING: usize = 256;
 
 /// A folder of results and what makes them.
 #[derive(Debug)]
@@ -53,6 +55,36 @@ pub struct ResultFolder {
     failed: HashMap<String, String>,
     /// Folders of results in which nothing of a killed run is left.
     swept: Mutex<HashSet<PathBuf>>,
+    waiting: Mutex<Waiting>,
+    /// Held by whoever puts files in their places.
+    placing: Mutex<()>,
+}
+
+/// Images on their way into the folder.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Files of images that are not said to be finished, by the names of their results.
+    prepared: HashMap<String, Placing>,
+    finished: Vec<Finished>,
+    /// Why the files of images could not be put in their places.
+    errors: HashMap<String, anyhow::Error>,
+}
+
+/// An image whose files can be put in their places.
+#[derive(Debug)]
+struct Finished {
+    name: String,
+    made_by: Key,
+    placing: Placing,
+    files: Vec<String>,
+    image: PathBuf,
+    ms: u64,
+}
+
+impl Waiting {
+    fn files(&self) -> usize {
+        self.finished.iter().map(|one| one.placing.group.len()).sum()
+    }
 }
 
 /// What makes the results of a folder.
@@ -132,6 +164,8 @@ impl ResultFolder {
             done: HashSet::new(),
             failed: HashMap::new(),
             swept: Mutex::default(),
+            waiting: Mutex::default(),
+            placing: Mutex::default(),
         })
     }
 
@@ -301,21 +335,22 @@ impl ResultFolder {
         &self.contents
     }
 
-    /// Takes the files of an image, which is made from its `own` besides image, model and parameters.
-    pub fn files(&self, input: &InputImage, own: &Value) -> Result<Files<'_>> {
-        let completes = (input.result_name.clone(), self.made_by(input, own)?);
-        Ok(Files::remembered_by(OfImage { folder: self, completes }))
+    /// Takes the files of an image.
+    pub fn files(&self, input: &InputImage) -> Files<'_> {
+        Files::remembered_by(OfImage { folder: self, name: input.result_name.clone() })
     }
 
-    /// Notes that an image is done with these files after some time. Those that it had before and has no more are removed, if
-    /// nobody changed them.
+    /// Takes an image that has all its files, after some time; [`ResultFolder::commit`] puts them in their places. Those that it
+    /// had before and has no more are removed then, if nobody changed them.
     pub fn finish(&self, input: &InputImage, own: &Value, written: &[PathBuf], took: Duration) -> Result<()> {
         let made_by = self.made_by(input, own)?;
         let files: Vec<String> = written.iter().map(|file| self.name_of(file)).collect();
+        let mut placing = self.waiting().prepared.remove(&input.result_name).unwrap_or_default();
         let before = self.record.done(&input.result_name);
         for file in before.iter().flat_map(|before| before.names()).filter(|file| !files.contains(file)) {
-            if self.record.state(file) == State::Ours {
-                let _ = std::fs::remove_file(self.folder.join(file));
+            let place = self.folder.join(file);
+            if self.record.state(file) == State::Ours && !placing.obsolete.contains(&place) {
+                placing.obsolete.push(place);
             }
         }
         // What no text can name is not found again, and its results then count as those of no other image.
@@ -323,9 +358,62 @@ impl ResultFolder {
         let image = if image.to_str().is_some() { image } else { PathBuf::new() };
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.record.was_read(self.contents.take_new())?;
-        self.record.is_done(&input.result_name, made_by, &files, image, ms)?;
         self.contents.forget(&input.path);
+        let finished = Finished { name: input.result_name.clone(), made_by, placing, files, image, ms };
+        let waiting = {
+            let mut waiting = self.waiting();
+            waiting.finished.push(finished);
+            waiting.files()
+        };
+        // Whoever puts files in their places may be slower than those who make them.
+        if waiting >= MOST_WAITING {
+            self.commit();
+        }
         Ok(())
+    }
+
+    /// Puts the files of all finished images in their places and notes that these are done: what is to be durable is made so for
+    /// all of them together. What fails, fails for its image alone; [`ResultFolder::take_error`] tells.
+    pub fn commit(&self) {
+        let _alone = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut images = std::mem::take(&mut self.waiting().finished);
+        if images.is_empty() {
+            return;
+        }
+        self.keep(&mut images, |image| Ok(image.placing.group.sync()?));
+        self.keep(&mut images, |image| {
+            let keys = image.placing.keys.iter().map(|(file, key)| (self.name_of(file), *key)).collect();
+            self.record.announce(keys, Some((image.name.clone(), image.made_by)))
+        });
+        let durable = self.record.sync();
+        self.keep(&mut images, |_| shared(&durable));
+        self.keep(&mut images, |image| Ok(image.placing.group.place()?));
+        let folders = images.iter().flat_map(|image| image.placing.group.folders()).collect();
+        let durable = files::sync_folders(&folders).map_err(anyhow::Error::from);
+        self.keep(&mut images, |_| shared(&durable));
+        self.keep(&mut images, |image| {
+            remove(&image.placing.obsolete)?;
+            self.record.is_done(&image.name, image.made_by, &image.files, image.image.clone(), image.ms)
+        });
+    }
+
+    /// Keeps the images of which something can be done, and the errors of the others.
+    fn keep(&self, images: &mut Vec<Finished>, mut work: impl FnMut(&mut Finished) -> Result<()>) {
+        images.retain_mut(|image| {
+            let error = work(image).err();
+            let goes_on = error.is_none();
+            self.waiting().errors.extend(error.map(|error| (image.name.clone(), error)));
+            goes_on
+        });
+    }
+
+    /// Why the files of an image could not be put in their places.
+    pub fn take_error(&self, input: &InputImage) -> Option<anyhow::Error> {
+        self.waiting().errors.remove(&input.result_name)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes why an image failed that was to be made from its `own` besides image, model and parameters: it will fail again as
@@ -346,7 +434,8 @@ impl ResultFolder {
         let path = self.place(name.as_ref());
         let mut both = Both { file: AtomicFile::create(&path)?, hasher: KeyHasher::default() };
         fill(&mut both)?;
-        self.record.will_write(vec![(name.to_owned(), both.hasher.finish())], None)?;
+        self.record.announce(vec![(name.to_owned(), both.hasher.finish())], None)?;
+        self.record.sync()?;
         both.file.commit()?;
         self.record.are_there(&[name.to_owned()])
     }
@@ -420,6 +509,16 @@ impl<F: Fn(&InputImage, &Contents) -> Result<Value>> Memory for Known<'_, F> {
         self.folder?.failed.get(&input.result_name).cloned()
     }
 
+    fn commit(&self) {
+        if let Some(folder) = self.folder {
+            folder.commit();
+        }
+    }
+
+    fn take_error(&self, input: &InputImage) -> Option<anyhow::Error> {
+        self.folder?.take_error(input)
+    }
+
     fn fail(&self, input: &InputImage, error: &str) -> Result<()> {
         let Some(folder) = self.folder else { return Ok(()) };
         folder.fail(input, &(self.made_from)(input, folder.contents())?, error)
@@ -429,14 +528,27 @@ impl<F: Fn(&InputImage, &Contents) -> Result<Value>> Memory for Known<'_, F> {
 /// The files of an image on their way.
 struct OfImage<'a> {
     folder: &'a ResultFolder,
-    /// Name of its results, and what they are made by.
-    completes: (String, Key),
+    /// Name of its results.
+    name: String,
+}
+
+/// An error that several images have.
+fn shared(result: &Result<()>) -> Result<()> {
+    let Err(error) = result else { return Ok(()) };
+    let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    Err(io::Error::new(kind.unwrap_or(io::ErrorKind::Other), format!("{error:#}")).into())
 }
 
 impl Remember for OfImage<'_> {
-    fn before_writing(&self, files: Vec<(PathBuf, Key)>, are_last: bool) -> Result<()> {
-        let named = files.iter().map(|(file, key)| (self.folder.name_of(file), *key)).collect();
-        self.folder.record.will_write(named, are_last.then(|| self.completes.clone()))
+    fn place(&self, files: Placing) -> Result<()> {
+        if files.are_last {
+            self.folder.waiting().prepared.insert(self.name.clone(), files);
+            return Ok(());
+        }
+        let named = files.keys.iter().map(|(file, key)| (self.folder.name_of(file), *key)).collect();
+        self.folder.record.announce(named, None)?;
+        self.folder.record.sync()?;
+        files.now()
     }
 }
 

@@ -51,17 +51,41 @@ impl Group {
     ///
     /// # Errors
     /// Any [`Error`], naming the first file that failed. Each file is whole or not there all the same.
-    pub fn commit(self) -> Result<()> {
-        let mut files = self.files;
-        files.iter().try_for_each(Finished::sync)?;
-        files.iter_mut().try_for_each(Finished::place)?;
-        let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(&file.path).to_owned()).collect();
-        folders.iter().try_for_each(|folder: &PathBuf| sync(folder))
+    pub fn commit(mut self) -> Result<()> {
+        self.sync()?;
+        self.place()?;
+        sync_folders(&self.folders())
+    }
+
+    /// Makes what is in the files durable, under whatever name.
+    ///
+    /// # Errors
+    /// Any [`Error`], naming the first file that failed.
+    pub fn sync(&self) -> Result<()> {
+        self.files.iter().try_for_each(Finished::sync)
+    }
+
+    /// Puts all files in their places, after [`Group::sync`]. They stay there once [`sync_folders`] has made the names durable.
+    ///
+    /// # Errors
+    /// Any [`Error`], naming the first file that failed.
+    pub fn place(&mut self) -> Result<()> {
+        self.files.iter_mut().try_for_each(Finished::place)
+    }
+
+    /// The folders that the files go to.
+    pub fn folders(&self) -> BTreeSet<PathBuf> {
+        self.files.iter().map(|file| folder_of(&file.path).to_owned()).collect()
     }
 }
 
-fn sync(folder: &Path) -> Result<()> {
-    sync_folder(folder).map_err(|error| Error::io(folder, error))
+/// Makes the names in folders durable.
+///
+/// # Errors
+/// Any [`Error`], naming the first folder that failed.
+pub fn sync_folders(folders: &BTreeSet<PathBuf>) -> Result<()> {
+    let sync = |folder: &PathBuf| sync_folder(folder).map_err(|error| Error::io(folder, error));
+    folders.iter().try_for_each(sync)
 }
 
 #[cfg(test)]

@@ -36,6 +36,6 @@ mod temporary;
 pub use atomic::{AtomicFile, move_into_place, write_atomically, write_bytes};
 pub use error::{Error, ErrorKind, Result};
 pub use folder::make_folder;
-pub use group::Group;
+pub use group::{Group, sync_folders};
 pub use place::check_place;
 pub use temporary::{replace_with, sweep, sweep_beside};

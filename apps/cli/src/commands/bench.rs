@@ -7,6 +7,7 @@ mod column;
 mod compare;
 mod document;
 mod folder;
+mod journal;
 mod load;
 mod photographs;
 mod pressure;
@@ -47,6 +48,8 @@ enum What {
     Segment(TableArgs),
     /// A folder of 12-megapixel photographs from start to end: wall time against processor time
     Folder(folder::Args),
+    /// What the record of a folder of results costs per image, and how long it takes to read again
+    Journal(journal::Args),
     /// Compare two saved runs, with their noise
     Compare(compare::Args),
     /// What the tables start in processes of their own
@@ -79,6 +82,7 @@ pub fn run(args: &Args, process_start: Instant) -> Result<()> {
         What::Pressure(args) => pressure::run(args),
         What::Segment(args) => again::run(args),
         What::Folder(args) => folder::run(args),
+        What::Journal(args) => journal::run(args),
         What::Compare(args) => compare::run(args),
         What::Worker(args) => worker::run(args),
     }

@@ -318,8 +318,7 @@ impl Job<'_> {
                     let files = work.stage("write", || {
                         let out = folder.make_place(&name(input))?;
                         let overlay = self.has_overlay().then(|| folder.place(&overlay_name(input)));
-                        let files = folder.files(input, &own)?;
-                        report.write(files, out, input.name_in_folder(), overlay.as_deref())
+                        report.write(folder.files(input), out, input.name_in_folder(), overlay.as_deref())
                     })?;
                     folder.finish(input, &own, &files, work.took())?;
                     None

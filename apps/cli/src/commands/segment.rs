@@ -277,9 +277,9 @@ fn many(
         let (input, pixels) = (work.input, work.pixels);
         let own = contents.map(|contents| made_from(input, contents)).transpose()?;
         let objects = prompts.of(&input.path, pixels.size())?;
-        let writing = folder.zip(own.as_ref()).map(|(folder, own)| {
+        let writing = folder.map(|folder| {
             let out = folder.make_place(&writer.name_in_folder(&input.result_name))?;
-            writer.start(out, input.name_in_folder(), pixels, folder.files(input, own)?)
+            writer.start(out, input.name_in_folder(), pixels, folder.files(input))
         });
         let writing = writing.transpose()?;
         let embedding = work.compute("encode", |model| embed(cache.as_ref(), model, work.image, pixels))?;

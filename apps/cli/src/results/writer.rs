@@ -193,15 +193,11 @@ impl Writing<'_> {
         if let Some(index) = self.index.take() {
             self.files.add(&self.out.join(INDEX), &index.encode(&self.file_name)?)?;
         }
-        let earlier = self.writer.numbered_there(&self.out).skip(self.masks);
-        let earlier: Vec<PathBuf> = earlier.collect();
-        let files = self.files.finish()?;
         // An earlier run may have found more masks, which would be taken for this run's. The last goes first, so that no gap
         // hides the rest from another try.
-        for file in earlier.iter().rev() {
-            std::fs::remove_file(file).map_err(|error| files::Error::io(file, error))?;
-        }
-        Ok(files)
+        let mut earlier: Vec<PathBuf> = self.writer.numbered_there(&self.out).skip(self.masks).collect();
+        earlier.reverse();
+        self.files.finish_instead_of(earlier)
     }
 }
 

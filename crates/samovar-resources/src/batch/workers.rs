@@ -117,7 +117,8 @@ impl Workers {
         Self { events, ..self }
     }
 
-    /// Runs `work` over `items`, which are begun in their order. `each` hears of them on the calling thread; after a
+    /// Runs `work` over `items`, which are begun in their order. `each` hears of them on the calling thread, of
+    /// all together that happened while it was at work; after a
     /// [`ControlFlow::Break`], or once `may_begin` denies it, none is begun any more, and those under way are finished.
     pub fn run<T: Sync, R: Send, E: Send>(
         &self,
@@ -125,7 +126,7 @@ impl Workers {
         may_begin: impl Fn() -> bool + Sync,
         retry: impl Fn(&E) -> Retry + Sync,
         work: impl Fn(&Worker, &T) -> Result<R, E> + Sync,
-        mut each: impl FnMut(ItemEvent<R, E>) -> ControlFlow<()>,
+        mut each: impl FnMut(Vec<ItemEvent<R, E>>) -> ControlFlow<()>,
     ) -> WorkersReport {
         let began = Instant::now();
         let workers = self.options.workers.clamp(1, items.len().max(1));
@@ -157,8 +158,8 @@ impl Workers {
                 });
             }
             drop(sender);
-            for event in events {
-                if each(event).is_break() {
+            while let Ok(event) = events.recv() {
+                if each(std::iter::once(event).chain(events.try_iter()).collect()).is_break() {
                     shared.lock().is_stopped = true;
                     shared.changed.notify_all();
                 }

@@ -28,9 +28,11 @@ fn run(
         || true,
         retry,
         |worker, &item| work(worker, item),
-        |event| {
-            if let ItemEvent::Ended(number, _, result) = event {
-                assert!(results[number].replace(result).is_none(), "{number} ended twice");
+        |events| {
+            for event in events {
+                if let ItemEvent::Ended(number, _, result) = event {
+                    assert!(results[number].replace(result).is_none(), "{number} ended twice");
+                }
             }
             ControlFlow::Continue(())
         },
@@ -96,9 +98,9 @@ fn a_stop_finishes_what_is_under_way() {
             begun.fetch_add(1, Ordering::SeqCst);
             Ok(item)
         },
-        |event| {
-            ended += usize::from(matches!(event, ItemEvent::Ended(..)));
-            if ended == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        |events| {
+            ended += events.iter().filter(|event| matches!(event, ItemEvent::Ended(..))).count();
+            if ended >= 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         },
     );
     assert_eq!((begun.load(Ordering::SeqCst), report.left), (ended, 100 - ended));
