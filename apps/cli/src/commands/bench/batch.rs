@@ -1,69 +1,104 @@
 //! `samovar bench batch`: how many at once, against latency and throughput (row E6, document 004's table).
 
 use anyhow::Result;
+use samovar::planning::PROMPTS_AT_ONCE;
 
 use super::args::TableArgs;
 use super::column::{Kind, Place};
 use super::document::number;
-use super::photographs::{FULL_HD, write_one};
+use super::photographs::{FULL_HD, write_folder};
 use super::table::{Row, Table, Unit};
 
 /// Gains below this are none.
 const PAYS: f64 = 1.05;
 
+/// Images of a folder whose images are under way together.
+const IMAGES: usize = 8;
+
+/// Latency and throughput of so many at once.
+struct Pair {
+    at_once: usize,
+    latency: Row,
+    throughput: Row,
+}
+
+impl Pair {
+    fn new(at_once: usize, one: &str) -> Self {
+        let what = if at_once == 1 { format!("1 {one}") } else { format!("{at_once} {one}s at once") };
+        Self {
+            at_once,
+            latency: Row::new(format!("{what}: latency"), Unit::Seconds),
+            throughput: Row::new(format!("{what}: {one}s"), Unit::PerSecond),
+        }
+    }
+
+    fn add(&mut self, column: Kind, latency_s: f64, per_s: f64) {
+        self.latency.add(column, latency_s);
+        self.throughput.add(column, per_s);
+    }
+
+    fn per_s(&self) -> f64 {
+        self.throughput.median(Kind::On).unwrap_or(f64::NAN)
+    }
+}
+
+/// Where it pays to take several at once, and where not.
+fn verdict(what: &str, pairs: &[Pair]) -> Option<String> {
+    let one = pairs.first()?.per_s();
+    let best = pairs.iter().skip(1).max_by(|a, b| a.per_s().total_cmp(&b.per_s()))?;
+    let gain = best.per_s() / one;
+    Some(match gain >= PAYS {
+        true => format!("{what}: {} at once pay, {gain:.2} times the throughput of one by one", best.at_once),
+        false => {
+            format!("{what}: batching does not pay, {gain:.2} times the throughput of one by one at best")
+        }
+    })
+}
+
 /// Runs the command.
 pub fn run(args: &TableArgs) -> Result<()> {
     let place = Place::new(args)?;
     let size = if args.quick { (320, 240) } else { FULL_HD };
-    write_one(&place.path("photo.jpg"), size, 1)?;
-    let prompts: &[usize] = if args.quick { &[1, 4] } else { &[1, 2, 4, 8, 16, 32] };
-    let images: &[usize] = if args.quick { &[1, 2] } else { &[1, 2, 4] };
-    let mut rows = Vec::new();
-    let mut notes = Vec::new();
-    for (task, unit, sizes) in [("prompts", "prompt", prompts), ("images", "image", images)] {
-        let list = sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let mut own: Vec<(Row, Row)> = sizes
-            .iter()
-            .map(|&at_once| {
-                let what =
-                    if at_once == 1 { format!("1 {unit}") } else { format!("{at_once} {task} at once") };
-                let throughput = Row::new(format!("{what}: {task}"), Unit::PerSecond);
-                (Row::new(format!("{what}: latency"), Unit::Seconds), throughput)
-            })
-            .collect();
-        for repeat in 1..=place.repeat {
-            for kind in place.kinds().filter(|&kind| kind != Kind::Before) {
-                place.say(&format!("run {repeat} of {}: {}, {task}", place.repeat, kind.name()));
-                let arguments = ["bench", "worker", task, "--picture", "photo.jpg", "--at-once", &list];
-                let run = place.done(kind, &arguments, "cache")?;
-                for (at_once, (latency, throughput)) in sizes.iter().zip(&mut own) {
-                    let found = &run.document[at_once.to_string()];
-                    latency.add(kind, number(found, "latency_s"));
-                    throughput.add(kind, number(found, "per_s"));
-                }
+    write_folder(&place.path("images"), IMAGES, IMAGES, size, false)?;
+    let pairs = |sizes: &[usize], one: &str| -> Vec<Pair> {
+        sizes.iter().map(|&at_once| Pair::new(at_once, one)).collect()
+    };
+    let mut prompts = pairs(if args.quick { &[1, 4] } else { &[1, 2, 4, 8, 16, 32] }, "prompt");
+    let mut images = pairs(if args.quick { &[1, 2] } else { &[1, 2, 3, 4] }, "image");
+    let list = prompts.iter().map(|pair| pair.at_once.to_string()).collect::<Vec<_>>().join(",");
+    let point = format!("{},{}", size.0 / 2, size.1 / 2);
+    for repeat in 1..=place.repeat {
+        for kind in place.kinds().filter(|&kind| kind != Kind::Before) {
+            let say =
+                |what: &str| place.say(&format!("run {repeat} of {}: {}, {what}", place.repeat, kind.name()));
+            say("prompts");
+            let worker = ["bench", "worker", "prompts", "--picture", "images/00000.jpg", "--at-once", &list];
+            let run = place.done(kind, &worker, "cache")?;
+            for pair in &mut prompts {
+                let found = &run.document[pair.at_once.to_string()];
+                pair.add(kind, number(found, "latency_s"), number(found, "per_s"));
+            }
+            for pair in &mut images {
+                say(&format!("{} images at once", pair.at_once));
+                place.clear("out")?;
+                let at_once = pair.at_once.to_string();
+                let folder = ["segment", "images", "--point", &point, "--format", "coco", "--out", "out"];
+                let run =
+                    place.done(kind, &[&folder[..], &["--images-at-once", &at_once]].concat(), "cache")?;
+                let per_s = IMAGES as f64 / run.wall_s;
+                // By Little's law; without optimisations there is one at a time, whatever was asked for.
+                let under_way = if kind == Kind::Off { 1 } else { pair.at_once };
+                pair.add(kind, under_way as f64 / per_s, per_s);
             }
         }
-        let rate = |row: &(Row, Row)| row.1.median(Kind::On).unwrap_or(f64::NAN);
-        let one = own.first().map_or(f64::NAN, rate);
-        let best = sizes.iter().zip(&own).max_by(|a, b| rate(a.1).total_cmp(&rate(b.1)));
-        if let Some((&at_once, row)) = best {
-            let gain = rate(row) / one;
-            notes.push(match gain >= PAYS {
-                true => {
-                    format!("{task}: {at_once} at once pay, {gain:.2} times the throughput of one by one")
-                }
-                false => format!(
-                    "{task}: batching does not pay, {gain:.2} times the throughput of one by one at best"
-                ),
-            });
-        }
-        rows.extend(own.into_iter().flat_map(|(latency, throughput)| [latency, throughput]));
     }
-    notes.push(
-        "prompts at once are one call; images at once are as many threads on one held engine, whose operators take turns \
-         on all processors"
-            .into(),
-    );
+    let verdicts = [verdict("prompts", &prompts), verdict("images", &images)];
+    let mut notes: Vec<String> = verdicts.into_iter().flatten().collect();
+    notes.push(format!(
+        "prompts at once are one call on a held engine, which answers {PROMPTS_AT_ONCE} together at most; images at once are a folder of \
+         {IMAGES}, a process that loads the model"
+    ));
+    let rows = prompts.into_iter().chain(images).flat_map(|pair| [pair.latency, pair.throughput]).collect();
     let table = Table::new("batch", args, rows, notes)?;
     drop(place);
     table.finish(args)

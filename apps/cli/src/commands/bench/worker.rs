@@ -40,8 +40,6 @@ enum Task {
     Again,
     /// Several prompts in one call.
     Prompts,
-    /// Several images, a thread each, on one engine.
-    Images,
     /// Several threads that prompt.
     Clients,
 }
@@ -53,7 +51,6 @@ pub fn run(args: &Args) -> Result<()> {
     print(&match args.task {
         Task::Again => again(args, engine, &pixels)?,
         Task::Prompts => prompts(args, &engine, &pixels)?,
-        Task::Images => images(args, &engine, &pixels)?,
         Task::Clients => clients(args, &engine, &pixels)?,
     })
 }
@@ -139,30 +136,6 @@ fn prompts(args: &Args, engine: &Engine, image: &RgbImage) -> Result<Value> {
         latencies.insert(at_once.to_string(), json!({ "latency_s": latency_s, "per_s": per_s }));
     }
     Ok(json!(latencies))
-}
-
-fn images(args: &Args, engine: &Engine, image: &RgbImage) -> Result<Value> {
-    let model = args.model.load_on(engine)?;
-    model.embed_pixels(image)?;
-    let mut samples: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
-    for _ in 0..args.rounds.max(1) {
-        for &at_once in &args.at_once {
-            let (latencies, wall_s) = side_by_side(at_once, 1, || {
-                model.embed_pixels(image)?;
-                Ok(())
-            })?;
-            samples.entry(at_once).or_default().push((latencies.mean().as_secs_f64(), wall_s));
-        }
-    }
-    let of = |at_once: usize, samples: &[(f64, f64)]| {
-        let middle = |part: fn(&(f64, f64)) -> f64| {
-            median(&samples.iter().map(part).collect::<Vec<_>>()).unwrap_or_default()
-        };
-        let (latency_s, wall_s) = (middle(|sample| sample.0), middle(|sample| sample.1));
-        json!({ "latency_s": latency_s, "per_s": at_once as f64 / wall_s.max(1e-9) })
-    };
-    let all = samples.iter().map(|(&at_once, samples)| (at_once.to_string(), of(at_once, samples)));
-    Ok(json!(all.collect::<BTreeMap<_, _>>()))
 }
 
 fn clients(args: &Args, engine: &Engine, image: &RgbImage) -> Result<Value> {
