@@ -241,8 +241,7 @@ pub fn for_each_image<V: Send>(
     let Job { args, model, made, contents, events } = *job;
     let bar =
         progress::items(images.len() as u64, "images").with_position((images.len() - open.len()) as u64);
-    // What was done before took no time now.
-    bar.reset_eta();
+    bar.watch(model.engine());
     interrupt::catch();
     let limits = *model.engine().decode_limits();
     let one = |sharing: &Sharing, worker: &Worker, input: &InputImage| -> Result<Ended<V>> {
@@ -296,6 +295,7 @@ pub fn for_each_image<V: Send>(
             let input = open[number];
             let image = input.path.display().to_string();
             let result = result.and_then(|ended| memory.take_error(input).map_or(Ok(ended), Err));
+            let has_failed = result.is_err();
             match result {
                 Ok(Ended { notes, words, value }) => {
                     for note in notes {
@@ -328,7 +328,7 @@ pub fn for_each_image<V: Send>(
                     summary.failed.push(Failed { image, error });
                 }
             }
-            bar.inc(1);
+            bar.item_ended(took, has_failed);
         };
         let each = |events: Vec<ItemEvent<Ended<V>, anyhow::Error>>| {
             memory.commit();

@@ -1,5 +1,6 @@
 //! Arguments about what is kept from one run to the next.
 
+use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,17 +14,15 @@ use samovar::source::ModelSource;
 use samovar::{Embedding, Engine, LazyImage, Model, RgbImage, feature_cache};
 
 use crate::environment;
-
-/// Features of images in memory, of one process. More than one is held only where an image comes again.
-const MEMORY_BUDGET_BYTES: usize = 256 << 20;
+use crate::settings::Settings;
 
 /// What is kept.
 #[derive(Args, Debug, Clone)]
 pub struct CacheArgs {
     /// Keep what the model finds in an image, so that the next prompt on it needs no encoder, also tomorrow: `auto` means
-    /// for single images, not for folders, and not with nano, which is as quick
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
-    pub cache: When,
+    /// for single images, not for folders, and not with nano, which is as quick [default: auto]
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub cache: Option<When>,
     /// Hash images and models anew instead of trusting files whose size, times and inode are the same
     #[arg(long)]
     pub verify: bool,
@@ -43,6 +42,16 @@ pub enum When {
     Off,
 }
 
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
 /// The cache of this run.
 pub struct Cache {
     store: Arc<Store>,
@@ -50,23 +59,32 @@ pub struct Cache {
 }
 
 /// The store on this machine, if a variable tells where caches lie.
-pub fn open_store(events: Events) -> Result<Option<Arc<Store>>> {
-    let Some(disk) = environment::feature_cache()? else { return Ok(None) };
-    let disk = Some(DiskOptions { folder: disk.folder, budget_bytes: disk.budget_bytes });
-    let memory_budget_bytes = MEMORY_BUDGET_BYTES;
-    Ok(Some(Store::new(StoreOptions { memory_budget_bytes, disk, events, ..StoreOptions::default() })))
+pub fn open_store(settings: &Settings, events: Events) -> Option<Arc<Store>> {
+    let folder = environment::feature_folder()?;
+    // Both have defaults that are numbers.
+    let budget_bytes = settings.bytes("cache_disk").unwrap_or(0) as u64;
+    let memory_budget_bytes = settings.bytes("cache_memory").unwrap_or(0);
+    let disk = Some(DiskOptions { folder, budget_bytes });
+    Some(Store::new(StoreOptions { memory_budget_bytes, disk, events, ..StoreOptions::default() }))
 }
 
 impl CacheArgs {
     /// The cache for one image, or for many; `None` where nothing is kept.
-    pub fn open(&self, is_single: bool, model: &ModelSource, events: &Events) -> Result<Option<Cache>> {
-        let is_on = match self.cache {
+    pub fn open(
+        &self,
+        settings: Settings,
+        is_single: bool,
+        model: &ModelSource,
+        events: &Events,
+    ) -> Result<Option<Cache>> {
+        let settings = settings.with_flag("cache", self.cache);
+        let is_on = match settings.value("cache").text.as_str() {
+            "on" => true,
+            "off" => false,
             // The embedded model is as quick as reading what it found.
-            When::Auto => is_single && model.path().is_some(),
-            When::On => true,
-            When::Off => false,
+            _ => is_single && model.path().is_some(),
         };
-        let store = if is_on { open_store(events.clone())? } else { None };
+        let store = if is_on { open_store(&settings, events.clone()) } else { None };
         Ok(store.map(|store| Cache { keys: content_keys(&store, self.verify), store }))
     }
 

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cache;
+pub mod config;
 pub mod doctor;
 pub mod eval;
 pub mod everything;
@@ -12,3 +13,4 @@ pub mod plan;
 pub mod profile;
 pub mod quantize;
 pub mod segment;
+pub mod top;

@@ -3,35 +3,33 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use samovar::hub::{DEFAULT_ENDPOINT, HubErrorKind, HubOptions};
-use samovar::memory::parse_bytes;
-use samovar::{Error, MAX_THREADS, Options, Products, Result, SimdLevel};
+
+use crate::settings::{SETTINGS, Setting};
 
 /// What a variable is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum About {
-    /// How work is done.
-    Engine,
+    /// Where settings come from.
+    Settings,
     /// Where models come from, and where they are kept.
     Hub,
     /// Where folders lie that no other variable names.
     Folders,
 }
 
-/// Every variable that is read, with what it means. Unset and empty are the same.
+/// The variable that names a preset.
+const PRESET: &str = "SAMOVAR_PRESET";
+
+/// Every variable that is read beside those of the [settings](SETTINGS), with what it means. Unset and empty are the same.
 const VARIABLES: &[(About, &str, &str)] = &[
-    (About::Engine, "SAMOVAR_THREADS", "threads to use, as --threads"),
-    (About::Engine, "SAMOVAR_MEMORY", "memory that work may take, as --memory (8GB)"),
-    (About::Engine, "SAMOVAR_SIMD", "instructions to use: avx512, avx2, neon or scalar"),
-    (About::Engine, "SAMOVAR_PRODUCTS", "how large products are computed: plain, paired or strassen"),
+    (About::Settings, PRESET, "settings by name or from a file, as --preset"),
     (
-        About::Engine,
+        About::Folders,
         "SAMOVAR_CACHE",
         "folder of what is kept of images, of what `samovar doctor` measured, and of which files samovar made",
     ),
-    (About::Engine, "SAMOVAR_CACHE_SIZE", "most that is kept of images [default: 4GB]"),
     (About::Hub, "HF_ENDPOINT", "address of another server than huggingface.co"),
     (About::Hub, "HF_HOME", "folder of Hugging Face's tools [default: ~/.cache/huggingface]"),
     (About::Hub, "HF_HUB_CACHE", "folder of fetched models [default: hub in HF_HOME]"),
@@ -56,7 +54,11 @@ const VARIABLES: &[(About, &str, &str)] = &[
 
 /// The variables for the help of the program, one a line.
 pub fn help() -> String {
-    format!("Environment:\n{}", lines(|_| true))
+    let settings = SETTINGS.iter().map(|setting| {
+        let flag = setting.flag.map(|flag| format!(", as --{flag}")).unwrap_or_default();
+        format!("  {:30} {}{flag}\n", setting.variable, setting.meaning)
+    });
+    format!("Environment:\n{}{}", settings.collect::<String>(), lines(|_| true))
 }
 
 /// The variables for the help of commands that fetch models.
@@ -70,12 +72,14 @@ fn lines(is_shown: impl Fn(About) -> bool) -> String {
     lines.join("\n")
 }
 
-/// Options of an engine.
-///
-/// # Errors
-/// [`Error::Usage`] for values that mean nothing.
-pub fn engine_options() -> Result<Options> {
-    Environment::of_this_process().engine_options()
+/// What variables say of settings, unchecked.
+pub fn settings() -> Vec<(&'static Setting, String)> {
+    Environment::of_this_process().settings()
+}
+
+/// The preset that a variable names.
+pub fn preset() -> Option<String> {
+    Environment::of_this_process().text(PRESET)
 }
 
 /// The hub and its cache.
@@ -105,25 +109,15 @@ pub fn cache_folder() -> Option<PathBuf> {
     Environment::of_this_process().cache_folder()
 }
 
-/// Where features of images are kept, and how much of them; `None` where no variable tells a folder.
-///
-/// # Errors
-/// [`Error::Usage`] for a size that means nothing.
-pub fn feature_cache() -> Result<Option<FeatureCacheFolder>> {
-    Environment::of_this_process().feature_cache()
+/// Where features of images are kept; `None` where no variable tells a folder.
+pub fn feature_folder() -> Option<PathBuf> {
+    Some(cache_folder()?.join("features"))
 }
 
-/// A folder with a budget.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FeatureCacheFolder {
-    /// The folder.
-    pub folder: PathBuf,
-    /// Most bytes in it.
-    pub budget_bytes: u64,
+/// Where running samovars tell of themselves; `None` where no variable tells a folder.
+pub fn run_folder() -> Option<PathBuf> {
+    Some(cache_folder()?.join("run"))
 }
-
-/// A thousand images of ViT-B.
-const FEATURE_CACHE_BYTES: u64 = 4_000_000_000;
 
 /// The value of a variable by its name.
 type Lookup = dyn Fn(&str) -> Option<OsString>;
@@ -165,29 +159,10 @@ impl Environment {
         }
     }
 
-    /// One of several words; `refusal` says what another one is not.
-    fn word<T: FromStr>(&self, name: &str, refusal: &str, words: &str) -> Result<Option<T>> {
-        let Some(word) = self.text(name) else { return Ok(None) };
-        let refused = |_| Error::Usage(format!("{refusal} is called {word:?}; {name} takes {words}"));
-        word.parse().map(Some).map_err(refused)
-    }
-
-    fn engine_options(&self) -> Result<Options> {
-        let simd: Option<SimdLevel> =
-            self.word("SAMOVAR_SIMD", "no SIMD level", "avx512, avx2, neon or scalar")?;
-        let products: Option<Products> =
-            self.word("SAMOVAR_PRODUCTS", "no way to compute products", "plain, paired or strassen")?;
-        let mut options = Options { simd, products, hub_cache: Some(self.hub_cache()), ..Options::default() };
-        let number = |name: &str| self.text(name).filter(|text| !text.trim().is_empty());
-        if let Some(text) = number("SAMOVAR_THREADS") {
-            let threads = text.trim().parse().ok().filter(|&threads| threads <= MAX_THREADS);
-            options.threads = threads.ok_or_else(|| {
-                let expected = format!("expected a number of threads, {MAX_THREADS} at most");
-                Error::Usage(format!("SAMOVAR_THREADS is `{text}`; {expected}"))
-            })?;
-        }
-        options.memory_budget_bytes = self.bytes("SAMOVAR_MEMORY")?;
-        Ok(options)
+    fn settings(&self) -> Vec<(&'static Setting, String)> {
+        let said = |setting: &'static Setting| Some((setting, self.text(setting.variable)?));
+        let said = SETTINGS.iter().filter_map(said);
+        said.filter(|(_, text)| !text.trim().is_empty()).collect()
     }
 
     /// The folder of Hugging Face's tools.
@@ -231,20 +206,6 @@ impl Environment {
             offline: self.flag("HF_HUB_OFFLINE"),
             ..HubOptions::new(self.hub_cache())
         }
-    }
-
-    fn feature_cache(&self) -> Result<Option<FeatureCacheFolder>> {
-        let size = self.bytes("SAMOVAR_CACHE_SIZE")?;
-        let budget_bytes = size.map_or(FEATURE_CACHE_BYTES, |bytes| bytes as u64);
-        let folder = self.cache_folder().map(|folder| folder.join("features"));
-        Ok(folder.map(|folder| FeatureCacheFolder { folder, budget_bytes }))
-    }
-
-    /// A number of bytes.
-    fn bytes(&self, name: &str) -> Result<Option<usize>> {
-        let Some(text) = self.text(name).filter(|text| !text.trim().is_empty()) else { return Ok(None) };
-        let refused = || Error::Usage(format!("{name} is `{text}`; expected bytes, as 8GB"));
-        parse_bytes(&text).ok_or_else(refused).map(Some)
     }
 
     fn cache_folder(&self) -> Option<PathBuf> {

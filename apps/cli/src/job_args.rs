@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::inputs::InputImage;
+use crate::settings::{Settings, parse_seconds};
 use crate::shard::Shard;
 
 /// How a folder of images is worked through.
@@ -29,6 +30,14 @@ pub struct JobArgs {
 }
 
 impl JobArgs {
+    /// The same, with what settings say of what was not given.
+    pub fn with(&self, settings: Settings) -> Self {
+        let given = settings.with_flag("images_at_once", self.images_at_once);
+        let settings = given.with_flag("timeout", self.timeout.map(|timeout| timeout.as_secs_f64()));
+        let images_at_once = settings.count("images_at_once").and_then(|count| count.try_into().ok());
+        Self { images_at_once, timeout: settings.seconds("timeout"), ..self.clone() }
+    }
+
     /// The images of this part.
     pub fn part_of(&self, images: &[InputImage]) -> Vec<InputImage> {
         let is_in = |image: &&InputImage| self.shard.is_none_or(|shard| shard.has(image));
@@ -37,9 +46,5 @@ impl JobArgs {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.trim().strip_suffix('s').unwrap_or(text.trim()).parse::<f64>().ok();
-    let time = seconds
-        .filter(|&seconds| seconds > 0.0)
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.ok_or_else(|| "expected a number of seconds over 0, as 60 or 0.5".to_owned())
+    parse_seconds(text).ok_or_else(|| "expected a number of seconds over 0, as 60 or 0.5".to_owned())
 }

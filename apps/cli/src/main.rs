@@ -15,9 +15,10 @@
 //! | [`cache_args`] | arguments about what is kept from one run to the next |
 //! | [`inputs`] | images and folders from the command line |
 //! | [`outputs`] | places from the command line that results go to |
-//! | [`progress`] | progress bars on stderr |
+//! | [`progress`] | progress bars on stderr, and the same told to `samovar top` |
 //! | [`interrupt`] | Ctrl-C that keeps what is finished |
 //! | [`environment`] | all variables of the environment that are read |
+//! | [`settings`] | presets, and what they, the environment and flags say together |
 //! | [`say`](mod@say) | lines for people on stderr |
 //! | [`failure`] | errors and exit codes: 0 done, 1 failed, 2 wrong usage |
 
@@ -42,6 +43,7 @@ mod progress;
 mod record;
 mod result_folder;
 mod results;
+mod settings;
 mod shard;
 
 use std::panic;
@@ -86,6 +88,8 @@ enum Command {
     Eval(commands::eval::Args),
     Cache(commands::cache::Args),
     Job(commands::job::Args),
+    Config(commands::config::Args),
+    Top(commands::top::Args),
 }
 
 /// A decoder's panic is an error of its file, which is said like any other; a stack trace beside it helps nobody.
@@ -114,6 +118,8 @@ fn main() -> ExitCode {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Cache(args) => commands::cache::run(&args),
         Command::Job(args) => commands::job::run(&args),
+        Command::Config(args) => commands::config::run(&args),
+        Command::Top(args) => commands::top::run(&args),
     };
     failure::exit_code(result)
 }

@@ -3,15 +3,17 @@
 use anyhow::Result;
 use clap::Args;
 use samovar::certificate::Store;
-use samovar::memory::parse_bytes;
+use samovar::memory::{Memory, bytes, parse_bytes};
 use samovar::source::ModelSource;
 use samovar::{
-    DecodeLimits, Engine, LazyImage, MAX_THREADS, Model, Options, PictureUse, Precision, Reservation,
+    DecodeLimits, Engine, LazyImage, MAX_THREADS, Model, Options, PictureUse, Precision, Products,
+    Reservation, SimdLevel,
 };
 
 use crate::cache_args::Cache;
 use crate::environment;
 use crate::failure::usage;
+use crate::settings::{OFF, Settings, Source, parse_pixels};
 
 /// Model and engine.
 #[derive(Args, Debug, Clone)]
@@ -23,7 +25,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "DTYPE")]
     pub dtype: Option<Precision>,
     /// Use a dtype that `samovar doctor` found slower or worse than its bounds on this machine
-    #[arg(long, requires = "dtype")]
+    #[arg(long)]
     pub force_dtype: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -32,6 +34,9 @@ pub struct ModelArgs {
 /// Engine alone.
 #[derive(Args, Debug, Clone)]
 pub struct EngineArgs {
+    /// Settings from a preset of `samovar config list`, or from a TOML file; variables and flags go before it
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    pub preset: Option<String>,
     /// Threads to use, 1024 at most [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
     pub threads: Option<u16>,
@@ -60,30 +65,86 @@ fn memory(text: &str) -> Result<usize, String> {
 }
 
 fn pixels(text: &str) -> Result<u64, String> {
-    let plain = Some(text).filter(|text| !text.contains(['b', 'B', 'i']));
-    let count = plain.and_then(parse_bytes).map(|count| count as u64).filter(|&count| count > 0);
-    count.ok_or_else(|| "expected a number of pixels, as 300000000 or 300M".into())
+    parse_pixels(text).ok_or_else(|| "expected a number of pixels, as 300000000 or 300M".into())
 }
 
+/// Share of the free memory that a preset may take: as much as an engine takes that is told nothing.
+const SHARE_OF_FREE: f64 = 0.9;
+
 impl EngineArgs {
-    /// What the arguments say, on top of what the environment says.
-    pub fn options(&self) -> samovar::Result<Options> {
-        let mut options = environment::engine_options()?;
-        options.enable_optimizations &= !self.no_optimizations;
-        if let Some(threads) = self.threads {
-            options.threads = usize::from(threads);
-        }
-        options.memory_budget_bytes = self.memory.or(options.memory_budget_bytes);
-        options.decode_limits = self.max_pixels.map_or(options.decode_limits, DecodeLimits::of_pixels);
-        Ok(options)
+    /// What preset, environment and these arguments say together.
+    ///
+    /// # Errors
+    /// Unknown presets, and values that mean nothing.
+    pub fn settings(&self) -> Result<Settings> {
+        let settings = Settings::here(self.preset.as_deref())?;
+        let settings = settings.with_flag("threads", self.threads).with_flag("memory", self.memory);
+        let settings = settings.with_flag("max_pixels", self.max_pixels);
+        Ok(settings.with_flag("optimizations", self.no_optimizations.then_some(OFF)))
+    }
+
+    /// The options of an engine with these settings.
+    pub fn options(&self) -> Result<Options> {
+        Ok(options(&self.settings()?))
+    }
+
+    /// The largest pictures that are read.
+    pub fn decode_limits(&self) -> Result<DecodeLimits> {
+        Ok(decode_limits(&self.settings()?))
     }
 }
 
+fn decode_limits(settings: &Settings) -> DecodeLimits {
+    settings.pixels("max_pixels").map_or_else(DecodeLimits::default, DecodeLimits::of_pixels)
+}
+
+fn options(settings: &Settings) -> Options {
+    Options {
+        threads: settings.count("threads").unwrap_or(0),
+        memory_budget_bytes: budget(settings),
+        simd: settings.word::<SimdLevel>("simd"),
+        products: settings.word::<Products>("products"),
+        precision: settings.word::<Precision>("dtype"),
+        decode_limits: decode_limits(settings),
+        hub_cache: Some(environment::hub_cache()),
+        enable_optimizations: settings.is_on("optimizations"),
+    }
+}
+
+/// The budget that was asked for. A preset was written for some machine, not for what is free on this one today: it gets what
+/// is there, and that is said.
+fn budget(settings: &Settings) -> Option<usize> {
+    let asked = settings.bytes("memory")?;
+    let source = &settings.value("memory").source;
+    let most = (Memory::now().available_bytes as f64 * SHARE_OF_FREE) as usize;
+    // Zero where the system does not tell.
+    if !matches!(source, Source::Preset { .. }) || most == 0 || asked <= most {
+        return Some(asked);
+    }
+    say!("note: {source} asks for {} of memory, and {} can be had now", bytes(asked), bytes(most));
+    Some(most)
+}
+
 impl ModelArgs {
+    /// What preset, environment and these arguments say together.
+    ///
+    /// # Errors
+    /// As [`EngineArgs::settings`].
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(self.engine.settings()?.with_flag("dtype", self.dtype))
+    }
+
+    /// The precision of the large weights; `None` for the file's own.
+    ///
+    /// # Errors
+    /// As [`EngineArgs::settings`].
+    pub fn precision(&self) -> Result<Option<Precision>> {
+        Ok(self.settings()?.word("dtype"))
+    }
+
     /// The engine.
     pub fn engine(&self) -> Result<Engine> {
-        let options = Options { precision: self.dtype, ..self.engine.options()? };
-        Ok(Engine::new(options)?)
+        Ok(Engine::new(options(&self.settings()?))?)
     }
 
     /// Room for a picture beside the model, before either is read.
@@ -122,8 +183,12 @@ impl ModelArgs {
 
     /// Refuses a precision that was measured on this machine and fell short, unless forced.
     fn check_certificate(&self, source: &ModelSource, engine: &Engine) -> Result<()> {
-        let Some(precision) = self.dtype.filter(|&precision| precision != Precision::F32) else {
-            return Ok(());
+        let settings = self.settings()?;
+        let Some(precision) = settings.word::<Precision>("dtype").filter(|&one| one != Precision::F32) else {
+            return match self.force_dtype && settings.word::<Precision>("dtype").is_none() {
+                true => Err(usage("--force-dtype forces a dtype; give --dtype too")),
+                false => Ok(()),
+            };
         };
         let store = environment::cache_folder().map(|folder| Store::of(source, engine, &folder));
         let certificates = store.map(|store| store.read()).unwrap_or_default();
@@ -131,10 +196,14 @@ impl ModelArgs {
         match certificate {
             Some(one) if !one.refused.is_empty() && !self.force_dtype => Err(usage(format!(
                 "{precision} is refused for {} on this machine: {}; measure again with `samovar doctor --model {}`, or \
-                 use --force-dtype",
+                 use --force-dtype{}",
                 source.name(),
                 one.refused.join(", "),
-                self.model
+                self.model,
+                match &settings.value("dtype").source {
+                    Source::Flag(_) => String::new(),
+                    other => format!(" (set by {other})"),
+                }
             ))),
             _ => Ok(()),
         }

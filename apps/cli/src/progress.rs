@@ -1,31 +1,137 @@
-//! Progress bars on stderr; nothing is drawn where stderr is no terminal.
+//! Progress: bars on stderr, which are not drawn where stderr is no terminal, and the same told to `samovar top`.
 
-use std::time::Duration;
+use std::fmt::Write;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::style::ProgressTracker;
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use samovar::Engine;
+use samovar::memory::{DeviceMemory, ProcessMemory, bytes};
+use samovar::resources::live::Publisher;
+
+use crate::environment;
+
+/// Work under way.
+pub struct Progress {
+    bar: ProgressBar,
+    publisher: Option<Publisher>,
+}
 
 /// A bar over `count` items.
-pub fn items(count: u64, unit: &str) -> ProgressBar {
+pub fn items(count: u64, unit: &'static str) -> Progress {
     let template = format!(
-        "{{bar:30}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{elapsed}} passed, {{eta}} left  {{wide_msg}}"
+        "{{bar:30}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{elapsed}} passed, {{eta}} left  {{memory}}  {{wide_msg}}"
     );
-    ProgressBar::new(count).with_style(style(&template))
+    Progress::of(ProgressBar::new(count).with_style(style(&template)), unit)
 }
 
 /// A bar over bytes.
-pub fn bytes() -> ProgressBar {
-    ProgressBar::new(0).with_style(style(
-        "{bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left  {wide_msg}",
-    ))
+pub fn of_bytes() -> Progress {
+    let bar = ProgressBar::new(0).with_style(style(
+        "{bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left  {memory}  {wide_msg}",
+    ));
+    Progress::of(bar, "bytes")
 }
 
 /// A turning mark, for work whose length is not known.
-pub fn spinner(what: &str) -> ProgressBar {
+pub fn spinner(what: &str) -> Progress {
     let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+    let spinner = spinner.with_style(style("{spinner} {msg}  {elapsed} passed  {memory}"));
     spinner.enable_steady_tick(Duration::from_millis(120));
-    spinner
+    Progress::of(spinner, "")
+}
+
+impl Progress {
+    fn of(bar: ProgressBar, unit: &'static str) -> Self {
+        let told = bar.clone();
+        let position = move || (told.position(), told.length().unwrap_or(0), told.message());
+        let folder = environment::run_folder();
+        let publisher = folder.map(|folder| Publisher::start(&folder, command(), unit, position));
+        Self { bar, publisher }
+    }
+
+    /// With items that an earlier run has done, which took no time now.
+    pub fn with_position(self, count: u64) -> Self {
+        self.bar.set_position(count);
+        self.bar.reset_eta();
+        if let Some(publisher) = &self.publisher {
+            publisher.skipped(count);
+        }
+        self
+    }
+
+    /// Tells of the memory of an engine too.
+    pub fn watch(&self, engine: &Engine) {
+        let Some(publisher) = &self.publisher else { return };
+        let device = engine.device().clone();
+        publisher.watch_devices(move || {
+            let pool = device.pool().stats();
+            vec![DeviceMemory {
+                name: device.name(),
+                used_bytes: pool.in_use_bytes,
+                reserved_bytes: pool.reserved_bytes(),
+                peak_bytes: pool.peak_bytes,
+                budget_bytes: pool.budget_bytes,
+            }]
+        });
+    }
+
+    /// An item is through, after so much time.
+    pub fn item_ended(&self, took: Duration, has_failed: bool) {
+        if let Some(publisher) = &self.publisher {
+            publisher.item_ended(took, has_failed);
+        }
+        self.bar.inc(1);
+    }
+}
+
+impl Deref for Progress {
+    type Target = ProgressBar;
+
+    fn deref(&self) -> &ProgressBar {
+        &self.bar
+    }
+}
+
+/// What was asked of this process.
+fn command() -> String {
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    arguments.collect::<Vec<_>>().join(" ")
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates above are sound")
+    let style = ProgressStyle::with_template(template).expect("the templates above are sound");
+    style.with_key("memory", Resident::default())
+}
+
+/// What the process holds of the machine's memory, looked up twice a second.
+#[derive(Clone, Default)]
+struct Resident {
+    at: Option<Instant>,
+    resident_bytes: usize,
+}
+
+impl Resident {
+    const INTERVAL: Duration = Duration::from_millis(500);
+}
+
+impl ProgressTracker for Resident {
+    fn clone_box(&self) -> Box<dyn ProgressTracker> {
+        Box::new(self.clone())
+    }
+
+    fn tick(&mut self, _: &ProgressState, now: Instant) {
+        if self.at.is_none_or(|at| now.saturating_duration_since(at) >= Self::INTERVAL) {
+            (self.at, self.resident_bytes) = (Some(now), ProcessMemory::now().resident_bytes);
+        }
+    }
+
+    fn reset(&mut self, _: &ProgressState, _: Instant) {}
+
+    fn write(&self, _: &ProgressState, out: &mut dyn Write) {
+        if self.resident_bytes > 0 {
+            let _ = write!(out, "{} of memory", bytes(self.resident_bytes));
+        }
+    }
 }

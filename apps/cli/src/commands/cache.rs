@@ -16,6 +16,7 @@ use super::segment::print;
 use crate::cache_args::open_store;
 use crate::failure::usage;
 use crate::model_args::resolve;
+use crate::settings::Settings;
 
 /// Show, check and clear what is kept of images from one run to the next
 #[derive(clap::Args, Debug)]
@@ -66,7 +67,7 @@ Examples:
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let Some(store) = open_store(Events::default())? else {
+    let Some(store) = open_store(&Settings::here(None)?, Events::default()) else {
         return Err(usage("no folder for caches: set SAMOVAR_CACHE"));
     };
     match &args.action {

@@ -77,6 +77,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut done = 0;
     interrupt::catch_saying("stopping after the picture at hand; nothing is certified");
     let bar = progress::items(count as u64, "pictures");
+    bar.watch(&engine);
     let bounds = Bounds::default();
     let certificates = certify(&engine, &source, &precisions, &mut cases, count, &bounds, &mut |progress| {
         done = progress.done;

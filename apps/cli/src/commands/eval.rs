@@ -108,7 +108,11 @@ pub fn run(args: &Args) -> Result<()> {
     interrupt::catch_saying("stopping after the pictures at hand; what was measured is shown");
     let bar = OnceLock::new();
     let watch = |progress: EvaluateProgress| {
-        let bar = bar.get_or_init(|| progress::items(progress.of_pictures as u64, "pictures"));
+        let bar = bar.get_or_init(|| {
+            let bar = progress::items(progress.of_pictures as u64, "pictures");
+            bar.watch(model.engine());
+            bar
+        });
         bar.set_position(progress.pictures as u64);
         bar.set_message(format!("{} masks", progress.masks));
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

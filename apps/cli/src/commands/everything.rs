@@ -216,10 +216,15 @@ impl Job<'_> {
         let there: Vec<PathBuf> = result.chain(overlay.clone()).collect();
         made.check(&there, args.job.overwrite)?;
         let loading = progress::spinner("loading the model");
-        let cache = args.cache.open(true, &resolve(&args.model.model)?, &args.cache.events()?)?;
+        let cache = args.cache.open(
+            args.model.settings()?,
+            true,
+            &resolve(&args.model.model)?,
+            &args.cache.events()?,
+        )?;
         let model = args.model.load_with(&engine, cache.as_ref())?;
         loading.finish_and_clear();
-        let options = args.parameters.options(&model)?;
+        let options = args.parameters.options(&model, &args.model.settings()?)?;
         let masks = generate_with_bar(&model, &pixels, &options)?;
         let writer = self.writer_of(&model, &options);
         let report = Report { writer: &writer, masks: &masks, image: &pixels };
@@ -279,7 +284,7 @@ impl Job<'_> {
                 }
                 let mut parameters = json!({
                     "model": args.model.model, "parameters": args.parameters.to_json(),
-                    "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
+                    "dtype": args.model.precision()?.map(|dtype| dtype.to_string()),
                 });
                 if args.format.format.is_some() || args.format.outlines {
                     parameters["format"] = json!({
@@ -298,15 +303,21 @@ impl Job<'_> {
             _ => return Err(usage("several images need a folder for their results; give --out DIR")),
         };
         let events = args.cache.events()?;
-        let cache = args.cache.open(false, &resolve(&args.model.model)?, &events)?;
+        let cache = args.cache.open(args.model.settings()?, false, &resolve(&args.model.model)?, &events)?;
         let model = args.model.load_with(&args.model.engine()?, cache.as_ref())?;
-        let options = args.parameters.options(&model)?;
+        let options = args.parameters.options(&model, &args.model.settings()?)?;
         let writer = self.writer_of(&model, &options);
         folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
         let folder = folder.as_ref();
         let contents = folder.map(ResultFolder::contents);
         let made = self.picture_use();
-        let job = batch::Job { args: &args.job, model: &model, made, contents, events: &events };
+        let job = batch::Job {
+            args: &args.job.with(args.model.settings()?),
+            model: &model,
+            made,
+            contents,
+            events: &events,
+        };
         let known = Known { folder, made_from };
         let (summary, found) = for_each_image(images, &job, &known, |work| {
             let (input, pixels) = (work.input, work.pixels);
@@ -450,6 +461,7 @@ fn generate_with_bar(
     options: &AutomaticOptions,
 ) -> Result<Vec<AutomaticMask>> {
     let bar = progress::items(0, "points");
+    bar.watch(model.engine());
     let masks = automatic::generate(model, pixels, options, &mut |progress: &Progress| {
         bar.set_length(progress.points as u64);
         bar.set_position(progress.points_done as u64);

@@ -167,7 +167,7 @@ fn pull(model: &str, revision: Option<&str>, as_json: bool) -> Result<()> {
         }
     };
     interrupt::catch_saying("stopping; what was fetched is kept");
-    let bar = progress::bytes();
+    let bar = progress::of_bytes();
     let (mut moved, mut last, mut told) = (Instant::now(), None, false);
     let hub = Hub::new(environment::hub_options());
     let folder = hub.pull_with_optional(repository, revision, files, OPTIONAL_FILES, &mut |progress| {

@@ -41,7 +41,7 @@ are the most that are: with points, box and mask each; fewer are taken together 
 pub fn run(args: &Args) -> Result<()> {
     let engine = args.model.engine()?;
     let (name, config, stored) = config(&args.model.model)?;
-    let precision = args.model.dtype.unwrap_or(stored);
+    let precision = args.model.precision()?.unwrap_or(stored);
     let plan = ModelPlan::of(engine.device(), &config, precision)?;
     let picture = args.image.as_ref().map(|path| Picture::of(path, &engine, &plan)).transpose()?;
     if args.json {

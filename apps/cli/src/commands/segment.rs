@@ -120,7 +120,7 @@ cache folder, SAMOVAR_CACHE) and nobody changed it; else it asks, or without a t
 pub fn run(args: &Args) -> Result<()> {
     args.format.check()?;
     let mut inputs = inputs::list(&args.images, args.recursive)?;
-    let prompts = args.prompt.read(&inputs, &args.model.engine.options()?.decode_limits)?;
+    let prompts = args.prompt.read(&inputs, &args.model.engine.decode_limits()?)?;
     let others = prompts.files().chain([Path::new(&args.model.model)]);
     let sources = inputs.sources(others);
     let into_folder = |out: &PathBuf| {
@@ -195,7 +195,8 @@ fn one(
         }
     }
     let wait = progress::spinner("encoding the image");
-    let cache = args.cache.open(true, &resolve(&args.model.model)?, &args.cache.events()?)?;
+    let cache =
+        args.cache.open(args.model.settings()?, true, &resolve(&args.model.model)?, &args.cache.events()?)?;
     let model = args.load(&engine, cache.as_ref())?;
     let embedding = embed(cache.as_ref(), &model, &image, &pixels)?;
     let files = if to_stdout { Files::to_stdout() } else { Files::remembered_by(&made) };
@@ -245,7 +246,7 @@ fn many(
                 "model": args.model.model, "prompts": prompts.to_json(), "multimask": args.multimask,
                 "format": writer.style.format.name(), "separate": args.format.separate,
                 "tolerance": args.format.tolerance, "outlines": args.format.outlines,
-                "clean_up": format!("{:?}", args.clean_up), "dtype": args.model.dtype.map(|dtype| dtype.to_string()),
+                "clean_up": format!("{:?}", args.clean_up), "dtype": args.model.precision()?.map(|dtype| dtype.to_string()),
             });
             let model = resolve(&args.model.model)?;
             Some(ResultFolder::open(out, "segment", parameters, &model, &args.job, sources)?)
@@ -264,13 +265,14 @@ fn many(
         )?;
     }
     let events = args.cache.events()?;
-    let cache = args.cache.open(false, &resolve(&args.model.model)?, &events)?;
+    let cache = args.cache.open(args.model.settings()?, false, &resolve(&args.model.model)?, &events)?;
     let model = args.load(&args.model.engine()?, cache.as_ref())?;
     folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
     let folder = folder.as_ref();
     let contents = folder.map(ResultFolder::contents);
     let made = folder.map_or(PictureUse::Masks, |_| writer.style.format.picture_use());
-    let job = Job { args: &args.job, model: &model, made, contents, events: &events };
+    let job =
+        Job { args: &args.job.with(args.model.settings()?), model: &model, made, contents, events: &events };
     let made_from = |input: &InputImage, contents: &_| prompts.made_from(&input.path, contents);
     let known = Known { folder, made_from };
     let (summary, answers) = for_each_image(images, &job, &known, |work| {

@@ -21,12 +21,16 @@ fn all_that_is_read_is_in_the_table_and_all_of_the_table_is_read() {
         None
     });
     let environment = Environment { variable, home: None, temporary: "/tmp".into() };
-    environment.engine_options().unwrap();
+    environment.settings();
+    environment.text(PRESET);
     environment.hub_options();
-    environment.feature_cache().unwrap();
-    let table: BTreeSet<String> = VARIABLES.iter().map(|(_, name, _)| (*name).to_string()).collect();
+    environment.cache_folder();
+    let settings = SETTINGS.iter().map(|setting| setting.variable);
+    let names: Vec<String> =
+        VARIABLES.iter().map(|(_, name, _)| *name).chain(settings).map(str::to_owned).collect();
+    let table: BTreeSet<String> = names.iter().cloned().collect();
     assert_eq!(*asked.borrow(), table);
-    assert_eq!(table.len(), VARIABLES.len(), "a variable is twice in the table");
+    assert_eq!(table.len(), names.len(), "a variable is twice in the tables");
 }
 
 #[test]
@@ -36,46 +40,6 @@ fn help_names_every_variable() {
         VARIABLES.iter().all(|(_, name, _)| help.to_uppercase().contains(&name.to_uppercase())),
         "{help}"
     );
-}
-
-#[test]
-fn variables_of_the_engine_are_options() {
-    let variables = [
-        ("SAMOVAR_THREADS", " 3 "),
-        ("SAMOVAR_MEMORY", "8GB"),
-        ("SAMOVAR_SIMD", "scalar"),
-        ("SAMOVAR_PRODUCTS", "plain"),
-        ("HF_HUB_CACHE", "/models"),
-    ];
-    let options = with(&variables, Environment::engine_options).unwrap();
-    assert_eq!((options.threads, options.memory_budget_bytes), (3, Some(8_000_000_000)));
-    assert_eq!((options.simd, options.products), (Some(SimdLevel::Scalar), Some(Products::Plain)));
-    assert_eq!(options.hub_cache, Some("/models".into()));
-    let empty = [("SAMOVAR_THREADS", " "), ("SAMOVAR_SIMD", "")];
-    let options = with(&empty, Environment::engine_options).unwrap();
-    assert_eq!((options.threads, options.simd), (0, None));
-}
-
-#[test]
-fn values_that_mean_nothing_are_refused_with_the_variable() {
-    for (name, value, words) in [
-        ("SAMOVAR_THREADS", "4000", "SAMOVAR_THREADS is `4000`; expected a number of threads, 1024 at most"),
-        ("SAMOVAR_MEMORY", "much", "SAMOVAR_MEMORY is `much`; expected bytes, as 8GB"),
-        (
-            "SAMOVAR_SIMD",
-            "mmx",
-            "no SIMD level is called \"mmx\"; SAMOVAR_SIMD takes avx512, avx2, neon or scalar",
-        ),
-        (
-            "SAMOVAR_PRODUCTS",
-            "fast",
-            "no way to compute products is called \"fast\"; SAMOVAR_PRODUCTS takes plain, paired or strassen",
-        ),
-    ] {
-        let refusal = with(&[(name, value)], Environment::engine_options).unwrap_err();
-        assert_eq!(refusal.kind(), samovar::ErrorKind::Usage);
-        assert_eq!(refusal.to_string(), words);
-    }
 }
 
 #[test]

@@ -33,7 +33,9 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_samovar"));
         command.current_dir(self.folder.path());
         // What the machine at hand has fetched or set must not matter.
-        for name in ["SAMOVAR_THREADS", "SAMOVAR_MEMORY", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE"] {
+        for name in
+            ["SAMOVAR_THREADS", "SAMOVAR_MEMORY", "SAMOVAR_PRESET", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE"]
+        {
             command.env_remove(name);
         }
         command.env("HF_HOME", self.path("hf")).env("SAMOVAR_CACHE", self.path("cache"));

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::units::bytes;
 
 /// Memory of this machine, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Memory {
     /// Memory of the machine, or of the container if that has less.
     pub total_bytes: usize,
@@ -44,7 +46,8 @@ impl Memory {
 }
 
 /// Memory of this process, in bytes; zeros where the system does not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessMemory {
     /// Resident: what is in the machine's memory (RSS).
     pub resident_bytes: usize,
@@ -69,7 +72,8 @@ impl ProcessMemory {
 }
 
 /// Memory of one device's pool, in bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DeviceMemory {
     /// The device's name.
     pub name: String,

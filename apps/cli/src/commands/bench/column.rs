@@ -14,6 +14,7 @@ use super::args::TableArgs;
 use crate::made::Made;
 use crate::model_args::{EngineArgs, ModelArgs};
 use crate::outputs::check_place;
+use crate::settings::BuiltIn;
 use crate::{inputs::Sources, progress};
 
 /// Which program.
@@ -58,7 +59,7 @@ pub struct Place {
     columns: Vec<(Kind, PathBuf)>,
     model: Vec<String>,
     pub repeat: u32,
-    wait: indicatif::ProgressBar,
+    wait: progress::Progress,
 }
 
 /// The share of the processors that others may use before it is said.
@@ -182,18 +183,27 @@ fn load() -> Option<(f64, usize)> {
 /// The arguments that choose model and engine, as any samovar takes them.
 fn arguments_of(args: &ModelArgs) -> Result<Vec<String>> {
     let ModelArgs { model, dtype, force_dtype, engine } = args;
-    let EngineArgs { threads, memory, max_pixels, no_optimizations } = engine;
+    let EngineArgs { preset, threads, memory, max_pixels, no_optimizations } = engine;
     if *no_optimizations {
         return Err(crate::failure::usage("the tables have a column without optimisations already"));
     }
     // Runs are in a folder of their own.
-    let file = Path::new(model).canonicalize().ok().and_then(|path| path.to_str().map(str::to_owned));
-    let mut arguments = vec!["--model".to_owned(), file.unwrap_or_else(|| model.clone())];
+    let there = |name: &str| {
+        let file = Path::new(name).canonicalize().ok().and_then(|path| path.to_str().map(str::to_owned));
+        file.unwrap_or_else(|| name.to_owned())
+    };
+    let mut arguments = vec!["--model".to_owned(), there(model)];
     let mut add = |flag: &str, value: Option<String>| {
         if let Some(value) = value {
             arguments.extend([flag.to_owned(), value]);
         }
     };
+    add(
+        "--preset",
+        preset
+            .as_deref()
+            .map(|name| if BuiltIn::find(name).is_some() { name.to_owned() } else { there(name) }),
+    );
     add("--dtype", dtype.map(|dtype| dtype.to_string()));
     add("--threads", threads.map(|threads| threads.to_string()));
     add("--memory", memory.map(|bytes| bytes.to_string()));

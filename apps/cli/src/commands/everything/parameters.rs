@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::usage;
 use crate::inputs;
+use crate::settings::Settings;
 
 /// Largest file of points that is read.
 const MAX_GRIDS_BYTES: u64 = 64 << 20;
@@ -88,9 +89,10 @@ impl FromArgMatches for Parameters {
 }
 
 impl Parameters {
-    /// The model's defaults with what was given.
-    pub fn options(&self, model: &Model) -> Result<AutomaticOptions> {
+    /// The model's defaults with what settings say and what was given.
+    pub fn options(&self, model: &Model, settings: &Settings) -> Result<AutomaticOptions> {
         let mut options = AutomaticOptions::for_model(model);
+        options.points_per_batch = settings.count("points_per_batch").unwrap_or(options.points_per_batch);
         for (name, text) in &self.given {
             options.set(name, text)?;
         }
