@@ -15,6 +15,7 @@ use samovar::tensor::Stop;
 use samovar::{ErrorKind, LazyImage, Model, PictureBytes, PictureUse, RgbImage};
 use serde::Serialize;
 
+use crate::cache_args::Cache;
 use crate::contents::Contents;
 use crate::failure::describe;
 use crate::inputs::InputImage;
@@ -107,6 +108,8 @@ pub struct Job<'a> {
     pub made: PictureUse,
     /// Asked before an image is read, if anybody wants to know what images hold.
     pub contents: Option<&'a Contents>,
+    /// What keeps what is found in images.
+    pub cache: Option<&'a Cache>,
     /// Who listens.
     pub events: &'a Events,
 }
@@ -238,10 +241,13 @@ pub fn for_each_image<V: Send>(
             open.push(input);
         }
     }
-    let Job { args, model, made, contents, events } = *job;
+    let Job { args, model, made, contents, cache, events } = *job;
     let bar =
         progress::items(images.len() as u64, "images").with_position((images.len() - open.len()) as u64);
     bar.watch(model.engine());
+    if let Some(cache) = cache {
+        bar.watch_caches(cache.figures());
+    }
     interrupt::catch();
     let limits = *model.engine().decode_limits();
     let one = |sharing: &Sharing, worker: &Worker, input: &InputImage| -> Result<Ended<V>> {
@@ -423,8 +429,14 @@ mod tests {
         let asked = AtomicUsize::new(0);
         let Arguments { job: args } = Arguments::parse_from(["test", "--images-at-once", "1"]);
         let events = Events::default();
-        let job =
-            Job { args: &args, model: &model, made: PictureUse::Masks, contents: None, events: &events };
+        let job = Job {
+            args: &args,
+            model: &model,
+            made: PictureUse::Masks,
+            contents: None,
+            cache: None,
+            events: &events,
+        };
         let (summary, values) =
             for_each_image(&images, &job, &Nothing, |work| match asked.fetch_add(1, Ordering::SeqCst) {
                 0 => Ok((String::new(), work.input.result_name.clone())),

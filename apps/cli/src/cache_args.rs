@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use samovar::resources::cache::{DiskOptions, Store, StoreOptions, content_keys};
 use samovar::resources::contents::{ContentKeys, Key};
 use samovar::resources::instruments::{Events, JsonLines};
+use samovar::resources::live::CacheFigures;
 use samovar::source::ModelSource;
 use samovar::{Embedding, Engine, LazyImage, Model, RgbImage, feature_cache};
 
@@ -98,6 +99,12 @@ impl CacheArgs {
 }
 
 impl Cache {
+    /// What tells of it as it is at the time.
+    pub fn figures(&self) -> impl Fn() -> Vec<CacheFigures> + Send + 'static {
+        let store = Arc::clone(&self.store);
+        move || vec![CacheFigures { name: "cache".into(), stats: store.stats(None) }]
+    }
+
     /// A model that keeps what it finds here, and whose encoder is loaded when an image needs it.
     pub fn load(&self, engine: &Engine, source: &ModelSource) -> samovar::Result<Model> {
         let weights = source.key(&self.keys)?;

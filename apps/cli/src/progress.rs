@@ -8,7 +8,7 @@ use indicatif::style::ProgressTracker;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use samovar::Engine;
 use samovar::memory::{DeviceMemory, ProcessMemory, bytes};
-use samovar::resources::live::Publisher;
+use samovar::resources::live::{CacheFigures, Publisher};
 
 use crate::environment;
 
@@ -75,6 +75,13 @@ impl Progress {
                 budget_bytes: pool.budget_bytes,
             }]
         });
+    }
+
+    /// Tells of caches too.
+    pub fn watch_caches(&self, caches: impl Fn() -> Vec<CacheFigures> + Send + 'static) {
+        if let Some(publisher) = &self.publisher {
+            publisher.watch_caches(caches);
+        }
     }
 
     /// An item is through, after so much time.

@@ -22,7 +22,7 @@ fn start(bench: &Bench) -> Child {
     for index in 0..COUNT {
         bench.picture(&format!("in/{index:03}.png"), 64, 48, &[(30.0, 20.0, 12.0)]);
     }
-    let arguments = ["everything", "in", "--out", "out", "--points-per-side", "4"];
+    let arguments = ["everything", "in", "--out", "out", "--points-per-side", "4", "--cache", "on"];
     bench.command().args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -59,6 +59,7 @@ fn a_job_is_seen_while_it_runs_and_gone_when_it_ends() {
         pool["reserved_bytes"].as_u64() > Some(0)
             && pool["budget_bytes"].as_u64() > pool["peak_bytes"].as_u64()
     );
+    assert!(process["caches"][0]["misses"].as_u64() > Some(0), "{process}");
     let text = bench.done(&["top", "--once"]).stdout;
     assert!(text.contains(&format!("of {COUNT} images")) && text.contains("images/s"), "{text}");
     assert!(job.wait().unwrap().success());

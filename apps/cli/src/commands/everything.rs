@@ -73,6 +73,7 @@ Examples:
   samovar everything photo.jpg --format polygon --separate --out shapes/
   samovar everything photo.jpg --model facebook/sam-vit-base --crop-n-layers 1 --out masks.json
   samovar everything frames/ --out masks/               one JSON per image, then masks/annotations.json
+  samovar everything frames/ --out masks/ --preset memory-constrained
   samovar everything photo.jpg --json | jq '.annotations | length'
 
 png and cutout have a file per mask, in a folder of the image's own (photo.masks/, photo.cutouts/) where masks.json tells of \
@@ -316,6 +317,7 @@ impl Job<'_> {
             model: &model,
             made,
             contents,
+            cache: cache.as_ref(),
             events: &events,
         };
         let known = Known { folder, made_from };

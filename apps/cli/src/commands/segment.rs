@@ -271,8 +271,14 @@ fn many(
     let folder = folder.as_ref();
     let contents = folder.map(ResultFolder::contents);
     let made = folder.map_or(PictureUse::Masks, |_| writer.style.format.picture_use());
-    let job =
-        Job { args: &args.job.with(args.model.settings()?), model: &model, made, contents, events: &events };
+    let job = Job {
+        args: &args.job.with(args.model.settings()?),
+        model: &model,
+        made,
+        contents,
+        cache: cache.as_ref(),
+        events: &events,
+    };
     let made_from = |input: &InputImage, contents: &_| prompts.made_from(&input.path, contents);
     let known = Known { folder, made_from };
     let (summary, answers) = for_each_image(images, &job, &known, |work| {
