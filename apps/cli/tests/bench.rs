@@ -85,6 +85,28 @@ fn a_folder_is_measured_against_its_processor_time() {
     assert!(on.iter().all(|(_, samples)| samples[0] > 0.0), "{table}");
 }
 
+/// 4 GB of photographs would stay behind.
+#[cfg(unix)]
+#[test]
+fn a_bench_that_is_stopped_leaves_no_pictures_behind() {
+    let bench = Bench::new();
+    let temporary = bench.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut command = bench.command();
+    let run = command.args(["bench", "pressure", "--quick", "--runs", "1000"]).env("TMPDIR", &temporary);
+    let mut run =
+        run.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let files = || std::fs::read_dir(&temporary).unwrap().flatten().map(|entry| entry.path().join("out"));
+    let wait = std::time::Instant::now();
+    while !files().any(|out| out.exists()) {
+        assert!(wait.elapsed().as_secs() < 120, "no run has begun");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let stopped = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(stopped.success() && !run.wait().unwrap().success());
+    assert_eq!(files().count(), 0);
+}
+
 #[test]
 fn runs_are_saved_and_compared_with_their_noise() {
     let bench = Bench::new();

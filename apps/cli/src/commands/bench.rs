@@ -52,6 +52,9 @@ enum What {
     Journal(journal::Args),
     /// Compare two saved runs, with their noise
     Compare(compare::Args),
+    /// Pictures for the tables
+    #[command(hide = true)]
+    Photographs(photographs::Args),
     /// What the tables start in processes of their own
     #[command(hide = true)]
     Worker(worker::Args),
@@ -84,6 +87,7 @@ pub fn run(args: &Args, process_start: Instant) -> Result<()> {
         What::Folder(args) => folder::run(args),
         What::Journal(args) => journal::run(args),
         What::Compare(args) => compare::run(args),
+        What::Photographs(args) => photographs::run(args),
         What::Worker(args) => worker::run(args),
     }
 }

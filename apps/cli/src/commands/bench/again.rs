@@ -4,14 +4,14 @@ use anyhow::Result;
 
 use super::args::TableArgs;
 use super::column::{Kind, Place};
-use super::photographs::{FULL_HD, write_one};
+use super::photographs::FULL_HD;
 use super::table::{Row, Table, Unit};
 
 /// Runs the command.
 pub fn run(args: &TableArgs) -> Result<()> {
     let place = Place::new(args)?;
     let size = if args.quick { (320, 240) } else { FULL_HD };
-    write_one(&place.path("photo.jpg"), size, 1)?;
+    place.photograph("photo.jpg", size, 0, &[])?;
     let mut first = Row::new("first process", Unit::Seconds);
     let mut second = Row::new("second process", Unit::Seconds).claiming("16x");
     let mut peak = Row::new("second process, peak memory", Unit::Bytes);

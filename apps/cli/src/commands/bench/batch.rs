@@ -6,7 +6,7 @@ use samovar::planning::PROMPTS_AT_ONCE;
 use super::args::TableArgs;
 use super::column::{Kind, Place};
 use super::document::number;
-use super::photographs::{FULL_HD, write_folder};
+use super::photographs::FULL_HD;
 use super::table::{Row, Table, Unit};
 
 /// Gains below this are none.
@@ -59,7 +59,7 @@ fn verdict(what: &str, pairs: &[Pair]) -> Option<String> {
 pub fn run(args: &TableArgs) -> Result<()> {
     let place = Place::new(args)?;
     let size = if args.quick { (320, 240) } else { FULL_HD };
-    write_folder(&place.path("images"), IMAGES, IMAGES, size, false)?;
+    place.photograph("images", size, IMAGES, &["--different", "8"])?;
     let pairs = |sizes: &[usize], one: &str| -> Vec<Pair> {
         sizes.iter().map(|&at_once| Pair::new(at_once, one)).collect()
     };

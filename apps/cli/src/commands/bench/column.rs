@@ -11,11 +11,12 @@ use tempfile::TempDir;
 use wait4::Wait4;
 
 use super::args::TableArgs;
+use crate::inputs::Sources;
 use crate::made::Made;
 use crate::model_args::{EngineArgs, ModelArgs};
 use crate::outputs::check_place;
 use crate::settings::BuiltIn;
-use crate::{inputs::Sources, progress};
+use crate::{interrupt, progress};
 
 /// Which program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,8 @@ impl Place {
             let words = "figures will be worse and noisier than on a quiet machine";
             say!("note: other work keeps {busy:.1} of {processors} processors busy; {words}");
         }
+        // Whoever stops finds no pictures left behind.
+        interrupt::catch_saying("stopping after the run at hand");
         let folder = tempfile::tempdir().context("a folder for the pictures and results of the runs")?;
         let wait = progress::spinner("preparing");
         Ok(Self { folder, columns, model: arguments_of(&args.model)?, repeat: args.repeat(), wait })
@@ -106,6 +109,19 @@ impl Place {
         self.wait.set_message(what.to_owned());
     }
 
+    /// Makes a picture, or a folder of `count` of which so many are different.
+    pub fn photograph(&self, to: &str, size: (u32, u32), count: usize, more: &[&str]) -> Result<()> {
+        let numbers = [size.0 as usize, size.1 as usize, count].map(|number| number.to_string());
+        let [width, height, count] = numbers.each_ref().map(String::as_str);
+        let own = std::env::current_exe().context("this program's own file")?;
+        let arguments = ["bench", "photographs", to, "--width", width, "--height", height, "--count", count];
+        let made = Command::new(own).args(arguments).args(more).current_dir(self.folder.path()).output()?;
+        match made.status.success() {
+            true => Ok(()),
+            false => Err(anyhow!("making pictures: {}", String::from_utf8_lossy(&made.stderr).trim())),
+        }
+    }
+
     /// Runs a program with these arguments beside those that choose the model. `cache` is the folder of its caches.
     pub fn run(&self, kind: Kind, arguments: &[&str], cache: &str) -> Result<Run> {
         let Some((_, program)) = self.columns.iter().find(|(own, _)| *own == kind) else {
@@ -124,6 +140,9 @@ impl Place {
         let mut child = command.spawn().with_context(|| format!("\"{}\"", program.display()))?;
         let end = child.wait4().with_context(|| format!("waiting for \"{}\"", program.display()))?;
         let wall_s = start.elapsed().as_secs_f64();
+        if interrupt::asked() {
+            return Err(anyhow!("stopped"));
+        }
         let failure = (!end.status.success()).then(|| {
             let said = std::fs::read(&errors).unwrap_or_default();
             let said = String::from_utf8_lossy(&said);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::args::TableArgs;
 use super::column::{Kind, Place};
-use super::photographs::{FULL_HD, write_folder, write_one};
+use super::photographs::FULL_HD;
 use super::table::{Row, Table, Unit};
 
 /// The table, and how long it may be.
@@ -26,9 +26,10 @@ pub fn run(args: &Args) -> Result<()> {
     let place = Place::new(&args.table)?;
     let size = if args.table.quick { (320, 240) } else { FULL_HD };
     let frames = args.frames.unwrap_or(if args.table.quick { 5 } else { 100 }) as usize;
-    write_one(&place.path("one.jpg"), size, 1)?;
-    write_folder(&place.path("ten"), 10, 10, size, false)?;
-    write_folder(&place.path("frames"), frames, frames * NEW_OF_FIVE / 5, size, true)?;
+    place.photograph("one.jpg", size, 0, &[])?;
+    place.photograph("ten", size, 10, &["--different", "10"])?;
+    let new = (frames * NEW_OF_FIVE / 5).to_string();
+    place.photograph("frames", size, frames, &["--different", &new, "--repeats"])?;
 
     let seconds = |what: &str| Row::new(what, Unit::Seconds);
     let mut load = seconds("load the model").claiming("1.03x");

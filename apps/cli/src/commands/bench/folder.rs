@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::args::TableArgs;
 use super::column::Place;
-use super::photographs::{LARGE, write_folder};
+use super::photographs::LARGE;
 use super::table::{Row, Table, Unit};
 
 /// The table, and how many photographs.
@@ -19,9 +19,6 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "png")]
     format: String,
 }
-
-/// Photographs that differ in what they show.
-const DIFFERENT: usize = 10;
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
@@ -38,7 +35,7 @@ pub fn run(args: &Args) -> Result<()> {
     for count in counts {
         place.say(&format!("making {count} photographs"));
         place.clear("photographs")?;
-        write_folder(&place.path("photographs"), count as usize, DIFFERENT, size, false)?;
+        place.photograph("photographs", size, count as usize, &["--different", "10"])?;
         let mut wall = Row::new(format!("{count} photographs"), Unit::Seconds).claiming("2.02x");
         let mut rate = Row::new("  photographs", Unit::PerSecond);
         let mut processors = Row::new(format!("  processor time / {cores}"), Unit::Seconds);

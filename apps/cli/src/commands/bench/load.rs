@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::args::TableArgs;
 use super::column::{Kind, Place};
 use super::document::number;
-use super::photographs::{FULL_HD, write_one};
+use super::photographs::FULL_HD;
 use super::table::{Row, Table, Unit};
 
 /// The table, and how many prompts.
@@ -22,7 +22,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let place = Place::new(&args.table)?;
     let quick = args.table.quick;
-    write_one(&place.path("photo.jpg"), if quick { (320, 240) } else { FULL_HD }, 1)?;
+    place.photograph("photo.jpg", if quick { (320, 240) } else { FULL_HD }, 0, &[])?;
     let clients: &[usize] = if quick { &[1, 2] } else { &[1, 2, 4, 8] };
     let list = clients.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let requests = args.requests.unwrap_or(if quick { 5 } else { 200 }).to_string();

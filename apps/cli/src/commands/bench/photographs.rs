@@ -1,11 +1,38 @@
 //! Photographs to measure with: made here, so that everybody has the same.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use image::codecs::jpeg::JpegEncoder;
 use samovar::{RgbImage, Size};
+
+/// What is made, by a process of its own: the memory it takes would count as that of those that are started after it.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// A file, or a folder with --count
+    to: PathBuf,
+    #[arg(long)]
+    width: u32,
+    #[arg(long)]
+    height: u32,
+    #[arg(long, default_value_t = 0)]
+    count: usize,
+    #[arg(long, default_value_t = 1)]
+    different: usize,
+    /// Frames of a scene in which nothing moves
+    #[arg(long)]
+    repeats: bool,
+}
+
+/// Makes them.
+pub fn run(args: &Args) -> Result<()> {
+    let size = (args.width, args.height);
+    match args.count {
+        0 => write_one(&args.to, size, 1),
+        count => write_folder(&args.to, count, args.different, size, args.repeats),
+    }
+}
 
 /// Twelve megapixels, as telephones take them.
 pub const LARGE: (u32, u32) = (4000, 3000);
@@ -64,14 +91,14 @@ fn jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
 }
 
 /// Writes one.
-pub fn write_one(path: &Path, size: (u32, u32), seed: u32) -> Result<()> {
+fn write_one(path: &Path, size: (u32, u32), seed: u32) -> Result<()> {
     let shown = || format!("\"{}\"", path.display());
     std::fs::write(path, jpeg(&photograph(size, seed))?).with_context(shown)
 }
 
 /// Writes a folder of `count` photographs of this size. Beyond the first `different`, 10 at most, they show what one of those
 /// shows; their files differ, unless `repeats` is set, as a camera's frames of a scene in which nothing moves.
-pub fn write_folder(
+fn write_folder(
     folder: &Path,
     count: usize,
     different: usize,

@@ -7,7 +7,6 @@ use samovar::memory::bytes;
 
 use super::args::TableArgs;
 use super::column::{Kind, Place};
-use super::photographs::write_folder;
 use super::table::{Row, Table, Unit};
 use crate::failure::usage;
 
@@ -50,7 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let place = Place::new(&args.table)?;
     let runs = args.runs.unwrap_or(if args.table.quick { 3 } else { 100 });
-    write_folder(&place.path("pictures"), PICTURES, PICTURES, SIZE, false)?;
+    place.photograph("pictures", SIZE, PICTURES, &["--different", "3"])?;
     let boxes: Vec<String> = (0..BOXES as u32)
         .map(|number| {
             let (x, y) = (number % 4 * SIZE.0 / 4, number / 4 * SIZE.1 / 2);
