@@ -4,7 +4,8 @@
 //! any time leaves no result that the next one takes for somebody else's. The file is also the lock on the folder, which ends
 //! with its process. Runs on parts of the same images have journals of their own beside it, and hold it together.
 
-use std::collections::HashMap;
+mod said;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,98 +14,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow};
 use samovar::resources::contents::{Identity, Key, Remembered};
 use samovar::resources::journal::{JournalLock, JournalOptions, JournalReading, JournalWriter, read_journal};
-use serde::{Deserialize, Serialize};
 
 use crate::contents::Contents;
 use crate::shard::Shard;
+use said::{Announced, Begin, Line, Placed};
+pub use said::{Done, Failed, Own, Run, Said};
 
 /// Name of the record.
 pub const RECORD_FILE: &str = ".samovar-results.jsonl";
 /// What the names of records of parts begin with.
 const PART_START: &str = ".samovar-results.";
-
-/// One line.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Line {
-    /// A run begins.
-    Begin(Begin),
-    /// Files will be in their places.
-    Write(Announced),
-    /// They are, or were found to be unchanged.
-    There(Vec<(String, Option<Identity>)>),
-    /// An image is done.
-    Done(String, Done),
-    /// An image failed.
-    Failed(String, Failed),
-    /// Files that were read.
-    Read(Vec<(Key, Remembered)>),
-}
-
-/// The beginning of a run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Begin {
-    /// Seconds since 1970.
-    pub at: f64,
-    /// The images it is about, those included that were done before.
-    pub images: usize,
-    /// The part of the images, if it takes one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard: Option<Shard>,
-}
-
-/// A run, as its journal tells.
-#[derive(Debug)]
-pub struct Run {
-    /// How it began.
-    pub begin: Begin,
-    /// Images it has done.
-    pub done: usize,
-    /// When its journal was written last, in seconds since 1970; 0 where nobody asked.
-    pub last_written: f64,
-}
-
-/// Files that will be written.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Announced {
-    /// By their path in the folder.
-    files: Vec<(String, Key)>,
-    /// The image that is done when they are there, by the name of its results, and what its results are made by. Where an image
-    /// has many files, they are announced in several lines, of which the last says it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    completes: Option<(String, Key)>,
-}
-
-/// How an image was done.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Done {
-    /// Hash of all that its results are made by.
-    pub made_by: Key,
-    /// Its results, by their path in the folder.
-    pub files: Vec<(String, Option<Identity>)>,
-    /// The image, by its absolute path.
-    pub image: PathBuf,
-    /// Milliseconds it took.
-    pub ms: u64,
-}
-
-impl Done {
-    /// Its results, by their path in the folder.
-    pub fn names(&self) -> impl Iterator<Item = &String> {
-        self.files.iter().map(|(file, _)| file)
-    }
-}
-
-/// How an image failed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Failed {
-    /// Hash of all that its results would have been made by.
-    pub made_by: Key,
-    /// The image, as it was named.
-    pub image: PathBuf,
-    /// Why.
-    pub error: String,
-}
 
 /// What a file in the folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,82 +48,8 @@ pub struct Record {
     /// Of a part: the record that all parts hold.
     _held: Option<JournalLock>,
     said: Mutex<Said>,
-}
-
-/// What the journals say.
-#[derive(Debug, Default)]
-pub struct Said {
-    files: HashMap<String, (Key, Option<Identity>)>,
-    done: HashMap<String, Done>,
-    failed: HashMap<String, Failed>,
-    /// Announced with all their files, and not known to be done.
-    announced: HashMap<String, (Key, Vec<String>)>,
-    /// The last run of each journal.
-    runs: Vec<Run>,
     /// Files that were found to be unchanged, though not as they were.
-    refreshed: Vec<(String, Option<Identity>)>,
-    damaged_lines: usize,
-}
-
-impl Said {
-    fn take(&mut self, line: Line, contents: &Contents) {
-        match line {
-            Line::Begin(begin) => {
-                // One after the other in a journal.
-                self.runs.retain(|run| run.begin.shard != begin.shard);
-                self.runs.push(Run { begin, done: 0, last_written: 0.0 });
-            }
-            Line::Write(Announced { files, completes }) => {
-                if let Some((name, made_by)) = completes {
-                    let names = files.iter().map(|(file, _)| file.clone()).collect();
-                    self.announced.insert(name, (made_by, names));
-                }
-                self.files.extend(files.into_iter().map(|(file, key)| (file, (key, None))));
-            }
-            Line::There(files) => self.are_there(&files),
-            Line::Done(name, done) => {
-                self.are_there(&done.files);
-                self.announced.remove(&name);
-                self.failed.remove(&name);
-                if let Some(run) = self.runs.last_mut() {
-                    run.done += 1;
-                }
-                self.done.insert(name, done);
-            }
-            Line::Failed(name, failed) => {
-                self.failed.insert(name, failed);
-            }
-            Line::Read(all) => all.into_iter().for_each(|(address, found)| contents.add(address, found)),
-        }
-    }
-
-    fn are_there(&mut self, files: &[(String, Option<Identity>)]) {
-        for (file, identity) in files {
-            if let Some((_, before)) = self.files.get_mut(file) {
-                *before = *identity;
-            }
-        }
-    }
-
-    /// The images that are done, by the names of their results.
-    pub fn done(&self) -> &HashMap<String, Done> {
-        &self.done
-    }
-
-    /// The images that failed and were not done since.
-    pub fn failed(&self) -> &HashMap<String, Failed> {
-        &self.failed
-    }
-
-    /// The last run of each journal.
-    pub fn runs(&self) -> &[Run] {
-        &self.runs
-    }
-
-    /// Lines that nobody can read.
-    pub fn damaged_lines(&self) -> usize {
-        self.damaged_lines
-    }
+    refreshed: Mutex<Vec<(String, Option<Identity>)>>,
 }
 
 /// Where the record of a part is, or that of all.
@@ -236,8 +81,7 @@ pub fn read(folder: &Path, contents: &Contents) -> Result<Said> {
         said.damaged_lines += named(&path, reading)?.damaged_lines;
         let written = std::fs::metadata(&path).and_then(|found| found.modified()).ok();
         let written = written.and_then(|written| written.duration_since(UNIX_EPOCH).ok());
-        if let Some((run, written)) = said.runs.last_mut().filter(|run| run.last_written == 0.0).zip(written)
-        {
+        if let Some((run, written)) = said.last_run_mut().filter(|run| run.last_written == 0.0).zip(written) {
             run.last_written = written.as_secs_f64();
         }
     }
@@ -254,8 +98,7 @@ impl Record {
     /// # Errors
     /// When another run is at work in the folder, or the record cannot be read.
     pub fn open(folder: &Path, shard: Option<Shard>, contents: &Contents) -> Result<Self> {
-        let mut record =
-            Self { folder: folder.to_owned(), shard, journal: None, _held: None, said: Mutex::default() };
+        let mut record = Self::of(folder, shard, Said::default());
         let own = path_of(folder, shard);
         if shard.is_some() && folder.join(RECORD_FILE).exists() {
             record.hold()?;
@@ -274,6 +117,18 @@ impl Record {
             said.damaged_lines += reading.damaged_lines;
         }
         Ok(record)
+    }
+
+    fn of(folder: &Path, shard: Option<Shard>, said: Said) -> Self {
+        let refreshed = Mutex::default();
+        Self {
+            folder: folder.to_owned(),
+            shard,
+            journal: None,
+            _held: None,
+            said: Mutex::new(said),
+            refreshed,
+        }
     }
 
     /// Keeps runs on all images away.
@@ -301,7 +156,7 @@ impl Record {
             }
             self.journal = Some(writer);
         }
-        let files = std::mem::take(&mut self.said().refreshed);
+        let files = std::mem::take(self.refreshed.get_mut().unwrap_or_else(PoisonError::into_inner));
         if !files.is_empty() {
             self.add(&Line::There(files))?;
         }
@@ -313,68 +168,81 @@ impl Record {
     /// the run was killed before it could say so.
     pub fn done(&self, name: &str) -> Option<Done> {
         let said = self.said();
-        if let Some(done) = said.done.get(name) {
+        if let Some(done) = said.done().get(name) {
             return Some(done.clone());
         }
-        let (made_by, files) = said.announced.get(name).cloned()?;
+        let (made_by, files) = said.announced(name).cloned()?;
         drop(said);
-        let are_there = files.iter().all(|file| self.state(file) == State::Ours);
-        let files = files.into_iter().map(|file| (file, None)).collect();
-        are_there.then_some(Done { made_by, files, image: PathBuf::new(), ms: 0 })
+        let are_there = files.iter().all(|own| self.state_of(own) == State::Ours);
+        are_there.then_some(Done { made_by, files, image: PathBuf::new() })
     }
 
     /// Whether an image failed before, whatever it was made by.
     pub fn has_failed_before(&self, name: &str) -> bool {
-        self.said().failed.contains_key(name)
+        self.said().failed().contains_key(name)
     }
 
     /// Why an image that is made by this failed before.
     pub fn failed(&self, name: &str, made_by: &Key) -> Option<String> {
         let said = self.said();
-        said.failed.get(name).filter(|failed| failed.made_by == *made_by).map(|failed| failed.error.clone())
+        said.failed().get(name).filter(|failed| failed.made_by == *made_by).map(|failed| failed.error.clone())
     }
 
     /// What a file in the folder is.
     pub fn state(&self, file: &str) -> State {
         let path = self.folder.join(file);
+        if std::fs::metadata(&path).is_err() {
+            return if path.is_symlink() { State::Foreign } else { State::Absent };
+        }
+        let own = self.said().own_mut(file).cloned();
+        own.map_or(State::Foreign, |own| self.state_of(&own))
+    }
+
+    /// What a file is that this program has written.
+    pub fn state_of(&self, own: &Own) -> State {
+        let path = self.folder.join(&own.file);
         let Ok(found) = std::fs::metadata(&path) else {
             return if path.is_symlink() { State::Foreign } else { State::Absent };
         };
-        let Some((key, before)) = self.said().files.get(file).copied() else { return State::Foreign };
-        let identity = Identity::of_own(&found);
-        if before == Some(identity) {
+        let identity = Some(Identity::of_own(&found));
+        if own.identity == identity {
             return State::Ours;
         }
-        if !Key::of_file(&path).is_ok_and(|now| now == key) {
+        if !Key::of_file(&path).is_ok_and(|now| now == own.key) {
             return State::Changed;
         }
         // As after a copy to another disk.
-        let mut said = self.said();
-        said.refreshed.push((file.to_owned(), Some(identity)));
-        said.files.insert(file.to_owned(), (key, Some(identity)));
+        self.refreshed.lock().unwrap_or_else(PoisonError::into_inner).push((own.file.clone(), identity));
+        if let Some(own) = self.said().own_mut(&own.file) {
+            own.identity = identity;
+        }
         State::Ours
     }
 
     /// Notes what will be written, and which image is done with it, made by what. Before the files are put in their places
     /// [`Record::sync`] must have made that durable, so that it is known whatever happens next.
     pub fn announce(&self, files: Vec<(String, Key)>, completes: Option<(String, Key)>) -> Result<()> {
-        let line = Line::Write(Announced { files, completes });
-        self.add(&line)?;
-        let Line::Write(Announced { files, .. }) = line else { return Ok(()) };
-        self.said().files.extend(files.into_iter().map(|(file, key)| (file, (key, None))));
-        Ok(())
+        self.note(Line::Write(Announced { files, completes }))
     }
 
     /// Notes that files which [`Record::announce`] named are there.
     pub fn are_there(&self, files: &[String]) -> Result<()> {
-        let line = Line::There(self.identities(files));
-        self.note(line)
+        let there = files.iter().map(|file| (file.clone(), self.identity(file))).collect();
+        self.note(Line::There(there))
     }
 
-    /// Notes that an image is done with files that were announced.
-    pub fn is_done(&self, name: &str, made_by: Key, files: &[String], image: PathBuf, ms: u64) -> Result<()> {
-        let done = Done { made_by, files: self.identities(files), image, ms };
-        self.note(Line::Done(name.to_owned(), done))
+    /// Notes that an image is done with files that were announced, `others` in other lines than the one that completes it.
+    pub fn is_done(&self, name: &str, others: &[String], image: PathBuf, ms: u64) -> Result<()> {
+        let own = self.said().announced(name).map(|(_, files)| files.clone());
+        let own = own.unwrap_or_default();
+        let there = own.iter().map(|own| self.identity(&own.file)).collect();
+        let is_other = |file: &&String| own.iter().all(|own| own.file != **file);
+        let others = others.iter().filter(is_other).map(|file| (file.clone(), self.identity(file))).collect();
+        self.note(Line::Done(name.to_owned(), Placed { image, ms, there, others }))
+    }
+
+    fn identity(&self, file: &str) -> Option<Identity> {
+        std::fs::metadata(self.folder.join(file)).ok().map(|found| Identity::of_own(&found))
     }
 
     /// Notes that an image failed.
@@ -397,14 +265,6 @@ impl Record {
         self.add(&line)?;
         self.said().take(line, &Contents::default());
         Ok(())
-    }
-
-    fn identities(&self, files: &[String]) -> Vec<(String, Option<Identity>)> {
-        let identity = |file: &String| {
-            let found = std::fs::metadata(self.folder.join(file)).ok();
-            (file.clone(), found.map(|found| Identity::of_own(&found)))
-        };
-        files.iter().map(identity).collect()
     }
 
     fn add(&self, line: &Line) -> Result<()> {
@@ -433,8 +293,7 @@ pub fn is_result(file: &Path) -> bool {
         return false;
     }
     let Ok(said) = read(folder, &Contents::default()) else { return false };
-    let record =
-        Record { folder: folder.to_owned(), shard: None, journal: None, _held: None, said: Mutex::new(said) };
+    let record = Record::of(folder, None, said);
     record.state(&name) == State::Ours
 }
 

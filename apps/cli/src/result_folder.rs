@@ -21,7 +21,7 @@ use crate::failure::usage;
 use crate::inputs::{InputImage, Sources};
 use crate::job_args::JobArgs;
 use crate::outputs::{Files, Placing, Remember, check_place, remove};
-use crate::record::{Done, Record, State};
+use crate::record::{Done, Own, Record, State};
 
 /// Name of the file that says which command makes the results of a folder.
 pub const JOB_FILE: &str = ".samovar-job.json";
@@ -191,8 +191,8 @@ impl ResultFolder {
                 continue;
             }
             let before = self.record.done(&input.result_name);
-            let is_there = |file: &String| self.folder.join(file).is_file();
-            let before = before.filter(|before| before.names().all(is_there));
+            let is_there = |own: &Own| self.folder.join(&own.file).is_file();
+            let before = before.filter(|before| before.files.iter().all(is_there));
             let has_failed = self.record.has_failed_before(&input.result_name);
             // An image that cannot be read fails when it is its turn.
             let made_by = (before.is_some() || has_failed)
@@ -200,8 +200,8 @@ impl ResultFolder {
                 .flatten();
             if let Some(before) = &before {
                 if made_by == Some(before.made_by) {
-                    let is_changed = |file: &&String| self.record.state(file) == State::Changed;
-                    changed.extend(before.names().filter(is_changed).cloned());
+                    let is_changed = |own: &&Own| self.record.state_of(own) == State::Changed;
+                    changed.extend(before.files.iter().filter(is_changed).map(|own| own.file.clone()));
                     self.done.insert(input.result_name.clone());
                     continue;
                 }
@@ -254,9 +254,9 @@ impl ResultFolder {
             return Ok(());
         }
         let result = before
-            .names()
-            .next()
-            .map_or_else(String::new, |file| self.folder.join(file).display().to_string());
+            .files
+            .first()
+            .map_or_else(String::new, |own| self.folder.join(&own.file).display().to_string());
         Err(usage(format!(
             "\"{result}\" is the result of \"{}\", and that of \"{}\" would take its place; choose another folder, or \
              --overwrite",
@@ -347,9 +347,10 @@ impl ResultFolder {
         let files: Vec<String> = written.iter().map(|file| self.name_of(file)).collect();
         let mut placing = self.waiting().prepared.remove(&input.result_name).unwrap_or_default();
         let before = self.record.done(&input.result_name);
-        for file in before.iter().flat_map(|before| before.names()).filter(|file| !files.contains(file)) {
-            let place = self.folder.join(file);
-            if self.record.state(file) == State::Ours && !placing.obsolete.contains(&place) {
+        let before = before.iter().flat_map(|before| &before.files);
+        for own in before.filter(|own| !files.contains(&own.file)) {
+            let place = self.folder.join(&own.file);
+            if self.record.state_of(own) == State::Ours && !placing.obsolete.contains(&place) {
                 placing.obsolete.push(place);
             }
         }
@@ -393,7 +394,7 @@ impl ResultFolder {
         self.keep(&mut images, |_| shared(&durable));
         self.keep(&mut images, |image| {
             remove(&image.placing.obsolete)?;
-            self.record.is_done(&image.name, image.made_by, &image.files, image.image.clone(), image.ms)
+            self.record.is_done(&image.name, &image.files, image.image.clone(), image.ms)
         });
     }
 

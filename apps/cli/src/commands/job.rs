@@ -115,7 +115,7 @@ impl<'a> Status<'a> {
             "at_work": self.is_at_work, "images": self.images, "done": self.said.done().len(), "left": self.left(),
             "failed": failed, "images_per_second": self.rate,
             "seconds_left": self.time_left().map(|left| left.as_secs_f64()),
-            "damaged_lines": self.said.damaged_lines(),
+            "damaged_lines": self.said.damaged_lines,
         })
     }
 

@@ -18,7 +18,12 @@ pub(super) fn to_line(value: &impl Serialize) -> io::Result<Vec<u8>> {
 /// The value of a line without its end; `None` if the line is damaged, or of another kind.
 pub(super) fn of_line<L: DeserializeOwned>(line: &[u8]) -> Option<L> {
     let (checksum, content) = (line.get(..8)?, line.get(9..)?);
-    // As it is written, and not what else reads as the same number.
-    let is_sound = line[8] == b' ' && checksum == format!("{:08x}", crc32fast::hash(content)).as_bytes();
+    let digit = |value: u32, byte: &u8| match byte {
+        b'0'..=b'9' => Some(value << 4 | u32::from(byte - b'0')),
+        b'a'..=b'f' => Some(value << 4 | u32::from(byte - b'a' + 10)),
+        _ => None,
+    };
+    let checksum = checksum.iter().try_fold(0, digit)?;
+    let is_sound = line[8] == b' ' && checksum == crc32fast::hash(content);
     if is_sound { serde_json::from_slice(content).ok() } else { None }
 }
