@@ -343,7 +343,8 @@ pub fn for_each_image<V: Send>(
         };
         let work = |worker: &Worker, &number: &usize| one(sharing, worker, open[number]);
         let events = events.clone();
-        workers.with_events(events).run(numbers, || !interrupt::asked(), retry, work, each)
+        let workers = workers.with_memory(model.engine().memory()).with_events(events);
+        workers.run(numbers, || !interrupt::asked(), retry, work, each)
     };
     let at_once = args.images_at_once.map(usize::from);
     let first = open.first().and_then(|input| LazyImage::open_within(&input.path, limits).metadata().ok());

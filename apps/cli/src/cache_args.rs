@@ -27,7 +27,8 @@ pub struct CacheArgs {
     /// Hash images and models anew instead of trusting files whose size, times and inode are the same
     #[arg(long)]
     pub verify: bool,
-    /// Append events to a file, one JSON object a line: hits and misses of the cache as they happen
+    /// Append events to a file, one JSON object a line: hits and misses of the cache, and what memory is given back, as they
+    /// happen
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use clap::Args;
 use samovar::certificate::Store;
+use samovar::forecast::PROCESS_BYTES;
 use samovar::memory::{Memory, bytes, parse_bytes};
+use samovar::resources::instruments::Events;
 use samovar::source::ModelSource;
 use samovar::{
     DecodeLimits, Engine, LazyImage, MAX_THREADS, Model, Options, PictureUse, Precision, Products,
@@ -40,7 +42,7 @@ pub struct EngineArgs {
     /// Threads to use, 1024 at most [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
     pub threads: Option<u16>,
-    /// Memory that the model and its work may take, as 8GB [default: nine tenths of what is free]
+    /// Memory that the whole program may take, pictures and results included, as 8GB [default: nine tenths of what is free]
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub memory: Option<usize>,
     /// Largest picture that is read, in pixels (width times height), as 300M [default: 268435456]
@@ -108,6 +110,8 @@ fn options(settings: &Settings) -> Options {
         decode_limits: decode_limits(settings),
         hub_cache: Some(environment::hub_cache()),
         enable_optimizations: settings.is_on("optimizations"),
+        process_bytes: PROCESS_BYTES,
+        ..Options::default()
     }
 }
 
@@ -144,7 +148,12 @@ impl ModelArgs {
 
     /// The engine.
     pub fn engine(&self) -> Result<Engine> {
-        Ok(Engine::new(options(&self.settings()?))?)
+        self.engine_telling(Events::default())
+    }
+
+    /// The same, telling of what it gives back when memory gets scarce.
+    pub fn engine_telling(&self, events: Events) -> Result<Engine> {
+        Ok(Engine::new(Options { events, ..options(&self.settings()?) })?)
     }
 
     /// Room for a picture beside the model, before either is read.

@@ -508,7 +508,7 @@ fn a_picture_took_more_memory_than_was_asked_for() {
     }
     // The number that the refusal names is enough, and there is one for each thing that is made of the picture.
     let number_for = |command: &[&str]| -> usize {
-        let refusal = bench.run(&[command, &["--memory", "45MB"]].concat());
+        let refusal = bench.run(&[command, &["--memory", "62MB"]].concat());
         assert_eq!(refusal.code, 1, "{refusal:?}");
         let (_, rest) = refusal.stderr.split_once("(--memory ").unwrap_or_else(|| panic!("{refusal:?}"));
         let (number, _) = rest.split_once("MB").unwrap();

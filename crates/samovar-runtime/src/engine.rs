@@ -3,14 +3,21 @@
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use samovar_cpu::{CpuKernels, CpuOptions, MAX_THREADS, Products, SimdLevel};
 use samovar_media::DecodeLimits;
-use samovar_resources::memory::Memory;
+use samovar_resources::batch::{BatchOptions, BatchProcessor, Retry};
+use samovar_resources::instruments::Events;
+use samovar_resources::memory::{Memory, MemoryLevel, MemoryManager, MemoryThresholds};
 use samovar_tensor::{Device, Instrument, Kernels, MemoryId, Pool, PoolStats, Precision, Stop};
 
 use crate::admission::{Gate, Promise, Reservation};
 use crate::error::{Error, Result};
+use crate::memory_watch::MemoryWatch;
+
+/// How long an encoder may lie idle that can be loaded again. Loading takes a second or two of the largest.
+pub const UNLOAD_AFTER: Duration = Duration::from_secs(300);
 
 /// Share of the free memory that the default budget leaves to others.
 const LEFT_TO_OTHERS: f64 = 0.1;
@@ -25,9 +32,19 @@ pub struct Options {
     pub enable_optimizations: bool,
     /// Threads, [`MAX_THREADS`] at most; 0 for one per processor.
     pub threads: usize,
-    /// Bytes that weights, activations and scratch memory may take together; `None` for nine tenths of what is free
-    /// when the engine is made.
+    /// Bytes that weights, activations, scratch memory, pictures and [`Options::process_bytes`] may take together; `None`
+    /// for nine tenths of what is free when the engine is made, and no more than the critical level leaves.
     pub memory_budget_bytes: Option<usize>,
+    /// What the process has beside that (code, stacks, whatever the program holds), counted against the budget; 0 where the
+    /// budget is for the engine's work alone. [`crate::forecast::PROCESS_BYTES`] is that of the command line.
+    pub process_bytes: usize,
+    /// From which shares of the machine's memory on something is done about it; see [`Engine::memory`].
+    pub memory_thresholds: MemoryThresholds,
+    /// How long a model that was loaded with [`Engine::load_when_needed`] may lie idle before its encoder goes; it comes back
+    /// from its file when it is needed. `None` for [`UNLOAD_AFTER`].
+    pub unload_after: Option<Duration>,
+    /// Who hears what is given back when memory gets scarce, and of halved batches.
+    pub events: Events,
     /// Instructions to use; `None` for the best the processor has.
     pub simd: Option<SimdLevel>,
     /// How large products are computed; `None` for what is fastest with the instructions.
@@ -47,6 +64,10 @@ impl Default for Options {
             enable_optimizations: true,
             threads: 0,
             memory_budget_bytes: None,
+            process_bytes: 0,
+            memory_thresholds: MemoryThresholds::default(),
+            unload_after: None,
+            events: Events::default(),
             simd: None,
             products: None,
             precision: None,
@@ -56,6 +77,11 @@ impl Default for Options {
     }
 }
 
+/// What ran out of memory midway is done again with less; what was refused before it began is not.
+pub(crate) fn retry_midway(error: &Error) -> Retry {
+    if error.is_out_of_memory_midway() { Retry::Halved } else { Retry::Never }
+}
+
 /// A device with its memory, ready to load models. Cheap to clone; clones share threads and budget.
 #[derive(Clone)]
 pub struct Engine {
@@ -63,6 +89,9 @@ pub struct Engine {
     /// The processor's operators, if that is the device.
     cpu: Option<Arc<CpuKernels>>,
     optimizes: bool,
+    watch: Arc<MemoryWatch>,
+    unload_after: Duration,
+    events: Events,
     /// Of all that works on the device's memory.
     gate: Arc<Gate>,
     /// Of the host, beside the device: pictures and masks are made there.
@@ -77,45 +106,112 @@ impl Engine {
     /// is loaded.
     ///
     /// # Errors
-    /// [`crate::Error::Cpu`] when the processor lacks the instructions asked for, or for too many threads.
+    /// [`crate::Error::Cpu`] when the processor lacks the instructions asked for, or for too many threads;
+    /// [`crate::Error::Usage`] for thresholds of memory that make no sense, [`crate::Error::DoesNotFit`] for a budget below
+    /// [`Options::process_bytes`].
     pub fn new(options: Options) -> Result<Self> {
         let Options { threads, simd: level, products, .. } = options;
         let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level, products })?);
         let threads = kernels.threads();
-        let engine = Self::of(Arc::clone(&kernels) as _, threads, options);
+        let engine = Self::of(Arc::clone(&kernels) as _, threads, options)?;
         Ok(Self { cpu: Some(kernels), ..engine })
     }
 
     /// An engine on any backend. Of the options, those about instructions and products do not matter to it;
     /// [`Options::threads`] are those that make pictures and masks on the host. Without a budget of their own, tensors
     /// may take what the backend's memory has.
-    pub fn on(kernels: Arc<dyn Kernels>, options: Options) -> Self {
+    ///
+    /// # Errors
+    /// As [`Engine::new`], but for the processor's.
+    pub fn on(kernels: Arc<dyn Kernels>, options: Options) -> Result<Self> {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let threads = if options.threads == 0 { processors } else { options.threads };
         Self::of(kernels, threads.min(MAX_THREADS), options)
     }
 
-    fn of(kernels: Arc<dyn Kernels>, threads: usize, options: Options) -> Self {
+    fn of(kernels: Arc<dyn Kernels>, threads: usize, options: Options) -> Result<Self> {
         let memory = kernels.memory();
         let budget_bytes = options.memory_budget_bytes.unwrap_or_else(|| {
-            let free = Memory::now().available_bytes as f64;
+            let now = Memory::now();
             // Where the system does not tell, its own limits have to do; and another memory has limits of its own.
-            let is_known = free > 0.0 && memory.id() == MemoryId::HOST;
-            if is_known { (free * (1.0 - LEFT_TO_OTHERS)) as usize } else { usize::MAX }
+            if now.available_bytes == 0 || memory.id() != MemoryId::HOST {
+                return usize::MAX;
+            }
+            let most = (now.available_bytes as f64 * (1.0 - LEFT_TO_OTHERS)) as usize;
+            let critical = (now.total_bytes as f64 * options.memory_thresholds.critical) as usize;
+            // Where others have it at that level already, it is the level that refuses work.
+            match critical.saturating_sub(now.used_bytes()) {
+                0 => most,
+                left => most.min(left),
+            }
         });
-        let Options { enable_optimizations: optimizes, precision, decode_limits, hub_cache, .. } = options;
+        let Options { enable_optimizations: optimizes, precision, decode_limits, .. } = options;
         let pool = if optimizes { Pool::on } else { Pool::without_reuse };
         let device = Device::new(kernels, pool(memory, budget_bytes));
-        Self {
+        let Options { process_bytes, memory_thresholds, unload_after, events, .. } = options;
+        let process_bytes = if device.pool().is_host() { process_bytes } else { 0 };
+        let watch =
+            MemoryWatch::new(device.name(), device.pool(), process_bytes, memory_thresholds, events.clone())?;
+        Ok(Self {
             device,
             cpu: None,
             optimizes,
+            watch: Arc::new(watch),
+            unload_after: unload_after.unwrap_or(UNLOAD_AFTER),
+            events,
             gate: Arc::default(),
             threads,
             precision,
             decode_limits,
-            hub_cache: hub_cache.map(Arc::from),
-        }
+            hub_cache: options.hub_cache.map(Arc::from),
+        })
+    }
+
+    /// The watch on this engine's memory and the machine's: figures, levels, clean-ups. Under pressure (80 % in use) idle blocks
+    /// go back to the system, under warning (85 %) caches and batches halve, at the critical level (95 %) caches and idle
+    /// models go and new work is refused ([`Error::Scarce`]). [`Options::memory_thresholds`] sets the levels.
+    pub fn memory(&self) -> &Arc<MemoryManager> {
+        self.watch.manager()
+    }
+
+    /// Looks after memory, as all work does at its natural points: for those who wait for work, so that what lies idle goes
+    /// while nothing happens.
+    pub fn tend(&self) {
+        self.watch.manager().tend();
+    }
+
+    /// Looks after memory before new work begins.
+    pub(crate) fn begin(&self, what: &str) -> Result<()> {
+        self.watch.begin_patiently(what)
+    }
+
+    /// Work in batches of some size, which halve when memory runs out midway.
+    pub(crate) fn batches(&self, size: usize) -> BatchProcessor {
+        let options = BatchOptions {
+            auto_batch_size: false,
+            default_batch_size: size.max(1),
+            max_batch_size: size.max(1),
+        };
+        BatchProcessor::new(options).with_memory(self.memory()).with_events(self.events.clone())
+    }
+
+    /// Has all given back that lies idle or can be had again, beside the pool's idle blocks, which it gives up by itself; says
+    /// how many bytes that were.
+    pub(crate) fn give_back(&self) -> usize {
+        let in_use = || self.device.pool().stats().in_use_bytes;
+        let before = in_use();
+        self.memory().cleanup(true);
+        before.saturating_sub(in_use())
+    }
+
+    /// How long an encoder may lie idle that can be loaded again.
+    pub(crate) fn unload_after(&self) -> Duration {
+        self.unload_after
+    }
+
+    /// Who hears what happens to memory and batches.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
     }
 
     /// The same engine, reporting every operator call to `instrument`.
@@ -162,7 +258,8 @@ impl Engine {
         admit: impl Fn(&PoolStats, bool) -> Result<()>,
     ) -> Result<Reservation> {
         let pool = self.device.pool();
-        match pool.memory().is_some_and(|memory| memory.id() == MemoryId::HOST) {
+        self.tend();
+        match pool.is_host() {
             true => self.gate.hold(pool, bytes, admit),
             false => self.gate.hold(pool, 0, |_, _| Ok(())),
         }
@@ -173,9 +270,14 @@ impl Engine {
         self.optimizes
     }
 
-    /// How many of `most` pieces of work may be taken together.
+    /// How many of `most` pieces of work may be taken together: fewer where the machine's memory is scarce.
     pub fn at_once(&self, most: usize) -> usize {
-        if self.optimizes { most } else { most.min(1) }
+        match self.watch.level() {
+            _ if !self.optimizes => most.min(1),
+            MemoryLevel::Calm | MemoryLevel::Pressure => most,
+            MemoryLevel::Warning => most.div_ceil(2),
+            MemoryLevel::Critical => most.min(1),
+        }
     }
 
     /// Threads of the host: those of the operators on its processors, and those that make pictures and masks.

@@ -59,6 +59,28 @@ pub enum Error {
         /// Where the bytes go.
         breakdown: String,
     },
+    /// The machine has next to no memory left, and the work was not begun.
+    #[error(
+        "{what} was not begun: {} of the {} of this {} are in use, and from {:.0} % on no new work begins; end what else \
+         takes memory and run it again, or let it begin all the same (Options::memory_thresholds.critical over {:.3})",
+        samovar_resources::memory::bytes(*used_bytes),
+        samovar_resources::memory::bytes(*total_bytes),
+        if *is_container { "container" } else { "machine" },
+        100.0 * critical,
+        *used_bytes as f64 / (*total_bytes).max(1) as f64
+    )]
+    Scarce {
+        /// The work.
+        what: String,
+        /// Bytes in use, by whomever.
+        used_bytes: usize,
+        /// Bytes there are.
+        total_bytes: usize,
+        /// Whether they are those of a container.
+        is_container: bool,
+        /// The share from which on nothing begins.
+        critical: f64,
+    },
     /// A model answered with numbers that mean nothing.
     #[error(
         "{model}: the model's weights give numbers that are not finite; the file is damaged or the dtype too narrow for \
@@ -97,13 +119,20 @@ impl Error {
             Error::Cpu(Cpu::OutOfMemory) => ErrorKind::OutOfMemory,
             Error::Cpu(Cpu::Thread(_)) => ErrorKind::Failed,
             Error::Cpu(_) => ErrorKind::Usage,
-            Error::DoesNotFit { .. } => ErrorKind::OutOfMemory,
+            Error::DoesNotFit { .. } | Error::Scarce { .. } => ErrorKind::OutOfMemory,
             Error::Model(Model::Tensor(samovar_tensor::Error::OutOfMemory { .. })) => ErrorKind::OutOfMemory,
             Error::Stopped | Error::Model(Model::Tensor(samovar_tensor::Error::Stopped)) => {
                 ErrorKind::Stopped
             }
             _ => ErrorKind::Failed,
         }
+    }
+
+    /// Whether memory ran out while work was under way, which less at once may not need; what was refused before it began
+    /// is not.
+    pub fn is_out_of_memory_midway(&self) -> bool {
+        self.kind() == ErrorKind::OutOfMemory
+            && !matches!(self, Error::DoesNotFit { .. } | Error::Scarce { .. })
     }
 
     /// The same error, naming the model that was asked for what it cannot do.

@@ -82,10 +82,6 @@ impl ModelCache {
     pub(crate) fn keeping_all(self) -> Self {
         Self { features: self.features.with_limits(KindLimits::default()), ..self }
     }
-
-    pub(crate) fn store(&self) -> &Arc<Store> {
-        self.features.store()
-    }
 }
 
 /// Features as bytes: for each tensor its rank (u8), its dimensions (u32) and its values (f32), all little endian.

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use samovar_geometry::Size;
 use samovar_resources::cache::{DiskOptions, StoreOptions, content_keys};
+use samovar_resources::instruments::{EventSink, Events};
 
 use super::*;
 use crate::engine::Options;
@@ -173,4 +174,86 @@ fn cached_features_make_room_for_work() {
         model.embed_pixels(&picture(seed)).unwrap();
     }
     assert!(store.stats(Some(FEATURES)).entries < 12);
+}
+
+#[test]
+fn an_idle_encoder_goes_and_comes_back_by_itself() {
+    let log = Log::default();
+    let options = Options {
+        threads: 1,
+        unload_after: Some(Duration::from_millis(1500)),
+        events: Events::to(Arc::new(log.clone())),
+        ..Options::default()
+    };
+    let engine = Engine::new(options).unwrap();
+    let model = engine.load_when_needed(&NANO).unwrap();
+    let expected = logits(&model, &picture(1));
+    let in_use = || engine.device().pool().stats().in_use_bytes;
+    let loaded = in_use();
+    std::thread::sleep(Duration::from_millis(150));
+    engine.tend();
+    assert!(model.has_encoder(), "not idle for long");
+    let quiet = Events::default();
+    let pinned = model.inference_mode(&quiet).unwrap();
+    std::thread::sleep(Duration::from_millis(1600));
+    engine.tend();
+    assert!(model.has_encoder(), "held ready");
+    drop(pinned);
+    std::thread::sleep(Duration::from_millis(200));
+    engine.tend();
+    assert!(!model.has_encoder());
+    let bytes = loaded - in_use();
+    assert!(bytes > 5_000_000, "{bytes}");
+    let unloaded: Vec<_> =
+        log.lines().into_iter().filter(|line| line.starts_with("model_unloaded")).collect();
+    assert_eq!(unloaded, [format!("model_unloaded model=\"encoder of nano\" freed_bytes={bytes}")]);
+    assert_eq!(logits(&model, &picture(1)), expected);
+}
+
+#[test]
+fn a_clean_up_gives_back_features_and_idle_encoders_and_the_next_answer_is_the_same() {
+    let store = store(None);
+    let model = nano(&store);
+    let expected = logits(&model, &picture(1));
+    let before = model.engine().device().pool().stats().reserved_bytes();
+    let cleanup = model.engine().memory().cleanup(true);
+    let by: Vec<_> = cleanup.freed.iter().map(|(name, bytes)| (name.as_str(), *bytes > 0)).collect();
+    assert_eq!(by, [("encoder of nano", true), ("cache", true), ("idle blocks", true)]);
+    assert!(cleanup.time < Duration::from_millis(100), "{:?}", cleanup.time);
+    let after = model.engine().device().pool().stats().reserved_bytes();
+    assert_eq!(before - after, cleanup.freed.last().unwrap().1, "blocks of all three went to the system");
+    assert!(!model.has_encoder() && store.stats(Some(FEATURES)).entries == 0);
+    assert_eq!(logits(&model, &picture(1)), expected);
+}
+
+/// One model's idle encoder makes room for another's.
+#[test]
+fn a_second_model_has_room_when_the_first_lies_idle() {
+    let whole = engine().load("nano").unwrap();
+    let budget = whole.planner().peak_bytes().unwrap() + 7_000_000;
+    let options = Options { threads: 1, memory_budget_bytes: Some(budget), ..Options::default() };
+    let engine = Engine::new(options).unwrap();
+    let first = engine.load_when_needed(&NANO).unwrap();
+    let expected = logits(&first, &picture(1));
+    let second = engine.load_when_needed(&NANO);
+    let second = second.expect("the first one's encoder went");
+    assert!(!first.has_encoder());
+    assert_eq!(logits(&second, &picture(1)), expected);
+    assert_eq!(logits(&first, &picture(1)), expected, "and back again");
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl EventSink for Log {
+    fn event(&self, _: f64, name: &str, fields: &[(&str, serde_json::Value)]) {
+        let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+        self.0.lock().unwrap().push(format!("{name}{fields}"));
+    }
 }

@@ -22,6 +22,7 @@
 //! | [`feature_cache`] | features of images, kept |
 //! | [`forward`] | tensors in, tensors out, named as in transformers |
 //! | [`evaluate`] | masks found against masks known: the table of `samovar eval` |
+//! | [`forecast`] | how far a budget carries a queue of pictures |
 //! | [`planning`] | bytes and operations before any work |
 //! | [`picture_bytes`] | what a picture and its results take of the memory |
 //! | [`profile`] | time, operations and bytes per operator |
@@ -40,10 +41,12 @@ pub mod engine;
 pub mod error;
 pub mod evaluate;
 pub mod feature_cache;
+pub mod forecast;
 pub mod forward;
 pub mod hub;
 pub mod inference_mode;
 mod loading;
+mod memory_watch;
 pub mod model;
 pub mod picture_bytes;
 pub mod planning;
@@ -56,7 +59,7 @@ pub mod sharing;
 pub mod source;
 
 pub use admission::Reservation;
-pub use engine::{Engine, Options};
+pub use engine::{Engine, Options, UNLOAD_AFTER};
 pub use error::{Error, ErrorKind, Result};
 pub use inference_mode::InferenceMode;
 pub use model::{Embedding, Model};

@@ -45,7 +45,7 @@ impl Engine {
         let (opened, precision, planner) = self.open_admitted(source)?;
         let network = self.load_parts(&opened, precision, Parts::PROMPTABLE_SEGMENTER)?;
         let (engine, source_again) = (self.clone(), source.clone());
-        let encoder = EncoderSlot::when_needed(move || {
+        let encoder = EncoderSlot::when_needed(self, &source.name(), move || {
             let opened = source_again.open()?;
             let network = engine.load_parts(&opened, precision, Parts::IMAGE_ENCODER)?;
             let encoder =
@@ -72,10 +72,17 @@ impl Engine {
     }
 
     fn admit_loading(&self, source: &ModelSource, planner: &Planner) -> Result<()> {
-        // Scratch memory that is in use already is counted in the plan.
-        let taken_bytes =
-            self.device().pool().stats().in_use_bytes.saturating_sub(self.device().reserved_bytes());
-        let admitted = planner.admit_loading(source.name(), self.budget_bytes(), taken_bytes);
+        self.begin("loading a model")?;
+        let admit = || {
+            // Scratch memory that is in use already is counted in the plan.
+            let in_use_bytes = self.device().pool().stats().in_use_bytes;
+            let taken_bytes = in_use_bytes.saturating_sub(self.device().reserved_bytes());
+            planner.admit_loading(source.name(), self.budget_bytes(), taken_bytes)
+        };
+        let admitted = match admit() {
+            Err(Error::DoesNotFit { .. }) if self.give_back() > 0 => admit(),
+            admitted => admitted,
+        };
         admitted.map_err(|error| error.of_model(source.name()))
     }
 

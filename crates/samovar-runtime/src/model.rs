@@ -1,5 +1,6 @@
 //! A loaded model, and an image it has encoded: heat once, pour many.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use samovar_geometry::{Grid, Image, Input, ResizeRule, Size};
@@ -9,14 +10,13 @@ use samovar_models::{
     Preprocessing, PromptBatch, PromptableSegmenter, Recommendations,
 };
 use samovar_resources::cache::{Key, Store};
-use samovar_resources::memory::{MemoryLevel, Reclaim};
 use samovar_tensor::{Device, PoolStats, Precision, Tensor};
 
 use crate::admission::{Promise, Reservation};
 use crate::cleanup::Cleanup;
 use crate::encoder_slot::{EncoderPin, EncoderSlot};
-use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::engine::{Engine, retry_midway};
+use crate::error::{Error, ErrorKind, Result};
 use crate::feature_cache::{ModelCache, key_of_pixels};
 use crate::picture_bytes::{PictureUse, of_image};
 use crate::planning::{PROMPTS_AT_ONCE, Planner, PromptShape, check_picture};
@@ -158,18 +158,20 @@ impl Model {
     }
 
     fn find_features(&self, image: &RgbImage) -> Result<ImageFeatures> {
+        self.engine.begin("encoding an image")?;
         // Before anything is admitted, because it takes memory itself.
-        let encoder = self.encoder.get()?;
-        let _promise = match self.admit_encoding(true) {
-            Err(Error::DoesNotFit { .. }) if self.give_back_cached() > 0 => self.admit_encoding(true)?,
-            admitted => admitted?,
-        };
-        Ok(encoder.encode(self.engine.device(), &self.preprocess(image)?)?)
+        let encoder = self.with_room(|| self.encoder.get())?;
+        let _promise = self.with_room(|| self.admit_encoding(true))?;
+        self.with_room(|| Ok(encoder.encode(self.engine.device(), &self.preprocess(image)?)?))
     }
 
-    /// What is cached can be had again, at a price; says how many bytes it was.
-    fn give_back_cached(&self) -> usize {
-        self.cache.as_ref().map_or(0, |cache| cache.store().reclaim(MemoryLevel::Critical))
+    /// Does something that takes memory; where that does not suffice, once more after all that can be had again was given
+    /// back: what is cached, and other models' encoders that lie idle.
+    fn with_room<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(error) if error.kind() == ErrorKind::OutOfMemory && self.engine.give_back() > 0 => work(),
+            done => done,
+        }
     }
 
     /// Encodes what [`Model::preprocess`] made of an image of this size.
@@ -177,9 +179,10 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`].
     pub fn embed_preprocessed(&self, pixels: &Tensor, image_size: Size<Image>) -> Result<Embedding> {
-        let encoder = self.encoder.get()?;
-        let _promise = self.admit_encoding(false)?;
-        let features = encoder.encode(self.engine.device(), pixels)?;
+        self.engine.begin("encoding an image")?;
+        let encoder = self.with_room(|| self.encoder.get())?;
+        let _promise = self.with_room(|| self.admit_encoding(false))?;
+        let features = self.with_room(|| Ok(encoder.encode(self.engine.device(), pixels)?))?;
         self.embedding_of(features.into(), image_size)
     }
 
@@ -317,6 +320,7 @@ impl Model {
             return self.clone();
         }
         let Self { engine, precision, preprocessing, planner, .. } = self;
+        engine.memory().register(store);
         let cache = ModelCache::new(store, weights, engine, *precision, preprocessing, planner.features());
         Self { cache: Some(cache), ..self.clone() }
     }
@@ -353,7 +357,7 @@ impl Embedding {
     pub fn segment(&self, prompt: &Prompt) -> Result<Segmentation> {
         prompt.check(self.image_size, self.model.grid_size())?;
         let _promise = self.admit(&[(self.shape(prompt), 1)])?;
-        let answers = self.segment_alike(&[prompt])?;
+        let answers = self.model.with_room(|| self.segment_alike(&[prompt]))?;
         Ok(answers.into_iter().next().expect("one prompt has one answer"))
     }
 
@@ -370,9 +374,10 @@ impl Embedding {
         let shapes: Vec<_> = groups.iter().map(|alike| (self.shape(&alike[0]), alike.len())).collect();
         let (at_once, _promise) = self.admit(&shapes)?;
         for (alike, at_once) in groups.into_iter().zip(at_once) {
-            for some in alike.chunks(at_once) {
+            self.model.engine.batches(at_once).for_each_batch(alike, None, retry_midway, |some| {
                 answers.extend(self.segment_alike(&some.iter().collect::<Vec<_>>())?);
-            }
+                Ok::<_, Error>(ControlFlow::Continue(()))
+            })?;
         }
         Ok(answers)
     }
@@ -392,7 +397,8 @@ impl Embedding {
     fn admit(&self, groups: &[(PromptShape, usize)]) -> Result<(Vec<usize>, Promise)> {
         let Model { engine, planner, .. } = &self.model;
         let most_at_once = engine.at_once(PROMPTS_AT_ONCE);
-        engine.enter(|memory| planner.admit_answers(groups, most_at_once, memory))
+        engine.tend();
+        self.model.with_room(|| engine.enter(|memory| planner.admit_answers(groups, most_at_once, memory)))
     }
 
     /// Prompts of one form: as many points, box or none, mask or none, the same choice of masks.

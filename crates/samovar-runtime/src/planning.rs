@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use samovar_geometry::{Box2, Grid, Input, Point, Size};
 use samovar_models::{ImageFeatures, MaskOutput, Model as Network, ModelConfig, PromptBatch};
 use samovar_resources::memory::bytes;
-use samovar_tensor::{Device, DryRun, Plan, PoolStats, Precision};
+use samovar_tensor::{Device, DryRun, Plan, PoolStats, Precision, Tensor};
 use samovar_weights::ShapeSource;
 
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ impl PromptShape {
     pub const WIDE: PromptShape =
         PromptShape { points: 16, bounds: true, mask: true, output: MaskOutput::All, keeps_all: true };
 
-    fn batch(&self, prompts: usize, grid: Size<Grid>) -> PromptBatch {
+    pub(crate) fn batch(&self, prompts: usize, grid: Size<Grid>) -> PromptBatch {
         PromptBatch {
             prompts,
             points: vec![Point::default(); prompts * self.points],
@@ -171,16 +171,8 @@ impl Planner {
     /// # Errors
     /// As [`Planner::decode`].
     pub fn score_and_draw(&self, clicks: usize) -> Result<Plan> {
-        let (plan, _) = self.plan(|device, network| {
-            let segmenter = network.promptable_segmenter()?;
-            let batch = PromptShape::CLICK.batch(clicks, segmenter.grid_size());
-            let scored = segmenter.score(device, &self.features, &batch)?;
-            let masks = scored.iou_scores.dims().last().copied().unwrap_or(0);
-            let masks = if self.best_first { 1 } else { masks };
-            let all: Vec<_> =
-                (0..clicks).flat_map(|click| (0..masks).map(move |mask| (click, mask))).collect();
-            segmenter.draw_chosen(device, &self.features, &scored, &all)
-        })?;
+        let (plan, _) =
+            self.plan(|device, network| score_and_draw(device, network, &self.features, clicks))?;
         Ok(plan)
     }
 
@@ -311,6 +303,22 @@ impl Planner {
     }
 }
 
+/// Scores some clicks and draws all of their masks that may be kept.
+pub(crate) fn score_and_draw(
+    device: &Device,
+    network: &Network,
+    features: &ImageFeatures,
+    clicks: usize,
+) -> samovar_models::Result<Tensor> {
+    let segmenter = network.promptable_segmenter()?;
+    let batch = PromptShape::CLICK.batch(clicks, segmenter.grid_size());
+    let scored = segmenter.score(device, features, &batch)?;
+    let masks = scored.iou_scores.dims().last().copied().unwrap_or(0);
+    let masks = if segmenter.recommendations().best_first { 1 } else { masks };
+    let all: Vec<_> = (0..clicks).flat_map(|click| (0..masks).map(move |mask| (click, mask))).collect();
+    segmenter.draw_chosen(device, features, &scored, &all)
+}
+
 /// Lets work on a loaded model begin that takes so many bytes more, or refuses it.
 pub(crate) fn check_fits(what: &str, more_bytes: usize, memory: &PoolStats) -> Result<()> {
     if more_bytes <= memory.budget_bytes.saturating_sub(memory.in_use_bytes) {
@@ -438,7 +446,7 @@ impl Planner {
             bytes(self.encode.scratch_bytes)
         );
         if taken_bytes > 0 {
-            breakdown += &format!(", {} in use by others", bytes(taken_bytes));
+            breakdown += &format!(", {} for the program and other work", bytes(taken_bytes));
         }
         Err(Error::DoesNotFit { what: what.into(), needed_bytes, budget_bytes, breakdown })
     }
@@ -464,7 +472,7 @@ mod tests {
         assert!(admit(enough, 0).is_ok());
         let refusal = admit(enough - 1, 0).unwrap_err().to_string();
         assert!(refusal.contains("nano needs") && refusal.contains("weights"), "{refusal}");
-        assert!(admit(enough, 1).unwrap_err().to_string().contains("in use by others"));
+        assert!(admit(enough, 1).unwrap_err().to_string().contains("for the program and other work"));
     }
 
     #[test]

@@ -23,6 +23,15 @@ pub struct Sharing {
     models: Vec<Model>,
 }
 
+/// How many images are under way where nobody says, and how many of them compute, of a model whose encoder takes so many
+/// operations.
+pub fn usual(encode_operations: u64, threads: usize) -> (usize, usize) {
+    match encode_operations <= SMALL_OPERATIONS {
+        true => (threads, threads),
+        false => (BESIDE_ONE, 1),
+    }
+}
+
 impl Sharing {
     /// Shares out so many images, `at_once` of them under way if somebody says so, and fewer where the memory budget does not hold
     /// them. `picture_bytes` is what a usual one takes beside the model: [`PictureBytes::peak_bytes`](crate::PictureBytes).
@@ -36,8 +45,9 @@ impl Sharing {
             return Ok(Self::one_by_one(model));
         }
         let threads = model.engine().threads();
-        let is_small = model.planner().encode_operations() <= SMALL_OPERATIONS;
-        let wanted = at_once.unwrap_or(if is_small { threads } else { BESIDE_ONE });
+        let (usual, computing) = usual(model.planner().encode_operations(), threads);
+        let is_small = computing > 1;
+        let wanted = at_once.unwrap_or(usual);
         let wanted = wanted.clamp(1, images.max(1));
         let in_turns = Self { at_once: wanted, computing: 1, models: vec![model.clone()] };
         if !is_small || wanted == 1 || threads == 1 {

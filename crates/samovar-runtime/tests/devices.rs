@@ -59,7 +59,7 @@ fn masks_are_the_same_on_a_device_that_hides_its_memory() {
         ["nano".to_owned(), golden("sam1"), golden("mobile_sam/mobile_sam.pt"), golden("sam_hq/light.pth")]
     {
         let here = Engine::new(options()).unwrap().load(&name).unwrap();
-        let there = Engine::on(remote(), options()).load(&name).unwrap();
+        let there = Engine::on(remote(), options()).unwrap().load(&name).unwrap();
         assert!(there.engine().cpu().is_err() && there.engine().device().name().contains("test device"));
         assert_eq!(masks(&here), masks(&there), "{name}");
         let all = |model: &Model| {
@@ -73,7 +73,7 @@ fn masks_are_the_same_on_a_device_that_hides_its_memory() {
 
 #[test]
 fn from_pixels_to_scores_there_is_one_small_download() {
-    let engine = Engine::on(remote(), options());
+    let engine = Engine::on(remote(), options()).unwrap();
     let model = engine.load("nano").unwrap();
     let copies = || engine.device().transfers();
     let since = |before: Transfers| {
@@ -113,7 +113,7 @@ fn a_refused_allocation_at_any_place_is_an_error_and_the_next_run_succeeds() {
     let remote = remote();
     let mut failed = 0;
     loop {
-        let engine = Engine::on(Arc::clone(&remote) as Arc<dyn Kernels>, options());
+        let engine = Engine::on(Arc::clone(&remote) as Arc<dyn Kernels>, options()).unwrap();
         remote.fail_allocation_after(failed);
         match job(&engine, &name) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::OutOfMemory, "place {failed}: {error}"),
@@ -135,7 +135,7 @@ fn failing_work_is_an_error_and_the_next_run_succeeds() {
     let name = golden("sam1");
     let expected = job(&Engine::new(options()).unwrap(), &name).unwrap();
     let remote = remote();
-    let engine = Engine::on(Arc::clone(&remote) as Arc<dyn Kernels>, options());
+    let engine = Engine::on(Arc::clone(&remote) as Arc<dyn Kernels>, options()).unwrap();
     let before = remote.work_done();
     job(&engine, &name).unwrap();
     let pieces = remote.work_done() - before;

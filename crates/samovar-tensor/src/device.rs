@@ -56,6 +56,11 @@ impl<M> DryRun<M> {
         self.device.pool.stats().in_use_bytes
     }
 
+    /// Most that the device's pool held so far, blocks that it kept for the next request included.
+    pub fn peak_reserved_bytes(&self) -> usize {
+        self.device.pool.stats().peak_reserved_bytes
+    }
+
     /// What some work takes beside what is there already: what was built, and what earlier work left with its results.
     ///
     /// # Errors

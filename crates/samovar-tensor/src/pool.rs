@@ -30,6 +30,8 @@ pub struct PoolStats {
     pub idle_bytes: usize,
     /// Largest `in_use_bytes` so far.
     pub peak_bytes: usize,
+    /// Most the pool held so far: live, surplus and idle together.
+    pub peak_reserved_bytes: usize,
     /// Most the pool may hold: live, surplus and idle together.
     pub budget_bytes: usize,
     /// Allocations that went to the system (the others reused a buffer).
@@ -56,6 +58,8 @@ pub struct Pool {
 struct State {
     /// By size.
     idle: BTreeMap<usize, Vec<Block>>,
+    /// How many blocks of a size would lie idle, in a pool that counts.
+    counted_idle: BTreeMap<usize, usize>,
     /// Blocks in use that are larger than what was asked for, by address.
     oversize: BTreeMap<usize, Oversize>,
     stats: PoolStats,
@@ -109,6 +113,7 @@ impl Pool {
     pub fn trim(&self) -> usize {
         let mut state = self.lock();
         state.idle.clear();
+        state.counted_idle.clear();
         std::mem::take(&mut state.stats.idle_bytes) + state.shrink_oversize()
     }
 
@@ -127,6 +132,11 @@ impl Pool {
         self.memory.as_ref()
     }
 
+    /// Whether its blocks are the host's memory.
+    pub fn is_host(&self) -> bool {
+        self.memory_id() == Some(MemoryId::HOST)
+    }
+
     /// Which memory this is a pool of; `None` for a pool that counts.
     pub(crate) fn memory_id(&self) -> Option<MemoryId> {
         self.memory.as_ref().map(|memory| memory.id())
@@ -137,8 +147,21 @@ impl Pool {
         let wanted_bytes = rounded(bytes);
         let mut state = self.lock();
         let Some(memory) = &self.memory else {
-            state.admit(wanted_bytes)?;
-            return Ok(Buffer { pool: Some(Arc::clone(self)), bytes: wanted_bytes, block: None });
+            // What would be kept for the next request is counted as it would be with memory behind it.
+            let surplus_bytes = match state.take_counted(wanted_bytes) {
+                Some(block_bytes) => {
+                    state.stats.idle_bytes -= block_bytes;
+                    state.count_in(wanted_bytes);
+                    block_bytes - wanted_bytes
+                }
+                None => {
+                    state.admit(wanted_bytes)?;
+                    0
+                }
+            };
+            state.stats.surplus_bytes += surplus_bytes;
+            let pool = Some(Arc::clone(self));
+            return Ok(Buffer { pool, bytes: wanted_bytes, block: None, surplus_bytes });
         };
         if let Some((block, block_bytes)) = state.take_idle(wanted_bytes) {
             state.stats.idle_bytes -= block_bytes;
@@ -147,7 +170,8 @@ impl Pool {
                 state.stats.surplus_bytes += block_bytes - wanted_bytes;
                 state.oversize.insert(host.start().as_ptr() as usize, Oversize { wanted_bytes, block_bytes });
             }
-            return Ok(Buffer { pool: Some(Arc::clone(self)), bytes: wanted_bytes, block: Some(block) });
+            let (pool, block) = (Some(Arc::clone(self)), Some(block));
+            return Ok(Buffer { pool, bytes: wanted_bytes, block, surplus_bytes: 0 });
         }
         state.admit(wanted_bytes)?;
         // A memory that gives less than it was asked for would have its neighbours overwritten.
@@ -171,7 +195,7 @@ impl Pool {
         }
         state.stats.system_allocations += 1;
         drop(state);
-        Ok(Buffer { pool: Some(Arc::clone(self)), bytes: wanted_bytes, block })
+        Ok(Buffer { pool: Some(Arc::clone(self)), bytes: wanted_bytes, block, surplus_bytes: 0 })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -197,6 +221,14 @@ impl State {
             }
             self.stats.idle_bytes -= freed;
         }
+        while self.stats.reserved_bytes().saturating_add(bytes) > budget_bytes {
+            let Some(mut largest) = self.counted_idle.last_entry() else { break };
+            self.stats.idle_bytes -= *largest.key();
+            *largest.get_mut() -= 1;
+            if *largest.get() == 0 {
+                largest.remove();
+            }
+        }
         if self.stats.reserved_bytes().saturating_add(bytes) > budget_bytes {
             self.shrink_oversize();
         }
@@ -216,15 +248,27 @@ impl State {
     fn count_in(&mut self, bytes: usize) {
         self.stats.in_use_bytes += bytes;
         self.stats.peak_bytes = self.stats.peak_bytes.max(self.stats.in_use_bytes);
+        self.stats.peak_reserved_bytes = self.stats.peak_reserved_bytes.max(self.stats.reserved_bytes());
+    }
+
+    /// [`State::take_idle`] where blocks are only counted; they are taken to be the host's.
+    fn take_counted(&mut self, wanted_bytes: usize) -> Option<usize> {
+        let most = most_for(wanted_bytes);
+        let can_shrink = cfg!(unix) && wanted_bytes >= LARGE_BYTES;
+        let (&size, count) = self
+            .counted_idle
+            .range_mut(wanted_bytes..=most)
+            .find(|(size, _)| **size == wanted_bytes || can_shrink)?;
+        *count -= 1;
+        if *count == 0 {
+            self.counted_idle.remove(&size);
+        }
+        Some(size)
     }
 
     /// An idle block for a request, and its size.
     fn take_idle(&mut self, wanted_bytes: usize) -> Option<(Block, usize)> {
-        let most = if wanted_bytes < LARGE_BYTES {
-            wanted_bytes
-        } else {
-            wanted_bytes.saturating_mul(REUSE_FRACTION)
-        };
+        let most = most_for(wanted_bytes);
         let fits = |size: usize, blocks: &[Block]| {
             size == wanted_bytes || matches!(blocks.last(), Some(Block::Host(block)) if block.can_shrink())
         };
@@ -249,6 +293,11 @@ impl State {
         }
         std::mem::take(&mut self.stats.surplus_bytes)
     }
+}
+
+/// Size of the largest block that may serve a request.
+fn most_for(wanted_bytes: usize) -> usize {
+    if wanted_bytes < LARGE_BYTES { wanted_bytes } else { wanted_bytes.saturating_mul(REUSE_FRACTION) }
 }
 
 /// Bytes that a request takes: cache lines, or pages where it gets pages of its own.
@@ -277,6 +326,8 @@ pub(crate) struct Buffer {
     bytes: usize,
     /// `None` on a counting pool.
     block: Option<Block>,
+    /// What a counted block has beyond that.
+    surplus_bytes: usize,
 }
 
 impl Buffer {
@@ -286,12 +337,12 @@ impl Buffer {
         let refused =
             Error::OutOfMemory { needed_bytes: bytes, available_bytes: 0, budget_bytes: usize::MAX };
         let block = HostBlock::new(bytes).ok_or(refused)?;
-        Ok(Self { pool: None, bytes, block: Some(Block::Host(block)) })
+        Ok(Self { pool: None, bytes, block: Some(Block::Host(block)), surplus_bytes: 0 })
     }
 
     /// A block beside all pools.
     pub(crate) fn of_block(block: Block, bytes: usize) -> Self {
-        Self { pool: None, bytes, block: Some(block) }
+        Self { pool: None, bytes, block: Some(block), surplus_bytes: 0 }
     }
 
     /// First byte, or `None` where the host has none.
@@ -323,7 +374,15 @@ impl Drop for Buffer {
         let Some(pool) = &self.pool else { return };
         let mut state = pool.lock();
         state.stats.in_use_bytes -= self.bytes;
-        let Some(mut block) = self.block.take() else { return };
+        let Some(mut block) = self.block.take() else {
+            // A trim may have cut it off meanwhile.
+            let surplus_bytes = self.surplus_bytes.min(state.stats.surplus_bytes);
+            state.stats.surplus_bytes -= surplus_bytes;
+            let block_bytes = self.bytes + surplus_bytes;
+            state.stats.idle_bytes = state.stats.idle_bytes.saturating_add(block_bytes);
+            *state.counted_idle.entry(block_bytes).or_default() += 1;
+            return;
+        };
         let mut block_bytes = self.bytes;
         if let Block::Host(host) = &mut block
             && let Some(oversize) = state.oversize.remove(&(host.start().as_ptr() as usize))

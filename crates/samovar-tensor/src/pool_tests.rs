@@ -88,6 +88,40 @@ fn what_a_reused_block_has_too_much_is_given_back_before_a_request_is_refused() 
     assert_eq!(pool.trim(), 2 * small);
 }
 
+/// What a dry run says of memory that is kept for the next request.
+#[cfg(unix)]
+#[test]
+fn a_counting_pool_keeps_what_a_real_one_keeps() {
+    for budget_bytes in [usize::MAX, 24 * LARGE_BYTES] {
+        let (real, counting) = (Pool::new(budget_bytes), Pool::counting(budget_bytes));
+        let mut held: Vec<(Buffer, Buffer)> = Vec::new();
+        let mut state = 7u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as usize % below
+        };
+        let sizes: Vec<usize> = (0..12).map(|_| 1 + random(5 * LARGE_BYTES)).chain([100, 5000]).collect();
+        for _ in 0..400 {
+            if held.len() > 8 || (random(2) == 0 && !held.is_empty()) {
+                held.swap_remove(random(held.len()));
+            } else {
+                let bytes = sizes[random(sizes.len())];
+                match (real.allocate(bytes), counting.allocate(bytes)) {
+                    (Ok(one), Ok(other)) => held.push((one, other)),
+                    (one, other) => assert!(one.is_err() && other.is_err()),
+                }
+            }
+            let (real, counting) = (real.stats(), counting.stats());
+            assert_eq!(real.in_use_bytes, counting.in_use_bytes);
+            if budget_bytes == usize::MAX {
+                assert_eq!(real.reserved_bytes(), counting.reserved_bytes());
+                assert_eq!(real.peak_reserved_bytes, counting.peak_reserved_bytes);
+            }
+            assert!(counting.reserved_bytes() <= budget_bytes);
+        }
+    }
+}
+
 #[test]
 fn bytes_that_are_set_aside_count_against_the_budget() {
     let pool = Pool::new(4096);

@@ -42,8 +42,8 @@ pub use samovar_runtime::{
     PromptPoint, Reservation, Result, Segmentation, SimdLevel,
 };
 pub use samovar_runtime::{
-    certificate, evaluate, feature_cache, files, forward, geometry, hub, media, memory, planning, profile,
-    prompt_file, resources, rounding, sharing, source, tensor,
+    certificate, evaluate, feature_cache, files, forecast, forward, geometry, hub, media, memory, planning,
+    profile, prompt_file, resources, rounding, sharing, source, tensor,
 };
 
 use std::path::Path;

@@ -167,7 +167,7 @@ impl Job<'_> {
 
     fn one(&self, input: &InputImage, sources: &Sources) -> Result<()> {
         let args = self.args;
-        let engine = args.model.engine()?;
+        let engine = args.model.engine_telling(args.cache.events()?)?;
         let image = input.open(engine.decode_limits())?;
         // What is wrong with picture, places or parameters should show before the model is loaded.
         let _room = args.model.reserve_picture(&engine, &image, self.picture_use())?;
@@ -305,7 +305,7 @@ impl Job<'_> {
         };
         let events = args.cache.events()?;
         let cache = args.cache.open(args.model.settings()?, false, &resolve(&args.model.model)?, &events)?;
-        let model = args.model.load_with(&args.model.engine()?, cache.as_ref())?;
+        let model = args.model.load_with(&args.model.engine_telling(events.clone())?, cache.as_ref())?;
         let options = args.parameters.options(&model, &args.model.settings()?)?;
         let writer = self.writer_of(&model, &options);
         folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;

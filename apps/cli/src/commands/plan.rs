@@ -1,27 +1,38 @@
 //! `samovar plan`: bytes and operations, before any work.
 
-use std::path::{Path, PathBuf};
+mod queue;
 
+use std::path::PathBuf;
+
+use self::queue::{Queue, program_bytes};
 use anyhow::Result;
 use samovar::memory::bytes;
 use samovar::planning::{ModelPlan, PROMPTS_AT_ONCE};
+use samovar::sharing::usual;
 use samovar::tensor::Plan;
-use samovar::{
-    CatalogueEntry, Engine, Image, LazyImage, ModelConfig, PictureBytes, PictureUse, Precision, Size,
-};
+use samovar::{CatalogueEntry, Engine, ModelConfig, Precision};
 use serde_json::{Value, json};
 
 use super::segment::print;
+use crate::inputs;
 use crate::model_args::{ModelArgs, resolve};
 
 /// Tell what a model takes, in bytes and operations, before any work is done
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A picture: what it and its masks take beside the model, by its header alone
-    image: Option<PathBuf>,
+    /// Pictures, or folders of pictures: what they and their masks take beside the model, by their headers alone, and how far the
+    /// memory budget carries them
+    #[arg(value_name = "IMAGE|DIR")]
+    images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
+    /// So many pictures under way at once, if they fit [default: as many as `segment` and `everything` have]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    images_at_once: Option<u16>,
+    /// Folders: also images in the folders within
+    #[arg(long, short)]
+    recursive: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -33,6 +44,10 @@ Examples:
   samovar plan --model facebook/sam-vit-huge    no download is needed
   samovar plan --model sam_vit_b_01ec64.pth --json
   samovar plan panorama.jpg                     what to give --memory for it
+  samovar plan photos/ --memory 2GB             how many of them fit, how many at once, and which would be refused
+
+Memory is that of the whole program: `segment` and `everything` run with the least that is said here, and take what is expected \
+where there is more, because blocks are kept for the next picture. Pictures that are read ahead count among those at once.
 
 The model runs on shapes alone: nothing is computed, and no weights are read. One multiply-add is two operations. The prompts that are decoded at once \
 are the most that are: with points, box and mask each; fewer are taken together where memory is short.";
@@ -43,52 +58,27 @@ pub fn run(args: &Args) -> Result<()> {
     let (name, config, stored) = config(&args.model.model)?;
     let precision = args.model.precision()?.unwrap_or(stored);
     let plan = ModelPlan::of(engine.device(), &config, precision)?;
-    let picture = args.image.as_ref().map(|path| Picture::of(path, &engine, &plan)).transpose()?;
+    let queue = match args.images.is_empty() {
+        true => None,
+        false => {
+            let inputs = inputs::list(&args.images, args.recursive)?;
+            let (usual, computing) = usual(plan.encode.cost().operations, engine.threads());
+            let at_once = args.images_at_once.map_or(usual, usize::from);
+            let at_once = (at_once, computing.min(at_once));
+            Some(Queue::of(&inputs, at_once, &engine, &plan, &config, precision)?)
+        }
+    };
     if args.json {
         let mut document = document(&name, precision, &plan, &engine);
-        if let Some(picture) = picture {
-            document["picture"] = picture.document();
+        if let Some(queue) = queue {
+            if let Some(picture) = &queue.single {
+                document["picture"] = picture.document();
+            }
+            document["queue"] = queue.document();
         }
         return print(&document);
     }
-    table(&name, precision, &plan, &engine, picture.as_ref())
-}
-
-/// What a picture takes beside the model, for each thing that is made of it.
-struct Picture {
-    size: Size<Image>,
-    uses: [(&'static str, PictureBytes); 5],
-    /// Of the model and its work.
-    beside_bytes: usize,
-}
-
-impl Picture {
-    fn of(path: &Path, engine: &Engine, plan: &ModelPlan) -> Result<Self> {
-        let metadata = LazyImage::open_within(path, *engine.decode_limits()).metadata()?;
-        let uses = [
-            ("masks", PictureUse::Masks),
-            ("cut-outs", PictureUse::CutOut),
-            ("label maps", PictureUse::Labels),
-            ("masks found in crops", PictureUse::Crops),
-            ("overlays", PictureUse::Overlay),
-        ];
-        let uses = uses.map(|(name, made)| (name, PictureBytes::of(&metadata, made)));
-        Ok(Self { size: metadata.size, uses, beside_bytes: plan.peak_bytes() })
-    }
-
-    /// With the model.
-    fn peak_bytes(&self, needs: &PictureBytes) -> usize {
-        self.beside_bytes.saturating_add(needs.peak_bytes())
-    }
-
-    fn document(&self) -> Value {
-        let peaks = self.uses.iter().map(|(name, needs)| ((*name).to_owned(), json!(self.peak_bytes(needs))));
-        let (_, any) = &self.uses[0];
-        json!({
-            "width": self.size.width, "height": self.size.height, "decoding_bytes": any.decoding_bytes,
-            "pixel_bytes": any.pixel_bytes, "peak_bytes": peaks.collect::<serde_json::Map<_, _>>(),
-        })
-    }
+    table(&name, precision, &plan, &engine, queue.as_ref())
 }
 
 /// A model's dimensions; of models of the catalogue also when their weights are elsewhere.
@@ -120,12 +110,13 @@ fn document(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine)
         "weight_bytes": plan.encode.weight_bytes,
         "embedding_bytes": plan.embedding_bytes,
         "scratch_bytes": plan.encode.scratch_bytes,
-        "peak_bytes": plan.peak_bytes(),
+        "program_bytes": program_bytes(engine),
+        "peak_bytes": program_bytes(engine) + plan.peak_bytes(),
         "budget_bytes": engine.budget_bytes(),
-        "fits": plan.peak_bytes() <= engine.budget_bytes(),
+        "fits": program_bytes(engine) + plan.peak_bytes() <= engine.budget_bytes(),
         "load_bytes": plan.encode.load_bytes,
         "prompts_at_once": PROMPTS_AT_ONCE,
-        "batch_peak_bytes": plan.batch_peak_bytes(),
+        "batch_peak_bytes": program_bytes(engine) + plan.batch_peak_bytes(),
         "encode": work(&plan.encode),
         "decode": work(&plan.decode),
         "decode_batch": work(&plan.decode_batch),
@@ -157,7 +148,7 @@ fn table(
     precision: Precision,
     plan: &ModelPlan,
     engine: &Engine,
-    picture: Option<&Picture>,
+    queue: Option<&Queue>,
 ) -> Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
@@ -176,28 +167,22 @@ fn table(
         )?;
     }
     writeln!(out)?;
-    let fits = if plan.peak_bytes() <= engine.budget_bytes() { "fits" } else { "does not fit" };
+    let program = program_bytes(engine);
+    let fits = if program + plan.peak_bytes() <= engine.budget_bytes() { "fits" } else { "does not fit" };
     for (what, count) in [
         ("weights", plan.encode.weight_bytes),
         ("more to load them", plan.encode.load_bytes),
         ("one encoded image", plan.embedding_bytes),
         ("scratch", plan.encode.scratch_bytes),
-        ("all at the peak", plan.peak_bytes()),
-        ("with a batch", plan.batch_peak_bytes()),
+        ("the program", program),
+        ("all at the peak", program + plan.peak_bytes()),
+        ("with a batch", program + plan.batch_peak_bytes()),
     ] {
         writeln!(out, "{what:18} {:>9}", bytes(count).to_string())?;
     }
     writeln!(out, "{:18} {:>9}   {fits}", "memory budget", bytes(engine.budget_bytes()).to_string())?;
-    if let Some(picture) = picture {
-        let (_, any) = &picture.uses[0];
-        writeln!(out, "\npicture of {}", picture.size)?;
-        writeln!(out, "{:18} {:>9}", "decoding it", bytes(any.decoding_bytes).to_string())?;
-        writeln!(out, "{:18} {:>9}", "its pixels", bytes(any.pixel_bytes).to_string())?;
-        for (name, needs) in &picture.uses {
-            let peak = picture.peak_bytes(needs);
-            let fits = if peak <= engine.budget_bytes() { "fits" } else { "does not fit" };
-            writeln!(out, "{:18} {:>9}   {fits}", format!("all for {name}"), bytes(peak).to_string())?;
-        }
+    if let Some(queue) = queue {
+        queue.write(&mut out, engine.budget_bytes())?;
     }
     writeln!(out, "\n{:12} {:18} {:>6} {:>10} {:>10}", "stage", "operator", "calls", "GFLOP", "traffic")?;
     for work in [&plan.encode, &plan.decode] {

@@ -90,7 +90,12 @@ pub fn run(args: &Args) -> Result<()> {
             _room = Some(args.model.reserve_picture(&engine, &image, PictureUse::Masks)?);
             image.pixels()?
         }
-        None => RgbImage::from_fn(Size::new(1024, 768), |x, y| [x as u8, y as u8, (x ^ y) as u8]).into(),
+        None => {
+            let made = RgbImage::from_fn(Size::new(1024, 768), |x, y| [x as u8, y as u8, (x ^ y) as u8]);
+            let image = LazyImage::from_pixels(made);
+            _room = Some(args.model.reserve_picture(&engine, &image, PictureUse::Masks)?);
+            image.pixels()?
+        }
     };
     let model = args.model.load_on(&engine)?;
     if args.routes {

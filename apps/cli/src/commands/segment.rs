@@ -165,7 +165,7 @@ fn one(
     writer: &Writer,
     sources: &Sources,
 ) -> Result<()> {
-    let engine = args.model.engine()?;
+    let engine = args.model.engine_telling(args.cache.events()?)?;
     let image = input.open(engine.decode_limits())?;
     let made = match args.out.is_none() && args.json {
         true => PictureUse::Masks,
@@ -266,7 +266,7 @@ fn many(
     }
     let events = args.cache.events()?;
     let cache = args.cache.open(args.model.settings()?, false, &resolve(&args.model.model)?, &events)?;
-    let model = args.load(&args.model.engine()?, cache.as_ref())?;
+    let model = args.load(&args.model.engine_telling(events.clone())?, cache.as_ref())?;
     folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
     let folder = folder.as_ref();
     let contents = folder.map(ResultFolder::contents);

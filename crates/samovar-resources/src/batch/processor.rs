@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::size::{BatchSize, Retry};
 use crate::instruments::Events;
-use crate::memory::{MemoryLevel, MemoryManager, bytes};
+use crate::memory::{MemoryLevel, MemoryManager};
 
 /// How to make a [`BatchProcessor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl BatchProcessor {
         Self { memory: Some(Arc::clone(memory)), ..self }
     }
 
-    /// The same, telling of halved batches and clean-ups.
+    /// The same, telling of halved batches.
     #[must_use]
     pub fn with_events(self, events: Events) -> Self {
         Self { events, ..self }
@@ -105,7 +105,7 @@ impl BatchProcessor {
     /// `batch_size` is the size to begin with, the default where `None`. `progress` hears of items done, and of all.
     ///
     /// # Errors
-    /// The first error of `f` that [`Retry::Never`] is said of, or that a batch of one ends with.
+    /// The first error of `f` that [`Retry::Never`] is said of, or that a batch of one ends with, also after a clean-up.
     pub fn process_in_batches<T, R, E>(
         &self,
         items: &[T],
@@ -140,12 +140,14 @@ impl BatchProcessor {
         let wanted = batch_size.unwrap_or(self.options.default_batch_size).clamp(1, most);
         let mut report = BatchReport::default();
         let (mut at, mut size) = (0, BatchSize::new(wanted));
+        let mut has_made_room = false;
         while at < items.len() {
             let batch = &items[at..items.len().min(at + size.get())];
             match f(batch) {
                 Ok(flow) => {
                     at += batch.len();
                     report.batch_sizes.push(batch.len());
+                    has_made_room = false;
                     if flow.is_break() {
                         break;
                     }
@@ -160,6 +162,13 @@ impl BatchProcessor {
                         memory.cleanup(true);
                     }
                 }
+                // The last resort of a single item: all that can be given back.
+                Err(error) if !has_made_room && self.memory.is_some() && retry(&error) == Retry::Halved => {
+                    has_made_room = true;
+                    if let Some(memory) = &self.memory {
+                        memory.cleanup(true);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -167,15 +176,9 @@ impl BatchProcessor {
         Ok(report)
     }
 
+    /// Whether anything had to be given back.
     fn clean_up_between(&self) -> bool {
-        let Some(cleanup) = self.memory.as_ref().and_then(|memory| memory.auto_cleanup_if_needed()) else {
-            return false;
-        };
-        self.events.emit("memory_cleanup", || {
-            let freed = bytes(cleanup.freed_bytes()).to_string();
-            [("level", cleanup.level.to_string().into()), ("freed", freed.into())]
-        });
-        true
+        self.memory.as_ref().is_some_and(|memory| memory.tend().is_some())
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::size::{BatchSize, Retry};
 use crate::instruments::Events;
-use crate::memory::{MemoryLevel, MemoryManager, bytes};
+use crate::memory::{MemoryLevel, MemoryManager};
 
 /// How many items are under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,13 +294,8 @@ impl Shared<'_> {
     /// How many may be under way at the level of memory now.
     fn most(&self, size: usize) -> usize {
         let Some(memory) = &self.workers.memory else { return size };
-        if let Some(cleanup) = memory.auto_cleanup_if_needed() {
-            self.workers.events.emit("memory_cleanup", || {
-                let freed = bytes(cleanup.freed_bytes()).to_string();
-                [("level", cleanup.level.to_string().into()), ("freed", freed.into())]
-            });
-        }
-        match memory.level() {
+        memory.tend();
+        match memory.last_system_level() {
             MemoryLevel::Calm | MemoryLevel::Pressure => size,
             MemoryLevel::Warning => size.div_ceil(2),
             MemoryLevel::Critical => 1,

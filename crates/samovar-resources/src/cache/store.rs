@@ -40,6 +40,8 @@ pub struct Store {
     finished: Condvar,
     disk: Option<Disk>,
     events: Events,
+    /// What values in memory may take at most, however much is free.
+    most_bytes: usize,
 }
 
 struct State {
@@ -68,6 +70,7 @@ impl Store {
             finished: Condvar::new(),
             disk: disk.map(Disk::new),
             events,
+            most_bytes: memory_budget_bytes,
         })
     }
 
@@ -236,15 +239,12 @@ impl Store {
         self.disk.as_ref().map(Disk::verify).unwrap_or_default()
     }
 
-    /// Changes how much memory values may take, and lets go what is too much: sizes follow free memory (document 002).
+    /// Changes how much memory values may take, within [`StoreOptions::memory_budget_bytes`], and lets go what is too much.
     /// Says how many bytes went.
     pub fn resize(&self, memory_budget_bytes: usize) -> usize {
         let mut state = self.lock();
         let before = state.tier.bytes();
-        state.tier.budget_bytes = memory_budget_bytes;
-        for (kind, _) in state.tier.make_room(0, 0) {
-            state.count(kind).evictions += 1;
-        }
+        state.shrink_to(memory_budget_bytes.min(self.most_bytes));
         before - state.tier.bytes()
     }
 }
@@ -252,6 +252,14 @@ impl Store {
 impl State {
     fn count(&mut self, kind: &'static str) -> &mut CacheStats {
         self.counts.entry(kind).or_default()
+    }
+
+    /// Sets the budget and lets go what is too much.
+    fn shrink_to(&mut self, budget_bytes: usize) {
+        self.tier.budget_bytes = budget_bytes;
+        for (kind, _) in self.tier.make_room(0, 0) {
+            self.count(kind).evictions += 1;
+        }
     }
 
     fn insert(&mut self, address: Address, value: Value, bytes: usize, cost: f64, origin: Origin) {
@@ -262,7 +270,8 @@ impl State {
     }
 }
 
-/// Under warning half of what is held goes, the least worthy first; at the critical level everything in memory.
+/// Under warning half of what is held goes, the least worthy first; at the critical level everything in memory. While memory
+/// is watched ([`crate::memory::MemoryManager::tend`]) no more is held then until it is calm again.
 impl Reclaim for Store {
     fn name(&self) -> &str {
         "cache"
@@ -274,14 +283,20 @@ impl Reclaim for Store {
 
     fn reclaim(&self, level: MemoryLevel) -> usize {
         let mut state = self.lock();
-        let before = state.tier.bytes();
-        let budget_bytes = state.tier.budget_bytes;
-        state.tier.budget_bytes = if level >= MemoryLevel::Critical { 0 } else { before / 2 };
-        for (kind, _) in state.tier.make_room(0, 0) {
-            state.count(kind).evictions += 1;
-        }
+        let (held, budget_bytes) = (state.tier.bytes(), state.tier.budget_bytes);
+        let kept = if level >= MemoryLevel::Critical { 0 } else { held / 2 };
+        state.shrink_to(kept);
         state.tier.budget_bytes = budget_bytes;
-        before - state.tier.bytes()
+        held - state.tier.bytes()
+    }
+
+    /// Values may take as much again as half of what is left: sizes follow free memory (document 002).
+    fn look(&self, available_bytes: usize, level: MemoryLevel) {
+        let mut state = self.lock();
+        let held = state.tier.bytes();
+        let more = if level < MemoryLevel::Warning { available_bytes / 2 } else { 0 };
+        let budget_bytes = held.saturating_add(more).min(self.most_bytes);
+        state.shrink_to(budget_bytes);
     }
 }
 

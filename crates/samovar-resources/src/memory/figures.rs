@@ -32,7 +32,10 @@ impl Memory {
         match system.cgroup_limits() {
             Some(container) if clamp(container.total_memory) < machine.total_bytes => Self {
                 total_bytes: clamp(container.total_memory),
-                available_bytes: clamp(container.free_memory).min(machine.available_bytes),
+                available_bytes: clamp(container.free_memory)
+                    .saturating_add(file_cache_bytes())
+                    .min(clamp(container.total_memory))
+                    .min(machine.available_bytes),
                 is_container: true,
             },
             _ => machine,
@@ -88,9 +91,10 @@ pub struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Share of the budget that is reserved, 0 to 1; 0 without one.
+    /// Share of the budget that is in use, 0 to 1; 0 without one. What a pool keeps for the next request it gives up by
+    /// itself before it refuses one.
     pub fn share(&self) -> f64 {
-        share(self.reserved_bytes, self.budget_bytes)
+        share(self.used_bytes, self.budget_bytes)
     }
 }
 
@@ -108,10 +112,14 @@ pub struct MemoryStats {
 }
 
 impl MemoryStats {
+    /// Share of the machine, or its container, that is in use, 0 to 1.
+    pub fn system_share(&self) -> f64 {
+        share(self.system.used_bytes(), self.system.total_bytes)
+    }
+
     /// Share of the fullest of machine and devices, 0 to 1.
     pub fn fullest_share(&self) -> f64 {
-        let system = share(self.system.used_bytes(), self.system.total_bytes);
-        self.devices.iter().map(DeviceMemory::share).fold(system, f64::max)
+        self.devices.iter().map(DeviceMemory::share).fold(self.system_share(), f64::max)
     }
 }
 
@@ -154,6 +162,28 @@ fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 || whole == usize::MAX { 0.0 } else { part as f64 / whole as f64 }
 }
 
+/// What the container's limit counts as taken and the system gives back when it is needed: pages of files. Without them a
+/// container that has read many pictures looks full.
+fn file_cache_bytes() -> usize {
+    // Of control groups of the second version and of the first.
+    let groups = [
+        ("/sys/fs/cgroup/memory.stat", ["active_file", "inactive_file"]),
+        ("/sys/fs/cgroup/memory/memory.stat", ["total_active_file", "total_inactive_file"]),
+    ];
+    let of_group = |(path, names): (&str, [&str; 2])| {
+        let text = std::fs::read_to_string(path).ok()?;
+        Some(sum_of(&text, &names))
+    };
+    groups.into_iter().find_map(of_group).unwrap_or(0)
+}
+
+/// Sum of some numbers of a table of names and numbers, one a line.
+fn sum_of(table: &str, names: &[&str]) -> usize {
+    let numbers = table.lines().filter_map(|line| line.split_once(' '));
+    let meant = numbers.filter(|(name, _)| names.contains(name));
+    meant.filter_map(|(_, number)| number.trim().parse::<usize>().ok()).fold(0, usize::saturating_add)
+}
+
 fn clamp(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
@@ -165,4 +195,17 @@ pub fn peak_resident_bytes() -> usize {
     let kib =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
     kib.map_or(0, |kib: usize| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_files_in_a_container_looked_taken() {
+        let table =
+            "anon 100\nfile 900\nactive_file 300\ninactive_file 500\ninactive_anon 7\nactive_file_x 9\n";
+        assert_eq!(sum_of(table, &["active_file", "inactive_file"]), 800);
+        assert_eq!(sum_of("active_file much\n\nactive_file", &["active_file"]), 0);
+    }
 }

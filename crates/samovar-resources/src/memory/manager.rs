@@ -1,5 +1,6 @@
 //! Watches memory, and has what can be given back given back.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,6 +10,7 @@ use super::figures::{DeviceMemory, Memory, MemoryStats, ProcessMemory};
 use super::levels::{MemoryLevel, MemoryThresholds};
 use super::system::return_free_heap;
 use super::units::bytes;
+use crate::instruments::Events;
 
 /// A device whose memory is watched.
 pub trait MeteredDevice: Send + Sync {
@@ -26,6 +28,10 @@ pub trait Reclaim: Send + Sync {
 
     /// Gives back what it can at this level, and says how many bytes that were.
     fn reclaim(&self, level: MemoryLevel) -> usize;
+
+    /// Hears at every look ([`MemoryManager::tend`]) how much room was left where there is least of it, and at which
+    /// level, after that level's clean-up: what sizes itself by free memory, or has lain idle for too long, acts on it.
+    fn look(&self, _available_bytes: usize, _level: MemoryLevel) {}
 }
 
 /// What one clean-up gave back.
@@ -72,6 +78,8 @@ pub struct MemoryOptions {
     pub auto_cleanup: bool,
     /// Least time between two clean-ups of its own accord at the same level: what was just asked has nothing more to give.
     pub least_interval: Duration,
+    /// Least time between two looks of [`MemoryManager::tend`], which is called at every turn.
+    pub least_look: Duration,
     /// How many figures of the past are kept.
     pub history: usize,
 }
@@ -82,6 +90,7 @@ impl Default for MemoryOptions {
             thresholds: MemoryThresholds::default(),
             auto_cleanup: true,
             least_interval: Duration::from_secs(1),
+            least_look: Duration::from_millis(100),
             history: 256,
         }
     }
@@ -116,6 +125,7 @@ pub struct MemoryManager {
     began: Instant,
     state: Mutex<State>,
     probe: Box<dyn Fn() -> (Memory, ProcessMemory) + Send + Sync>,
+    events: Events,
 }
 
 #[derive(Default)]
@@ -123,6 +133,7 @@ struct State {
     devices: Vec<Weak<dyn MeteredDevice>>,
     givers: Vec<Weak<dyn Reclaim>>,
     history: VecDeque<MemoryStats>,
+    last_look: Option<Instant>,
     /// Of its own accord.
     last_cleanup: Option<(MemoryLevel, Instant)>,
 }
@@ -146,7 +157,18 @@ impl MemoryManager {
     ) -> Result<Self, String> {
         options.thresholds.check()?;
         let (began, state) = (Instant::now(), Mutex::default());
-        Ok(Self { options, began, state, probe: Box::new(probe) })
+        Ok(Self { options, began, state, probe: Box::new(probe), events: Events::default() })
+    }
+
+    /// The same, telling of every clean-up what it gave back (`memory_cleanup`).
+    #[must_use]
+    pub fn with_events(self, events: Events) -> Self {
+        Self { events, ..self }
+    }
+
+    /// From which shares on something is done.
+    pub fn thresholds(&self) -> MemoryThresholds {
+        self.options.thresholds
     }
 
     /// Watches a device for as long as it lives.
@@ -155,12 +177,17 @@ impl MemoryManager {
         self.lock().devices.push(Arc::downgrade(&device));
     }
 
-    /// Asks `giver` at clean-ups, for as long as it lives. Of one level those registered first are asked first.
+    /// Asks `giver` at clean-ups, for as long as it lives; once, however often it is registered. Those of the highest
+    /// level are asked first: what caches and models give back goes to pools, which give it to the system. Of one level
+    /// those registered first are.
     pub fn register(&self, giver: &Arc<impl Reclaim + 'static>) {
         let giver: Arc<dyn Reclaim> = Arc::clone(giver) as _;
         let mut state = self.lock();
-        state.givers.retain(|giver| giver.strong_count() > 0);
-        state.givers.push(Arc::downgrade(&giver));
+        state.givers.retain(|known| known.strong_count() > 0);
+        let giver = Arc::downgrade(&giver);
+        if !state.givers.iter().any(|known| known.ptr_eq(&giver)) {
+            state.givers.push(giver);
+        }
     }
 
     /// All figures now; they go into the history too.
@@ -179,6 +206,19 @@ impl MemoryManager {
         stats
     }
 
+    /// The figures of the last look.
+    pub fn last_stats(&self) -> Option<MemoryStats> {
+        self.lock().history.back().cloned()
+    }
+
+    /// The level of the machine, or its container, at the last look; calm before the first. Costs nothing, unlike
+    /// [`MemoryManager::level`].
+    pub fn last_system_level(&self) -> MemoryLevel {
+        let state = self.lock();
+        let share = state.history.back().map_or(0.0, MemoryStats::system_share);
+        self.options.thresholds.level_at(share)
+    }
+
     /// The figures of the past, the oldest first.
     pub fn usage_history(&self) -> Vec<MemoryStats> {
         self.lock().history.iter().cloned().collect()
@@ -194,9 +234,36 @@ impl MemoryManager {
         self.level() > MemoryLevel::Calm
     }
 
-    /// Whether new work may begin: not at the critical level.
+    /// Whether new work may begin: not when the machine, or its container, is at the critical level. Devices have budgets
+    /// and plans of their own, by which work fits to the last byte or does not.
     pub fn admits_new_work(&self) -> bool {
-        self.level() < MemoryLevel::Critical
+        self.options.thresholds.level_at(self.stats().system_share()) < MemoryLevel::Critical
+    }
+
+    /// Looks after memory, if the last look was not a moment ago: sizes of caches follow what is free, what lies idle for too
+    /// long goes, and the level's clean-up is done. For the natural points of work, between items and before a large one; takes a
+    /// fraction of a millisecond, and next to nothing between two looks.
+    pub fn tend(&self) -> Option<Cleanup> {
+        let now = Instant::now();
+        {
+            let mut state = self.lock();
+            let is_recent =
+                state.last_look.is_some_and(|at| now.duration_since(at) < self.options.least_look);
+            if is_recent {
+                return None;
+            }
+            state.last_look = Some(now);
+        }
+        let stats = self.stats();
+        // A device's budget is kept by plans, which fill it as far as it goes: that alone is no emergency.
+        let of_device = self.options.thresholds.level_at(stats.fullest_share()).min(MemoryLevel::Warning);
+        let level = self.options.thresholds.level_at(stats.system_share()).max(of_device);
+        let cleanup = self.cleanup_if_due(level);
+        let available = self.available_in(&stats);
+        let room_bytes =
+            available.devices.iter().map(|(_, left)| *left).fold(available.host_bytes, usize::min);
+        self.givers().iter().for_each(|giver| giver.look(room_bytes, level));
+        cleanup
     }
 
     /// Has memory given back: what lies idle, and if `aggressive` all that can be made again.
@@ -206,11 +273,11 @@ impl MemoryManager {
 
     /// Has memory given back as the level now asks, if it asks anything, and if the last time was not a moment ago.
     pub fn auto_cleanup_if_needed(&self) -> Option<Cleanup> {
-        if !self.options.auto_cleanup {
-            return None;
-        }
-        let level = self.level();
-        if level == MemoryLevel::Calm {
+        self.cleanup_if_due(self.level())
+    }
+
+    fn cleanup_if_due(&self, level: MemoryLevel) -> Option<Cleanup> {
+        if !self.options.auto_cleanup || level == MemoryLevel::Calm {
             return None;
         }
         let now = Instant::now();
@@ -230,18 +297,39 @@ impl MemoryManager {
         let began = Instant::now();
         let resident = || (self.probe)().1.resident_bytes;
         let resident_bytes_before = resident();
-        let givers: Vec<_> = self.lock().givers.iter().filter_map(Weak::upgrade).collect();
+        let givers = self.givers();
         let mut asked: Vec<_> = givers.iter().filter(|giver| giver.acts_from() <= level).collect();
-        asked.sort_by_key(|giver| giver.acts_from());
+        asked.sort_by_key(|giver| Reverse(giver.acts_from()));
         let freed = asked.iter().map(|giver| (giver.name().to_owned(), giver.reclaim(level))).collect();
         return_free_heap();
         let resident_bytes_after = resident();
-        Cleanup { level, freed, resident_bytes_before, resident_bytes_after, time: began.elapsed() }
+        let cleanup =
+            Cleanup { level, freed, resident_bytes_before, resident_bytes_after, time: began.elapsed() };
+        self.events.emit("memory_cleanup", || {
+            let by: serde_json::Map<_, _> =
+                cleanup.freed.iter().map(|(name, bytes)| (name.clone(), (*bytes).into())).collect();
+            [
+                ("level", cleanup.level.to_string().into()),
+                ("freed_bytes", cleanup.freed_bytes().into()),
+                ("freed_by", by.into()),
+                ("resident_bytes_before", resident_bytes_before.into()),
+                ("resident_bytes_after", resident_bytes_after.into()),
+                ("seconds", cleanup.time.as_secs_f64().into()),
+            ]
+        });
+        cleanup
+    }
+
+    fn givers(&self) -> Vec<Arc<dyn Reclaim>> {
+        self.lock().givers.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// What is left for a model, on the host and on each device.
     pub fn estimate_available_for_model(&self) -> AvailableMemory {
-        let stats = self.stats();
+        self.available_in(&self.stats())
+    }
+
+    fn available_in(&self, stats: &MemoryStats) -> AvailableMemory {
         let critical_bytes = (stats.system.total_bytes as f64 * self.options.thresholds.critical) as usize;
         let host_bytes = critical_bytes.saturating_sub(stats.system.used_bytes());
         let left = |device: &DeviceMemory| device.budget_bytes.saturating_sub(device.used_bytes);

@@ -1,5 +1,6 @@
 //! One crop: encode, score all points, draw what the scores let through, measure, and suppress repetitions.
 
+use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -15,6 +16,7 @@ use super::grid::Crop;
 use super::options::AutomaticOptions;
 use super::progress::Stages;
 use super::suppress::best_of_overlapping;
+use crate::engine::retry_midway;
 use crate::error::{Error, Result};
 use crate::model::{Embedding, Model};
 use crate::segmentation::MASK_THRESHOLD;
@@ -60,34 +62,47 @@ impl CropRun<'_> {
         let mut found = Vec::new();
         let mut held_bytes = self.held_bytes;
         let mut done = 0;
-        while done < points.len() {
-            let most = self.model.engine().at_once(self.options.points_per_batch.min(points.len() - done));
-            let planner = self.model.planner();
-            let (at_once, promise) =
-                self.model.engine().enter(|memory| planner.admit_clicks(most, memory))?;
-            let batch = &points[done..done + at_once];
-            let in_crop =
-                |&[x, y]: &[f64; 2]| Point::new(x * f64::from(size.width), y * f64::from(size.height));
-            let batch: Vec<Point<Image>> = batch.iter().map(in_crop).collect();
-            let drawn = self.draw(&embedding, &batch, &mut stages)?;
-            let (drawn_masks, pixels) = (drawn.len(), size.area() as usize);
-            let measured =
-                self.postprocess("measure_masks", [drawn_masks, pixels], drawn_masks * pixels / 8, || {
-                    self.measure(embedding.upscaler(), &drawn)
-                })?;
-            for measured in measured {
-                stages.stability += usize::from(!matches!(measured, Measured::Unstable));
-                if let Measured::Kept(candidate) = measured {
-                    stages.crop_edge += 1;
-                    held_bytes += candidate.size_bytes();
-                    found.push(candidate);
+        let engine = self.model.engine();
+        let batches = engine.batches(engine.at_once(self.options.points_per_batch));
+        batches.for_each_batch(points, None, retry_midway, |batch| {
+            // What memory ran out on is done again, so it counts only when all of the batch is done.
+            let (mut some, mut of_some) = (Vec::new(), stages);
+            let mut rest = batch;
+            while !rest.is_empty() {
+                engine.tend();
+                let planner = self.model.planner();
+                let most = engine.at_once(rest.len());
+                let (at_once, promise) = engine.enter(|memory| planner.admit_clicks(most, memory))?;
+                let (now, later) = rest.split_at(at_once);
+                let in_crop =
+                    |&[x, y]: &[f64; 2]| Point::new(x * f64::from(size.width), y * f64::from(size.height));
+                let clicks: Vec<Point<Image>> = now.iter().map(in_crop).collect();
+                let drawn = self.draw(&embedding, &clicks, &mut of_some)?;
+                let (drawn_masks, pixels) = (drawn.len(), size.area() as usize);
+                let measured = self.postprocess(
+                    "measure_masks",
+                    [drawn_masks, pixels],
+                    drawn_masks * pixels / 8,
+                    || self.measure(embedding.upscaler(), &drawn),
+                )?;
+                for measured in measured {
+                    of_some.stability += usize::from(!matches!(measured, Measured::Unstable));
+                    if let Measured::Kept(candidate) = measured {
+                        of_some.crop_edge += 1;
+                        some.push(candidate);
+                    }
                 }
+                drop((drawn, promise));
+                let more_bytes: usize = some.iter().map(Candidate::size_bytes).sum();
+                self.admit(held_bytes + more_bytes)?;
+                rest = later;
+                report(done + batch.len() - rest.len(), of_some)?;
             }
-            drop((drawn, promise));
-            self.admit(held_bytes)?;
-            done += at_once;
-            report(done, stages)?;
-        }
+            held_bytes += some.iter().map(Candidate::size_bytes).sum::<usize>();
+            found.append(&mut some);
+            (done, stages) = (done + batch.len(), of_some);
+            Ok::<_, Error>(ControlFlow::Continue(()))
+        })?;
         drop(embedding);
         let (boxes, threshold) = (found.len(), self.options.box_nms_thresh);
         let found = self.postprocess("suppress", [boxes, 4], boxes * size_of::<[f64; 4]>(), || {

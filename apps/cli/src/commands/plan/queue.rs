@@ -1,0 +1,196 @@
+//! Pictures that are to be worked on, and how far the memory budget carries them.
+
+use std::io::Write;
+
+use anyhow::Result;
+use samovar::automatic::AutomaticOptions;
+use samovar::forecast::{Forecast, Job, PROCESS_BYTES, Queued, unbounded_pool_bytes};
+use samovar::media::ImageMetadata;
+use samovar::memory::bytes;
+use samovar::planning::ModelPlan;
+use samovar::{Engine, Image, ModelConfig, PictureBytes, PictureUse, Precision, Size};
+use serde_json::{Value, json};
+
+use crate::failure::describe;
+use crate::inputs::Inputs;
+
+/// What a picture is made into, by the names of the report.
+const USES: [(&str, PictureUse); 5] = [
+    ("masks", PictureUse::Masks),
+    ("cut-outs", PictureUse::CutOut),
+    ("label maps", PictureUse::Labels),
+    ("masks found in crops", PictureUse::Crops),
+    ("overlays", PictureUse::Overlay),
+];
+
+/// Pictures named in the report that are refused; the JSON document has all.
+const REFUSED_SHOWN: usize = 10;
+
+/// What the program has beside the engine's work, where the budget is that of the host.
+pub(super) fn program_bytes(engine: &Engine) -> usize {
+    if engine.device().pool().is_host() { PROCESS_BYTES } else { 0 }
+}
+
+/// What pictures take beside the model, for each thing that is made of them.
+pub(super) struct Queue {
+    /// If it is one that was named.
+    pub(super) single: Option<Picture>,
+    uses: Vec<Use>,
+    /// Pictures whose headers cannot be read, and why.
+    unreadable: Vec<(String, String)>,
+}
+
+struct Use {
+    name: &'static str,
+    /// By one prompt.
+    segment: Forecast,
+    everything: Forecast,
+}
+
+/// One picture.
+pub(super) struct Picture {
+    size: Size<Image>,
+    metadata: ImageMetadata,
+    /// Of the program, the model and its work.
+    beside_bytes: usize,
+}
+
+impl Queue {
+    pub(super) fn of(
+        inputs: &Inputs,
+        at_once: (usize, usize),
+        engine: &Engine,
+        plan: &ModelPlan,
+        config: &ModelConfig,
+        precision: Precision,
+    ) -> Result<Self> {
+        inputs.report_left_out();
+        let (mut headers, mut unreadable) = (Vec::new(), Vec::new());
+        for input in &inputs.images {
+            let name = input.path.display().to_string();
+            match input.open(engine.decode_limits()).and_then(|image| Ok(image.metadata()?)) {
+                Ok(metadata) => headers.push((name, metadata)),
+                Err(error) if inputs.is_single => return Err(error),
+                Err(error) => unreadable.push((name, describe(&error))),
+            }
+        }
+        let program = program_bytes(engine);
+        let pool = |job| unbounded_pool_bytes(engine.device(), config, precision, job);
+        let segment = pool(Job::Segment { prompts: 1 })?;
+        let clicks = AutomaticOptions::default().points_per_batch;
+        let everything = pool(Job::Everything { clicks })?;
+        let of = |(name, made): (&'static str, PictureUse)| {
+            let queued = |(name, metadata): &(String, ImageMetadata)| Queued {
+                name: name.clone(),
+                needs: PictureBytes::of(metadata, made),
+            };
+            let queue: Vec<Queued> = headers.iter().map(queued).collect();
+            let forecast = |pool| Forecast::of(plan, pool, program, engine.budget_bytes(), &queue, at_once);
+            Use { name, segment: forecast(segment), everything: forecast(everything) }
+        };
+        let single = match &headers[..] {
+            [(_, metadata)] if inputs.is_single => Some(Picture {
+                size: metadata.size,
+                metadata: *metadata,
+                beside_bytes: program + plan.peak_bytes(),
+            }),
+            _ => None,
+        };
+        Ok(Self { single, uses: USES.into_iter().map(of).collect(), unreadable })
+    }
+
+    pub(super) fn document(&self) -> Value {
+        let uses = self.uses.iter().map(|one| {
+            let Forecast { pictures, refused, largest, at_once, prompts_at_once, .. } = &one.segment;
+            let named = |picture: &samovar::forecast::Refused| {
+                json!({ "image": picture.name, "needed_bytes": picture.needed_bytes })
+            };
+            let value = json!({
+                "fit": pictures - refused.len(), "refused": refused.iter().map(named).collect::<Vec<_>>(),
+                "largest": largest.as_ref().map(named), "images_at_once": at_once,
+                "prompts_at_once": prompts_at_once, "segment_peak_bytes": one.segment.peak_bytes,
+                "everything_peak_bytes": one.everything.peak_bytes,
+            });
+            (one.name.to_owned(), value)
+        });
+        let unreadable = self.unreadable.iter().map(|(image, why)| json!({ "image": image, "error": why }));
+        json!({
+            "pictures": self.uses[0].segment.pictures, "unreadable": unreadable.collect::<Vec<_>>(),
+            "for": uses.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+
+    pub(super) fn write(&self, out: &mut dyn Write, budget_bytes: usize) -> Result<()> {
+        if let Some(picture) = &self.single {
+            picture.write(out, budget_bytes)?;
+        }
+        let count = self.uses[0].segment.pictures;
+        let pictures = if count == 1 { "1 picture".to_owned() } else { format!("{count} pictures") };
+        writeln!(out, "\n{pictures} with {}", bytes(budget_bytes))?;
+        writeln!(
+            out,
+            "{:22} {:>8} {:>8} {:>9} {:>10} {:>12} {:>12}",
+            "for", "fit", "at once", "prompts", "least", "segment", "everything"
+        )?;
+        for one in &self.uses {
+            let Forecast { refused, largest, at_once, prompts_at_once, .. } = &one.segment;
+            let least = largest.as_ref().map_or_else(String::new, |one| bytes(one.needed_bytes).to_string());
+            writeln!(
+                out,
+                "{:22} {:>8} {at_once:>8} {prompts_at_once:>9} {least:>10} {:>12} {:>12}",
+                one.name,
+                count - refused.len(),
+                bytes(one.segment.peak_bytes).to_string(),
+                bytes(one.everything.peak_bytes).to_string(),
+            )?;
+        }
+        let masks = &self.uses[0].segment;
+        if let Some(largest) = masks.largest.as_ref().filter(|_| count > 1) {
+            writeln!(out, "the largest is \"{}\"", largest.name)?;
+        }
+        for refused in masks.refused.iter().take(REFUSED_SHOWN) {
+            let needed = refused.needed_bytes.div_ceil(1_000_000);
+            writeln!(out, "refused: \"{}\"; --memory {needed}MB would do", refused.name)?;
+        }
+        if masks.refused.len() > REFUSED_SHOWN {
+            writeln!(out, "refused: {} more; --json names all", masks.refused.len() - REFUSED_SHOWN)?;
+        }
+        for (image, why) in &self.unreadable {
+            writeln!(out, "cannot be read: \"{image}\": {why}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Picture {
+    fn uses(&self) -> impl Iterator<Item = (&'static str, PictureBytes)> {
+        USES.into_iter().map(|(name, made)| (name, PictureBytes::of(&self.metadata, made)))
+    }
+
+    /// With the model.
+    fn peak_bytes(&self, needs: &PictureBytes) -> usize {
+        self.beside_bytes.saturating_add(needs.peak_bytes())
+    }
+
+    pub(super) fn document(&self) -> Value {
+        let peaks = self.uses().map(|(name, needs)| (name.to_owned(), json!(self.peak_bytes(&needs))));
+        let any = PictureBytes::of(&self.metadata, PictureUse::Masks);
+        json!({
+            "width": self.size.width, "height": self.size.height, "decoding_bytes": any.decoding_bytes,
+            "pixel_bytes": any.pixel_bytes, "peak_bytes": peaks.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+
+    fn write(&self, out: &mut dyn Write, budget_bytes: usize) -> Result<()> {
+        let any = PictureBytes::of(&self.metadata, PictureUse::Masks);
+        writeln!(out, "\npicture of {}", self.size)?;
+        writeln!(out, "{:18} {:>9}", "decoding it", bytes(any.decoding_bytes).to_string())?;
+        writeln!(out, "{:18} {:>9}", "its pixels", bytes(any.pixel_bytes).to_string())?;
+        for (name, needs) in self.uses() {
+            let peak = self.peak_bytes(&needs);
+            let fits = if peak <= budget_bytes { "fits" } else { "does not fit" };
+            writeln!(out, "{:18} {:>9}   {fits}", format!("all for {name}"), bytes(peak).to_string())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! Memory from outside: what the plan says and what the process takes, and budgets kept.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::process::Stdio;
+
+use common::Bench;
+use serde_json::Value;
+use wait4::Wait4;
+
+/// How a run ended, and the most memory that it had resident.
+struct Measured {
+    code: i32,
+    peak_bytes: u64,
+    stderr: String,
+}
+
+/// Runs the program and asks the system for its peak.
+fn measured(bench: &Bench, arguments: &[&str]) -> Measured {
+    let errors = bench.path("stderr.txt");
+    let mut command = bench.command();
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(std::fs::File::create(&errors).unwrap());
+    let end = command.spawn().unwrap().wait4().unwrap();
+    let stderr = std::fs::read_to_string(&errors).unwrap();
+    std::fs::remove_file(&errors).unwrap();
+    Measured { code: end.status.code().unwrap_or(-1), peak_bytes: end.rusage.maxrss, stderr }
+}
+
+fn plan(bench: &Bench, arguments: &[&str]) -> Value {
+    let arguments = [&["plan", "--json", "--threads", "2"], arguments].concat();
+    serde_json::from_str(&bench.done(&arguments).stdout).unwrap()
+}
+
+/// Photographs of several sizes in `photos`, with something to find at 80, 60.
+fn photos(bench: &Bench) {
+    for (name, width, height) in [("a", 320, 240), ("b", 1600, 1200), ("c", 2400, 1800)] {
+        bench.picture(&format!("photos/{name}.png"), width, height, &[(80.0, 60.0, 40.0)]);
+    }
+}
+
+const SEGMENT: [&str; 6] = ["segment", "--point", "80,60", "--format", "png", "--threads"];
+
+#[test]
+fn plan_and_forecast_are_within_a_tenth_of_the_measured_peak() {
+    let bench = Bench::new();
+    photos(&bench);
+    let segment = [&SEGMENT[..], &["2", "--images-at-once", "1", "--out"]].concat();
+    let everything =
+        ["everything", "--points-per-side", "4", "--threads", "2", "--images-at-once", "1", "--out"];
+    let mut checks = Vec::new();
+    for (what, pictures) in [("one", "photos/a.png"), ("large", "photos/c.png"), ("all", "photos")] {
+        for (key, command) in [("segment", &segment[..]), ("everything", &everything[..])] {
+            let out = if pictures == "photos" {
+                format!("{what}-{key}/")
+            } else {
+                format!("{what}-{key}.{}", if key == "segment" { "png" } else { "json" })
+            };
+            let arguments = [command, &[&out, pictures]].concat();
+            // With room for blocks that are kept, and with the least that is needed.
+            let one_by_one = ["--images-at-once", "1"];
+            let foreseen = plan(&bench, &[&one_by_one[..], &[pictures]].concat());
+            let of_masks = &foreseen["queue"]["for"]["masks"];
+            let expected = of_masks[format!("{key}_peak_bytes")].as_u64().unwrap();
+            checks.push((format!("{what} {key}"), expected, measured(&bench, &arguments)));
+            let least = of_masks["largest"]["needed_bytes"].as_u64().unwrap();
+            let budget = least.to_string();
+            let foreseen = plan(&bench, &[&one_by_one[..], &["--memory", &budget, pictures]].concat());
+            let expected = foreseen["queue"]["for"]["masks"][format!("{key}_peak_bytes")].as_u64().unwrap();
+            let tight = [&arguments[..], &["--overwrite", "--memory", &budget]].concat();
+            let found = measured(&bench, &tight);
+            assert!(found.peak_bytes <= least, "{what} {key}: {} of {least}", found.peak_bytes);
+            checks.push((format!("{what} {key}, least"), expected, found));
+        }
+    }
+    for (what, expected, Measured { code, peak_bytes, stderr }) in checks {
+        assert_eq!(code, 0, "{what}: {stderr}");
+        let share = peak_bytes as f64 / expected as f64;
+        println!("{what}: {expected} expected, {peak_bytes} found: {share:.3}");
+        assert!((0.9..1.1).contains(&share), "{what}: {expected} expected, {peak_bytes} found: {share:.3}");
+    }
+}
+
+/// Who computes beside another is rarely at his peak when the other is.
+#[test]
+fn of_several_pictures_at_once_the_forecast_is_the_most_they_take() {
+    let bench = Bench::new();
+    photos(&bench);
+    for name in ["d", "e", "f", "g"] {
+        std::fs::copy(bench.path("photos/c.png"), bench.path(&format!("photos/{name}.png"))).unwrap();
+    }
+    let foreseen = plan(&bench, &["photos"]);
+    let of_masks = &foreseen["queue"]["for"]["masks"];
+    assert_eq!(of_masks["images_at_once"], 2, "as many as threads, of a small model");
+    let expected = of_masks["segment_peak_bytes"].as_u64().unwrap();
+    let found = measured(&bench, &[&SEGMENT[..], &["2", "--out", "masks", "photos"]].concat());
+    let share = found.peak_bytes as f64 / expected as f64;
+    assert!(found.code == 0 && (0.75..1.1).contains(&share), "{expected}, {}: {share}", found.peak_bytes);
+}
+
+/// Every command that works on pictures, with budgets from what a model takes at least to what is taken where nobody counts: it does the work within
+/// the budget, or refuses it before it begins with the budget that would do.
+#[test]
+fn a_budget_is_kept_by_every_command() {
+    let bench = Bench::new();
+    photos(&bench);
+    let large = "photos/c.png";
+    let commands: &[&[&str]] = &[
+        &["segment", large, "--point", "80,60", "--format", "overlay", "--out", "o.png", "--overwrite"],
+        &["segment", "photos", "--point", "80,60", "--out", "cut", "--overwrite"],
+        &["everything", large, "--points-per-side", "4", "--overlay", "--out", "o.json", "--overwrite"],
+        &[
+            "everything",
+            "photos",
+            "--points-per-side",
+            "2",
+            "--format",
+            "labels",
+            "--out",
+            "e",
+            "--overwrite",
+        ],
+        &["bench", "encode", "--repeat", "1"],
+        &["bench", "decode", "--repeat", "1"],
+        &["plan", "photos"],
+    ];
+    let mut kept = 0;
+    for command in commands {
+        for megabytes in [30, 59, 63, 70, 85, 110] {
+            let budget = format!("{megabytes}MB");
+            let found = measured(&bench, &[command, &["--memory", &budget, "--threads", "2"][..]].concat());
+            let what = format!("{command:?} {budget}: {}", found.stderr);
+            match found.code {
+                0 => {
+                    assert!(found.peak_bytes <= megabytes * 1_000_000, "{what}{} taken", found.peak_bytes);
+                    kept += 1;
+                }
+                1 => assert!(found.stderr.contains("--memory "), "{what}"),
+                _ => panic!("{what}"),
+            }
+        }
+    }
+    assert!(kept > 18, "{kept}");
+}

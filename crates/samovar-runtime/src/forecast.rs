@@ -1,0 +1,212 @@
+//! How far a memory budget carries a queue of pictures, from headers and the dry run alone (document 002's memory prediction).
+//!
+//! Two figures are told apart. What work *needs* is the least budget it is admitted with. What a process *will have* at its peak is
+//! more where there is room: the pool keeps blocks for the next request, up to the budget.
+
+use samovar_models::{Model as Network, ModelConfig};
+use samovar_tensor::{Device, Precision};
+use samovar_weights::ShapeSource;
+
+use crate::error::Result;
+use crate::picture_bytes::PictureBytes;
+use crate::planning::{ModelPlan, PROMPTS_AT_ONCE, PromptShape, score_and_draw};
+
+/// What the process of the command line has beside the engine's budgeted work: measured, within 1 MB on x86-64 Linux over nano
+/// and ViT-B, single images and folders. Its code and that of the system's libraries, as far as they are touched (9 MB), the
+/// embedded model's file (6 MB; other files are read in parts), and the heap of arguments, tables and names; stacks of threads
+/// are hardly touched.
+pub const PROCESS_BYTES: usize = 16 << 20;
+
+/// What is asked of each picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// So many prompts, a click or a box each.
+    Segment {
+        /// The prompts of one picture.
+        prompts: usize,
+    },
+    /// All that is in it, by so many clicks at once.
+    Everything {
+        /// [`crate::automatic::AutomaticOptions::points_per_batch`].
+        clicks: usize,
+    },
+}
+
+/// What a model's pool will have at its peak where nothing keeps it from keeping blocks: weights, activations, scratch memory,
+/// and blocks kept for the next request. Exact for memory of the host.
+///
+/// # Errors
+/// As [`crate::planning::Planner::new`].
+pub fn unbounded_pool_bytes(
+    device: &Device,
+    config: &ModelConfig,
+    precision: Precision,
+    job: Job,
+) -> Result<usize> {
+    let device = device.with_weight_precision(precision);
+    let mut dry = device.dry_run(|device| Network::load(device, config, &ShapeSource))?;
+    // The second picture finds blocks of the first.
+    for _ in 0..2 {
+        let (features, _) = dry.plan(|device, network| {
+            let encoder = network.image_encoder()?;
+            let pixels = device.upload(encoder.preprocessing().pixels_shape(1), &[])?;
+            encoder.encode(device, &pixels)
+        })?;
+        match job {
+            Job::Segment { prompts } => {
+                let at_once = prompts.clamp(1, PROMPTS_AT_ONCE);
+                dry.plan(|device, network| {
+                    let segmenter = network.promptable_segmenter()?;
+                    let batch = PromptShape::CLICK.batch(at_once, segmenter.grid_size());
+                    segmenter.decode(device, &features, &batch)
+                })?;
+            }
+            Job::Everything { clicks } => {
+                dry.plan(|device, network| score_and_draw(device, network, &features, clicks))?;
+            }
+        }
+    }
+    Ok(dry.peak_reserved_bytes().saturating_add(device.scratch_bytes()))
+}
+
+/// A picture of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// Its name, for the report.
+    pub name: String,
+    /// What it and its results take.
+    pub needs: PictureBytes,
+}
+
+/// A picture with the budget it needs, which is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The picture.
+    pub name: String,
+    /// The least budget it is admitted with.
+    pub needed_bytes: usize,
+}
+
+/// How far a budget carries a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecast {
+    /// The budget.
+    pub budget_bytes: usize,
+    /// Pictures in the queue.
+    pub pictures: usize,
+    /// Those that would be refused.
+    pub refused: Vec<Refused>,
+    /// The picture that takes most, and the least budget that admits it, and with it the whole queue one by one.
+    pub largest: Option<Refused>,
+    /// How many of the largest pictures that fit are in memory together, as many as were asked for at most; 0 where none fits.
+    pub at_once: usize,
+    /// How many prompts are answered together at least, beside the largest picture that fits.
+    pub prompts_at_once: usize,
+    /// What the process will have at its peak; of several that compute at once, if they are at their peaks together.
+    pub peak_bytes: usize,
+}
+
+impl Forecast {
+    /// Of a model on a budget that counts `process_bytes` too. `pool_bytes` is [`unbounded_pool_bytes`] of the job; `at_once`
+    /// images are under way and `computing` of them compute, where that fits ([`crate::sharing::usual`]).
+    pub fn of(
+        plan: &ModelPlan,
+        pool_bytes: usize,
+        process_bytes: usize,
+        budget_bytes: usize,
+        queue: &[Queued],
+        (at_once, computing): (usize, usize),
+    ) -> Self {
+        let beside_bytes = plan.peak_bytes().saturating_add(process_bytes);
+        let needed = |queued: &Queued| Refused {
+            name: queued.name.clone(),
+            needed_bytes: beside_bytes.saturating_add(queued.needs.peak_bytes()),
+        };
+        let mut by_size: Vec<&Queued> = queue.iter().collect();
+        by_size.sort_by_key(|queued| std::cmp::Reverse(queued.needs.peak_bytes()));
+        let largest = by_size.first().map(|queued| needed(queued));
+        let fits = |bytes: usize| beside_bytes.saturating_add(bytes) <= budget_bytes;
+        let fitting: Vec<usize> =
+            by_size.iter().map(|queued| queued.needs.peak_bytes()).filter(|&bytes| fits(bytes)).collect();
+        let (mut held_bytes, mut held) = (0usize, 0);
+        for bytes in fitting.iter().take(at_once.max(1)) {
+            let with_it = held_bytes.saturating_add(*bytes);
+            if !fits(with_it) {
+                break;
+            }
+            (held_bytes, held) = (with_it, held + 1);
+        }
+        let single = fitting.first().copied().unwrap_or(0);
+        let mut prompts_at_once = PROMPTS_AT_ONCE;
+        let batch_bytes = plan.batch_peak_bytes().saturating_add(process_bytes).saturating_add(single);
+        if batch_bytes > budget_bytes {
+            prompts_at_once = 1;
+        }
+        let least_bytes = beside_bytes.saturating_add(held_bytes);
+        // Whoever computes beside the first has activations and scratch memory of his own, and finds blocks of the others'.
+        let beside_first = held.min(computing).saturating_sub(1);
+        let own_bytes = plan.encode.activation_bytes.saturating_mul(beside_first);
+        let own_bytes =
+            own_bytes.saturating_add(if beside_first > 0 { plan.encode.scratch_bytes } else { 0 });
+        let with_kept =
+            pool_bytes.saturating_add(own_bytes).saturating_add(process_bytes).saturating_add(held_bytes);
+        Self {
+            budget_bytes,
+            pictures: queue.len(),
+            refused: queue.iter().map(needed).filter(|one| one.needed_bytes > budget_bytes).collect(),
+            largest,
+            at_once: held,
+            prompts_at_once,
+            // What is kept for the next request goes before anything is refused.
+            peak_bytes: with_kept.min(budget_bytes.max(least_bytes)),
+        }
+    }
+
+    /// Whether all pictures fit one by one.
+    pub fn carries_all(&self) -> bool {
+        self.refused.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(bytes: &[usize]) -> Vec<Queued> {
+        let needs = |&pixel_bytes| PictureBytes { decoding_bytes: 0, pixel_bytes, result_bytes: 0 };
+        let all = bytes.iter().enumerate();
+        all.map(|(index, bytes)| Queued { name: format!("{index}.png"), needs: needs(bytes) }).collect()
+    }
+
+    #[test]
+    fn a_queue_is_told_what_fits_beside_the_model_and_what_does_not() {
+        let config = ModelConfig::from_catalogue("nano").unwrap();
+        let device = Device::reference();
+        let plan = ModelPlan::of(&device, &config, Precision::F32).unwrap();
+        let job = Job::Segment { prompts: 1 };
+        let pool = unbounded_pool_bytes(&device, &config, Precision::F32, job).unwrap();
+        assert!(pool > plan.peak_bytes(), "blocks are kept");
+        let (process, queue) = (1000, queue(&[500, 9_000, 100, 700]));
+        let beside = plan.peak_bytes() + process;
+        let of = |budget, at_once| Forecast::of(&plan, pool, process, budget, &queue, (at_once, 1));
+        let tight = of(beside + 800, 4);
+        let refused = [Refused { name: "1.png".into(), needed_bytes: beside + 9_000 }];
+        assert_eq!(
+            (&tight.refused[..], &tight.largest, tight.at_once),
+            (&refused[..], &Some(refused[0].clone()), 1)
+        );
+        assert_eq!((tight.peak_bytes, tight.prompts_at_once), (beside + 800, 1), "no room for kept blocks");
+        assert_eq!(of(beside + 1200, 4).at_once, 2, "the largest that fit, not the smallest");
+        assert_eq!(of(beside + 1300, 4).at_once, 3);
+        assert_eq!(of(beside + 1300, 2).at_once, 2, "as many as were asked for");
+        let wide = of(usize::MAX, 2);
+        assert!(wide.carries_all());
+        assert_eq!((wide.at_once, wide.peak_bytes), (2, pool + process + 9_700));
+        assert_eq!(wide.prompts_at_once, PROMPTS_AT_ONCE);
+        let both = Forecast::of(&plan, pool, process, usize::MAX, &queue, (2, 2));
+        let more = plan.encode.activation_bytes + plan.encode.scratch_bytes;
+        assert_eq!(both.peak_bytes, wide.peak_bytes + more, "both compute");
+        let none = of(beside + 50, 2);
+        assert_eq!((none.refused.len(), none.at_once, none.peak_bytes), (4, 0, beside + 50));
+    }
+}
