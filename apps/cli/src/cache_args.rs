@@ -21,7 +21,7 @@ use crate::settings::Settings;
 #[derive(Args, Debug, Clone)]
 pub struct CacheArgs {
     /// Keep what the model finds in an image, so that the next prompt on it needs no encoder, also tomorrow: `auto` means
-    /// for single images, not for folders, and not with nano, which is as quick [default: auto]
+    /// for single images on disk, for folders in memory alone, and not with nano, which is as quick [default: auto]
     #[arg(long, value_name = "WHEN", value_enum)]
     pub cache: Option<When>,
     /// Hash images and models anew instead of trusting files whose size, times and inode are the same
@@ -36,9 +36,9 @@ pub struct CacheArgs {
 /// When features are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// For single images.
+    /// For single images on disk, for folders in memory.
     Auto,
-    /// Always.
+    /// Always, on disk.
     On,
     /// Never.
     Off,
@@ -57,17 +57,21 @@ impl fmt::Display for When {
 /// The cache of this run.
 pub struct Cache {
     store: Arc<Store>,
-    keys: ContentKeys,
+    /// Of files; `None` where nothing outlives the run, and what they hold need not be known.
+    keys: Option<ContentKeys>,
 }
 
 /// The store on this machine, if a variable tells where caches lie.
 pub fn open_store(settings: &Settings, events: Events) -> Option<Arc<Store>> {
     let folder = environment::feature_folder()?;
-    // Both have defaults that are numbers.
+    // It has a default that is a number.
     let budget_bytes = settings.bytes("cache_disk").unwrap_or(0) as u64;
+    Some(store_of(settings, Some(DiskOptions { folder, budget_bytes }), events))
+}
+
+fn store_of(settings: &Settings, disk: Option<DiskOptions>, events: Events) -> Arc<Store> {
     let memory_budget_bytes = settings.bytes("cache_memory").unwrap_or(0);
-    let disk = Some(DiskOptions { folder, budget_bytes });
-    Some(Store::new(StoreOptions { memory_budget_bytes, disk, events, ..StoreOptions::default() }))
+    Store::new(StoreOptions { memory_budget_bytes, disk, events, ..StoreOptions::default() })
 }
 
 impl CacheArgs {
@@ -80,14 +84,19 @@ impl CacheArgs {
         events: &Events,
     ) -> Result<Option<Cache>> {
         let settings = settings.with_flag("cache", self.cache);
-        let is_on = match settings.value("cache").text.as_str() {
-            "on" => true,
-            "off" => false,
-            // The embedded model is as quick as reading what it found.
-            _ => is_single && model.path().is_some(),
+        let on_disk = || {
+            let store = open_store(&settings, events.clone());
+            store.map(|store| Cache { keys: Some(content_keys(&store, self.verify)), store })
         };
-        let store = if is_on { open_store(&settings, events.clone()) } else { None };
-        Ok(store.map(|store| Cache { keys: content_keys(&store, self.verify), store }))
+        Ok(match settings.value("cache").text.as_str() {
+            "on" => on_disk(),
+            "off" => None,
+            // The embedded model is as quick as reading what it found.
+            _ if model.path().is_none() => None,
+            _ if is_single => on_disk(),
+            // Frames of a still camera are often the same; those of 50,000 images would fill a disk.
+            _ => Some(Cache { store: store_of(&settings, None, events.clone()), keys: None }),
+        })
     }
 
     /// Who hears what happens.
@@ -108,15 +117,19 @@ impl Cache {
 
     /// A model that keeps what it finds here, and whose encoder is loaded when an image needs it.
     pub fn load(&self, engine: &Engine, source: &ModelSource) -> samovar::Result<Model> {
-        let weights = source.key(&self.keys)?;
+        let weights = match &self.keys {
+            Some(keys) => source.key(keys)?,
+            // There is one model in a run.
+            None => Key::of_content(source.name().as_bytes()),
+        };
         Ok(engine.load_when_needed(source)?.with_cache(&self.store, weights))
     }
 
     /// The key of an image's pixels.
     fn image_key(&self, image: &LazyImage) -> Result<Key> {
         let hash = || -> Result<Key> { Ok(feature_cache::key_of_pixels(&*image.pixels()?)) };
-        match image.path() {
-            Some(path) => self.keys.of(PIXELS, path, hash),
+        match image.path().zip(self.keys.as_ref()) {
+            Some((path, keys)) => keys.of(PIXELS, path, hash),
             None => hash(),
         }
     }

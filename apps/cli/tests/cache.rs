@@ -99,3 +99,93 @@ fn segment_off(bench: &Bench) {
     std::thread::sleep(std::time::Duration::from_millis(200));
     segment(bench, &["--cache", "off"]);
 }
+
+#[test]
+fn pictures_that_come_again_in_a_folder_are_encoded_once_and_nothing_is_left_on_disk() {
+    let bench = Bench::new();
+    for (name, at) in [("a", 30.0), ("b", 45.0), ("c", 30.0), ("d", 30.0), ("e", 45.0), ("f", 30.0)] {
+        bench.picture(&format!("imgs/{name}.png"), 90, 70, &[(at, 35.0, 20.0)]);
+    }
+    let model = model();
+    let one = ["--images-at-once", "1"];
+    let command = ["segment", "imgs", "--model", &model, "--format", "png", "--log", "events.jsonl"];
+    let command = [&command[..], &one].concat();
+    bench.done(&[&command[..], &CLICK, &["--out", "out"]].concat());
+    bench.done(&[&command[..], &CLICK, &["--out", "off", "--cache", "off"]].concat());
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let result = |folder: &str| std::fs::read(bench.path(&format!("{folder}/{name}.png"))).unwrap();
+        assert_eq!(result("out"), result("off"), "{name}");
+    }
+    let log = std::fs::read_to_string(bench.path("events.jsonl")).unwrap();
+    let count = |event: &str| log.lines().filter(|line| line.contains(&format!("\"{event}\""))).count();
+    assert_eq!((count("cache_miss"), count("cache_hit")), (2, 4), "{log}");
+    assert!(entries(&bench.path("cache/features")).is_empty());
+}
+
+#[test]
+fn many_processes_share_a_cache_while_one_is_killed_again_and_again() {
+    let bench = Bench::new();
+    let names: Vec<String> = (0..5).map(|number| format!("{number}.png")).collect();
+    for (number, name) in names.iter().enumerate() {
+        bench.picture(name, 90, 70, &[(30.0 + 5.0 * number as f64, 35.0, 20.0)]);
+    }
+    let model = model();
+    let command = |name: &str, cache: &str| {
+        let mut command = bench.command();
+        command
+            .args(["segment", name, "--model", &model, "--json", "--cache", cache, "--threads", "1"])
+            .args(CLICK);
+        command.stderr(std::process::Stdio::null());
+        command
+    };
+    let expected: Vec<Vec<u8>> =
+        names.iter().map(|name| command(name, "off").output().unwrap().stdout).collect();
+    assert!(expected.iter().all(|document| document.starts_with(b"{")));
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (command, names, is_over, bench) = (&command, &names, &is_over, &bench);
+        scope.spawn(move || {
+            for kill in 0u64.. {
+                if is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                    return;
+                }
+                let name = &names[kill as usize % names.len()];
+                let mut child = command(name, "on").stdout(std::process::Stdio::null()).spawn().unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(2 + kill * 7 % 40));
+                let _ = child.kill();
+                child.wait().unwrap();
+            }
+        });
+        // All but one of those at work find the cache empty again and again.
+        scope.spawn(move || {
+            while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                bench.run(&["cache", "clear"]);
+                std::thread::sleep(std::time::Duration::from_millis(60));
+            }
+        });
+        let runs: Vec<_> = (0..7)
+            .map(|start| {
+                let expected = &expected;
+                scope.spawn(move || {
+                    for step in 0..10 {
+                        let number = (start + step) % names.len();
+                        let found = command(&names[number], "on").output().unwrap();
+                        assert!(
+                            found.status.success() && found.stdout == expected[number],
+                            "{}",
+                            names[number]
+                        );
+                    }
+                })
+            })
+            .collect();
+        let ended: Vec<_> = runs.into_iter().map(|run| run.join()).collect();
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    for (name, expected) in names.iter().zip(&expected) {
+        assert!(command(name, "on").output().unwrap().stdout == *expected, "{name}");
+    }
+    let verified: Value = serde_json::from_str(&bench.done(&["cache", "verify", "--json"]).stdout).unwrap();
+    assert_eq!(verified["removed"].as_array().unwrap().len(), 0, "{verified}");
+}
