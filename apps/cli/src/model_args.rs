@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use samovar::certificate::Store;
 use samovar::forecast::PROCESS_BYTES;
-use samovar::memory::{Memory, bytes, parse_bytes};
+use samovar::memory::{Memory, MemoryThresholds, bytes, parse_bytes};
 use samovar::resources::instruments::Events;
 use samovar::source::ModelSource;
 use samovar::{
@@ -111,7 +111,18 @@ fn options(settings: &Settings) -> Options {
         hub_cache: Some(environment::hub_cache()),
         enable_optimizations: settings.is_on("optimizations"),
         process_bytes: PROCESS_BYTES,
+        memory_thresholds: thresholds(settings),
         ..Options::default()
+    }
+}
+
+/// The levels of memory; an engine refuses them out of order.
+fn thresholds(settings: &Settings) -> MemoryThresholds {
+    let default = MemoryThresholds::default();
+    MemoryThresholds {
+        pressure: settings.share("memory_pressure").unwrap_or(default.pressure),
+        warning: settings.share("memory_warning").unwrap_or(default.warning),
+        critical: settings.share("memory_critical").unwrap_or(default.critical),
     }
 }
 

@@ -159,6 +159,11 @@ impl Settings {
         parse_pixels(self.text(key)?)
     }
 
+    /// A share.
+    pub fn share(&self, key: &str) -> Option<f64> {
+        self.text(key)?.parse().ok()
+    }
+
     /// A time; `None` for one that never comes.
     pub fn seconds(&self, key: &str) -> Option<Duration> {
         parse_seconds(self.text(key)?)

@@ -31,6 +31,8 @@ pub enum Kind {
     Pixels,
     /// A time in seconds, or `never`.
     Seconds,
+    /// A share of a whole, over 0 and up to 1.
+    Share,
     /// One of some words.
     Words(&'static [&'static str]),
     /// `on` or `off`, true or false. Its flag, if it has one, has no value and means `off`.
@@ -46,6 +48,7 @@ impl Kind {
             Self::BytesOrAuto => "bytes, as 8GB or 512MiB, or auto".to_owned(),
             Self::Pixels => "a number of pixels, as 300000000 or 300M".to_owned(),
             Self::Seconds => "a number of seconds over 0, or never".to_owned(),
+            Self::Share => "a share over 0 and up to 1, as 0.85".to_owned(),
             Self::Switch => "on or off".to_owned(),
             Self::Words(words) => match words {
                 [one] => (*one).to_owned(),
@@ -71,6 +74,7 @@ impl Kind {
             Self::BytesOrAuto => text == AUTO || parse_bytes(text).is_some(),
             Self::Pixels => parse_pixels(text).is_some(),
             Self::Seconds => text == NEVER || parse_seconds(text).is_some(),
+            Self::Share => text.parse::<f64>().is_ok_and(|share| share > 0.0 && share <= 1.0),
             Self::Words(words) => words.contains(&text),
             Self::Switch => [ON, OFF].contains(&text),
         };
