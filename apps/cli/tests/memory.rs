@@ -3,9 +3,10 @@
 
 mod common;
 
+use std::io::Write;
 use std::process::Stdio;
 
-use common::Bench;
+use common::{Bench, is_inside};
 use serde_json::Value;
 use wait4::Wait4;
 
@@ -33,10 +34,21 @@ fn plan(bench: &Bench, arguments: &[&str]) -> Value {
     serde_json::from_str(&bench.done(&arguments).stdout).unwrap()
 }
 
-/// Photographs of several sizes in `photos`, with something to find at 80, 60.
+/// Photographs of several sizes in `photos`, with something to find at 80, 60. They are written row by row: the system counts the
+/// most that this process ever had among what those take that it starts.
 fn photos(bench: &Bench) {
+    std::fs::create_dir_all(bench.path("photos")).unwrap();
     for (name, width, height) in [("a", 320, 240), ("b", 1600, 1200), ("c", 2400, 1800)] {
-        bench.picture(&format!("photos/{name}.png"), width, height, &[(80.0, 60.0, 40.0)]);
+        let file = std::fs::File::create(bench.path(&format!("photos/{name}.png"))).unwrap();
+        let mut encoder = png::Encoder::new(std::io::BufWriter::new(file), width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        let mut writer = encoder.write_header().unwrap();
+        let mut rows = writer.stream_writer().unwrap();
+        for y in 0..height {
+            let pixel = |x| if is_inside(&(80.0, 60.0, 40.0), x, y) { [210, 40, 30] } else { [30, 60, 160] };
+            rows.write_all(&(0..width).flat_map(pixel).collect::<Vec<u8>>()).unwrap();
+        }
+        rows.finish().unwrap();
     }
 }
 
