@@ -92,6 +92,10 @@ impl Summary {
             (0, left) => {
                 Err(anyhow!("stopped with {left} of {all} images left; run the same command again to go on"))
             }
+            (failed, 0) if !failed_before.is_empty() => Err(anyhow!(
+                "{failed} of {all} images failed, and {} failed before and were not tried again (--retry-failed tries them)",
+                failed_before.len()
+            )),
             (failed, 0) => Err(anyhow!("{failed} of {all} images failed; the others are done")),
             (failed, left) => Err(anyhow!("{failed} of {all} images failed and {left} are left")),
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use samovar::source::ModelSource;
 use samovar::{Embedding, Engine, LazyImage, Model, RgbImage, feature_cache};
 
 use crate::environment;
+use crate::failure::usage;
 use crate::settings::Settings;
 
 /// What is kept.
@@ -102,6 +104,18 @@ impl CacheArgs {
     /// Who hears what happens.
     pub fn events(&self) -> Result<Events> {
         let Some(path) = &self.log else { return Ok(Events::default()) };
+        // What is no log is somebody's picture or model.
+        let mut first = [0];
+        let is_log = match path.is_file().then(|| File::open(path).ok()).flatten() {
+            Some(mut file) => file.read(&mut first).is_ok_and(|read| read == 0 || first == *b"{"),
+            None => true,
+        };
+        if !is_log || path.as_os_str() == "-" {
+            return Err(usage(format!(
+                "--log \"{}\": events are appended to files of events, and this is none; name another file",
+                path.display()
+            )));
+        }
         let file = File::options().append(true).create(true).open(path);
         let file = file.with_context(|| format!("--log \"{}\"", path.display()))?;
         Ok(Events::to(Arc::new(JsonLines::new(file))))

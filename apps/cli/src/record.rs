@@ -17,7 +17,7 @@ use samovar::resources::journal::{JournalLock, JournalOptions, JournalReading, J
 
 use crate::contents::Contents;
 use crate::shard::Shard;
-use said::{Announced, Begin, Line, Placed};
+use said::{Announced, Begin, Line, Pending, Placed};
 pub use said::{Done, Failed, Own, Run, Said};
 
 /// Name of the record.
@@ -49,7 +49,7 @@ pub struct Record {
     _held: Option<JournalLock>,
     said: Mutex<Said>,
     /// Files that were found to be unchanged, though not as they were.
-    refreshed: Mutex<Vec<(String, Option<Identity>)>>,
+    refreshed: Mutex<Vec<(String, Key, Option<Identity>)>>,
 }
 
 /// Where the record of a part is, or that of all.
@@ -67,7 +67,9 @@ pub fn journals(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut all: Vec<PathBuf> = entries
         .map(|entry| entry.path())
-        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_record))
+        .filter(|path| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(is_record) && path.is_file()
+        })
         .collect();
     all.sort();
     all
@@ -77,13 +79,15 @@ pub fn journals(folder: &Path) -> Vec<PathBuf> {
 pub fn read(folder: &Path, contents: &Contents) -> Result<Said> {
     let mut said = Said::default();
     for path in journals(folder) {
-        let reading = read_journal(&path, |line| said.take(line, contents));
-        said.damaged_lines += named(&path, reading)?.damaged_lines;
+        let mut one = Said::default();
+        let reading = read_journal(&path, |line| one.take(line, contents));
+        one.damaged_lines = named(&path, reading)?.damaged_lines;
         let written = std::fs::metadata(&path).and_then(|found| found.modified()).ok();
         let written = written.and_then(|written| written.duration_since(UNIX_EPOCH).ok());
-        if let Some((run, written)) = said.last_run_mut().filter(|run| run.last_written == 0.0).zip(written) {
+        if let Some((run, written)) = one.last_run_mut().zip(written) {
             run.last_written = written.as_secs_f64();
         }
+        said.merge(one);
     }
     Ok(said)
 }
@@ -105,7 +109,16 @@ impl Record {
         }
         let said = record.said.get_mut().unwrap_or_else(PoisonError::into_inner);
         for path in journals(folder) {
-            let mut each = |line| said.take(line, contents);
+            // Parts of another number have images of this one.
+            if let Some(Shard { of, .. }) = shard
+                && path != path_of(folder, None)
+                && !path.to_string_lossy().ends_with(&format!("-of-{of}.jsonl"))
+                && JournalLock::is_held(&path).unwrap_or(false)
+            {
+                return Err(anyhow!("{}; wait for its end, or give another folder", is_busy(folder)));
+            }
+            let mut one = Said::default();
+            let mut each = |line| one.take(line, contents);
             let reading: JournalReading = if path == own {
                 let opened = JournalWriter::open(&path, JournalOptions::default(), &mut each);
                 let (writer, reading) = named(&path, opened).map_err(|error| in_words(error, folder))?;
@@ -114,7 +127,8 @@ impl Record {
             } else {
                 named(&path, read_journal(&path, &mut each))?
             };
-            said.damaged_lines += reading.damaged_lines;
+            one.damaged_lines = reading.damaged_lines;
+            said.merge(one);
         }
         Ok(record)
     }
@@ -143,7 +157,7 @@ impl Record {
     ///
     /// # Errors
     /// When another run has begun in this folder meanwhile, or the file cannot be written.
-    pub fn begin(&mut self, images: usize) -> Result<()> {
+    pub fn begin(&mut self, images: usize, done: usize, fine: Vec<String>) -> Result<()> {
         if self.shard.is_some() && self._held.is_none() {
             self.hold()?;
         }
@@ -160,21 +174,24 @@ impl Record {
         if !files.is_empty() {
             self.add(&Line::There(files))?;
         }
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        self.add(&Line::Begin(Begin { at, images, shard: self.shard }))
+        if !fine.is_empty() {
+            self.note(Line::Fine(fine))?;
+        }
+        self.note(Line::Begin(Begin { at: now_ms() as f64 / 1e3, images, done, shard: self.shard }))
     }
 
     /// How an image was done, by the name of its results. One whose files were all announced and are all there is done, even if
     /// the run was killed before it could say so.
     pub fn done(&self, name: &str) -> Option<Done> {
         let said = self.said();
-        if let Some(done) = said.done().get(name) {
-            return Some(done.clone());
-        }
-        let (made_by, files) = said.announced(name).cloned()?;
+        let (done, pending) = (said.done().get(name).cloned(), said.announced(name).cloned());
         drop(said);
-        let are_there = files.iter().all(|own| self.state_of(own) == State::Ours);
-        are_there.then_some(Done { made_by, files, image: PathBuf::new() })
+        let are_there = |pending: &Pending| pending.files.iter().all(|own| self.state_of(own) == State::Ours);
+        let placed = pending.filter(are_there).map(|Pending { made_by, files, at_ms }| {
+            let image = done.as_ref().map(|done| done.image.clone()).unwrap_or_default();
+            Done { made_by, files, image, at_ms }
+        });
+        placed.or(done)
     }
 
     /// Whether an image failed before, whatever it was made by.
@@ -194,8 +211,13 @@ impl Record {
         if std::fs::metadata(&path).is_err() {
             return if path.is_symlink() { State::Foreign } else { State::Absent };
         }
-        let own = self.said().own_mut(file).cloned();
-        own.map_or(State::Foreign, |own| self.state_of(&own))
+        // What was announced and is not there yet has left in its place what was there before.
+        let owns = self.said().owns(file);
+        match owns.iter().any(|own| self.state_of(own) == State::Ours) {
+            true => State::Ours,
+            false if owns.is_empty() => State::Foreign,
+            false => State::Changed,
+        }
     }
 
     /// What a file is that this program has written.
@@ -212,28 +234,29 @@ impl Record {
             return State::Changed;
         }
         // As after a copy to another disk.
-        self.refreshed.lock().unwrap_or_else(PoisonError::into_inner).push((own.file.clone(), identity));
-        if let Some(own) = self.said().own_mut(&own.file) {
-            own.identity = identity;
-        }
+        self.refreshed.lock().unwrap_or_else(PoisonError::into_inner).push((
+            own.file.clone(),
+            own.key,
+            identity,
+        ));
+        self.said().refresh(&own.file, own.key, identity);
         State::Ours
     }
 
     /// Notes what will be written, and which image is done with it, made by what. Before the files are put in their places
     /// [`Record::sync`] must have made that durable, so that it is known whatever happens next.
     pub fn announce(&self, files: Vec<(String, Key)>, completes: Option<(String, Key)>) -> Result<()> {
-        self.note(Line::Write(Announced { files, completes }))
+        self.note(Line::Write(Announced { at_ms: now_ms(), files, completes }))
     }
 
-    /// Notes that files which [`Record::announce`] named are there.
-    pub fn are_there(&self, files: &[String]) -> Result<()> {
-        let there = files.iter().map(|file| (file.clone(), self.identity(file))).collect();
-        self.note(Line::There(there))
+    /// Notes that a file of no image, which [`Record::announce`] named, is there.
+    pub fn is_there(&self, file: &str, key: Key) -> Result<()> {
+        self.note(Line::There(vec![(file.to_owned(), key, self.identity(file))]))
     }
 
     /// Notes that an image is done with files that were announced, `others` in other lines than the one that completes it.
     pub fn is_done(&self, name: &str, others: &[String], image: PathBuf, ms: u64) -> Result<()> {
-        let own = self.said().announced(name).map(|(_, files)| files.clone());
+        let own = self.said().announced(name).map(|pending| pending.files.clone());
         let own = own.unwrap_or_default();
         let there = own.iter().map(|own| self.identity(&own.file)).collect();
         let is_other = |file: &&String| own.iter().all(|own| own.file != **file);
@@ -247,7 +270,7 @@ impl Record {
 
     /// Notes that an image failed.
     pub fn has_failed(&self, name: &str, made_by: Key, image: PathBuf, error: String) -> Result<()> {
-        self.note(Line::Failed(name.to_owned(), Failed { made_by, image, error }))
+        self.note(Line::Failed(name.to_owned(), Failed { at_ms: now_ms(), made_by, image, error }))
     }
 
     /// Notes what was read.
@@ -300,6 +323,11 @@ pub fn is_result(file: &Path) -> bool {
 /// Whether a run is at work in a folder of results.
 pub fn is_at_work(folder: &Path) -> bool {
     journals(folder).iter().any(|path| JournalLock::is_held(path).unwrap_or(false))
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What a lock that is held means here.

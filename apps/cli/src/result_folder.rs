@@ -42,6 +42,8 @@ pub struct ResultFolder {
     job: JobFile,
     overwrite: bool,
     retry_failed: bool,
+    /// What images may fail by besides what they are made of.
+    limits: String,
     /// The job file as it was found.
     before: Option<Vec<u8>>,
     /// Whether an earlier run of the same job wrote here.
@@ -115,10 +117,10 @@ impl ResultFolder {
         command: &str,
         parameters: Value,
         model: &ModelSource,
-        job: &JobArgs,
+        job_args: &JobArgs,
         sources: &Sources,
     ) -> Result<Self> {
-        let &JobArgs { overwrite, shard, retry_failed, .. } = job;
+        let &JobArgs { overwrite, shard, retry_failed, .. } = job_args;
         if folder.exists() && !folder.is_dir() {
             return Err(usage(format!("\"{}\" is a file; --out takes a folder here", folder.display())));
         }
@@ -156,6 +158,7 @@ impl ResultFolder {
             job,
             overwrite,
             retry_failed,
+            limits: format!("{:?}", job_args.timeout),
             before,
             goes_on,
             record,
@@ -199,7 +202,11 @@ impl ResultFolder {
                 .then(|| own(input, &self.contents).and_then(|own| self.made_by(input, &own)).ok())
                 .flatten();
             if let Some(before) = &before {
-                if made_by == Some(before.made_by) {
+                // Of a run that was killed while it did the image anew.
+                let is_mixed = |own: &Own| {
+                    self.record.state_of(own) == State::Changed && self.record.state(&own.file) == State::Ours
+                };
+                if made_by == Some(before.made_by) && !before.files.iter().any(is_mixed) {
                     let is_changed = |own: &&Own| self.record.state_of(own) == State::Changed;
                     changed.extend(before.files.iter().filter(is_changed).map(|own| own.file.clone()));
                     self.done.insert(input.result_name.clone());
@@ -208,7 +215,8 @@ impl ResultFolder {
                 self.check_image(input, before)?;
                 stale += 1;
             }
-            if let Some(why) = made_by.and_then(|made_by| self.record.failed(&input.result_name, &made_by))
+            let failing = made_by.map(|made_by| self.failing(made_by));
+            if let Some(why) = failing.and_then(|failing| self.record.failed(&input.result_name, &failing))
                 && !self.retry_failed
             {
                 self.failed.insert(input.result_name.clone(), why);
@@ -285,7 +293,8 @@ impl ResultFolder {
     /// first result: a start that failed must not tie the folder to its parameters.
     pub fn begin(&mut self, images: usize) -> Result<()> {
         files::make_folder(&self.folder)?;
-        self.record.begin(images)?;
+        let fine = self.done.iter().filter(|name| self.record.has_failed_before(name)).cloned().collect();
+        self.record.begin(images, self.done.len(), fine)?;
         let now = std::fs::read(self.folder.join(JOB_FILE)).ok();
         let is_ours = |now: &Vec<u8>| serde_json::from_slice(now).is_ok_and(|now: JobFile| now == self.job);
         // Parts of one job may begin together.
@@ -420,9 +429,14 @@ impl ResultFolder {
     /// Notes why an image failed that was to be made from its `own` besides image, model and parameters: it will fail again as
     /// long as they are the same.
     pub fn fail(&self, input: &InputImage, own: &Value, error: &str) -> Result<()> {
-        let made_by = self.made_by(input, own)?;
+        let made_by = self.failing(self.made_by(input, own)?);
         self.record.was_read(self.contents.take_new())?;
         self.record.has_failed(&input.result_name, made_by, input.path.clone(), error.to_owned())
+    }
+
+    /// What an image fails by that is made by this: with other limits it may not.
+    fn failing(&self, made_by: Key) -> Key {
+        Key::of_content(format!("{made_by} {}", self.limits).as_bytes())
     }
 
     /// Makes the notes of all images durable.
@@ -435,10 +449,11 @@ impl ResultFolder {
         let path = self.place(name.as_ref());
         let mut both = Both { file: AtomicFile::create(&path)?, hasher: KeyHasher::default() };
         fill(&mut both)?;
-        self.record.announce(vec![(name.to_owned(), both.hasher.finish())], None)?;
+        let key = both.hasher.finish();
+        self.record.announce(vec![(name.to_owned(), key)], None)?;
         self.record.sync()?;
         both.file.commit()?;
-        self.record.are_there(&[name.to_owned()])
+        self.record.is_there(name, key)
     }
 
     fn name_of(&self, file: &Path) -> String {

@@ -56,6 +56,17 @@ fn a_second_run_answers_the_same_and_the_log_tells_hits_and_misses() {
 }
 
 #[test]
+fn events_are_not_written_into_pictures() {
+    let bench = Bench::new();
+    let photo = bench.picture("photo.png", 90, 70, &[(45.0, 35.0, 20.0)]);
+    let whole = std::fs::read(&photo).unwrap();
+    for log in ["photo.png", "-"] {
+        bench.refused(2, "this is none", &["segment", "photo.png", "--point", "45,35", "--log", log]);
+    }
+    assert_eq!(std::fs::read(&photo).unwrap(), whole);
+}
+
+#[test]
 fn another_picture_under_the_same_name_is_another_picture() {
     let bench = Bench::new();
     let photo = bench.picture("photo.png", 90, 70, &[(45.0, 35.0, 20.0)]);

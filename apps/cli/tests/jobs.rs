@@ -190,3 +190,101 @@ fn a_job_tells_how_far_it_is_while_it_runs() {
         events.filter(|event| event["event"] == "item_done" && event["seconds"].is_f64()).count() as u64;
     assert!(items > 0 && items <= before, "{items}");
 }
+
+/// Pictures of other content under the same names, or those of before.
+fn change(bench: &Bench, count: usize, at: f64) {
+    for number in 0..count {
+        bench.picture(&format!("imgs/{number:03}.png"), 160, 100, &[(at, 50.0, 20.0)]);
+    }
+}
+
+#[test]
+fn of_runs_on_all_and_on_parts_the_latest_counts() {
+    let bench = pictures(4);
+    let run = |more: &[&str]| {
+        let run = segment(&bench, &[&["--out", "out"], more].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        run.stderr
+    };
+    assert!(run(&[]).contains("4 done, 0 done before"));
+    let first = results(&bench, "out");
+    change(&bench, 4, 48.0);
+    ["1/2", "2/2"].iter().for_each(|part| drop(run(&["--shard", part])));
+    let second = results(&bench, "out");
+    assert_ne!(first, second);
+    let words = run(&[]);
+    assert!(words.contains("0 done, 4 done before") && !words.contains("changed since"), "{words}");
+    assert_eq!(status(&bench, "out")["done"], 4);
+    // And back, on parts of another number.
+    change(&bench, 4, 40.0);
+    ["1/3", "2/3", "3/3"].iter().for_each(|part| drop(run(&["--shard", part])));
+    assert_eq!(results(&bench, "out"), first);
+    change(&bench, 4, 48.0);
+    assert!(run(&[]).contains("4 done, 0 done before"));
+    assert_eq!(results(&bench, "out"), second);
+    // Other parameters on parts, and the same again.
+    let other = |part: &str, more: &[&str]| {
+        let command =
+            ["segment", "imgs", "--point", "120,50", "--format", "png", "--out", "out", "--shard", part];
+        let run = bench.run(&[&command[..], more].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        run.stderr
+    };
+    ["1/2", "2/2"].iter().for_each(|part| drop(other(part, &["--overwrite"])));
+    for part in ["1/2", "2/2"] {
+        assert!(other(part, &[]).contains("0 done, "), "{part}");
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_while_it_did_images_anew_goes_on() {
+    let bench = pictures(1);
+    let done = |words: &str| {
+        let run = segment(&bench, &["--out", "out"]);
+        assert!(run.code == 0 && run.stderr.contains(words), "{run:?}");
+    };
+    let record = bench.path("out/.samovar-results.jsonl");
+    done("1 done, 0 done before");
+    let (old, was) = (results(&bench, "out"), std::fs::read(&record).unwrap());
+    change(&bench, 1, 48.0);
+    done("1 done, 0 done before");
+    let new = results(&bench, "out");
+    // As if it had ended after it had said what it would write, and before, or after, that was in its place.
+    let whole = std::fs::read_to_string(&record).unwrap();
+    let end = whole.rfind("\"done\":").and_then(|done| whole[..done].rfind('\n')).unwrap();
+    assert!(end > was.len());
+    for content in [&old, &new] {
+        std::fs::write(&record, &whole.as_bytes()[..=end]).unwrap();
+        for (name, bytes) in content {
+            std::fs::write(bench.path("out").join(name), bytes).unwrap();
+        }
+        done(if content == &old { "1 done, 0 done before" } else { "0 done, 1 done before" });
+        assert_eq!(results(&bench, "out"), new);
+    }
+    // The picture of before, and the result of after it.
+    change(&bench, 1, 40.0);
+    std::fs::write(&record, &whole.as_bytes()[..=end]).unwrap();
+    done("1 done, 0 done before");
+    assert_eq!(results(&bench, "out"), old);
+}
+
+#[test]
+fn what_is_told_of_a_job_is_of_the_images_that_it_has_now() {
+    let bench = pictures(3);
+    let counts = |of: (u64, u64, usize)| {
+        let told = status(&bench, "out");
+        let failed = told["failed"].as_array().unwrap().len();
+        assert_eq!((told["done"].as_u64().unwrap(), told["images"].as_u64().unwrap(), failed), of, "{told}");
+    };
+    segment(&bench, &["--out", "out"]);
+    let whole = std::fs::read(bench.path("imgs/001.png")).unwrap();
+    std::fs::write(bench.path("imgs/001.png"), b"nothing").unwrap();
+    assert_eq!(segment(&bench, &["--out", "out"]).code, 1);
+    counts((2, 3, 1));
+    std::fs::write(bench.path("imgs/001.png"), whole).unwrap();
+    assert_eq!(segment(&bench, &["--out", "out"]).code, 0);
+    counts((3, 3, 0));
+    std::fs::remove_file(bench.path("imgs/002.png")).unwrap();
+    assert_eq!(segment(&bench, &["--out", "out"]).code, 0);
+    counts((2, 2, 0));
+}

@@ -7,7 +7,7 @@
 //! WeakCache<V> ───── what somebody else holds
 //! ```
 //!
-//! A [`Key`](crate::contents::Key) is made of everything that made the value: an entry under other pixels, weights or settings is never asked
+//! A [`Key`] is made of everything that made the value: an entry under other pixels, weights or settings is never asked
 //! for, so nothing has to be believed but checksums.
 
 mod cached;

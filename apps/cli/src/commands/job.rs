@@ -90,8 +90,14 @@ impl<'a> Status<'a> {
         Ok(Self { folder, job, is_at_work, said, images, rate })
     }
 
+    /// Images that are done as the last runs want them: others of this folder may be there no more, or are to be done anew.
+    fn done(&self) -> usize {
+        let done = latest(self.said.runs()).map(|run| run.begin.done + run.done).sum::<usize>();
+        done.min(self.images.unwrap_or(done))
+    }
+
     fn left(&self) -> Option<usize> {
-        Some(self.images?.saturating_sub(self.said.done().len() + self.said.failed().len()))
+        Some(self.images?.saturating_sub(self.done() + self.said.failed().len()))
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -112,7 +118,7 @@ impl<'a> Status<'a> {
             .collect();
         json!({
             "folder": self.folder.display().to_string(), "command": self.job.command, "parameters": self.job.parameters,
-            "at_work": self.is_at_work, "images": self.images, "done": self.said.done().len(), "left": self.left(),
+            "at_work": self.is_at_work, "images": self.images, "done": self.done(), "left": self.left(),
             "failed": failed, "images_per_second": self.rate,
             "seconds_left": self.time_left().map(|left| left.as_secs_f64()),
             "damaged_lines": self.said.damaged_lines,
@@ -128,7 +134,7 @@ impl<'a> Status<'a> {
             printable(&self.job.command),
             printable(model)
         );
-        let (done, failed) = (self.said.done().len(), self.failed());
+        let (done, failed) = (self.done(), self.failed());
         let of = self.images.map_or_else(String::new, |images| format!(" of {images}"));
         let share = self.images.filter(|&images| images > 0);
         let share = share
@@ -139,6 +145,16 @@ impl<'a> Status<'a> {
             let left =
                 self.time_left().map_or_else(String::new, |left| format!(", {} left", HumanDuration(left)));
             let _ = writeln!(words, "{rate:.2} images a second{left}");
+        }
+        let parts: Vec<String> = latest(self.said.runs())
+            .filter_map(|run| run.begin.shard)
+            .map(|shard| shard.to_string())
+            .collect();
+        if !parts.is_empty() {
+            let _ = writeln!(words, "of parts {}", parts.join(", "));
+        }
+        if self.said.damaged_lines > 0 {
+            let _ = writeln!(words, "{} lines of the record are damaged", self.said.damaged_lines);
         }
         for failed in failed.iter().take(TOLD) {
             let image = printable(&failed.image.display().to_string());
@@ -155,25 +171,24 @@ impl<'a> Status<'a> {
     }
 }
 
+/// The last run on all images, or the last runs on each part of them.
+fn latest(runs: &[Run]) -> impl Iterator<Item = &Run> {
+    let last = runs.iter().max_by(|a, b| a.begin.at.total_cmp(&b.begin.at));
+    let parts = last.map(|run| run.begin.shard.map(|shard| shard.of));
+    runs.iter().filter(move |run| Some(run.begin.shard.map(|shard| shard.of)) == parts)
+}
+
 /// All images: of the last run on all of them, or of the last runs on each part together.
 fn images_of(runs: &[Run]) -> Option<usize> {
-    let latest = runs.iter().max_by(|a, b| a.begin.at.total_cmp(&b.begin.at))?;
-    let Some(shard) = latest.begin.shard else { return Some(latest.begin.images) };
-    let of_part = |number| {
-        let parts = runs
-            .iter()
-            .filter(|run| run.begin.shard.is_some_and(|part| (part.number, part.of) == (number, shard.of)));
-        parts.max_by(|a, b| a.begin.at.total_cmp(&b.begin.at)).map_or(0, |run| run.begin.images)
-    };
-    Some((1..=shard.of.min(100_000)).map(of_part).sum())
+    let mut latest = latest(runs).peekable();
+    latest.peek()?;
+    Some(latest.map(|run| run.begin.images).sum())
 }
 
 /// Images a second of the last run, or of the last runs on all parts.
 fn rate_of(runs: &[Run], is_at_work: bool) -> Option<f64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
-    let latest = runs.iter().map(|run| run.begin.at).fold(f64::MIN, f64::max);
-    let is_last = |run: &&Run| run.begin.at == latest || run.begin.shard.is_some();
-    let rates = runs.iter().filter(is_last).filter(|run| run.done > 0).map(|run| {
+    let rates = latest(runs).filter(|run| run.done > 0).map(|run| {
         let end = if is_at_work { now } else { run.last_written };
         run.done as f64 / (end - run.begin.at).max(1e-3)
     });

@@ -17,6 +17,7 @@ use samovar::profile::{Profiler, Roofline};
 use samovar::{Engine, LazyImage, Model, PictureUse, Prompt, RgbImage, Size};
 
 use super::segment::print;
+use crate::failure::usage;
 use crate::inputs::Sources;
 use crate::made::Made;
 use crate::model_args::ModelArgs;
@@ -78,6 +79,9 @@ const CEILING_TIME: Duration = Duration::from_millis(200);
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let sources = Sources::of(args.image.iter().map(PathBuf::as_path).chain([Path::new(&args.model.model)]));
+    if args.trace.is_some() && args.trace == args.flamegraph {
+        return Err(usage("--trace and --flamegraph name the same file; give each its own"));
+    }
     let places: Vec<PathBuf> = args.trace.iter().chain(&args.flamegraph).cloned().collect();
     places.iter().try_for_each(|place| check_place(place, "a file is written there", &sources))?;
     let made = Made::here();

@@ -311,7 +311,9 @@ impl Shared<'_> {
             let tried = state.size.get();
             (tried, state.size.halve(tried))
         };
-        self.workers.events.emit("batch_halved", || [("from", tried.into()), ("to", to.into())]);
+        if to < tried {
+            self.workers.events.emit("batch_halved", || [("from", tried.into()), ("to", to.into())]);
+        }
         if let Some(memory) = &self.workers.memory {
             memory.cleanup(true);
         }

@@ -64,7 +64,7 @@ fn measure(args: &Args, folder: &std::path::Path) -> Result<Measured> {
     let items = args.items as usize;
     let bar = progress::items(u64::from(args.items), "images");
     let mut record = Record::open(folder, None, &Contents::default())?;
-    record.begin(items)?;
+    record.begin(items, 0, Vec::new())?;
     let began = Instant::now();
     for first in (0..items).step_by(GROUP) {
         let group = first..items.min(first + GROUP);

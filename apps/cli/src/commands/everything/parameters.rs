@@ -128,6 +128,8 @@ impl Parameters {
     pub fn to_json(&self) -> Value {
         let mut given: Map<String, Value> =
             self.given.iter().map(|(name, text)| ((*name).to_owned(), text.trim().into())).collect();
+        // No mask depends on it.
+        given.remove("points_per_batch");
         if let Some(path) = &self.point_grids {
             given.insert(POINT_GRIDS.to_owned(), path.display().to_string().into());
         }
