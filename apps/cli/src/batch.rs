@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers, WorkersReport};
+use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers};
 use samovar::resources::instruments::Events;
 use samovar::sharing::Sharing;
 use samovar::tensor::Stop;
@@ -42,9 +42,6 @@ pub struct Summary {
     /// Whether the work ended because nothing more can be written.
     #[serde(skip)]
     pub disk_full: bool,
-    /// How the workers went.
-    #[serde(skip)]
-    pub workers: WorkersReport,
 }
 
 /// An image that failed.
@@ -362,7 +359,6 @@ pub fn for_each_image<V: Send>(
         let rest = run(&Sharing::one_by_one(model), &again, &mut Vec::new());
         again.clear();
         report.left += rest.left;
-        report.time += rest.time;
     }
     bar.finish_and_clear();
     summary
@@ -370,7 +366,6 @@ pub fn for_each_image<V: Send>(
         .extend(open.iter().zip(&finished).filter(|(_, done)| **done).map(|(input, _)| input.path.clone()));
     summary.disk_full = is_full.get();
     summary.left = report.left + again.len();
-    summary.workers = report;
     Ok((summary, values.into_iter().flatten().collect()))
 }
 

@@ -3,54 +3,20 @@
 //!     cargo run --release -p samovar --example memory
 
 use std::error::Error;
-use std::sync::Arc;
 
-use samovar::memory::{
-    DeviceMemory, MemoryLevel, MemoryManager, MemoryOptions, MemoryThresholds, MeteredDevice, Reclaim, bytes,
-};
+use samovar::memory::{MemoryThresholds, bytes};
 use samovar::planning::ModelPlan;
 use samovar::resources::cache::{Store, StoreOptions, content_keys};
 use samovar::source::ModelSource;
-use samovar::tensor::Device;
 use samovar::{Engine, LazyImage, ModelConfig, Options, Precision, RgbImage, Size};
-
-/// The pool of a device, for the manager.
-struct Pool(Device);
-
-impl MeteredDevice for Pool {
-    fn memory(&self) -> DeviceMemory {
-        let pool = self.0.pool().stats();
-        DeviceMemory {
-            name: self.0.name(),
-            used_bytes: pool.in_use_bytes,
-            reserved_bytes: pool.reserved_bytes(),
-            peak_bytes: pool.peak_bytes,
-            budget_bytes: pool.budget_bytes,
-        }
-    }
-}
-
-impl Reclaim for Pool {
-    fn name(&self) -> &str {
-        "idle blocks"
-    }
-
-    fn acts_from(&self) -> MemoryLevel {
-        MemoryLevel::Pressure
-    }
-
-    fn reclaim(&self, _: MemoryLevel) -> usize {
-        self.0.pool().trim()
-    }
-}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let thresholds = MemoryThresholds { pressure: 0.80, warning: 0.85, critical: 0.95 };
-    let memory = MemoryManager::new(MemoryOptions { thresholds, ..MemoryOptions::default() })?;
-    let engine = Engine::new(Options { memory_budget_bytes: Some(1 << 30), ..Options::default() })?;
-    let pool = Arc::new(Pool(engine.device().clone()));
-    memory.watch(&pool);
-    memory.register(&pool);
+    let options =
+        Options { memory_budget_bytes: Some(1 << 30), memory_thresholds: thresholds, ..Options::default() };
+    let engine = Engine::new(options)?;
+    // It watches the machine, this process and the engine's pool, whose idle blocks it can give back.
+    let memory = engine.memory();
     let mut out = std::io::stdout();
     println!("before:");
     memory.print_summary(&mut out)?;
@@ -64,9 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{name} takes {}: {}", bytes(plan.peak_bytes()), if fits { "fits" } else { "does not fit" });
     }
 
-    // Features of images are kept, and can be had again: who can give memory back is registered.
+    // Features of images are kept, and can be had again: a model's cache is asked for memory too.
     let store = Store::new(StoreOptions::default());
-    memory.register(&store);
     let source = ModelSource::resolve("nano", None)?;
     let weights = source.key(&content_keys(&store, false))?;
     let model = engine.load_from(&source)?.with_cache(&store, weights);

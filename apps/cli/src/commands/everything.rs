@@ -167,7 +167,8 @@ impl Job<'_> {
 
     fn one(&self, input: &InputImage, sources: &Sources) -> Result<()> {
         let args = self.args;
-        let engine = args.model.engine_telling(args.cache.events()?)?;
+        let events = args.cache.events()?;
+        let engine = args.model.engine_telling(events.clone())?;
         let image = input.open(engine.decode_limits())?;
         // What is wrong with picture, places or parameters should show before the model is loaded.
         let _room = args.model.reserve_picture(&engine, &image, self.picture_use())?;
@@ -217,15 +218,11 @@ impl Job<'_> {
         let there: Vec<PathBuf> = result.chain(overlay.clone()).collect();
         made.check(&there, args.job.overwrite)?;
         let loading = progress::spinner("loading the model");
-        let cache = args.cache.open(
-            args.model.settings()?,
-            true,
-            &resolve(&args.model.model)?,
-            &args.cache.events()?,
-        )?;
+        let settings = args.model.settings()?;
+        let cache = args.cache.open(settings.clone(), true, &resolve(&args.model.model)?, &events)?;
         let model = args.model.load_with(&engine, cache.as_ref())?;
         loading.finish_and_clear();
-        let options = args.parameters.options(&model, &args.model.settings()?)?;
+        let options = args.parameters.options(&model, &settings)?;
         let masks = generate_with_bar(&model, &pixels, &options)?;
         let writer = self.writer_of(&model, &options);
         let report = Report { writer: &writer, masks: &masks, image: &pixels };
@@ -304,16 +301,17 @@ impl Job<'_> {
             _ => return Err(usage("several images need a folder for their results; give --out DIR")),
         };
         let events = args.cache.events()?;
-        let cache = args.cache.open(args.model.settings()?, false, &resolve(&args.model.model)?, &events)?;
+        let settings = args.model.settings()?;
+        let cache = args.cache.open(settings.clone(), false, &resolve(&args.model.model)?, &events)?;
         let model = args.model.load_with(&args.model.engine_telling(events.clone())?, cache.as_ref())?;
-        let options = args.parameters.options(&model, &args.model.settings()?)?;
+        let options = args.parameters.options(&model, &settings)?;
         let writer = self.writer_of(&model, &options);
         folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
         let folder = folder.as_ref();
         let contents = folder.map(ResultFolder::contents);
         let made = self.picture_use();
         let job = batch::Job {
-            args: &args.job.with(args.model.settings()?),
+            args: &args.job.with(settings),
             model: &model,
             made,
             contents,

@@ -165,7 +165,8 @@ fn one(
     writer: &Writer,
     sources: &Sources,
 ) -> Result<()> {
-    let engine = args.model.engine_telling(args.cache.events()?)?;
+    let events = args.cache.events()?;
+    let engine = args.model.engine_telling(events.clone())?;
     let image = input.open(engine.decode_limits())?;
     let made = match args.out.is_none() && args.json {
         true => PictureUse::Masks,
@@ -195,8 +196,7 @@ fn one(
         }
     }
     let wait = progress::spinner("encoding the image");
-    let cache =
-        args.cache.open(args.model.settings()?, true, &resolve(&args.model.model)?, &args.cache.events()?)?;
+    let cache = args.cache.open(args.model.settings()?, true, &resolve(&args.model.model)?, &events)?;
     let model = args.load(&engine, cache.as_ref())?;
     let embedding = embed(cache.as_ref(), &model, &image, &pixels)?;
     let files = if to_stdout { Files::to_stdout() } else { Files::remembered_by(&made) };
@@ -265,14 +265,15 @@ fn many(
         )?;
     }
     let events = args.cache.events()?;
-    let cache = args.cache.open(args.model.settings()?, false, &resolve(&args.model.model)?, &events)?;
+    let settings = args.model.settings()?;
+    let cache = args.cache.open(settings.clone(), false, &resolve(&args.model.model)?, &events)?;
     let model = args.load(&args.model.engine_telling(events.clone())?, cache.as_ref())?;
     folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
     let folder = folder.as_ref();
     let contents = folder.map(ResultFolder::contents);
     let made = folder.map_or(PictureUse::Masks, |_| writer.style.format.picture_use());
     let job = Job {
-        args: &args.job.with(args.model.settings()?),
+        args: &args.job.with(settings),
         model: &model,
         made,
         contents,

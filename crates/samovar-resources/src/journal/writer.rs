@@ -82,16 +82,7 @@ impl JournalWriter {
         if is_due { self.sync_until(end_bytes) } else { Ok(()) }
     }
 
-    /// Appends a line that is durable when this returns. Threads that ask at the same time share one sync.
-    ///
-    /// # Errors
-    /// As [`JournalWriter::append`].
-    pub fn append_durable(&self, line: &impl Serialize) -> io::Result<()> {
-        let (end_bytes, _) = self.write(line)?;
-        self.sync_until(end_bytes)
-    }
-
-    /// Makes everything appended durable.
+    /// Makes everything appended durable. Threads that ask at the same time share one sync.
     ///
     /// # Errors
     /// Those of the file system.

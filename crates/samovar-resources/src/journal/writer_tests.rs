@@ -31,7 +31,8 @@ fn what_was_appended_is_read_in_order() {
     drop(writer);
     let (writer, lines, _) = open(&path);
     assert_eq!(lines, (0..20).map(line).collect::<Vec<_>>());
-    writer.append_durable(&line(20)).unwrap();
+    writer.append(&line(20)).unwrap();
+    writer.sync().unwrap();
     // Another kind of line is no line for this reader, and does not hide the next.
     writer.append(&"another kind").unwrap();
     writer.append(&line(21)).unwrap();
@@ -124,7 +125,8 @@ fn threads_share_a_sync_and_tear_no_line() {
             let writer = &writer;
             scope.spawn(move || {
                 for number in 0..25 {
-                    writer.append_durable(&line(100 * thread + number)).unwrap();
+                    writer.append(&line(100 * thread + number)).unwrap();
+                    writer.sync().unwrap();
                 }
             });
         }
