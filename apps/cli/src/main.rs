@@ -16,7 +16,7 @@
 //! | [`inputs`] | images and folders from the command line |
 //! | [`outputs`] | places from the command line that results go to |
 //! | [`progress`] | progress bars on stderr, and the same told to `samovar top` |
-//! | [`interrupt`] | Ctrl-C that keeps what is finished |
+//! | [`interrupt`] | signals that ask for an end: what is finished is kept, nothing else is left behind |
 //! | [`environment`] | all variables of the environment that are read |
 //! | [`settings`] | presets, and what they, the environment and flags say together |
 //! | [`say`](mod@say) | lines for people on stderr |

@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use crate::environment;
 use crate::failure::usage;
 
-pub use kind::{AUTO, Kind, OFF, parse_pixels, parse_seconds};
+pub use kind::{AUTO, Kind, OFF, ON, parse_pixels, parse_seconds};
 pub use preset::{BUILT_IN, BuiltIn, Preset};
 pub use table::{SETTINGS, Setting};
 

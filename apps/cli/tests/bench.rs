@@ -24,15 +24,21 @@ fn samples<'t>(table: &'t Value, column: &str) -> Vec<(&'t str, Vec<f64>)> {
 #[test]
 fn the_document_s_table_has_a_column_without_optimisations_and_one_of_another_binary() {
     let bench = Bench::new();
-    let table = table(&bench, &["document", "--baseline", env!("CARGO_BIN_EXE_samovar")]);
+    // Whatever the environment says, the column "on" is with optimisations.
+    let arguments = ["bench", "document", "--quick", "--threads", "2", "--json", "--baseline"];
+    let mut command = bench.command();
+    command.args(arguments).arg(env!("CARGO_BIN_EXE_samovar")).env("SAMOVAR_OPTIMIZATIONS", "off");
+    let run = common::Run::from(command.output().unwrap());
+    let table: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
     let (off, on, before) = (samples(&table, "off"), samples(&table, "on"), samples(&table, "before"));
-    assert_eq!((off.len(), on.len(), before.len()), (10, 10, 5), "{table}");
+    assert_eq!((off.len(), on.len(), before.len()), (10, 10, 10), "{table}");
     for (what, samples) in off.iter().chain(&on).chain(&before) {
         assert!(samples.len() == 1 && samples[0] >= 0.0 && samples[0].is_finite(), "{what}: {samples:?}");
     }
     let row = |rows: &[(&str, Vec<f64>)], what: &str| rows.iter().find(|(own, _)| *own == what).unwrap().1[0];
     let again = "same image again, memory";
     assert!(row(&on, again) < row(&off, again), "what is kept is not encoded again: {table}");
+    assert!(row(&before, again) < row(&off, again), "the other binary is asked for the same: {table}");
     assert!(row(&on, "10 images, peak memory") > 1e7);
     assert_eq!(table["rows"][2]["claim"], "2.02x");
     assert!(table["notes"][0].as_str().unwrap().contains("comes with tracking"));
@@ -89,22 +95,70 @@ fn a_folder_is_measured_against_its_processor_time() {
 #[cfg(unix)]
 #[test]
 fn a_bench_that_is_stopped_leaves_no_pictures_behind() {
-    let bench = Bench::new();
-    let temporary = bench.path("tmp");
-    std::fs::create_dir(&temporary).unwrap();
-    let mut command = bench.command();
-    let run = command.args(["bench", "pressure", "--quick", "--runs", "1000"]).env("TMPDIR", &temporary);
-    let mut run =
-        run.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let files = || std::fs::read_dir(&temporary).unwrap().flatten().map(|entry| entry.path().join("out"));
-    let wait = std::time::Instant::now();
-    while !files().any(|out| out.exists()) {
-        assert!(wait.elapsed().as_secs() < 120, "no run has begun");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    for signal in ["-INT", "-TERM"] {
+        let bench = Bench::new();
+        let temporary = bench.path("tmp");
+        std::fs::create_dir(&temporary).unwrap();
+        let mut command = bench.command();
+        let run = command.args(["bench", "pressure", "--quick", "--runs", "1000"]).env("TMPDIR", &temporary);
+        let mut run =
+            run.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let files = || std::fs::read_dir(&temporary).unwrap().flatten().map(|entry| entry.path().join("out"));
+        let wait = std::time::Instant::now();
+        while !files().any(|out| out.exists()) {
+            assert!(wait.elapsed().as_secs() < 120, "no run has begun");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        // A child that goes on when its parent has ended is given to another.
+        let children = format!("/proc/{0}/task/{0}/children", run.id());
+        let child = std::fs::read_to_string(children).unwrap_or_default();
+        let stop = std::process::Command::new("kill").args([signal, &run.id().to_string()]).status().unwrap();
+        assert!(stop.success() && !run.wait().unwrap().success());
+        assert_eq!(files().count(), 0, "{signal}");
+        for child in child.split_whitespace() {
+            assert!(!std::path::Path::new("/proc").join(child).exists(), "{signal}: a child is left");
+        }
     }
-    let stopped = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
-    assert!(stopped.success() && !run.wait().unwrap().success());
-    assert_eq!(files().count(), 0);
+}
+
+/// What does nothing is quick.
+#[cfg(unix)]
+#[test]
+fn a_baseline_that_does_nothing_is_refused() {
+    let bench = Bench::new();
+    for table in ["document", "batch", "load", "segment", "folder", "pressure"] {
+        let arguments = ["bench", table, "--quick", "--baseline", "/bin/true"];
+        bench.refused(1, "is it a samovar?", &arguments);
+    }
+}
+
+/// As fa39996, which has tables neither of batches nor of loads.
+#[cfg(unix)]
+#[test]
+fn a_baseline_that_cannot_be_asked_has_that_in_its_cells() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    let old = bench.path("old");
+    let own = env!("CARGO_BIN_EXE_samovar");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *worker*|*--images-at-once*) echo unknown >&2; exit 2;; esac\nexec {own} \"$@\"\n"
+    );
+    std::fs::write(&old, script).unwrap();
+    std::fs::set_permissions(&old, PermissionsExt::from_mode(0o755)).unwrap();
+    let old = old.to_str().unwrap();
+    let cell = |table: &Value, row: usize| table["rows"][row]["instead"]["before"].clone();
+    let batch = table(&bench, &["batch", "--baseline", old]);
+    let rows: Vec<_> = samples(&batch, "before").into_iter().map(|(what, _)| what).collect();
+    assert_eq!(
+        rows,
+        ["1 prompt: latency", "1 prompt: prompts", "1 image: latency", "1 image: images"],
+        "{batch}"
+    );
+    assert_eq!((cell(&batch, 2), cell(&batch, 6)), ("no such command".into(), "no such option".into()));
+    let load = table(&bench, &["load", "--baseline", old]);
+    assert_eq!(samples(&load, "before").len(), 4, "{load}");
+    assert_eq!(cell(&load, 5), "no such command");
+    assert!(load["notes"][1].as_str().unwrap().contains("a process for each"), "{load}");
 }
 
 #[test]
@@ -132,6 +186,17 @@ fn runs_are_saved_and_compared_with_their_noise() {
         document["rows"].as_array().unwrap().iter().map(|row| row["verdict"].as_str().unwrap()).collect();
     assert_eq!(verdicts.iter().filter(|words| **words == "worse").count(), 1, "{document}");
     assert_eq!(verdicts.iter().filter(|words| **words == "no difference").count(), 5, "{document}");
+
+    saved["settings"]["dtype"] = "int8".into();
+    saved["machine"]["processor"] = "another\u{1b}[2J".into();
+    std::fs::write(bench.path("b.json"), saved.to_string()).unwrap();
+    let said = bench.done(&["bench", "compare", "a.json", "b.json"]).stderr;
+    assert!(said.contains("differ in dtype (auto, int8)") && said.contains("machine: processor ("), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said}");
+    #[cfg(unix)]
+    bench.refused(2, "this is no file", &["bench", "compare", "a.json", "/dev/zero"]);
+    std::fs::File::create(bench.path("large.json")).unwrap().set_len(17 << 20).unwrap();
+    bench.refused(2, "too many", &["bench", "compare", "a.json", "large.json"]);
 
     std::fs::write(bench.path("mine.json"), "{}").unwrap();
     bench.refused(2, "samovar has not made it", &["bench", "segment", "--quick", "--save", "mine.json"]);

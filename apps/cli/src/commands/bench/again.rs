@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::args::TableArgs;
-use super::column::{Kind, Place};
+use super::column::{Expected, Kind, Place};
 use super::photographs::FULL_HD;
 use super::table::{Row, Table, Unit};
 
@@ -24,7 +24,8 @@ pub fn run(args: &TableArgs) -> Result<()> {
             // Another point, as one who was not content with the first mask.
             let [before, after] = points.each_ref().map(|point| {
                 place.clear("cut.png")?;
-                place.done(kind, &["segment", "photo.jpg", "--point", point, "--out", "cut.png"], "cache")
+                let arguments = ["segment", "photo.jpg", "--point", point, "--out", "cut.png"];
+                place.done(kind, &arguments, "cache", Expected::File("cut.png"))
             });
             let after = after?;
             first.add(kind, before?.wall_s);

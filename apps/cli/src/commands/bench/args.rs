@@ -12,7 +12,7 @@ pub struct TableArgs {
     /// Runs of everything in the table; the table has medians [default: 3, with --quick 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeat: Option<u32>,
-    /// Another samovar, for a column of its own: the same work by its `segment` and `bench encode`
+    /// Another samovar, for a column of its own: the same work, as far as it can be asked for it
     #[arg(long, value_name = "BINARY")]
     pub baseline: Option<PathBuf>,
     /// Keep the run as JSON, for `samovar bench compare`

@@ -4,8 +4,8 @@ use anyhow::Result;
 use samovar::planning::PROMPTS_AT_ONCE;
 
 use super::args::TableArgs;
-use super::column::{Kind, Place};
-use super::document::number;
+use super::column::{Expected, Kind, Place};
+use super::document::{NO_COMMAND, number};
 use super::photographs::FULL_HD;
 use super::table::{Row, Table, Unit};
 
@@ -14,6 +14,9 @@ const PAYS: f64 = 1.05;
 
 /// Images of a folder whose images are under way together.
 const IMAGES: usize = 8;
+
+/// What stands in a column whose program cannot be told how many images to take.
+const NO_OPTION: &str = "no such option";
 
 /// Latency and throughput of so many at once.
 struct Pair {
@@ -30,6 +33,11 @@ impl Pair {
             latency: Row::new(format!("{what}: latency"), Unit::Seconds),
             throughput: Row::new(format!("{what}: {one}s"), Unit::PerSecond),
         }
+    }
+
+    fn cannot(&mut self, column: Kind, why: &str) {
+        self.latency.cannot(column, why);
+        self.throughput.cannot(column, why);
     }
 
     fn add(&mut self, column: Kind, latency_s: f64, per_s: f64) {
@@ -67,24 +75,49 @@ pub fn run(args: &TableArgs) -> Result<()> {
     let mut images = pairs(if args.quick { &[1, 2] } else { &[1, 2, 3, 4] }, "image");
     let list = prompts.iter().map(|pair| pair.at_once.to_string()).collect::<Vec<_>>().join(",");
     let point = format!("{},{}", size.0 / 2, size.1 / 2);
+    let mut has_own_decode = false;
     for repeat in 1..=place.repeat {
-        for kind in place.kinds().filter(|&kind| kind != Kind::Before) {
+        for kind in place.kinds() {
             let say =
                 |what: &str| place.say(&format!("run {repeat} of {}: {}, {what}", place.repeat, kind.name()));
             say("prompts");
             let worker = ["bench", "worker", "prompts", "--picture", "images/00000.jpg", "--at-once", &list];
-            let run = place.done(kind, &worker, "cache")?;
-            for pair in &mut prompts {
-                let found = &run.document[pair.at_once.to_string()];
-                pair.add(kind, number(found, "latency_s"), number(found, "per_s"));
+            match place.done_if_known(kind, &worker, "cache", Expected::Document)? {
+                Some(run) => {
+                    for pair in &mut prompts {
+                        let found = &run.document[pair.at_once.to_string()];
+                        pair.add(kind, number(found, "latency_s")?, number(found, "per_s")?);
+                    }
+                }
+                // It can be asked for one prompt on a held engine.
+                None => {
+                    has_own_decode = true;
+                    let decode = ["bench", "decode", "--repeat", "5", "--json"];
+                    let run = place.done(kind, &decode, "cache", Expected::Document)?;
+                    let latency_s = number(&run.document, "median_s")?;
+                    for pair in &mut prompts {
+                        match pair.at_once {
+                            1 => pair.add(kind, latency_s, 1.0 / latency_s.max(1e-9)),
+                            _ => pair.cannot(kind, NO_COMMAND),
+                        }
+                    }
+                }
             }
             for pair in &mut images {
                 say(&format!("{} images at once", pair.at_once));
                 place.clear("out")?;
                 let at_once = pair.at_once.to_string();
                 let folder = ["segment", "images", "--point", &point, "--format", "coco", "--out", "out"];
-                let run =
-                    place.done(kind, &[&folder[..], &["--images-at-once", &at_once]].concat(), "cache")?;
+                let limited = [&folder[..], &["--images-at-once", &at_once]].concat();
+                let expected = Expected::Folder("out", IMAGES);
+                let run = match place.done_if_known(kind, &limited, "cache", expected)? {
+                    None if pair.at_once == 1 => Some(place.done(kind, &folder, "cache", expected)?),
+                    run => run,
+                };
+                let Some(run) = run else {
+                    pair.cannot(kind, NO_OPTION);
+                    continue;
+                };
                 let per_s = IMAGES as f64 / run.wall_s;
                 // By Little's law; without optimisations there is one at a time, whatever was asked for.
                 let under_way = if kind == Kind::Off { 1 } else { pair.at_once };
@@ -98,6 +131,13 @@ pub fn run(args: &TableArgs) -> Result<()> {
         "prompts at once are one call on a held engine, which answers {PROMPTS_AT_ONCE} together at most; images at once are a folder of \
          {IMAGES}, a process that loads the model"
     ));
+    if has_own_decode {
+        notes.push(
+            "before: it knows no several prompts in one call and no --images-at-once; 1 prompt is its `bench decode` (three masks, none \
+             drawn), 1 image its `segment` on the folder, as it comes"
+                .into(),
+        );
+    }
     let rows = prompts.into_iter().chain(images).flat_map(|pair| [pair.latency, pair.throughput]).collect();
     let table = Table::new("batch", args, rows, notes)?;
     drop(place);

@@ -1,13 +1,14 @@
 //! Columns of a table: programs that do the same work, each run in a process of its own.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use samovar::certificate::processor;
 use samovar::memory::Memory;
 use serde_json::Value;
-use tempfile::TempDir;
 use wait4::Wait4;
 
 use super::args::TableArgs;
@@ -15,7 +16,7 @@ use crate::inputs::Sources;
 use crate::made::Made;
 use crate::model_args::{EngineArgs, ModelArgs};
 use crate::outputs::check_place;
-use crate::settings::BuiltIn;
+use crate::settings::{BuiltIn, ON, Setting};
 use crate::{interrupt, progress};
 
 /// Which program.
@@ -52,11 +53,24 @@ pub struct Run {
     pub document: Value,
     /// What it said, if it failed.
     pub failure: Option<String>,
+    /// Whether it does not know what it was asked for.
+    is_refused: bool,
+}
+
+/// What a run has to leave behind for its time to be believed.
+#[derive(Debug, Clone, Copy)]
+pub enum Expected<'e> {
+    /// A JSON document on stdout.
+    Document,
+    /// A file with a mask.
+    File(&'e str),
+    /// A folder with masks of so many pictures, called `00000` and so on.
+    Folder(&'e str, usize),
 }
 
 /// Where runs happen.
 pub struct Place {
-    folder: TempDir,
+    folder: interrupt::Folder,
     columns: Vec<(Kind, PathBuf)>,
     model: Vec<String>,
     pub repeat: u32,
@@ -87,9 +101,9 @@ impl Place {
             let words = "figures will be worse and noisier than on a quiet machine";
             say!("note: other work keeps {busy:.1} of {processors} processors busy; {words}");
         }
-        // Whoever stops finds no pictures left behind.
-        interrupt::catch_saying("stopping after the run at hand");
-        let folder = tempfile::tempdir().context("a folder for the pictures and results of the runs")?;
+        // Whoever stops finds no pictures and no processes left behind.
+        interrupt::catch_all();
+        let folder = interrupt::Folder::new_in(&std::env::temp_dir())?;
         let wait = progress::spinner("preparing");
         Ok(Self { folder, columns, model: arguments_of(&args.model)?, repeat: args.repeat(), wait })
     }
@@ -115,7 +129,13 @@ impl Place {
         let [width, height, count] = numbers.each_ref().map(String::as_str);
         let own = std::env::current_exe().context("this program's own file")?;
         let arguments = ["bench", "photographs", to, "--width", width, "--height", height, "--count", count];
-        let made = Command::new(own).args(arguments).args(more).current_dir(self.folder.path()).output()?;
+        let mut command = Command::new(own);
+        command.args(arguments).args(more).current_dir(self.folder.path()).stdin(Stdio::null());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let watched = interrupt::Child::watch(child.id());
+        let made = child.wait_with_output()?;
+        drop(watched);
+        interrupt::check()?;
         match made.status.success() {
             true => Ok(()),
             false => Err(anyhow!("making pictures: {}", String::from_utf8_lossy(&made.stderr).trim())),
@@ -132,20 +152,24 @@ impl Place {
         if kind == Kind::Off {
             command.arg("--no-optimizations");
         }
+        // Whatever a preset or the environment says: a flag goes before a variable, and that before a preset.
+        if let Some(optimizations) = Setting::find("optimizations") {
+            command.env(optimizations.variable, ON);
+        }
         command.env("SAMOVAR_CACHE", self.path(cache)).stdin(Stdio::null());
         // Files, not pipes: nobody reads while the program writes.
         let (out, errors) = (self.path("stdout"), self.path("stderr"));
         command.stdout(std::fs::File::create(&out)?).stderr(std::fs::File::create(&errors)?);
         let start = Instant::now();
         let mut child = command.spawn().with_context(|| format!("\"{}\"", program.display()))?;
+        let watched = interrupt::Child::watch(child.id());
         let end = child.wait4().with_context(|| format!("waiting for \"{}\"", program.display()))?;
         let wall_s = start.elapsed().as_secs_f64();
-        if interrupt::asked() {
-            return Err(anyhow!("stopped"));
-        }
+        drop(watched);
+        interrupt::check()?;
+        let said = std::fs::read(&errors).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
         let failure = (!end.status.success()).then(|| {
-            let said = std::fs::read(&errors).unwrap_or_default();
-            let said = String::from_utf8_lossy(&said);
             let last: Vec<&str> = said.lines().rev().take(4).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
             format!("{} {}: {}", kind.name(), arguments.first().unwrap_or(&""), last.join(" | "))
@@ -159,16 +183,65 @@ impl Place {
                 .and_then(|bytes| serde_json::from_slice(&bytes).ok())
                 .unwrap_or_default(),
             failure,
+            is_refused: end.status.code() == Some(WRONG_USAGE),
         })
     }
 
-    /// The same, which must succeed.
-    pub fn done(&self, kind: Kind, arguments: &[&str], cache: &str) -> Result<Run> {
+    /// The same, which must succeed and leave behind what is expected.
+    ///
+    /// # Errors
+    /// What went wrong, and what is not there: then it did no work, whatever it says.
+    pub fn done(&self, kind: Kind, arguments: &[&str], cache: &str, expected: Expected) -> Result<Run> {
         let run = self.run(kind, arguments, cache)?;
         match &run.failure {
             Some(failure) => Err(anyhow!("a run failed: {failure}")),
-            None => Ok(run),
+            None => self.check(kind, arguments, &run, expected).map(|()| run),
         }
+    }
+
+    /// The same; `None` where another binary does not know what it is asked for.
+    ///
+    /// # Errors
+    /// As [`Place::done`].
+    pub fn done_if_known(
+        &self,
+        kind: Kind,
+        arguments: &[&str],
+        cache: &str,
+        expected: Expected,
+    ) -> Result<Option<Run>> {
+        let run = self.run(kind, arguments, cache)?;
+        match &run.failure {
+            Some(_) if kind == Kind::Before && run.is_refused => Ok(None),
+            Some(failure) => Err(anyhow!("a run failed: {failure}")),
+            None => self.check(kind, arguments, &run, expected).map(|()| Some(run)),
+        }
+    }
+
+    fn check(&self, kind: Kind, arguments: &[&str], run: &Run, expected: Expected) -> Result<()> {
+        let missing = match expected {
+            Expected::Document => run.document.is_null().then(|| "printed no document".to_owned()),
+            Expected::File(name) => (!has_mask(&self.path(name))).then(|| format!("wrote no mask to {name}")),
+            Expected::Folder(name, count) => {
+                let folder = self.path(name);
+                let found = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+                let found = found.filter(|entry| has_mask(&entry.path()));
+                let pictures: BTreeSet<String> = found
+                    .filter_map(|entry| entry.file_name().to_str()?.get(..5).map(str::to_owned))
+                    .filter(|name| name.parse::<usize>().is_ok_and(|number| number < count))
+                    .collect();
+                let found = pictures.len();
+                (found != count).then(|| format!("wrote masks of {found} of the {count} pictures to {name}"))
+            }
+        };
+        let Some(missing) = missing else { return Ok(()) };
+        let program = self.columns.iter().find(|(own, _)| *own == kind).map(|(_, program)| program.display());
+        Err(anyhow!(
+            "{}: \"{}\" says that it has done `{}`, and {missing}; is it a samovar?",
+            kind.name(),
+            program.map(|program| program.to_string()).unwrap_or_default(),
+            arguments.join(" ")
+        ))
     }
 
     /// Removes a file or folder of runs before.
@@ -183,6 +256,30 @@ impl Place {
             _ => Ok(()),
         }
     }
+}
+
+/// The exit code for arguments that a program does not know.
+const WRONG_USAGE: i32 = 2;
+
+/// Longest document of results that is looked into.
+const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+
+/// Whether a file holds a picture, or a document with at least one annotation or mask.
+fn has_mask(path: &Path) -> bool {
+    let Ok(found) = std::fs::metadata(path) else { return false };
+    if !found.is_file() || found.len() == 0 {
+        return false;
+    }
+    if path.extension().is_some_and(|ending| ending == "json") {
+        let bytes = if found.len() <= MAX_DOCUMENT_BYTES { std::fs::read(path).ok() } else { None };
+        let document = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        return document.is_some_and(|document| match document.get("annotations") {
+            Some(annotations) => annotations.as_array().is_some_and(|annotations| !annotations.is_empty()),
+            None => document.as_object().is_some_and(|document| !document.is_empty()),
+        });
+    }
+    let reader = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format);
+    reader.is_ok_and(|reader| reader.into_dimensions().is_ok_and(|(width, height)| width * height > 0))
 }
 
 impl Drop for Place {
@@ -239,6 +336,7 @@ pub fn machine(args: &TableArgs) -> Result<Value> {
     Ok(serde_json::json!({
         "instructions": engine.instructions(), "threads": engine.threads(),
         "processors": std::thread::available_parallelism().map_or(1, usize::from),
-        "memory_bytes": Memory::now().total_bytes, "system": std::env::consts::OS, "processor": std::env::consts::ARCH,
+        "memory_bytes": Memory::now().total_bytes, "system": std::env::consts::OS,
+        "processor": processor(),
     }))
 }

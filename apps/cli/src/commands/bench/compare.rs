@@ -1,5 +1,6 @@
 //! `samovar bench compare`: two saved runs, and what of their difference is more than noise.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use super::table::{Row, Table, Unit, median, write_columns};
 use crate::commands::segment::print;
 use crate::failure::usage;
+use crate::say::printable;
 
 /// Two runs of the same bench.
 #[derive(clap::Args, Debug)]
@@ -69,6 +71,37 @@ fn deviation(samples: &[f64]) -> f64 {
     median(&distances).unwrap_or_default()
 }
 
+/// What else than the program is not the same in two runs, in words: `dtype (auto, int8)`.
+fn differences(before: &Table, after: &Table) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut add = |what: &str, a: &str, b: &str| {
+        if a != b {
+            words.push(format!("{what} ({}, {})", printable(a), printable(b)));
+        }
+    };
+    add("model", &before.model, &after.model);
+    let size = |table: &Table| if table.quick { "--quick" } else { "whole" };
+    add("size", size(before), size(after));
+    let text = |value: Option<&Value>| match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "unknown".to_owned(),
+    };
+    let machines = [&before.machine, &after.machine].map(|machine| machine.as_object());
+    let keys: BTreeSet<&String> = machines.iter().flatten().flat_map(|machine| machine.keys()).collect();
+    for key in keys {
+        let [a, b] = machines.map(|machine| text(machine.and_then(|machine| machine.get(key))));
+        let what = key.trim_end_matches("_bytes");
+        add(&format!("machine: {what}"), &a, &b);
+    }
+    let keys: BTreeSet<&String> = before.settings.keys().chain(after.settings.keys()).collect();
+    for key in keys {
+        let of = |table: &Table| table.settings.get(key).cloned().unwrap_or_else(|| "unknown".to_owned());
+        add(key, &of(before), &of(after));
+    }
+    words
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let [before, after] = [Table::read(&args.before)?, Table::read(&args.after)?];
@@ -79,13 +112,9 @@ pub fn run(args: &Args) -> Result<()> {
             names.0, names.1
         )));
     }
-    let differences: [(&str, bool); 3] = [
-        ("models", before.model != after.model),
-        ("machines", before.machine != after.machine),
-        ("sizes (--quick)", before.quick != after.quick),
-    ];
-    for (what, _) in differences.iter().filter(|(_, differ)| *differ) {
-        say!("note: the runs are of different {what}");
+    let differences = differences(&before, &after);
+    for words in &differences {
+        say!("note: the runs differ in {words}");
     }
     let mut lines = vec![["", "column", "A", "B", "A/B", ""].map(str::to_owned).to_vec()];
     let mut document: Vec<Value> = Vec::new();
@@ -120,7 +149,7 @@ pub fn run(args: &Args) -> Result<()> {
         say!("note: \"{}\" is in the first run alone", row.what);
     }
     match args.json {
-        true => print(&json!({ "bench": before.bench, "rows": document })),
+        true => print(&json!({ "bench": before.bench, "differences": differences, "rows": document })),
         false => Ok(write_columns(std::io::stdout().lock(), &lines)?),
     }
 }

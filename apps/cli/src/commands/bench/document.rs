@@ -1,10 +1,10 @@
 //! `samovar bench document`: the tables of document 000 on this machine (row A8).
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde_json::Value;
 
 use super::args::TableArgs;
-use super::column::{Kind, Place};
+use super::column::{Expected, Kind, Place};
 use super::photographs::FULL_HD;
 use super::table::{Row, Table, Unit};
 
@@ -52,43 +52,47 @@ pub fn run(args: &Args) -> Result<()> {
                 ["cache", "out", "one.png"].iter().try_for_each(|name| place.clear(name))
             };
             say("load");
-            let run = place.done(kind, &["bench", "encode", "--repeat", "1", "--json"], "cache")?;
-            load.add(kind, number(&run.document, "load_s"));
+            let encode = ["bench", "encode", "--repeat", "1", "--json"];
+            let run = place.done(kind, &encode, "cache", Expected::Document)?;
+            load.add(kind, number(&run.document, "load_s")?);
             fresh()?;
             say("one image");
-            let run =
-                place.done(kind, &["segment", "one.jpg", "--point", &point, "--out", "one.png"], "cache")?;
+            let one = ["segment", "one.jpg", "--point", &point, "--out", "one.png"];
+            let run = place.done(kind, &one, "cache", Expected::File("one.png"))?;
             single.add(kind, run.wall_s);
             fresh()?;
             say("10 images");
             let folder = ["--point", &point, "--format", "png", "--out", "out"];
-            let run = place.done(kind, &[&["segment", "ten"], &folder[..]].concat(), "cache")?;
+            let folder_of = |name: &'static str| [&["segment", name], &folder[..]].concat();
+            let run = place.done(kind, &folder_of("ten"), "cache", Expected::Folder("out", 10))?;
             ten.add(kind, run.wall_s);
             memory.add(kind, run.peak_bytes);
             fresh()?;
             say("frames");
             let cache: &[&str] = if kind == Kind::On { &["--cache", "on"] } else { &[] };
-            let run = place.done(kind, &[&["segment", "frames"], &folder[..], cache].concat(), "cache")?;
+            let arguments = [&folder_of("frames")[..], cache].concat();
+            let run = place.done(kind, &arguments, "cache", Expected::Folder("out", frames))?;
             repeats.add(kind, run.wall_s);
             fresh()?;
-            if kind == Kind::Before {
-                continue;
-            }
             say("the same image again");
-            let run = place.done(kind, &["bench", "worker", "again", "--picture", "one.jpg"], "cache")?;
-            let found = &run.document;
-            let own = kind == Kind::On;
+            let again = ["bench", "worker", "again", "--picture", "one.jpg"];
+            let run = place.done_if_known(kind, &again, "cache", Expected::Document)?;
+            let keeps = kind != Kind::Off;
             // Without a cache "again" is the first time once more.
             for (row, key) in [
-                (&mut ram, if own { "memory_s" } else { "cold_s" }),
-                (&mut disk, if own { "disk_s" } else { "cold_s" }),
-                (&mut ram_encoding, if own { "memory_encoding_s" } else { "cold_encoding_s" }),
-                (&mut disk_encoding, if own { "disk_encoding_s" } else { "cold_encoding_s" }),
+                (&mut ram, if keeps { "memory_s" } else { "cold_s" }),
+                (&mut disk, if keeps { "disk_s" } else { "cold_s" }),
+                (&mut ram_encoding, if keeps { "memory_encoding_s" } else { "cold_encoding_s" }),
+                (&mut disk_encoding, if keeps { "disk_encoding_s" } else { "cold_encoding_s" }),
                 (&mut clean_up, "clean_up_s"),
             ] {
-                row.add(kind, number(found, key));
+                match &run {
+                    Some(run) => row.add(kind, number(&run.document, key)?),
+                    None => row.cannot(kind, NO_COMMAND),
+                }
             }
-            is_kept_on_disk &= !own || found["is_kept_on_disk"] == true;
+            is_kept_on_disk &=
+                kind != Kind::On || run.is_some_and(|run| run.document["is_kept_on_disk"] == true);
             fresh()?;
         }
     }
@@ -107,7 +111,15 @@ pub fn run(args: &Args) -> Result<()> {
     table.finish(&args.table)
 }
 
+/// What stands in a column whose program does not know what it is asked for.
+pub const NO_COMMAND: &str = "no such command";
+
 /// A number of a run's document.
-pub fn number(document: &Value, key: &str) -> f64 {
-    document[key].as_f64().unwrap_or(f64::NAN)
+///
+/// # Errors
+/// When it is not there.
+pub fn number(document: &Value, key: &str) -> Result<f64> {
+    document[key]
+        .as_f64()
+        .ok_or_else(|| anyhow!("a run's document tells no number called {key}: is it a samovar's?"))
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::args::TableArgs;
-use super::column::Place;
+use super::column::{Expected, Place};
 use super::photographs::LARGE;
 use super::table::{Row, Table, Unit};
 
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
                 place.clear("out")?;
                 let arguments =
                     ["segment", "photographs", "--point", &point, "--format", &args.format, "--out", "out"];
-                let run = place.done(kind, &arguments, "cache")?;
+                let run = place.done(kind, &arguments, "cache", Expected::Folder("out", count as usize))?;
                 let shared_s = run.processor_s / cores as f64;
                 wall.add(kind, run.wall_s);
                 rate.add(kind, f64::from(count) / run.wall_s);

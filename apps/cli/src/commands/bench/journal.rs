@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::commands::segment::print;
 use crate::contents::Contents;
-use crate::progress;
 use crate::record::{self, Record};
+use crate::{interrupt, progress};
 
 /// Images whose notes are made durable together, as in a folder of small results.
 const GROUP: usize = 256;
@@ -34,11 +34,10 @@ pub struct Args {
 /// Runs the table.
 pub fn run(args: &Args) -> Result<()> {
     let parent = args.folder.clone().unwrap_or_else(std::env::temp_dir);
-    let folder = parent.join(format!("samovar-bench-journal-{}", std::process::id()));
-    std::fs::create_dir(&folder).with_context(|| format!("\"{}\"", folder.display()))?;
-    let measured = measure(args, &folder);
-    std::fs::remove_dir_all(&folder).with_context(|| format!("\"{}\"", folder.display()))?;
-    let Measured { write_s, journal_bytes, read_s } = measured?;
+    interrupt::catch_all();
+    let folder = interrupt::Folder::new_in(&parent)?;
+    let Measured { write_s, journal_bytes, read_s } = measure(args, folder.path())?;
+    drop(folder);
     let items = f64::from(args.items);
     if args.json {
         return print(&json!({
@@ -67,6 +66,7 @@ fn measure(args: &Args, folder: &std::path::Path) -> Result<Measured> {
     record.begin(items, 0, Vec::new())?;
     let began = Instant::now();
     for first in (0..items).step_by(GROUP) {
+        interrupt::check()?;
         let group = first..items.min(first + GROUP);
         let name = |number: usize| format!("photographs/{number:07}");
         for number in group.clone() {
@@ -82,6 +82,7 @@ fn measure(args: &Args, folder: &std::path::Path) -> Result<Measured> {
     }
     record.sync()?;
     let write_s = began.elapsed().as_secs_f64();
+    interrupt::check()?;
     bar.finish_and_clear();
     drop(record);
     let journal_bytes = std::fs::metadata(folder.join(record::RECORD_FILE))?.len();

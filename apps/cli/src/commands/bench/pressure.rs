@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use samovar::memory::bytes;
 
 use super::args::TableArgs;
-use super::column::{Kind, Place};
+use super::column::{Expected, Kind, Place};
 use super::table::{Row, Table, Unit};
 use crate::failure::usage;
 
@@ -60,7 +60,8 @@ pub fn run(args: &Args) -> Result<()> {
     boxes.iter().for_each(|bounds| arguments.extend(["--box", bounds]));
 
     place.say("what the plan says");
-    let plan = place.done(Kind::On, &["plan", "pictures/00000.jpg", "--json"], "cache")?.document;
+    let plan = ["plan", "pictures/00000.jpg", "--json"];
+    let plan = place.done(Kind::On, &plan, "cache", Expected::Document)?.document;
     let least = plan["picture"]["peak_bytes"]["masks"].as_f64();
     let least = least.ok_or_else(|| anyhow!("the plan tells no peak of a picture"))?;
     let mut whole: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
@@ -68,11 +69,18 @@ pub fn run(args: &Args) -> Result<()> {
     for kind in place.kinds() {
         place.clear("out")?;
         place.say("runs without a limit");
-        let run = place.done(kind, &arguments, "cache")?;
+        let run = place.done(kind, &arguments, "cache", Expected::Folder("out", PICTURES))?;
         if kind == Kind::On {
             most = run.peak_bytes.max(1.05 * least);
         }
-        whole.insert(kind.name(), results(&place));
+        let found = results(&place);
+        if found.iter().any(|found| masks(found).is_none_or(|masks| masks.len() != BOXES)) {
+            return Err(anyhow!(
+                "{}: without a limit there are not {BOXES} masks of each picture",
+                kind.name()
+            ));
+        }
+        whole.insert(kind.name(), found);
     }
 
     let mut failed = Row::new(format!("failures of {runs} runs"), Unit::Count).claiming("12, then 0");
@@ -128,13 +136,14 @@ fn results(place: &Place) -> Vec<Vec<u8>> {
 
 /// How many results are not as they are without a limit. Scores may differ in their last digits, as the sizes of batches do.
 fn missing(whole: &[Vec<u8>], found: &[Vec<u8>]) -> usize {
-    let masks = |bytes: &[u8]| -> Option<Vec<serde_json::Value>> {
-        let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-        Some(document["annotations"].as_array()?.iter().map(|one| one["segmentation"].clone()).collect())
-    };
     whole
         .iter()
         .zip(found)
         .filter(|(whole, found)| masks(found).is_none() || masks(whole) != masks(found))
         .count()
+}
+
+fn masks(bytes: &[u8]) -> Option<Vec<serde_json::Value>> {
+    let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    Some(document["annotations"].as_array()?.iter().map(|one| one["segmentation"].clone()).collect())
 }

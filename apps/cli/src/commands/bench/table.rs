@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::args::TableArgs;
 use super::column::{Kind, machine};
 use crate::commands::segment::print;
+use crate::inputs::read_small;
 use crate::made::Made;
 use crate::outputs::Files;
 
@@ -66,6 +67,9 @@ pub struct Row {
     pub what: String,
     pub unit: Unit,
     pub columns: BTreeMap<String, Vec<f64>>,
+    /// What stands in a column instead of samples: why there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instead: BTreeMap<String, String>,
     /// What a document says of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<String>,
@@ -73,7 +77,7 @@ pub struct Row {
 
 impl Row {
     pub fn new(what: impl Into<String>, unit: Unit) -> Self {
-        Self { what: what.into(), unit, columns: BTreeMap::new(), claim: None }
+        Self { what: what.into(), unit, columns: BTreeMap::new(), instead: BTreeMap::new(), claim: None }
     }
 
     pub fn claiming(self, claim: &str) -> Self {
@@ -83,6 +87,11 @@ impl Row {
     /// One more sample.
     pub fn add(&mut self, column: Kind, sample: f64) {
         self.columns.entry(column.name().to_owned()).or_default().push(sample);
+    }
+
+    /// Notes that there can be no sample.
+    pub fn cannot(&mut self, column: Kind, why: &str) {
+        self.instead.insert(column.name().to_owned(), why.to_owned());
     }
 
     /// The median of a column.
@@ -106,6 +115,9 @@ pub fn spread(samples: &[f64]) -> f64 {
     if samples.is_empty() { 0.0 } else { (most - least) / 2.0 }
 }
 
+/// Largest saved run that is read.
+const MAX_BYTES: u64 = 16 << 20;
+
 /// A run of a bench.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Table {
@@ -117,6 +129,9 @@ pub struct Table {
     pub time: u64,
     pub machine: Value,
     pub model: String,
+    /// What preset, environment and flags set, by key.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     #[serde(default)]
     pub quick: bool,
     pub rows: Vec<Row>,
@@ -127,12 +142,16 @@ pub struct Table {
 
 impl Table {
     pub fn new(bench: &str, args: &TableArgs, rows: Vec<Row>, notes: Vec<String>) -> Result<Self> {
+        let settings = args.model.settings()?;
+        // Each column has its own.
+        let settings = settings.values().iter().filter(|value| value.setting.key != "optimizations");
         Ok(Self {
             bench: bench.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             machine: machine(args)?,
             model: args.model.model.clone(),
+            settings: settings.map(|value| (value.setting.key.to_owned(), value.text.clone())).collect(),
             quick: args.quick,
             rows,
             notes,
@@ -140,11 +159,13 @@ impl Table {
     }
 
     /// Reads a saved run.
+    ///
+    /// # Errors
+    /// What is no file, or a larger one than any run, and what is no run.
     pub fn read(path: &Path) -> Result<Self> {
-        let shown = || format!("\"{}\"", path.display());
-        let bytes = std::fs::read(path).with_context(shown)?;
+        let bytes = read_small(path, MAX_BYTES, "a run of `samovar bench --save` is compared")?;
         serde_json::from_slice(&bytes)
-            .with_context(|| format!("{}: expected a run of `samovar bench --save`", shown()))
+            .with_context(|| format!("\"{}\": expected a run of `samovar bench --save`", path.display()))
     }
 
     /// Prints it, and saves it if that was asked for.
@@ -176,7 +197,10 @@ impl Table {
             machine("instructions")
         )?;
         let has_claims = self.rows.iter().any(|row| row.claim.is_some());
-        let has = |kind: Kind| self.rows.iter().any(|row| row.columns.contains_key(kind.name()));
+        let has = |kind: Kind| {
+            let name = kind.name();
+            self.rows.iter().any(|row| row.columns.contains_key(name) || row.instead.contains_key(name))
+        };
         let mut head = vec![String::new(), "off".into(), "on".into(), "off/on".into()];
         if has_claims {
             head.push("claimed".into());
@@ -193,7 +217,7 @@ impl Table {
                     format!("{}{noise}", row.unit.show(middle))
                 }
                 Some(samples) => row.unit.show(samples.first().copied().unwrap_or_default()),
-                None => "-".into(),
+                None => row.instead.get(kind.name()).cloned().unwrap_or_else(|| "-".into()),
             };
             let against = |kind: Kind| match (row.median(kind), row.median(Kind::On)) {
                 (Some(other), Some(on)) => row.unit.ratio(other, on),
