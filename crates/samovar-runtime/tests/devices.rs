@@ -10,7 +10,7 @@ use samovar_media::{BitMask, RgbImage};
 use samovar_runtime::automatic::{self, AutomaticOptions};
 use samovar_runtime::planning::{ModelPlan, Planner};
 use samovar_runtime::source::ModelSource;
-use samovar_runtime::{Engine, Error, ErrorKind, Model, Options, Prompt};
+use samovar_runtime::{Engine, Error, Model, Options, Prompt};
 use samovar_tensor::{Kernels, Precision, Transfers};
 use samovar_testkit::remote::{Remote, RemoteOptions};
 use samovar_testkit::{Poisoned, Random};
@@ -104,30 +104,6 @@ fn job(engine: &Engine, name: &str) -> Result<Vec<BitMask>, Error> {
     let embedding = engine.load(name)?.embed_pixels(&picture())?;
     let answers = embedding.segment_many(&prompts())?;
     answers.iter().map(|answer| answer.best().mask()).collect()
-}
-
-#[test]
-fn a_refused_allocation_at_any_place_is_an_error_and_the_next_run_succeeds() {
-    let name = golden("sam1");
-    let expected = job(&Engine::new(options()).unwrap(), &name).unwrap();
-    let remote = remote();
-    let mut failed = 0;
-    loop {
-        let engine = Engine::on(Arc::clone(&remote) as Arc<dyn Kernels>, options()).unwrap();
-        remote.fail_allocation_after(failed);
-        match job(&engine, &name) {
-            Err(error) => assert_eq!(error.kind(), ErrorKind::OutOfMemory, "place {failed}: {error}"),
-            Ok(masks) => {
-                assert_eq!(masks, expected);
-                break;
-            }
-        }
-        failed += 1;
-        if failed % 16 == 0 {
-            assert_eq!(job(&engine, &name).unwrap(), expected, "after a failure at place {failed}");
-        }
-    }
-    assert!(failed > 100, "{failed} places");
 }
 
 #[test]

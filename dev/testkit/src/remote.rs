@@ -67,6 +67,16 @@ impl Remote {
         self.memory.failing.store(count + REFUSALS, Ordering::SeqCst);
     }
 
+    /// Takes [`Remote::fail_allocation_after`] back; says whether no request has failed for it.
+    pub fn is_failure_to_come(&self) -> bool {
+        self.memory.failing.swap(0, Ordering::SeqCst) >= REFUSALS
+    }
+
+    /// Requests for memory so far.
+    pub fn requests(&self) -> u64 {
+        self.memory.requests()
+    }
+
     /// The piece of work after `count` more ones fails, once.
     pub fn fail_work_after(&self, count: u64) {
         self.memory.queue.fail_after(count);
@@ -80,6 +90,11 @@ impl Remote {
     /// Bytes its blocks take now.
     pub fn allocated_bytes(&self) -> usize {
         self.memory.allocated_bytes()
+    }
+
+    /// Most bytes its blocks took so far.
+    pub fn most_allocated_bytes(&self) -> usize {
+        self.memory.most_allocated_bytes()
     }
 
     /// Where a tensor's values start in the address space of this process; reading there ends it.

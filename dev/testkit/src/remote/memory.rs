@@ -5,6 +5,7 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use samovar_tensor::{Block, HostBlock, Memory, MemoryId, PendingCopy, Result};
 
@@ -15,12 +16,21 @@ const PAGE_BYTES: usize = 4096;
 /// Allocations that are refused in a row when one is to fail.
 pub(super) const REFUSALS: u64 = 2;
 
+/// Bytes that blocks take.
+#[derive(Default)]
+struct Taken {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
 /// The memory of the test device.
 pub(super) struct RemoteMemory {
     id: MemoryId,
     pub(super) queue: Arc<Queue>,
     size_bytes: usize,
-    allocated_bytes: Arc<AtomicUsize>,
+    taken: Arc<Taken>,
+    /// How often somebody asked for a block.
+    requests: AtomicU64,
     /// Counts down to the allocations that fail, the last [`REFUSALS`]; 0: none.
     pub(super) failing: AtomicU64,
 }
@@ -31,23 +41,36 @@ impl RemoteMemory {
             id: MemoryId::unique(),
             queue,
             size_bytes,
-            allocated_bytes: Arc::default(),
+            taken: Arc::default(),
+            requests: AtomicU64::new(0),
             failing: AtomicU64::new(0),
         }
     }
 
     pub(super) fn allocated_bytes(&self) -> usize {
-        self.allocated_bytes.load(Ordering::SeqCst)
+        self.taken.now.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn most_allocated_bytes(&self) -> usize {
+        self.taken.most.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        bytes <= self.size_bytes.saturating_sub(self.allocated_bytes())
     }
 
     pub(super) fn block(&self, bytes: usize) -> Option<Arc<RemoteBlock>> {
-        let left = self.size_bytes.saturating_sub(self.allocated_bytes());
+        self.requests.fetch_add(1, Ordering::SeqCst);
         let count =
             self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
-        if count.is_ok_and(|count| count <= REFUSALS) || bytes > left {
+        if count.is_ok_and(|count| count <= REFUSALS) || !self.has_room(bytes) {
             return None;
         }
-        RemoteBlock::new(bytes, Arc::clone(&self.allocated_bytes)).map(Arc::new)
+        RemoteBlock::new(bytes, Arc::clone(&self.taken)).map(Arc::new)
     }
 }
 
@@ -61,6 +84,10 @@ impl Memory for RemoteMemory {
     }
 
     fn allocate(&self, bytes: usize) -> Option<Block> {
+        if !self.has_room(bytes) {
+            // Work that is still to come may hold what nobody else does; it may also wait for whoever asks.
+            self.queue.rest_for(Duration::from_millis(500));
+        }
         self.block(bytes).map(|block| Block::Opaque(block as Arc<dyn Any + Send + Sync>))
     }
 
@@ -114,7 +141,7 @@ impl PendingCopy for Copy {
 pub(super) struct RemoteBlock {
     start: NonNull<u8>,
     bytes: usize,
-    allocated_bytes: Arc<AtomicUsize>,
+    taken: Arc<Taken>,
     /// How many have it open.
     open: Mutex<usize>,
 }
@@ -125,7 +152,7 @@ unsafe impl Send for RemoteBlock {}
 unsafe impl Sync for RemoteBlock {}
 
 impl RemoteBlock {
-    fn new(bytes: usize, allocated_bytes: Arc<AtomicUsize>) -> Option<Self> {
+    fn new(bytes: usize, taken: Arc<Taken>) -> Option<Self> {
         let bytes = bytes.checked_next_multiple_of(PAGE_BYTES)?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping, wherever the system likes.
@@ -133,8 +160,9 @@ impl RemoteBlock {
         if start == libc::MAP_FAILED {
             return None;
         }
-        allocated_bytes.fetch_add(bytes, Ordering::SeqCst);
-        Some(Self { start: NonNull::new(start.cast())?, bytes, allocated_bytes, open: Mutex::new(0) })
+        let now = taken.now.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        taken.most.fetch_max(now, Ordering::SeqCst);
+        Some(Self { start: NonNull::new(start.cast())?, bytes, taken, open: Mutex::new(0) })
     }
 
     pub(super) fn start(&self) -> *const u8 {
@@ -152,7 +180,7 @@ impl Drop for RemoteBlock {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, and nobody holds the block any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
-        self.allocated_bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.taken.now.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use samovar_tensor::{Error, Result};
 
@@ -42,14 +43,26 @@ impl Queue {
         self.send(Box::new(work))
     }
 
-    /// Waits for everything that was asked for.
-    pub(super) fn wait(&self) -> Result<()> {
+    /// Waits for everything that was asked for, but no longer than `most`; leaves failures to be told.
+    pub(super) fn rest_for(&self, most: Duration) {
+        if let Ok(receiver) = self.mark() {
+            let _ = receiver.recv_timeout(most);
+        }
+    }
+
+    /// Tells when everything that was asked for before is done.
+    fn mark(&self) -> Result<Receiver<()>> {
         let (sender, receiver) = channel();
         self.send(Box::new(move || {
             let _ = sender.send(());
             Ok(())
         }))?;
-        receiver.recv().map_err(|_| failure("the thread is gone"))?;
+        Ok(receiver)
+    }
+
+    /// Waits for everything that was asked for.
+    pub(super) fn wait(&self) -> Result<()> {
+        self.mark()?.recv().map_err(|_| failure("the thread is gone"))?;
         match self.failed().take() {
             Some(error) => Err(error),
             None => Ok(()),
