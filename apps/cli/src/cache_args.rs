@@ -22,8 +22,9 @@ use crate::settings::Settings;
 /// What is kept.
 #[derive(Args, Debug, Clone)]
 pub struct CacheArgs {
-    /// Keep what the model finds in an image, so that the next prompt on it needs no encoder, also tomorrow: `auto` means
-    /// for single images on disk, for folders in memory alone, and not with nano, which is as quick [default: auto]
+    /// Keep what the model finds in an image, so that the next prompt on it needs no encoder: in memory while the command runs, and
+    /// on disk, for tomorrow, what took 0.15 s or longer to find. `auto` means both for single images, memory alone for folders,
+    /// and nothing with nano, which is as quick as reading it again [default: auto]
     #[arg(long, value_name = "WHEN", value_enum)]
     pub cache: Option<When>,
     /// Hash images and models anew instead of trusting files whose size, times and inode are the same
@@ -38,9 +39,9 @@ pub struct CacheArgs {
 /// When features are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// For single images on disk, for folders in memory.
+    /// Single images in memory and on disk, folders in memory.
     Auto,
-    /// Always, on disk.
+    /// Always in memory, and on disk what took 0.15 s or longer to find.
     On,
     /// Never.
     Off,
@@ -118,7 +119,10 @@ impl CacheArgs {
         }
         let file = File::options().append(true).create(true).open(path);
         let file = file.with_context(|| format!("--log \"{}\"", path.display()))?;
-        Ok(Events::to(Arc::new(JsonLines::new(file))))
+        let name = path.display().to_string();
+        Ok(Events::to(Arc::new(JsonLines::new(file).telling(move |error| {
+            say!("note: --log \"{name}\": {error}; events are lost, the work goes on");
+        }))))
     }
 }
 
@@ -165,4 +169,22 @@ pub fn embed(
         }
         None => model.embed_pixels(pixels)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    /// The help said that everything goes to the disk.
+    #[test]
+    fn help_of_the_cache_tells_from_which_time_on_features_go_to_the_disk() {
+        let command = crate::Cli::command();
+        let segment = command.find_subcommand("segment").unwrap();
+        let flag = segment.get_arguments().find(|argument| argument.get_long() == Some("cache")).unwrap();
+        let least = format!("{} s", samovar::feature_cache::LEAST_COST_ON_DISK.as_secs_f64());
+        let on = flag.get_possible_values().into_iter().find(|value| value.get_name() == "on").unwrap();
+        for help in [flag.get_help(), on.get_help()] {
+            assert!(help.unwrap().to_string().contains(&least), "{help:?}");
+        }
+    }
 }

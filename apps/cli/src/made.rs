@@ -38,12 +38,12 @@ impl Made {
         String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
     }
 
-    /// Lets files be written if they take the place of none, or of those that this program made; asks otherwise, where somebody
-    /// can answer.
+    /// Lets files, which `flag` named, be written if they take the place of none, or of those that this program made; asks
+    /// otherwise, where somebody can answer.
     ///
     /// # Errors
     /// When something is in the way and nobody says that it may be replaced.
-    pub fn check(&self, files: &[PathBuf], overwrite: bool) -> Result<()> {
+    pub fn check(&self, files: &[PathBuf], flag: &str, overwrite: bool) -> Result<()> {
         let there = files.iter().filter(|file| file.exists());
         if overwrite || there.clone().next().is_none() {
             return Ok(());
@@ -66,7 +66,7 @@ impl Made {
                 return Ok(());
             }
         }
-        Err(usage(format!("{what}; name another file with --out, or --overwrite to replace it")))
+        Err(usage(format!("{what}; name another file with {flag}, or --overwrite to replace it")))
     }
 
     fn add(&self, keys: &[(PathBuf, Key)]) -> io::Result<()> {

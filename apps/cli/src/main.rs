@@ -18,6 +18,7 @@
 //! | [`progress`] | progress bars on stderr, and the same told to `samovar top` |
 //! | [`interrupt`] | signals that ask for an end: what is finished is kept, nothing else is left behind |
 //! | [`environment`] | all variables of the environment that are read |
+//! | [`machine`] | what else the machine does |
 //! | [`settings`] | presets, and what they, the environment and flags say together |
 //! | [`say`](mod@say) | lines for people on stderr |
 //! | [`failure`] | errors and exit codes: 0 done, 1 failed, 2 wrong usage |
@@ -36,6 +37,7 @@ mod failure;
 mod inputs;
 mod interrupt;
 mod job_args;
+mod machine;
 mod made;
 mod model_args;
 mod outputs;

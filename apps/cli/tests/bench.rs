@@ -199,7 +199,7 @@ fn runs_are_saved_and_compared_with_their_noise() {
     bench.refused(2, "too many", &["bench", "compare", "a.json", "large.json"]);
 
     std::fs::write(bench.path("mine.json"), "{}").unwrap();
-    bench.refused(2, "samovar has not made it", &["bench", "segment", "--quick", "--save", "mine.json"]);
+    bench.refused(2, "another file with --save", &["bench", "segment", "--quick", "--save", "mine.json"]);
     bench.refused(1, "mine.json", &["bench", "compare", "a.json", "mine.json"]);
     bench.refused(1, "nowhere", &["bench", "segment", "--quick", "--baseline", "nowhere"]);
     bench.refused(2, "a column without optimisations already", &["bench", "segment", "--no-optimizations"]);

@@ -66,6 +66,19 @@ fn events_are_not_written_into_pictures() {
     assert_eq!(std::fs::read(&photo).unwrap(), whole);
 }
 
+/// A full disk lost them without a word.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_is_told_of_once_and_the_work_goes_on() {
+    let bench = Bench::new();
+    (0..3).for_each(|number| drop(bench.picture(&format!("in/{number}.png"), 90, 70, &[(45.0, 35.0, 20.0)])));
+    let command =
+        ["segment", "in", "--point", "45,35", "--format", "png", "--out", "out", "--log", "/dev/full"];
+    let said = bench.done(&command).stderr;
+    assert_eq!(said.matches("--log \"/dev/full\": ").count(), 1, "{said}");
+    assert!(said.contains("3 done"), "{said}");
+}
+
 #[test]
 fn another_picture_under_the_same_name_is_another_picture() {
     let bench = Bench::new();

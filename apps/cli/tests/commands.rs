@@ -106,11 +106,18 @@ fn profile_names_bounds_and_writes_trace_and_flame_graph() {
     for row in profile["operators"].as_array().unwrap() {
         assert!(["compute", "memory", "overhead"].contains(&row["bound"].as_str().unwrap()), "{row}");
         assert!(positive(&row["roof_s"]) && positive(&row["calls"]), "{row}");
+        // Nothing goes to the host's memory or comes from it that is there already.
+        assert!(row["operator"] != "upload" && row["operator"] != "download", "{row}");
     }
     assert!(profile["stages"].as_array().unwrap().iter().all(|row| positive(&row["peak_bytes"])));
     for key in ["f32_gflop_per_s", "int8_gop_per_s", "memory_gbyte_per_s", "call_s"] {
         assert!(positive(&profile["ceilings"][key]), "{key}: {profile}");
     }
+    // The better of two measurements; whether they agree is said.
+    let (apart, doubts) = (profile["ceilings"]["differ_by"].as_f64().unwrap(), &profile["doubts"]);
+    assert!((0.0..1.0).contains(&apart), "{profile}");
+    let is_said = doubts.to_string().contains("before and after the rounds differ by");
+    assert_eq!(apart > 0.1, is_said, "{profile}");
     let memory = &profile["memory"];
     let activations = |work: &str| memory["activation_bytes"][work].as_u64().unwrap();
     assert!(activations("decode 8 prompts") > activations("decode 1 prompt"), "{memory}");
@@ -131,10 +138,10 @@ fn profile_replaces_nothing_of_others() {
     let bench = Bench::new();
     std::fs::write(bench.path("mine.json"), "mine").unwrap();
     let foreign = ["profile", "--repeat", "1", "--trace", "mine.json"];
-    bench.refused(2, "samovar has not made it", &foreign);
+    bench.refused(2, "name another file with --trace", &foreign);
     bench.done(&[&foreign[..], &["--overwrite"]].concat());
     bench.done(&foreign);
-    bench.refused(2, "stdout", &["profile", "--flamegraph", "-"]);
+    bench.refused(2, "--flamegraph takes a file", &["profile", "--flamegraph", "-"]);
 }
 
 #[test]

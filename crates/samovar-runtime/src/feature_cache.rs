@@ -17,7 +17,7 @@ use crate::engine::Engine;
 pub const FEATURES: &str = "features";
 
 /// What takes no longer than this to find again is not written to the disk: reading it back would gain nothing.
-const LEAST_COST_ON_DISK: Duration = Duration::from_millis(150);
+pub const LEAST_COST_ON_DISK: Duration = Duration::from_millis(150);
 
 /// Most dimensions of a tensor that is read.
 const MAX_RANK: usize = 8;

@@ -216,7 +216,7 @@ impl Job<'_> {
         let result =
             out.iter().flat_map(|out| places.files(out, 0).into_iter().chain(places.numbered_there(out)));
         let there: Vec<PathBuf> = result.chain(overlay.clone()).collect();
-        made.check(&there, args.job.overwrite)?;
+        made.check(&there, "--out", args.job.overwrite)?;
         let loading = progress::spinner("loading the model");
         let settings = args.model.settings()?;
         let cache = args.cache.open(settings.clone(), true, &resolve(&args.model.model)?, &events)?;

@@ -19,11 +19,12 @@ use samovar::{Engine, LazyImage, Model, PictureUse, Prompt, RgbImage, Size};
 use super::segment::print;
 use crate::failure::usage;
 use crate::inputs::Sources;
+use crate::machine::busy_words;
 use crate::made::Made;
 use crate::model_args::ModelArgs;
 use crate::outputs::{Files, check_place};
 use crate::progress;
-use measured::{Copies, Measured};
+use measured::{Copies, Measured, TwoRooflines};
 
 /// Show where time and memory go: every stage and operator against the machine's measured ceilings
 #[derive(clap::Args, Debug)]
@@ -67,8 +68,8 @@ Examples:
 One round encodes the image and answers one click with three masks; its picture is decoded before.
 
 The roof of an operator is the least that it could take here: its arithmetic at the peak of its numbers, its operands and results \
-moved through memory once, or its calls; the largest of the three is what bounds it. The ceilings are measured at the start, a \
-fifth of a second each: multiply-adds in registers, copies of 64 MiB, calls that do nothing, on all threads. \
+moved through memory once, or its calls; the largest of the three is what bounds it. The ceilings are measured before the rounds and after \
+them, a fifth of a second each, and the better counts; what they differ by is said: multiply-adds in registers, copies of 64 MiB, calls that do nothing, on all threads. \
 Large products use additions beside multiply-adds where the machine has units for both, or fewer multiply-adds than are \
 counted, and what is in cache need not come from memory: such operators may exceed their roof. With int8 the peak is that of \
 the fastest numbers an operator may use, though some of its layers stay f32.";
@@ -82,10 +83,13 @@ pub fn run(args: &Args) -> Result<()> {
     if args.trace.is_some() && args.trace == args.flamegraph {
         return Err(usage("--trace and --flamegraph name the same file; give each its own"));
     }
-    let places: Vec<PathBuf> = args.trace.iter().chain(&args.flamegraph).cloned().collect();
-    places.iter().try_for_each(|place| check_place(place, "a file is written there", &sources))?;
     let made = Made::here();
-    made.check(&places, args.overwrite)?;
+    for (flag, place) in [("--trace", &args.trace), ("--flamegraph", &args.flamegraph)] {
+        if let Some(place) = place {
+            check_place(place, &format!("{flag} takes a file"), &sources)?;
+            made.check(std::slice::from_ref(place), flag, args.overwrite)?;
+        }
+    }
     let engine = args.model.engine()?;
     let mut _room = None;
     let image = match &args.image {
@@ -105,8 +109,10 @@ pub fn run(args: &Args) -> Result<()> {
     if args.routes {
         return print_routes(args, &engine, &model, &image);
     }
+    // Before its own work is part of the load.
+    let busy = busy_words();
     let wait = progress::spinner("measuring the machine");
-    let roofline = Roofline::measure(&engine, model.precision(), CEILING_TIME)?;
+    let before_rounds = Roofline::measure(&engine, model.precision(), CEILING_TIME)?;
     let profiler = Profiler::recording(engine.device().pool());
     let watched = model.on(&engine.with_instrument(profiler.clone()));
     let options = AutomaticOptions::for_model(&model);
@@ -123,7 +129,10 @@ pub fn run(args: &Args) -> Result<()> {
         profiler.round(work)?;
     }
     let copies = Copies::since(&before, &engine.device().transfers(), f64::from(args.repeat));
-    let measured = Measured::of(&engine, &model, &profiler, roofline, copies)?;
+    wait.set_message("measuring the machine again");
+    let after_rounds = Roofline::measure(&engine, model.precision(), CEILING_TIME)?;
+    let ceilings = TwoRooflines { before_rounds, after_rounds, busy };
+    let measured = Measured::of(&engine, &model, &profiler, ceilings, copies)?;
     let name = format!("samovar profile: {}, {}", model.name(), model.precision());
     let mut files = Files::remembered_by(&made);
     if let Some(out) = &args.trace {

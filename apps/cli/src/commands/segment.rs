@@ -192,7 +192,7 @@ fn one(
             check_place(out, "--out takes a file for one image", sources)?;
             sweep_beside(out);
             files.iter().try_for_each(|file| check_place(file, "name another --out", sources))?;
-            made.check(&files, args.job.overwrite)?;
+            made.check(&files, "--out", args.job.overwrite)?;
         }
     }
     let wait = progress::spinner("encoding the image");

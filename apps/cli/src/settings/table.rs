@@ -127,11 +127,11 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "cache",
         kind: Kind::Words(&[AUTO, "on", "off"]),
-        meaning: "when what the model finds in an image is kept for the next prompt on it",
+        meaning: "when what the model finds in an image is kept for the next prompt on it: in memory, and on disk what took 0.15 s or longer",
         variable: "SAMOVAR_CACHE_WHEN",
         flag: Some("cache"),
         default: AUTO,
-        auto_means: "for single images on disk, for folders in memory, and not with nano",
+        auto_means: "single images in memory and on disk, folders in memory, and nothing with nano",
     },
     Setting {
         key: "cache_memory",

@@ -47,12 +47,22 @@ impl fmt::Debug for Events {
 /// at once, so several threads, and several processes that append to one file, do not tear each other's lines.
 pub struct JsonLines<W> {
     out: Mutex<W>,
+    on_loss: Mutex<Option<OnLoss>>,
 }
+
+/// Hears of the first event that could not be written.
+type OnLoss = Box<dyn FnOnce(std::io::Error) + Send>;
 
 impl<W: Write + Send> JsonLines<W> {
     /// Writes to `out`. What cannot be written is lost: events are not worth a failed job.
     pub fn new(out: W) -> Self {
-        Self { out: Mutex::new(out) }
+        Self { out: Mutex::new(out), on_loss: Mutex::default() }
+    }
+
+    /// The same, telling of the first event that is lost, once.
+    #[must_use]
+    pub fn telling(self, on_loss: impl FnOnce(std::io::Error) + Send + 'static) -> Self {
+        Self { on_loss: Mutex::new(Some(Box::new(on_loss))), ..self }
     }
 }
 
@@ -65,7 +75,13 @@ impl<W: Write + Send> EventSink for JsonLines<W> {
         let mut line = Value::Object(object).to_string();
         line.push('\n');
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        let written = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        drop(out);
+        if let Err(error) = written
+            && let Some(tell) = self.on_loss.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            tell(error);
+        }
     }
 }
 
@@ -99,6 +115,25 @@ mod tests {
         assert_eq!((&lines[0]["as_host"], &lines[0]["device"]), (&0.into(), &"cuda:0\n".into()));
         assert!(lines[0]["ts"].as_f64().unwrap() > 1.7e9);
         assert_eq!(lines[1]["event"], "cleanup");
+    }
+
+    #[test]
+    fn the_first_event_that_is_lost_is_told_of_and_no_other() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (sender, heard) = std::sync::mpsc::channel();
+        let lines = JsonLines::new(Full).telling(move |error| sender.send(error.kind()).unwrap());
+        let events = Events::to(Arc::new(lines));
+        (0..3).for_each(|_| events.emit("cleanup", || []));
+        assert_eq!(heard.iter().collect::<Vec<_>>(), [std::io::ErrorKind::StorageFull]);
     }
 
     #[test]

@@ -72,6 +72,31 @@ impl Roofline {
         Ok(Self { ceilings, call_s, threads: engine.threads(), precision })
     }
 
+    /// The best of two measurements of one machine: what else it does makes ceilings lower than they are, and never higher.
+    #[must_use]
+    pub fn best(self, other: &Self) -> Self {
+        let (a, b) = (self.ceilings, other.ceilings);
+        let ceilings = Ceilings {
+            f32_per_s: a.f32_per_s.max(b.f32_per_s),
+            int8_per_s: a.int8_per_s.max(b.int8_per_s),
+            bf16_per_s: a.bf16_per_s.zip(b.bf16_per_s).map(|(a, b)| a.max(b)),
+            bytes_per_s: a.bytes_per_s.max(b.bytes_per_s),
+            hand_over_s: a.hand_over_s.min(b.hand_over_s),
+        };
+        Self { ceilings, call_s: self.call_s.min(other.call_s), ..self }
+    }
+
+    /// By which share two measurements of one machine differ at most, in arithmetic or memory: 0 for not at all.
+    pub fn difference(&self, other: &Self) -> f64 {
+        let (a, b) = (self.ceilings, other.ceilings);
+        let bf16 = a.bf16_per_s.zip(b.bf16_per_s);
+        [(a.f32_per_s, b.f32_per_s), (a.int8_per_s, b.int8_per_s), (a.bytes_per_s, b.bytes_per_s)]
+            .into_iter()
+            .chain(bf16)
+            .map(|(a, b)| 1.0 - a.min(b) / a.max(b).max(f64::MIN_POSITIVE))
+            .fold(0.0, f64::max)
+    }
+
     /// The fastest kind of numbers that an operator may use, and their peak in operations per second. With int8, dense layers
     /// whose errors would reach the masks stay f32, and attention multiplies in bf16 where the machine can.
     pub fn peak(&self, op: &str) -> (&'static str, f64) {

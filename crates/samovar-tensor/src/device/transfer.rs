@@ -45,9 +45,10 @@ impl Device {
         shape: impl Into<Shape>,
         fill: impl FnOnce(&mut [f32]) -> std::result::Result<(), E>,
     ) -> std::result::Result<Tensor, E> {
-        const OP: &str = "upload";
+        // What is written where it is to be is sent nowhere.
+        let op = if self.is_host() { "write" } else { "upload" };
         let shape = shape.into();
-        let mut tensor = self.allocate(OP, shape)?;
+        let mut tensor = self.allocate(op, shape)?;
         let start = self.start();
         if self.is_host() {
             fill(tensor.f32_mut()?)?;
@@ -56,7 +57,7 @@ impl Device {
             fill(staged.f32_mut()?)?;
             self.send(&tensor, &staged)?;
         }
-        self.report(OP, start, shape, Cost { operations: 0, bytes: tensor.size_bytes() as u64 });
+        self.report(op, start, shape, Cost { operations: 0, bytes: tensor.size_bytes() as u64 });
         Ok(tensor)
     }
 
@@ -102,7 +103,8 @@ impl Device {
                     pending: Some(pending),
                 }
             }
-            _ => Download { tensor: tensor.clone(), pending: None },
+            // No work that an instrument should hear of.
+            _ => return Ok(Download { tensor: tensor.clone(), pending: None }),
         };
         self.report(OP, start, *tensor.shape(), Cost { operations: 0, bytes: size_bytes as u64 });
         Ok(download)

@@ -13,6 +13,7 @@ use wait4::Wait4;
 
 use super::args::TableArgs;
 use crate::inputs::Sources;
+use crate::machine::busy_words;
 use crate::made::Made;
 use crate::model_args::{EngineArgs, ModelArgs};
 use crate::outputs::check_place;
@@ -77,16 +78,13 @@ pub struct Place {
     wait: progress::Progress,
 }
 
-/// The share of the processors that others may use before it is said.
-const BUSY: f64 = 0.3;
-
 impl Place {
     /// Checks what the arguments name, and says if the machine is busy.
     pub fn new(args: &TableArgs) -> Result<Self> {
         let sources = Sources::of([Path::new(&args.model.model)]);
         if let Some(save) = &args.save {
             check_place(save, "--save takes a file", &sources)?;
-            Made::here().check(std::slice::from_ref(save), args.overwrite)?;
+            Made::here().check(std::slice::from_ref(save), "--save", args.overwrite)?;
         }
         // What is wrong with model or options shows here, once.
         crate::model_args::resolve(&args.model.model)?;
@@ -97,9 +95,8 @@ impl Place {
                 before.canonicalize().with_context(|| format!("--baseline \"{}\"", before.display()))?;
             columns.push((Kind::Before, before));
         }
-        if let Some((busy, processors)) = load() {
-            let words = "figures will be worse and noisier than on a quiet machine";
-            say!("note: other work keeps {busy:.1} of {processors} processors busy; {words}");
+        if let Some(words) = busy_words() {
+            say!("note: {words}");
         }
         // Whoever stops finds no pictures and no processes left behind.
         interrupt::catch_all();
@@ -286,14 +283,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.wait.finish_and_clear();
     }
-}
-
-/// Processors that are busy with something else, and all of them, where the first are many and the system tells.
-fn load() -> Option<(f64, usize)> {
-    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
-    let busy: f64 = text.split_whitespace().next()?.parse().ok()?;
-    let processors = std::thread::available_parallelism().ok()?.get();
-    (busy > BUSY * processors as f64).then_some((busy, processors))
 }
 
 /// The arguments that choose model and engine, as any samovar takes them.

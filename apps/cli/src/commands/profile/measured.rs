@@ -53,13 +53,47 @@ pub struct Memory {
     pub scratch_bytes: usize,
 }
 
+/// A larger difference between two measurements of a ceiling is not that of a quiet machine.
+const QUIET: f64 = 0.1;
+
+/// What the machine could do before the rounds, and after them.
+pub struct TwoRooflines {
+    pub before_rounds: Roofline,
+    pub after_rounds: Roofline,
+    /// What is said of other work on the machine.
+    pub busy: Option<String>,
+}
+
+impl TwoRooflines {
+    fn difference(&self) -> f64 {
+        self.before_rounds.difference(&self.after_rounds)
+    }
+
+    fn doubts(&self) -> Vec<String> {
+        let difference = self.difference();
+        let differ = (difference > QUIET).then(|| {
+            format!(
+                "the ceilings before and after the rounds differ by {:.0} %: shares of roofs are as uncertain; measure again on a \
+                 quiet machine",
+                100.0 * difference
+            )
+        });
+        differ.into_iter().chain(self.busy.clone()).collect()
+    }
+}
+
 /// All of it.
 pub struct Measured {
     pub model: String,
     pub dtype: String,
     pub threads: usize,
     pub instructions: String,
+    /// The better of both measurements.
     pub roofline: Roofline,
+    /// By which share both differ.
+    pub ceilings_differ_by: f64,
+    /// Why the ceilings may not be those of the machine, in words.
+    pub doubts: Vec<String>,
     /// Of a round.
     pub seconds: f64,
     /// In the order of work.
@@ -75,9 +109,10 @@ impl Measured {
         engine: &Engine,
         model: &Model,
         profiler: &Profiler,
-        roofline: Roofline,
+        ceilings: TwoRooflines,
         copies: Copies,
     ) -> Result<Self> {
+        let roofline = ceilings.before_rounds.best(&ceilings.after_rounds);
         let (count, whole) = profiler.rounds();
         let rounds = count.max(1) as f64;
         let rows = profiler.take().into_iter().map(|((stage, op), time)| {
@@ -108,6 +143,8 @@ impl Measured {
             threads: engine.threads(),
             instructions: engine.instructions(),
             roofline,
+            ceilings_differ_by: ceilings.difference(),
+            doubts: ceilings.doubts(),
             seconds: whole.as_secs_f64() / rounds,
             stages: stages.collect(),
             rows,

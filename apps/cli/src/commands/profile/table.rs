@@ -19,13 +19,15 @@ pub fn write(mut out: impl Write, measured: &Measured) -> io::Result<()> {
         ceilings.bf16_per_s.map_or(String::new(), |peak| format!(", {:.0} GFLOP/s in bf16", peak / 1e9));
     writeln!(
         out,
-        "ceilings: {:.0} GFLOP/s in f32{bf16}, {:.0} GOP/s in int8, memory {:.1} GB/s, {:.2} us a call, {:.1} us a hand-over to threads\n",
+        "ceilings: {:.0} GFLOP/s in f32{bf16}, {:.0} GOP/s in int8, memory {:.1} GB/s, {:.2} us a call, {:.1} us a hand-over to threads",
         ceilings.f32_per_s / 1e9,
         ceilings.int8_per_s / 1e9,
         ceilings.bytes_per_s / 1e9,
         measured.roofline.call_s * 1e6,
         ceilings.hand_over_s * 1e6
     )?;
+    measured.doubts.iter().try_for_each(|words| writeln!(out, "note: {words}"))?;
+    writeln!(out)?;
     writeln!(out, "{:12} {:>10} {:>8} {:>10} {:>12}", "stage", "ms", "share", "roof ms", "peak memory")?;
     for stage in &measured.stages {
         writeln!(
