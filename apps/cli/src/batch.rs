@@ -20,7 +20,7 @@ use crate::contents::Contents;
 use crate::failure::describe;
 use crate::inputs::InputImage;
 use crate::job_args::JobArgs;
-use crate::say::printable;
+use crate::say::one_line;
 use crate::{interrupt, progress};
 
 /// How a run over many images ended.
@@ -294,7 +294,7 @@ pub fn for_each_image<V: Send>(
         let mut each_one = |event: ItemEvent<Ended<V>, anyhow::Error>| {
             let (number, took, result) = match event {
                 ItemEvent::Began(index) => {
-                    bar.set_message(printable(&open[numbers[index]].path.display().to_string()));
+                    bar.set_message(open[numbers[index]].path.display().to_string());
                     return;
                 }
                 ItemEvent::Ended(index, took, result) => (numbers[index], took, result),
@@ -306,7 +306,7 @@ pub fn for_each_image<V: Send>(
             match result {
                 Ok(Ended { notes, words, value }) => {
                     for note in notes {
-                        bar.suspend(|| say!("note: \"{image}\": {note}"));
+                        bar.suspend(|| say!("note: \"{}\": {note}", one_line(&image)));
                     }
                     summary.done += 1;
                     finished[number] = true;
@@ -314,7 +314,7 @@ pub fn for_each_image<V: Send>(
                     events.emit("item_done", || {
                         [("item", image.clone().into()), ("seconds", took.as_secs_f64().into())]
                     });
-                    bar.set_message(printable(&format!("{} {words}", input.result_name)));
+                    bar.set_message(format!("{} {words}", input.result_name));
                 }
                 Err(error) if sharing.computing() > 1 && kind_of(&error) == Some(ErrorKind::OutOfMemory) => {
                     again.push(number);
@@ -331,7 +331,7 @@ pub fn for_each_image<V: Send>(
                     });
                     let line =
                         if error.contains(&image) { error.clone() } else { format!("\"{image}\": {error}") };
-                    bar.suspend(|| say!("failed: {line}"));
+                    bar.suspend(|| say!("failed: {}", one_line(&line)));
                     summary.failed.push(Failed { image, error });
                 }
             }

@@ -11,6 +11,7 @@ use samovar::memory::{DeviceMemory, ProcessMemory, bytes};
 use samovar::resources::live::{CacheFigures, Publisher};
 
 use crate::environment;
+use crate::say::one_line;
 
 /// Work under way.
 pub struct Progress {
@@ -36,7 +37,7 @@ pub fn of_bytes() -> Progress {
 
 /// A turning mark, for work whose length is not known.
 pub fn spinner(what: &str) -> Progress {
-    let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+    let spinner = ProgressBar::new_spinner().with_message(one_line(what));
     let spinner = spinner.with_style(style("{spinner} {msg}  {elapsed} passed  {memory}"));
     spinner.enable_steady_tick(Duration::from_millis(120));
     Progress::of(spinner, "")
@@ -59,6 +60,11 @@ impl Progress {
             publisher.skipped(count);
         }
         self
+    }
+
+    /// What is being done now, in one line: it may hold names of files.
+    pub fn set_message(&self, words: impl AsRef<str>) {
+        self.bar.set_message(one_line(words.as_ref()));
     }
 
     /// Tells of the memory of an engine too.

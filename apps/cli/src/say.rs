@@ -12,8 +12,22 @@ macro_rules! say {
 /// What a terminal shows as it is. Names of files may hold characters that steer it: move the cursor, overwrite what was
 /// said, set titles, write to the clipboard.
 pub fn printable(words: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
-    words.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    replaced(words, |c| steers(c) && c != '\n' && c != '\t')
+}
+
+/// The same for a name, which has one line: one with a line's end in it would say what samovar does not.
+pub fn one_line(name: &str) -> String {
+    replaced(name, steers)
+}
+
+fn replaced(words: &str, is_replaced: impl Fn(char) -> bool) -> String {
+    words.chars().map(|c| if is_replaced(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Controls, ends of lines and paragraphs, and marks that turn the direction of what follows.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
 }
 
 #[cfg(test)]
@@ -22,5 +36,7 @@ mod tests {
     fn names_of_files_steered_the_terminal() {
         let shown = super::printable("a\u{1b}]0;owned\u{7}\rb\u{9b}2J\tc\n\u{e9}\u{7f}");
         assert_eq!(shown, "a\u{fffd}]0;owned\u{fffd}\u{fffd}b\u{fffd}2J\tc\n\u{e9}\u{fffd}");
+        let shown = super::one_line("gpj.\u{202e}txt\n100 done\t");
+        assert_eq!(shown, "gpj.\u{fffd}txt\u{fffd}100 done\u{fffd}");
     }
 }

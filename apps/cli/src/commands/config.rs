@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 
 use super::segment::print;
 use crate::failure::usage;
+use crate::say::one_line;
 use crate::settings::{AUTO, BUILT_IN, BuiltIn, Kind, OFF, SETTINGS, Settings, Value};
 
 /// Presets: list, show and print them, and have one made for this machine
@@ -118,7 +119,8 @@ fn show(preset: Option<&str>, flags: &Flags, as_json: bool) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for value in settings.values() {
         let setting = value.setting;
-        writeln!(out, "{:18} {:12} {}", setting.key, shown(value), value.source)?;
+        let source = one_line(&value.source.to_string());
+        writeln!(out, "{:18} {:12} {source}", setting.key, shown(value))?;
     }
     Ok(())
 }

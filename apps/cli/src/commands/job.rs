@@ -14,7 +14,7 @@ use crate::failure::usage;
 use crate::outputs::write_stdout;
 use crate::record::{self, Failed, Run, Said};
 use crate::result_folder::{JOB_FILE, JobFile};
-use crate::say::printable;
+use crate::say::one_line;
 
 /// Show how far the work in a folder of results is, also while it runs
 #[derive(clap::Args, Debug)]
@@ -130,9 +130,9 @@ impl<'a> Status<'a> {
         let at_work = if self.is_at_work { "at work" } else { "nobody is at work" };
         let mut words = format!(
             "{}: {} with {}, {at_work}\n",
-            printable(&self.folder.display().to_string()),
-            printable(&self.job.command),
-            printable(model)
+            one_line(&self.folder.display().to_string()),
+            one_line(&self.job.command),
+            one_line(model)
         );
         let (done, failed) = (self.done(), self.failed());
         let of = self.images.map_or_else(String::new, |images| format!(" of {images}"));
@@ -157,8 +157,8 @@ impl<'a> Status<'a> {
             let _ = writeln!(words, "{} lines of the record are damaged", self.said.damaged_lines);
         }
         for failed in failed.iter().take(TOLD) {
-            let image = printable(&failed.image.display().to_string());
-            let error = printable(&failed.error);
+            let image = one_line(&failed.image.display().to_string());
+            let error = one_line(&failed.error);
             let _ = match error.contains(&image) {
                 true => writeln!(words, "failed: {error}"),
                 false => writeln!(words, "failed: \"{image}\": {error}"),

@@ -181,7 +181,7 @@ fn pull(model: &str, revision: Option<&str>, as_json: bool) -> Result<()> {
         }
         bar.set_length(progress.all_total_bytes);
         bar.set_position(progress.all_done_bytes);
-        bar.set_message(progress.file.to_owned());
+        bar.set_message(progress.file);
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();

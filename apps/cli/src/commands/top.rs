@@ -5,6 +5,7 @@ mod state;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,10 +14,10 @@ use samovar::memory::bytes;
 use serde_json::{Value, json};
 
 use super::segment::print;
-use crate::environment;
 use crate::failure::usage;
-use crate::say::printable;
-use state::{Process, State, Watcher, lines};
+use crate::say::one_line;
+use crate::{environment, interrupt};
+use state::{State, Watcher, lines};
 
 /// Watch every samovar that runs on this machine: memory, queues, throughput, latencies
 #[derive(clap::Args, Debug)]
@@ -38,6 +39,9 @@ Examples:
   samovar top                       q or Ctrl-C leaves
   samovar top --once
   samovar top --once --json | jq '.processes[].work.per_s'
+
+A process that tells nothing for four seconds, stopped as by Ctrl-Z or on a machine that has no time for it, is marked as not heard \
+of.
 
 Every samovar with something to wait for tells of itself once a second, in the folder `run` of SAMOVAR_CACHE; those that use another \
 such folder are not seen.";
@@ -72,20 +76,39 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Draws until somebody has seen enough.
 fn watch(args: &Args, folder: &Path, watcher: &mut Watcher) -> Result<()> {
+    // Whoever ends this from outside finds the terminal as it was; a panic is seen to by ratatui.
+    interrupt::on_request_to_end(|signal| {
+        // Held until the end: nothing is drawn any more.
+        let _last = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+        restore();
+        std::process::exit(128 + signal);
+    });
     let mut terminal = ratatui::try_init().context("the terminal cannot be drawn on; give --once")?;
     let interval = Duration::from_secs_f64(args.interval);
     let mut draw = || -> Result<()> {
         loop {
             let state = watcher.look(folder);
+            let drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
             terminal.draw(|frame| screen::draw(frame, &state))?;
+            drop(drawing);
             if wait_is_ended(interval)? {
                 return Ok(());
             }
         }
     };
     let drawn = draw();
-    ratatui::restore();
+    restore();
     drawn
+}
+
+/// Held while the terminal is drawn on.
+static DRAWING: Mutex<()> = Mutex::new(());
+
+/// Leaves the terminal as it was.
+fn restore() {
+    ratatui::restore();
+    // Which it does not.
+    let _ = ratatui::crossterm::execute!(std::io::stdout(), ratatui::crossterm::cursor::Show);
 }
 
 /// Waits for the next look, and says whether there shall be none.
@@ -107,6 +130,8 @@ fn document(state: &State) -> Value {
     let processes = state.processes.iter().map(|process| {
         let mut document = json!(process.snapshot);
         document["processor_share"] = json!(process.processor_share);
+        document["age_s"] = json!(process.age_s);
+        document["is_silent"] = json!(process.silence().is_some());
         document
     });
     json!({
@@ -126,9 +151,11 @@ fn text(state: &State) -> Result<()> {
     if state.processes.is_empty() {
         writeln!(out, "no samovar is at work")?;
     }
-    for Process { snapshot, .. } in &state.processes {
-        writeln!(out, "\n{} samovar {}", snapshot.process_id, printable(&snapshot.command))?;
-        for line in lines(snapshot) {
+    for process in &state.processes {
+        let snapshot = &process.snapshot;
+        let silence = process.silence().map(|words| format!("  ({words})")).unwrap_or_default();
+        writeln!(out, "\n{} samovar {}{silence}", snapshot.process_id, one_line(&snapshot.command))?;
+        for line in lines(process) {
             writeln!(out, "  {line}")?;
         }
     }

@@ -117,7 +117,7 @@ impl Place {
 
     /// Says what happens, on a terminal.
     pub fn say(&self, what: &str) {
-        self.wait.set_message(what.to_owned());
+        self.wait.set_message(what);
     }
 
     /// Makes a picture, or a folder of `count` of which so many are different.

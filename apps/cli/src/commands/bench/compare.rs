@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::table::{Row, Table, Unit, median, write_columns};
 use crate::commands::segment::print;
 use crate::failure::usage;
-use crate::say::printable;
+use crate::say::one_line;
 
 /// Two runs of the same bench.
 #[derive(clap::Args, Debug)]
@@ -76,7 +76,7 @@ fn differences(before: &Table, after: &Table) -> Vec<String> {
     let mut words = Vec::new();
     let mut add = |what: &str, a: &str, b: &str| {
         if a != b {
-            words.push(format!("{what} ({}, {})", printable(a), printable(b)));
+            words.push(format!("{what} ({}, {})", one_line(a), one_line(b)));
         }
     };
     add("model", &before.model, &after.model);

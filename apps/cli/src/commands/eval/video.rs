@@ -9,6 +9,7 @@ use samovar::DecodeLimits;
 use samovar::evaluate::video::{VideoEvaluation, VideoFigures, VideoProgress, evaluate_video};
 
 use crate::commands::segment::print;
+use crate::say::one_line;
 use crate::{interrupt, progress};
 
 pub fn run(masks: &Path, truth: &Path, all_frames: bool, json: bool) -> Result<()> {
@@ -68,7 +69,8 @@ fn table(found: &VideoEvaluation, out: &mut impl Write) -> io::Result<()> {
     }
     row(MEAN, rows.iter().map(|(_, object)| object.frames).sum(), &found.mean)?;
     if !found.not_measured.is_empty() {
-        writeln!(out, "\nNot measured, as no frame of them counts: {}", found.not_measured.join(", "))?;
+        let names = one_line(&found.not_measured.join(", "));
+        writeln!(out, "\nNot measured, as no frame of them counts: {names}")?;
     }
     if !found.complete {
         writeln!(out, "\nPARTIAL: these are no figures of the whole; run it again to the end.")?;

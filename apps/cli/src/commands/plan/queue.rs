@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::failure::describe;
 use crate::inputs::Inputs;
+use crate::say::one_line;
 
 /// What a picture is made into, by the names of the report.
 const USES: [(&str, PictureUse); 5] = [
@@ -146,17 +147,17 @@ impl Queue {
         }
         let masks = &self.uses[0].segment;
         if let Some(largest) = masks.largest.as_ref().filter(|_| count > 1) {
-            writeln!(out, "the largest is \"{}\"", largest.name)?;
+            writeln!(out, "the largest is \"{}\"", one_line(&largest.name))?;
         }
         for refused in masks.refused.iter().take(REFUSED_SHOWN) {
             let needed = refused.needed_bytes.div_ceil(1_000_000);
-            writeln!(out, "refused: \"{}\"; --memory {needed}MB would do", refused.name)?;
+            writeln!(out, "refused: \"{}\"; --memory {needed}MB would do", one_line(&refused.name))?;
         }
         if masks.refused.len() > REFUSED_SHOWN {
             writeln!(out, "refused: {} more; --json names all", masks.refused.len() - REFUSED_SHOWN)?;
         }
         for (image, why) in &self.unreadable {
-            writeln!(out, "cannot be read: \"{image}\": {why}")?;
+            writeln!(out, "cannot be read: \"{}\": {}", one_line(image), one_line(why))?;
         }
         Ok(())
     }

@@ -3,16 +3,18 @@
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Gauge, Paragraph, Sparkline};
 use samovar::memory::{MemoryLevel, bytes};
-use samovar::resources::live::Snapshot;
 
-use super::state::{Process, State, lines};
-use crate::say::printable;
+use super::state::{Process, State, lines, queue_lines};
+use crate::say::one_line;
 
 /// Rows of the throughput of one process.
 const SPARK_ROWS: u16 = 3;
+
+/// Rows of a process for which there is no more room.
+const SHORT_ROWS: u16 = 2;
 
 /// Draws all there is; what has no room is counted.
 pub(super) fn draw(frame: &mut Frame, state: &State) {
@@ -34,11 +36,19 @@ pub(super) fn draw(frame: &mut Frame, state: &State) {
     let mut shown = 0;
     for process in &state.processes {
         let left = body.bottom().saturating_sub(y);
-        let height = height_of(&process.snapshot);
+        let others = u16::try_from(state.processes.len() - shown - 1).unwrap_or(u16::MAX);
+        // All of them in short go before the first in full.
+        let full = height_of(process);
+        let is_full = full.saturating_add(others.saturating_mul(SHORT_ROWS)) <= left;
+        let height = if is_full { full } else { SHORT_ROWS };
         if height > left {
             break;
         }
-        draw_process(frame, Rect { y, height, ..body }, process);
+        let area = Rect { y, height, ..body };
+        match is_full {
+            true => draw_process(frame, area, process),
+            false => draw_short(frame, area, process),
+        }
         y += height;
         shown += 1;
     }
@@ -70,27 +80,66 @@ fn draw_share(frame: &mut Frame, area: Rect, part: f64, whole: f64, label: Strin
     frame.render_widget(gauge, area);
 }
 
-fn height_of(snapshot: &Snapshot) -> u16 {
+fn height_of(process: &Process) -> u16 {
+    let snapshot = &process.snapshot;
     let bars = usize::from(snapshot.work.all > 0) + snapshot.devices.len();
-    let spark = if has_spark(snapshot) { usize::from(SPARK_ROWS) } else { 0 };
-    u16::try_from(2 + bars + lines(snapshot).len() + spark).unwrap_or(u16::MAX)
+    let spark = if has_spark(process) { usize::from(SPARK_ROWS) } else { 0 };
+    u16::try_from(2 + bars + lines(process).len() + spark).unwrap_or(u16::MAX)
 }
 
-fn has_spark(snapshot: &Snapshot) -> bool {
-    snapshot.work.recent.iter().any(|&count| count > 0)
+fn has_spark(process: &Process) -> bool {
+    process.snapshot.work.recent.iter().any(|&count| count > 0)
+}
+
+/// Number, command, and how busy or how silent it is, in so many columns: of the command what fits.
+fn title(process: &Process, width: u16) -> String {
+    let snapshot = &process.snapshot;
+    let share = process.processor_share.map(|share| format!("  {:.0} % of a core", 100.0 * share));
+    let last = process.silence().map(|words| format!("  {words}")).or(share).unwrap_or_default();
+    let first = format!("{}  samovar ", snapshot.process_id);
+    let taken = Line::raw(first.as_str()).width() + Line::raw(last.as_str()).width();
+    let command = elided(&one_line(&snapshot.command), usize::from(width).saturating_sub(taken));
+    format!("{first}{command}{last}")
+}
+
+fn colour_of(process: &Process) -> Style {
+    if process.silence().is_some() { Style::new().fg(Color::Red) } else { Style::new() }
+}
+
+/// Text in so many columns at most, without its middle if it has more: names tell most at their ends.
+pub(super) fn elided(text: &str, columns: usize) -> String {
+    if Line::raw(text).width() <= columns {
+        return text.to_owned();
+    }
+    let Some(room) = columns.checked_sub(1) else { return String::new() };
+    let width = |c: char| Span::raw(c.to_string()).width();
+    let within = |columns: usize, characters: &mut dyn Iterator<Item = char>| -> Vec<char> {
+        let mut taken = 0;
+        let fits = |c: &char| {
+            taken += width(*c);
+            taken <= columns
+        };
+        characters.take_while(fits).collect()
+    };
+    let end = within(room - room / 3, &mut text.chars().rev());
+    let start = within(room / 3, &mut text.chars());
+    start.into_iter().chain(['…']).chain(end.into_iter().rev()).collect()
+}
+
+/// Two lines.
+fn draw_short(frame: &mut Frame, area: Rect, process: &Process) {
+    let [head, queue] = Layout::vertical([Constraint::Length(1); 2]).areas(area);
+    frame.render_widget(Line::from(title(process, area.width)).style(colour_of(process)), head);
+    let words = elided(&queue_lines(process).join("; "), usize::from(area.width.saturating_sub(2)));
+    frame.render_widget(Line::from(format!("  {words}")), queue);
 }
 
 fn draw_process(frame: &mut Frame, area: Rect, process: &Process) {
     let snapshot = &process.snapshot;
     let work = &snapshot.work;
-    let share = process.processor_share.map(|share| format!("  {:.0} % of a core", 100.0 * share));
-    let title = format!(
-        " {}  samovar {}{} ",
-        snapshot.process_id,
-        printable(&snapshot.command),
-        share.unwrap_or_default()
-    );
-    let block = Block::bordered().title(title);
+    let title = format!(" {} ", title(process, area.width.saturating_sub(4)));
+    let age = Line::from(format!(" figures of {:.0} s ago ", process.age_s)).right_aligned();
+    let block = Block::bordered().title(title).title_bottom(age).border_style(colour_of(process));
     let mut rest = block.inner(area);
     frame.render_widget(block, area);
     let mut take = |rows: u16| {
@@ -99,18 +148,19 @@ fn draw_process(frame: &mut Frame, area: Rect, process: &Process) {
         taken
     };
     if work.all > 0 {
-        let label = format!("{} of {} {}", work.through, work.all, printable(&work.unit));
+        let label = format!("{} of {} {}", work.through, work.all, one_line(&work.unit));
         draw_share(frame, take(1), work.through as f64, work.all as f64, label, Color::Blue);
     }
     for device in &snapshot.devices {
         let (used, budget) = (device.used_bytes as f64, device.budget_bytes as f64);
-        let label = format!("{}: {}", printable(&device.name), bytes(device.used_bytes));
+        let label = format!("{}: {}", one_line(&device.name), bytes(device.used_bytes));
         draw_share(frame, take(1), used, budget, label, Color::Magenta);
     }
-    for line in lines(snapshot) {
-        frame.render_widget(Paragraph::new(line), take(1));
+    for line in lines(process) {
+        let area = take(1);
+        frame.render_widget(Paragraph::new(elided(&line, usize::from(area.width))), area);
     }
-    if has_spark(snapshot) {
+    if has_spark(process) {
         let spark = Sparkline::default().data(&work.recent).style(Style::new().fg(Color::Cyan));
         frame.render_widget(spark, take(SPARK_ROWS));
     }

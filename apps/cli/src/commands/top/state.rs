@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use samovar::memory::{Memory, MemoryLevel, MemoryThresholds, bytes};
 use samovar::resources::live::{Snapshot, running};
 
-use crate::say::printable;
+use crate::say::one_line;
 
 /// What there is at one moment.
 pub(super) struct State {
@@ -24,6 +25,18 @@ pub(super) struct Process {
     pub(super) snapshot: Snapshot,
     /// Share of one core, 0 for none; `None` at the first look.
     pub(super) processor_share: Option<f64>,
+    /// How long ago it told that, in seconds.
+    pub(super) age_s: f64,
+}
+
+/// A process tells of itself once a second; one that is silent for longer does not run.
+const SILENT_S: f64 = 4.0;
+
+impl Process {
+    /// What is said of one that has not told anything for long: it is stopped, or the machine does not get round to it.
+    pub(super) fn silence(&self) -> Option<String> {
+        (self.age_s >= SILENT_S).then(|| format!("not heard of for {}", time(self.age_s)))
+    }
 }
 
 /// Looks, and remembers the look before.
@@ -39,6 +52,7 @@ impl Watcher {
         let share = memory.used_bytes() as f64 / memory.total_bytes.max(1) as f64;
         let level = MemoryThresholds::default().level_at(share);
         let snapshots = running(folder);
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let mut now = HashMap::new();
         let processes = snapshots.into_iter().map(|snapshot| {
             let figures = (snapshot.written_s, snapshot.processor_s);
@@ -49,7 +63,8 @@ impl Watcher {
                 ((figures.1 - processor_s) / (figures.0 - written_s)).max(0.0)
             });
             now.insert(snapshot.process_id, figures);
-            Process { snapshot, processor_share }
+            let age_s = (now_s - snapshot.written_s).max(0.0);
+            Process { snapshot, processor_share, age_s }
         });
         let processes = processes.collect();
         self.before = now;
@@ -57,28 +72,32 @@ impl Watcher {
     }
 }
 
-/// What there is to say of a process, a line each.
-pub(super) fn lines(snapshot: &Snapshot) -> Vec<String> {
-    let work = &snapshot.work;
-    let mut lines = Vec::new();
-    let unit = printable(&work.unit);
-    let mut queue = match work.all {
-        0 => format!("{} for", printable(&work.current)),
-        all => {
-            format!("{} of {all} {unit}, {} failed, {} done before;", work.through, work.failed, work.skipped)
-        }
-    };
-    queue.push_str(&format!(" {} so far", time(snapshot.running_s)));
-    if let Some(left_s) = work.left_s {
-        queue.push_str(&format!(", {} left at {:.2} {unit}/s", time(left_s), work.per_s));
+/// Its queue and its time, in two lines or one.
+pub(super) fn queue_lines(process: &Process) -> Vec<String> {
+    let (snapshot, work) = (&process.snapshot, &process.snapshot.work);
+    let unit = one_line(&work.unit);
+    let so_far = time(snapshot.running_s);
+    if work.all == 0 {
+        return vec![format!("{} for {so_far} so far", one_line(&work.current))];
     }
-    lines.push(queue);
+    let (through, all) = (work.through, work.all);
+    let queue = format!("{through} of {all} {unit}, {} failed, {} done before", work.failed, work.skipped);
+    // Of one that is silent nobody knows.
+    let left_s = work.left_s.filter(|_| process.silence().is_none());
+    let left = left_s.map(|left_s| format!(", {} left at {:.2} {unit}/s", time(left_s), work.per_s));
+    vec![queue, format!("{so_far} so far{}", left.unwrap_or_default())]
+}
+
+/// What there is to say of a process, a line each, of which none but those with names is longer than 78 characters.
+pub(super) fn lines(process: &Process) -> Vec<String> {
+    let (snapshot, work) = (&process.snapshot, &process.snapshot.work);
+    let mut lines = queue_lines(process);
     if work.p99_ms > 0.0 {
         lines
             .push(format!("P50 {:.0} ms, P95 {:.0} ms, P99 {:.0} ms", work.p50_ms, work.p95_ms, work.p99_ms));
     }
-    let process = &snapshot.memory;
-    let (resident, peak) = (bytes(process.resident_bytes), bytes(process.peak_resident_bytes));
+    let memory = &snapshot.memory;
+    let (resident, peak) = (bytes(memory.resident_bytes), bytes(memory.peak_resident_bytes));
     lines.push(format!("memory {resident}, at most {peak}"));
     for device in &snapshot.devices {
         let budget = match device.budget_bytes {
@@ -86,16 +105,31 @@ pub(super) fn lines(snapshot: &Snapshot) -> Vec<String> {
             budget => format!(" of {}", bytes(budget)),
         };
         lines.push(format!(
-            "{}: {} used, {} reserved{budget}, {} at the peak",
-            printable(&device.name),
+            "{}: {} used{budget}, {} reserved, peak {}",
+            one_line(&device.name),
             bytes(device.used_bytes),
             bytes(device.reserved_bytes),
             bytes(device.peak_bytes),
         ));
     }
-    lines.extend(snapshot.caches.iter().map(|cache| format!("{}: {}", printable(&cache.name), cache.stats)));
+    for cache in &snapshot.caches {
+        let stats = &cache.stats;
+        let budget = match stats.budget_bytes {
+            usize::MAX => String::new(),
+            budget => format!(" of {}", bytes(budget)),
+        };
+        lines.push(format!(
+            "{}: {} entries, {}{budget}; {} hits, {} misses, {:.0} %",
+            one_line(&cache.name),
+            stats.entries,
+            bytes(stats.memory_bytes),
+            stats.hits(),
+            stats.misses,
+            100.0 * stats.hit_rate()
+        ));
+    }
     if work.all > 0 && !work.current.is_empty() {
-        lines.push(printable(&work.current));
+        lines.push(one_line(&work.current));
     }
     lines
 }
