@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use samovar::files::{self, ErrorKind, Group};
-use samovar::resources::contents::Key;
+use samovar::files::{self, AtomicFile, ErrorKind, Group};
+use samovar::resources::contents::{Key, KeyHasher};
 
 use crate::failure::{is_broken_pipe, usage};
 use crate::inputs::Sources;
@@ -74,6 +74,50 @@ impl Placing {
     pub fn now(self) -> Result<()> {
         self.group.commit()?;
         remove(&self.obsolete)
+    }
+}
+
+/// Gives a file that is in the way of a result a name that is none of a result, and says so.
+pub fn keep_aside(file: &Path) -> Result<()> {
+    let name = |number: u32| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".kept-{number}"));
+        PathBuf::from(name)
+    };
+    let free = (1..=u32::MAX).map(name).find(|place| place.symlink_metadata().is_err());
+    let free = free.context("no name is free")?;
+    std::fs::rename(file, &free).map_err(|error| files::Error::io(file, error))?;
+    say!("note: \"{}\" is not as samovar knows it; it is kept as \"{}\"", file.display(), free.display());
+    Ok(())
+}
+
+/// A file that is being written, whole or not at all, and the key of what is.
+pub struct HashedFile {
+    file: AtomicFile,
+    hasher: KeyHasher,
+}
+
+impl HashedFile {
+    /// Begins one.
+    pub fn create(path: &Path) -> Result<Self> {
+        Ok(Self { file: AtomicFile::create(path)?, hasher: KeyHasher::default() })
+    }
+
+    /// The file, to be put in its place, and the key.
+    pub fn finish(self) -> (AtomicFile, Key) {
+        (self.file, self.hasher.finish())
+    }
+}
+
+impl Write for HashedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.write_all(&bytes[..count])?;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -128,6 +128,13 @@ impl Record {
                 named(&path, read_journal(&path, &mut each))?
             };
             one.damaged_lines = reading.damaged_lines;
+            if let Some(first) = reading.first_damaged_line {
+                let which = match reading.damaged_lines {
+                    1 => format!("line {first} is damaged and left out"),
+                    count => format!("{count} lines are damaged and left out, line {first} first"),
+                };
+                say!("note: \"{}\": {which}; what it recorded is done again", path.display());
+            }
             said.merge(one);
         }
         Ok(record)
@@ -203,6 +210,11 @@ impl Record {
     pub fn failed(&self, name: &str, made_by: &Key) -> Option<String> {
         let said = self.said();
         said.failed().get(name).filter(|failed| failed.made_by == *made_by).map(|failed| failed.error.clone())
+    }
+
+    /// Whether something was recorded that nobody can read any more.
+    pub fn is_damaged(&self) -> bool {
+        self.said().damaged_lines > 0
     }
 
     /// What a file in the folder is.

@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use samovar::files::{self, AtomicFile};
+use samovar::files;
 use samovar::media::write::write_json;
-use samovar::resources::contents::{Key, KeyHasher};
+use samovar::resources::contents::Key;
 use samovar::source::ModelSource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::contents::Contents;
 use crate::failure::usage;
 use crate::inputs::{InputImage, Sources};
 use crate::job_args::JobArgs;
-use crate::outputs::{Files, Placing, Remember, check_place, remove};
+use crate::outputs::{Files, HashedFile, Placing, Remember, check_place, keep_aside, remove};
 use crate::record::{Done, Own, Record, State};
 
 /// Name of the file that says which command makes the results of a folder.
@@ -55,6 +55,10 @@ pub struct ResultFolder {
     done: HashSet<String>,
     /// Images that failed, made of the same, and why.
     failed: HashMap<String, String>,
+    /// Files that are to be kept under other names when the first result is made.
+    aside: Vec<PathBuf>,
+    /// Whether somebody has changed the result of all images together, and there is nothing to add to it.
+    pub keeps_together: bool,
     /// Folders of results in which nothing of a killed run is left.
     swept: Mutex<HashSet<PathBuf>>,
     waiting: Mutex<Waiting>,
@@ -166,6 +170,8 @@ impl ResultFolder {
             model: model.into(),
             done: HashSet::new(),
             failed: HashMap::new(),
+            aside: Vec::new(),
+            keeps_together: false,
             swept: Mutex::default(),
             waiting: Mutex::default(),
             placing: Mutex::default(),
@@ -226,7 +232,13 @@ impl ResultFolder {
         }
         if let Some(together) = together {
             self.check_place(Path::new(together), sources)?;
-            if !self.overwrite {
+            if !self.overwrite && self.record.state(together) == State::Changed {
+                self.keeps_together = self.done.len() == images.len();
+                match self.keeps_together {
+                    true => changed.push(together.to_owned()),
+                    false => self.aside.push(self.folder.join(together)),
+                }
+            } else if !self.overwrite {
                 self.check_state(Path::new(together))?;
             }
         }
@@ -273,12 +285,16 @@ impl ResultFolder {
         )))
     }
 
-    /// Refuses to replace what is not as this program wrote it.
-    fn check_state(&self, result: &Path) -> Result<()> {
-        let shown = self.folder.join(result);
-        let shown = shown.display();
+    /// Refuses to replace what is not as this program wrote it. Where the record is damaged nobody knows: it is kept aside.
+    fn check_state(&mut self, result: &Path) -> Result<()> {
+        let place = self.folder.join(result);
+        let shown = place.display();
         match self.record.state(&result.to_string_lossy()) {
             State::Absent | State::Ours => Ok(()),
+            State::Foreign if self.record.is_damaged() => {
+                self.aside.push(place);
+                Ok(())
+            }
             State::Changed => Err(usage(format!(
                 "\"{shown}\" was changed since samovar made it, and would now be made anew, because what it is made from has \
                  changed as well; move it away, or --overwrite to lose the changes"
@@ -305,6 +321,7 @@ impl ResultFolder {
             ));
         }
         self.sweep(&self.folder);
+        self.aside.iter().try_for_each(|file| keep_aside(file))?;
         if !self.goes_on {
             write_json(&self.folder.join(JOB_FILE), &self.job)?;
         }
@@ -447,12 +464,12 @@ impl ResultFolder {
     /// Writes a result of all images together, whole or not at all.
     pub fn write_together(&self, name: &str, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let path = self.place(name.as_ref());
-        let mut both = Both { file: AtomicFile::create(&path)?, hasher: KeyHasher::default() };
-        fill(&mut both)?;
-        let key = both.hasher.finish();
+        let mut file = HashedFile::create(&path)?;
+        fill(&mut file)?;
+        let (file, key) = file.finish();
         self.record.announce(vec![(name.to_owned(), key)], None)?;
         self.record.sync()?;
-        both.file.commit()?;
+        file.commit()?;
         self.record.is_there(name, key)
     }
 
@@ -579,22 +596,4 @@ fn read_all(files: &[PathBuf], contents: &Contents) -> io::Result<Key> {
         all += &format!("{name} {}\n", contents.of(file)?);
     }
     Ok(Key::of_content(all.as_bytes()))
-}
-
-/// A file that is being written, and the key of what is.
-struct Both {
-    file: AtomicFile,
-    hasher: KeyHasher,
-}
-
-impl Write for Both {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.hasher.write_all(&bytes[..count])?;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }

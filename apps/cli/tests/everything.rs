@@ -293,3 +293,48 @@ fn a_picture_of_one_pixel_had_13_masks() {
     let document: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert!(document["annotations"].as_array().unwrap().len() <= 1, "{document}");
 }
+
+/// One bit was enough for a folder to be refused for ever, and so was one edited line.
+#[test]
+fn damaged_records_and_edited_annotations_block_no_folder_and_nothing_is_lost() {
+    let bench = Bench::new();
+    let add = |name: &str| drop(bench.picture(&format!("in/{name}.png"), 64, 48, &[(30.0, 20.0, 12.0)]));
+    ["a", "b", "c"].into_iter().for_each(add);
+    let command = ["everything", "in", "--out", "out", "--points-per-side", "2", "--images-at-once", "1"];
+    bench.done(&command);
+    let whole = bench.json("out/annotations.json");
+
+    // Each line in turn.
+    let record = bench.path("out/.samovar-results.jsonl");
+    let sound = std::fs::read(&record).unwrap();
+    let ends: Vec<usize> = (0..sound.len()).filter(|&at| sound[at] == b'\n').collect();
+    let results = || -> Vec<_> { ["a", "b", "c"].map(|name| bench.json(&format!("out/{name}.json"))).into() };
+    let before = results();
+    for (number, end) in ends.iter().enumerate() {
+        let mut damaged = sound.clone();
+        damaged[end - 1] ^= 1;
+        std::fs::write(&record, damaged).unwrap();
+        let said = bench.done(&command).stderr;
+        assert!(said.contains(&format!("line {} is damaged", number + 1)), "{said}");
+        assert_eq!(results(), before, "line {}", number + 1);
+        assert_eq!(bench.json("out/annotations.json"), whole);
+        // What nobody knows any more whose it is has another name.
+        for kept in bench.files().iter().filter(|file| file.to_string_lossy().contains(".kept-")) {
+            assert!(said.contains(&kept.file_name().unwrap().to_string_lossy().into_owned()), "{said}");
+            std::fs::remove_file(kept).unwrap();
+        }
+    }
+
+    std::fs::write(&record, &sound).unwrap();
+    bench.done(&command);
+    std::fs::write(bench.path("out/annotations.json"), "{\"edited\": true}").unwrap();
+    let said = bench.done(&command).stderr;
+    assert!(said.contains("they are kept (annotations.json)"), "{said}");
+    assert_eq!(bench.json("out/annotations.json")["edited"], true);
+    add("d");
+    let said = bench.done(&command).stderr;
+    assert!(said.contains("annotations.json.kept-1"), "{said}");
+    assert_eq!(bench.json("out/annotations.json.kept-1")["edited"], true);
+    assert_eq!(bench.json("out/annotations.json")["images"].as_array().unwrap().len(), 4);
+    assert!(!bench.done(&command).stderr.contains("kept"));
+}

@@ -125,3 +125,35 @@ fn the_preset_for_this_machine_is_one() {
     bench.refused(2, "is there already", &["config", "suggest", "--out", "here.toml"]);
     assert_eq!(std::fs::read_to_string(bench.path("here.toml")).unwrap(), text);
 }
+
+/// `config show` took what the flags of commands refuse, and 0 for auto.
+#[test]
+fn config_show_refuses_what_the_flags_of_commands_refuse() {
+    let bench = Bench::new();
+    for flag in [
+        ["--threads", "0"],
+        ["--threads", "auto"],
+        ["--images-at-once", "0"],
+        ["--points-per-batch", "0"],
+        ["--timeout", "never"],
+        ["--dtype", "f8"],
+        ["--memory", "much"],
+    ] {
+        let everything = [&["everything", "photo.png"], &flag[..]].concat();
+        bench.refused(2, "invalid value", &everything);
+        bench.refused(2, "invalid value", &[&["config", "show"], &flag[..]].concat());
+    }
+    let given =
+        shown(&bench, &["--threads", "3", "--memory", "2GB", "--timeout", "10s", "--no-optimizations"]);
+    let value = |key: &str| setting(&given, key)["value"].clone();
+    assert_eq!(
+        (value("threads"), value("memory"), value("timeout")),
+        ("3".into(), "2GB".into(), "10s".into())
+    );
+    assert_eq!((value("optimizations"), value("dtype")), ("off".into(), "auto".into()));
+    assert_eq!(setting(&given, "timeout")["source"]["flag"], "--timeout");
+    let mut command = bench.command();
+    let run = command.args(["config", "show"]).env("SAMOVAR_THREADS", "0").output().unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(said.contains("SAMOVAR_THREADS is `0`; expected a number from 1"), "{said}");
+}

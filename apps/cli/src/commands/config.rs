@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use clap::{ArgMatches, Command, FromArgMatches};
 use samovar::memory::bytes;
 use serde_json::{Value as Json, json};
 
@@ -151,18 +151,13 @@ struct Flags {
 
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
+        // Those of a command that has all of them, with their parsers: what is refused there is refused here.
+        let everything = super::everything::Args::augment_args(Command::new("everything"));
         SETTINGS.iter().fold(command, |command, setting| {
-            let Some(flag) = setting.flag else { return command };
-            let argument = Arg::new(setting.key).long(flag);
-            let argument = match setting.kind {
-                Kind::Switch => argument.action(ArgAction::SetTrue),
-                kind => argument.value_name("VALUE").value_parser(move |text: &str| kind.check(text)),
-            };
-            command.arg(argument.help(format!(
-                "{} [default: {}]",
-                setting.meaning,
-                setting.default_in_words()
-            )))
+            let argument = everything.get_arguments().find(|argument| argument.get_long() == setting.flag);
+            let Some(argument) = argument.filter(|_| setting.flag.is_some()) else { return command };
+            let help = format!("{} [default: {}]", setting.meaning, setting.default_in_words());
+            command.arg(argument.clone().id(setting.key).help(help.clone()).long_help(help))
         })
     }
 
@@ -177,9 +172,12 @@ impl FromArgMatches for Flags {
         let given = flags.filter_map(|setting| {
             let text = match setting.kind {
                 Kind::Switch => matches.get_flag(setting.key).then(|| OFF.to_owned()),
-                _ => matches.get_one::<String>(setting.key).cloned(),
+                _ => matches
+                    .get_raw(setting.key)
+                    .and_then(|mut texts| Some(texts.next()?.to_str()?.to_owned())),
             };
-            Some((setting.key, text?))
+            // As presets write it.
+            Some((setting.key, text.map(|text| setting.kind.check(&text).unwrap_or(text))?))
         });
         Ok(Self { given: given.collect() })
     }

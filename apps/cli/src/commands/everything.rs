@@ -342,7 +342,9 @@ impl Job<'_> {
         let mut merged = None;
         // Of a part of the images there is no whole; the run on all of them finds all done, and puts them together.
         let merges_now = merges && !summary.disk_full && args.job.shard.is_none();
-        if let Some(folder) = folder.filter(|_| merges_now) {
+        if let Some(folder) = folder.filter(|folder| merges_now && folder.keeps_together) {
+            merged = Some(folder.place(MERGED.as_ref()));
+        } else if let Some(folder) = folder.filter(|_| merges_now) {
             // Of an image that was not done there may be a file all the same: of another run, or of the user.
             let finished: HashSet<&PathBuf> = summary.finished.iter().collect();
             let results: Vec<_> = images

@@ -18,7 +18,7 @@ pub const OFF: &str = "off";
 /// What a value of a setting is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A whole number in a range, or `auto`; 0 is `auto` too.
+    /// A whole number from 1, or `auto`.
     Count {
         /// The largest.
         most: u64,
@@ -69,7 +69,9 @@ impl Kind {
             (_, text) => text,
         };
         let is_sound = match self {
-            Self::Count { most } => text == AUTO || text.parse::<u64>().is_ok_and(|count| count <= most),
+            Self::Count { most } => {
+                text == AUTO || text.parse::<u64>().is_ok_and(|count| (1..=most).contains(&count))
+            }
             Self::Bytes => parse_bytes(text).is_some(),
             Self::BytesOrAuto => text == AUTO || parse_bytes(text).is_some(),
             Self::Pixels => parse_pixels(text).is_some(),
@@ -78,8 +80,7 @@ impl Kind {
             Self::Words(words) => words.contains(&text),
             Self::Switch => [ON, OFF].contains(&text),
         };
-        let kept = if text == "0" && matches!(self, Self::Count { .. }) { AUTO } else { text };
-        if is_sound { Ok(kept.to_owned()) } else { Err(format!("expected {}", self.expected())) }
+        if is_sound { Ok(text.to_owned()) } else { Err(format!("expected {}", self.expected())) }
     }
 }
 

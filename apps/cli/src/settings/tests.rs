@@ -87,6 +87,7 @@ fn values_that_mean_nothing_are_refused_with_their_place() {
         ("zebra = 3", "no setting is called `zebra`; settings are `device`, `threads`"),
         ("threads = 4000", "my.toml:1: threads is `4000`; expected a number from 1 to 1024, or auto"),
         ("threads = -1", "threads is `-1`; expected"),
+        ("images_at_once = 0", "images_at_once is `0`; expected a number from 1 to 1024, or auto"),
         ("memory = true", "memory is `true`; expected bytes"),
         ("\n\nmemory = [\n1]", "my.toml:3: memory is no value of it; expected bytes"),
         ("device = \"cuda\"", "device is `cuda`; expected auto or cpu"),

@@ -28,6 +28,8 @@ pub struct JournalReading {
     pub lines: usize,
     /// Lines that were damaged, other than a last one that was cut.
     pub damaged_lines: usize,
+    /// The first of them, counted from 1.
+    pub first_damaged_line: Option<usize>,
     /// Length up to the end of the last whole line.
     pub(super) sound_bytes: u64,
 }
@@ -55,7 +57,10 @@ pub fn read_journal<L: DeserializeOwned + Send>(
                     reading.lines += 1;
                     each(line);
                 }
-                None => reading.damaged_lines += 1,
+                None => {
+                    reading.damaged_lines += 1;
+                    reading.first_damaged_line.get_or_insert(reading.lines + reading.damaged_lines);
+                }
             }
         }
     };

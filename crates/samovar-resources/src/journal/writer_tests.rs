@@ -92,6 +92,11 @@ fn a_damaged_line_costs_itself_and_no_other() {
         assert_eq!(lines, [line(0), line(2)], "bit {bit}");
         assert!(count > 0);
     }
+    let mut damaged = whole.clone();
+    damaged[first_end + 20] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    let reading = read_journal(&path, |_: Line| {}).unwrap();
+    assert_eq!((reading.first_damaged_line, reading.damaged_lines), (Some(2), 1));
     std::fs::write(&path, vec![b'x'; 40 << 20]).unwrap();
     assert!(read(&path).0.is_empty());
 }
