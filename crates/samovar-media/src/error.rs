@@ -23,6 +23,8 @@ pub enum MediaErrorKind {
     Damaged,
     /// The content is larger than the limits allow; nothing of that size was allocated.
     TooLarge,
+    /// The system has no memory for what has to be made.
+    OutOfMemory,
     /// The image has no pixels.
     Empty,
     /// Sizes or lengths handed in by the caller do not belong together.
@@ -40,6 +42,7 @@ impl MediaErrorKind {
             Self::TooLarge => {
                 "make it smaller, or raise the limit (--max-pixels, or `DecodeLimits::of_pixels`)"
             }
+            Self::OutOfMemory => "close other programs, or make the image smaller",
             Self::Empty => "it needs at least one pixel",
             Self::Mismatch => "check the sizes that were passed in",
         }
@@ -113,6 +116,7 @@ impl MediaError {
     /// A failed read.
     pub(crate) fn read(error: std::io::Error) -> Self {
         let kind = match error.kind() {
+            std::io::ErrorKind::OutOfMemory => MediaErrorKind::OutOfMemory,
             std::io::ErrorKind::NotFound => MediaErrorKind::NotFound,
             std::io::ErrorKind::UnexpectedEof => MediaErrorKind::Damaged,
             _ => MediaErrorKind::Read,
@@ -120,6 +124,7 @@ impl MediaError {
         let what = match kind {
             MediaErrorKind::NotFound => "there is no such file".to_string(),
             MediaErrorKind::Damaged => "the data ends too early".to_string(),
+            MediaErrorKind::OutOfMemory => "the system has no memory for the file".to_string(),
             _ => format!("reading failed: {error}"),
         };
         Self::new(kind, what).caused_by(error)

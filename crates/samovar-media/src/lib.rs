@@ -29,6 +29,7 @@ mod golden;
 pub mod image;
 pub mod mask;
 pub mod resize;
+mod room;
 pub mod segpack;
 mod simd;
 pub mod upscale;

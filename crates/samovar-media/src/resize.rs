@@ -17,6 +17,7 @@ use samovar_geometry::{Image, Input, Size};
 
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::image::RgbImage;
+use crate::room::zeros;
 use coefficients::Coefficients;
 use passes::Resampler;
 
@@ -48,7 +49,7 @@ impl Normalisation {
 
 /// The image at another size, as Pillow's `resize(size, BILINEAR)`. `threads` is how many to use at most.
 pub fn resize_bilinear(image: &RgbImage, size: Size<Image>, threads: usize) -> Result<RgbImage> {
-    let mut pixels = vec![0; usize::try_from(checked_bytes(size)?).map_err(|_| no_room(size))?];
+    let mut pixels = zeros(usize::try_from(checked_bytes(size)?).map_err(|_| no_room(size))?)?;
     let resampler = resampler(image, size.width, size.height)?;
     let stride = size.width as usize * 3;
     in_bands(&mut pixels, stride, threads, |first_row, band| {

@@ -81,7 +81,7 @@ pub(crate) fn alpha_of_cleaned(drawn: AlphaMask, cleaned: &BitMask) -> Result<Al
         return Ok(drawn);
     }
     let (near_mask, near_gap) = (grown(cleaned), grown(&cleaned.inverted()));
-    let mut values = drawn.values().to_vec();
+    let mut values = drawn.into_values();
     for (y, row) in values.chunks_exact_mut(size.width.max(1) as usize).enumerate() {
         for (x, value) in row.iter_mut().enumerate() {
             let (x, y) = (x as u32, y as u32);

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use samovar_media::MediaErrorKind;
+
 /// Result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -119,6 +121,7 @@ impl Error {
             Error::Cpu(Cpu::OutOfMemory) => ErrorKind::OutOfMemory,
             Error::Cpu(Cpu::Thread(_)) => ErrorKind::Failed,
             Error::Cpu(_) => ErrorKind::Usage,
+            Error::Media(error) if error.kind() == MediaErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
             Error::DoesNotFit { .. } | Error::Scarce { .. } => ErrorKind::OutOfMemory,
             Error::Model(Model::Tensor(samovar_tensor::Error::OutOfMemory { .. })) => ErrorKind::OutOfMemory,
             Error::Stopped | Error::Model(Model::Tensor(samovar_tensor::Error::Stopped)) => {

@@ -194,7 +194,7 @@ impl PredictedMask {
     fn raw_alpha(&self) -> Result<AlphaMask> {
         let (logits, size) = (self.logits()?, self.upscaler.image_size());
         let bytes = size_of_val(logits) + size.area() as usize;
-        self.logits.on_host_work("draw_alpha", size, bytes, || Ok(self.upscaler.prepare(logits)?.alpha()))
+        self.logits.on_host_work("draw_alpha", size, bytes, || Ok(self.upscaler.prepare(logits)?.alpha()?))
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use ::image::codecs::jpeg::JpegDecoder;
-use ::image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+use ::image::{ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Limits};
 use samovar_geometry::{Image, Size};
 
 use super::depth::Samples;
@@ -17,6 +17,7 @@ use super::stored::Stored;
 use super::{foreign, jpeg, pages, tiff, webp};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::mask::BitMask;
+use crate::room::{collected, room, zeros};
 
 /// File formats that can be read. Of several pages or an animation the first picture is taken, and that is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,9 +118,10 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage> {
 pub fn decode_mask_file(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
     let decode = || {
         let picture = decode_file(path, limits)?;
+        let len = picture.size().area() as usize;
         let values: Vec<u8> = match picture.alpha() {
-            Some(alpha) => alpha.to_vec(),
-            None => picture.pixels().chunks_exact(3).map(|p| p[0].max(p[1]).max(p[2])).collect(),
+            Some(alpha) => collected(len, alpha.iter().copied())?,
+            None => collected(len, picture.pixels().chunks_exact(3).map(|p| p[0].max(p[1]).max(p[2])))?,
         };
         let brightest = values.iter().copied().max().unwrap_or(0);
         if (1..=127).contains(&brightest) {
@@ -170,7 +172,28 @@ pub(super) fn checked_format(bytes: &[u8], limits: &DecodeLimits) -> Result<Imag
 /// Decodes to whatever the file holds, for label maps, which must not lose bits. Limits hold; not yet upright.
 pub(crate) fn decode_dynamic(bytes: &[u8], limits: &DecodeLimits) -> Result<DynamicImage> {
     let format = checked_format(bytes, limits)?;
-    guarded(|| DynamicImage::from_decoder(checked_decoder(bytes, format, limits)?).map_err(library_error))
+    guarded(|| picture_of(checked_decoder(bytes, format, limits)?))
+}
+
+/// What a decoder of the library reads, in memory that is asked for here: the library aborts where there is none.
+fn picture_of(decoder: impl ImageDecoder) -> Result<DynamicImage> {
+    let (width, height) = decoder.dimensions();
+    let len = usize::try_from(decoder.total_bytes()).map_err(|_| MediaError::too_large("the image"))?;
+    let colour = decoder.color_type();
+    if matches!(colour, ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8) {
+        let mut values = zeros::<u8>(len)?;
+        decoder.read_image(&mut values).map_err(library_error)?;
+        return match colour {
+            ColorType::L8 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLuma8),
+            ColorType::La8 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLumaA8),
+            ColorType::Rgb8 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgb8),
+            _ => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgba8),
+        }
+        .ok_or_else(|| MediaError::damaged("its size is not that of its pixels"));
+    }
+    // Deeper ones are in the library's own vectors, whose size is tried beforehand.
+    drop(room::<u8>(len)?);
+    DynamicImage::from_decoder(decoder).map_err(library_error)
 }
 
 /// The library's decoder, when size and wholeness of the file are known to be good.
@@ -203,9 +226,14 @@ fn raw_of_library(bytes: &[u8], format: ImageFormat, limits: &DecodeLimits) -> R
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     // A damaged profile is no reason to refuse the picture.
     let icc_profile = decoder.icc_profile().ok().flatten();
-    let image = DynamicImage::from_decoder(decoder).map_err(library_error)?;
+    if format == ImageFormat::Jpeg {
+        // What the library holds of all scans, which is tried beforehand.
+        let bytes = usize::try_from(jpeg::coefficient_bytes(bytes, limits.max_pixels));
+        drop(room::<u8>(bytes.unwrap_or(usize::MAX))?);
+    }
+    let image = picture_of(decoder)?;
     let size = Size::new(image.width(), image.height());
-    let (colours, samples, alpha) = samples_of(image);
+    let (colours, samples, alpha) = samples_of(image)?;
     let mut raw = Raw::new(size, colours, samples);
     raw.alpha = alpha;
     raw.orientation = orientation;
@@ -217,11 +245,11 @@ fn raw_of_library(bytes: &[u8], format: ImageFormat, limits: &DecodeLimits) -> R
 }
 
 /// Colours (1 or 3), their samples and the alpha of what the library read.
-fn samples_of(image: DynamicImage) -> (usize, Samples, Option<Samples>) {
+fn samples_of(image: DynamicImage) -> Result<(usize, Samples, Option<Samples>)> {
     // In place: a second copy of the colours would be half as much memory again.
-    fn split<T: Copy>(mut values: Vec<T>, channels: usize) -> (Vec<T>, Vec<T>) {
+    fn split<T: Copy>(mut values: Vec<T>, channels: usize) -> Result<(Vec<T>, Vec<T>)> {
         let pixels = values.len() / channels;
-        let alpha = values.chunks_exact(channels).map(|pixel| pixel[channels - 1]).collect();
+        let alpha = collected(pixels, values.chunks_exact(channels).map(|pixel| pixel[channels - 1]))?;
         let colours = channels - 1;
         for pixel in 1..pixels {
             for channel in 0..colours {
@@ -230,21 +258,21 @@ fn samples_of(image: DynamicImage) -> (usize, Samples, Option<Samples>) {
         }
         values.truncate(pixels * colours);
         values.shrink_to_fit();
-        (values, alpha)
+        Ok((values, alpha))
     }
     let eight = |(colours, alpha)| (Samples::Eight(colours), Some(Samples::Eight(alpha)));
     let sixteen = |(colours, alpha)| (Samples::Sixteen(colours), Some(Samples::Sixteen(alpha)));
     let (colours, (samples, alpha)) = match image {
         DynamicImage::ImageLuma8(buffer) => (1, (Samples::Eight(buffer.into_raw()), None)),
-        DynamicImage::ImageLumaA8(buffer) => (1, eight(split(buffer.into_raw(), 2))),
-        DynamicImage::ImageRgba8(buffer) => (3, eight(split(buffer.into_raw(), 4))),
+        DynamicImage::ImageLumaA8(buffer) => (1, eight(split(buffer.into_raw(), 2)?)),
+        DynamicImage::ImageRgba8(buffer) => (3, eight(split(buffer.into_raw(), 4)?)),
         DynamicImage::ImageLuma16(buffer) => (1, (Samples::Sixteen(buffer.into_raw()), None)),
-        DynamicImage::ImageLumaA16(buffer) => (1, sixteen(split(buffer.into_raw(), 2))),
+        DynamicImage::ImageLumaA16(buffer) => (1, sixteen(split(buffer.into_raw(), 2)?)),
         DynamicImage::ImageRgb16(buffer) => (3, (Samples::Sixteen(buffer.into_raw()), None)),
-        DynamicImage::ImageRgba16(buffer) => (3, sixteen(split(buffer.into_raw(), 4))),
+        DynamicImage::ImageRgba16(buffer) => (3, sixteen(split(buffer.into_raw(), 4)?)),
         other => (3, (Samples::Eight(other.into_rgb8().into_raw()), None)),
     };
-    (colours, samples, alpha)
+    Ok((colours, samples, alpha))
 }
 
 /// The format, by the first bytes.

@@ -12,6 +12,9 @@
 //!
 //! What is no number, infinite, or marked as no data counts for nothing and becomes 0.
 
+use crate::error::Result;
+use crate::room::collected;
+
 /// Samples as a file holds them.
 #[derive(Debug)]
 pub(super) enum Samples {
@@ -44,23 +47,24 @@ pub(super) fn to_eight_bits(
     samples: Samples,
     stated: Stated,
     no_data: Option<f32>,
-) -> (Vec<u8>, Option<String>) {
+) -> Result<(Vec<u8>, Option<String>)> {
     match samples {
-        Samples::Eight(values) => (values, None),
+        Samples::Eight(values) => Ok((values, None)),
         Samples::Sixteen(values) => sixteen(&values, stated),
         Samples::Float(values) => wide(&values, stated, no_data, true),
         Samples::Integer(values) => wide(&values, stated, no_data, false),
     }
 }
 
-fn sixteen(values: &[u16], stated: Stated) -> (Vec<u8>, Option<String>) {
+fn sixteen(values: &[u16], stated: Stated) -> Result<(Vec<u8>, Option<String>)> {
     let largest = values.iter().copied().max().unwrap_or(0);
     let fits = |bits: u8| u32::from(largest) < 1 << bits;
     if let Stated::Range(black, white) = stated
         && white > black
         && f32::from(largest) <= white
     {
-        return (values.iter().map(|&value| scaled(f32::from(value), black, white)).collect(), None);
+        let bytes = values.iter().map(|&value| scaled(f32::from(value), black, white));
+        return Ok((collected(values.len(), bytes)?, None));
     }
     let (bits, note) = match stated {
         // Two habits: PNG asks for the significant bits to be spread over all 16, but many leave them low.
@@ -74,10 +78,16 @@ fn sixteen(values: &[u16], stated: Stated) -> (Vec<u8>, Option<String>) {
             _ => (16, None),
         },
     };
-    (values.iter().map(|&value| (value >> (bits - 8)) as u8).collect(), note)
+    let bytes = values.iter().map(|&value| (value >> (bits - 8)) as u8);
+    Ok((collected(values.len(), bytes)?, note))
 }
 
-fn wide(values: &[f32], stated: Stated, no_data: Option<f32>, is_float: bool) -> (Vec<u8>, Option<String>) {
+fn wide(
+    values: &[f32],
+    stated: Stated,
+    no_data: Option<f32>,
+    is_float: bool,
+) -> Result<(Vec<u8>, Option<String>)> {
     let is_value = |value: f32| value.is_finite() && Some(value) != no_data;
     let (mut least, mut largest, mut count) = (f32::INFINITY, f32::NEG_INFINITY, 0usize);
     for &value in values.iter().filter(|value| is_value(**value)) {
@@ -105,8 +115,8 @@ fn wide(values: &[f32], stated: Stated, no_data: Option<f32>, is_float: bool) ->
         ));
     }
     let to_byte = |&value: &f32| if is_value(value) { scaled(value, black, white) } else { 0 };
-    let bytes = values.iter().map(to_byte).collect();
-    (bytes, (!notes.is_empty()).then(|| notes.join("; ")))
+    let bytes = collected(values.len(), values.iter().map(to_byte))?;
+    Ok((bytes, (!notes.is_empty()).then(|| notes.join("; "))))
 }
 
 /// Black is 0, white 255, to the nearest; what is beyond is cut off. Computed wide: the range of `f32` has no width in it.

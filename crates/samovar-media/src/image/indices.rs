@@ -10,6 +10,7 @@ use super::guard::guarded;
 use super::limits::DecodeLimits;
 use super::pages::png_is_by_palette;
 use crate::error::{MediaError, Result};
+use crate::room::{room, zeros};
 
 /// Size and numbers, row by row, of a PNG by palette; `None` of any other picture. Limits hold as for any picture.
 pub(crate) fn palette_indices(bytes: &[u8], limits: &DecodeLimits) -> Result<Option<(Size<Image>, Vec<u8>)>> {
@@ -26,9 +27,9 @@ pub(crate) fn palette_indices(bytes: &[u8], limits: &DecodeLimits) -> Result<Opt
         let bits = reader.info().bit_depth as u8;
         let packed_bytes =
             reader.output_buffer_size().ok_or_else(|| MediaError::too_large("the picture is too large"))?;
-        let mut packed = vec![0; packed_bytes];
+        let mut packed = zeros(packed_bytes)?;
         let row_bytes = reader.next_frame(&mut packed).map_err(library_error)?.line_size;
-        let mut indices = Vec::with_capacity(size.area() as usize);
+        let mut indices = room(size.area() as usize)?;
         for row in packed.chunks_exact(row_bytes.max(1)).take(size.height as usize) {
             indices.extend((0..size.width as usize).map(|x| number(row, x, bits)));
         }

@@ -4,7 +4,8 @@ use samovar_geometry::{Image, Size};
 
 use super::depth::{Samples, Stated, to_eight_bits};
 use super::rgb::{Orientation, RgbImage};
-use crate::error::Result;
+use crate::error::{MediaError, Result};
+use crate::room::{room, zeros};
 
 /// Samples of every depth, with what the file says about them.
 #[derive(Debug)]
@@ -47,13 +48,18 @@ impl Raw {
 
     /// 8-bit RGB, upright, with alpha and profile where the file has them.
     pub(super) fn into_rgb(self) -> Result<RgbImage> {
-        let (values, guess) = to_eight_bits(self.samples, self.stated, self.no_data);
+        let (values, guess) = to_eight_bits(self.samples, self.stated, self.no_data)?;
         let mut pixels = match self.colours {
-            1 => values.iter().flat_map(|&grey| [grey; 3]).collect(),
+            1 => {
+                let mut pixels = zeros(values.len().saturating_mul(3))?;
+                pixels.as_chunks_mut::<3>().0.iter_mut().zip(&values).for_each(|(to, &grey)| *to = [grey; 3]);
+                pixels
+            }
             _ => values,
         };
         let mut notes = self.notes;
-        let alpha = self.alpha.map(|alpha| to_eight_bits(alpha, Stated::Nothing, None).0);
+        let to_alpha = |alpha| Ok::<_, MediaError>(to_eight_bits(alpha, Stated::Nothing, None)?.0);
+        let alpha = self.alpha.map(to_alpha).transpose()?;
         if let Some(alpha) = alpha.as_ref().filter(|_| self.is_premultiplied) {
             divide(&mut pixels, alpha);
             notes.push("its colours were multiplied by its alpha, which is undone".to_owned());
@@ -68,6 +74,10 @@ impl Raw {
                 true => image = image.with_icc_profile(profile),
                 false => notes.push("its colour profile is not for RGB, and cut-outs do without".to_owned()),
             }
+        }
+        if self.orientation != Orientation::NoTransforms {
+            // The library turns in its own vectors, whose size is tried beforehand.
+            drop(room::<u8>(image.pixels().len())?);
         }
         Ok(notes.into_iter().fold(image, RgbImage::with_note).oriented(self.orientation))
     }

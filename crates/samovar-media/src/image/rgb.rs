@@ -7,6 +7,7 @@ use ::image::DynamicImage;
 use samovar_geometry::{Image, Size};
 
 use crate::error::{MediaError, MediaErrorKind, Result};
+use crate::room::room;
 
 /// How a camera was held, as EXIF says it. Applied on decoding, so pixels and coordinates are always upright.
 pub use ::image::metadata::Orientation;
@@ -144,14 +145,16 @@ impl RgbImage {
                 format!("the crop ({x0}, {y0})..({x1}, {y1}) of an image of {} has no pixels", self.size);
             return Err(MediaError::new(MediaErrorKind::Empty, what));
         }
-        let mut pixels = Vec::with_capacity((x1 - x0) as usize * (y1 - y0) as usize * 3);
+        let mut pixels = room((x1 - x0) as usize * (y1 - y0) as usize * 3)?;
         for y in y0..y1 {
             pixels.extend_from_slice(&self.row(y)[x0 as usize * 3..x1 as usize * 3]);
         }
         let mut crop = Self::from_raw(Size::new(x1 - x0, y1 - y0), pixels)?;
         if let Some(alpha) = &self.alpha {
             let rows = alpha.chunks_exact(self.size.width as usize).take(y1 as usize).skip(y0 as usize);
-            crop = crop.with_alpha(rows.flat_map(|row| &row[x0 as usize..x1 as usize]).copied().collect())?;
+            let mut cropped = room((x1 - x0) as usize * (y1 - y0) as usize)?;
+            rows.for_each(|row| cropped.extend_from_slice(&row[x0 as usize..x1 as usize]));
+            crop = crop.with_alpha(cropped)?;
         }
         Ok(Self { icc_profile: self.icc_profile.clone(), notes: self.notes.clone(), ..crop })
     }

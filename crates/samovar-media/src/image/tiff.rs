@@ -20,6 +20,7 @@ use super::raw::Raw;
 use super::rgb::Orientation;
 use super::stored::Stored;
 use crate::error::{MediaError, MediaErrorKind, Result};
+use crate::room::{collected, room};
 
 const ADVICE: &str = "convert it to 8- or 16-bit grey or RGB, as PNG or TIFF (`gdal_translate -scale -ot Byte` and \
                       `magick` can)";
@@ -86,19 +87,22 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Raw> {
     let colour = decoder.colortype().map_err(library_error)?;
     check_chunks(&mut decoder, &bytes, limits)?;
     let taken = Taken::of(colour, &mut decoder)?;
+    let pixels = size.area() as usize;
+    // The samples are in the library's own vector, whose size is tried beforehand.
+    let sample_bytes = usize::from(colour.bit_depth()).div_ceil(8) * usize::from(colour.num_samples());
+    drop(room::<u8>(pixels.saturating_mul(sample_bytes))?);
     let mut result = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut result).map_err(library_error)?;
-    let pixels = size.area() as usize;
     let mut raw = match colour {
         ColorType::Gray(bits @ (1 | 2 | 4)) => {
             let DecodingResult::U8(packed) = result else { return Err(unsupported("its samples are odd")) };
-            let values = unpacked(&packed, size, bits);
+            let values = unpacked(&packed, size, bits)?;
             match is_palette {
                 true => palette(&values, &mut decoder)?,
                 false => {
                     let white = (1u16 << bits) - 1;
-                    let spread = values.iter().map(|&value| (u16::from(value) * 255 / white) as u8).collect();
-                    Raw::new(size, 1, Samples::Eight(spread))
+                    let spread = values.iter().map(|&value| (u16::from(value) * 255 / white) as u8);
+                    Raw::new(size, 1, Samples::Eight(collected(values.len(), spread)?))
                 }
             }
         }
@@ -231,7 +235,8 @@ impl Taken {
             Colours::Rgb => (self.pick(result, &[0, 1, 2], pixels, plane)?, 3),
             Colours::YCbCr => match self.pick(result, &[0, 1, 2], pixels, plane)?.0 {
                 Samples::Eight(values) => {
-                    ((Samples::Eight(values.chunks_exact(3).flat_map(rgb_of_ycbcr).collect()), None), 3)
+                    let rgb = collected(values.len(), values.chunks_exact(3).flat_map(rgb_of_ycbcr))?;
+                    ((Samples::Eight(rgb), None), 3)
                 }
                 _ => return Err(unsupported("its colours are YCbCr of more than 8 bits")),
             },
@@ -239,10 +244,13 @@ impl Taken {
                 let (samples, alpha) = self.pick(result, &[0, 1, 2, 3], pixels, plane)?;
                 let values = match samples {
                     Samples::Eight(values) => values,
-                    Samples::Sixteen(values) => values.iter().map(|&value| (value >> 8) as u8).collect(),
+                    Samples::Sixteen(values) => {
+                        collected(values.len(), values.iter().map(|&value| (value >> 8) as u8))?
+                    }
                     _ => return Err(unsupported("its colours are CMYK of more than 16 bits")),
                 };
-                ((Samples::Eight(values.chunks_exact(4).flat_map(rgb_of_cmyk).collect()), alpha), 3)
+                let rgb = collected(values.len() / 4 * 3, values.chunks_exact(4).flat_map(rgb_of_cmyk))?;
+                ((Samples::Eight(rgb), alpha), 3)
             }
         };
         let mut raw = Raw::new(size, colours, samples.0);
@@ -274,8 +282,10 @@ impl Taken {
                 None => convert(values[pixel * channels + channel]),
             };
             let colours = (0..pixels).flat_map(|pixel| which.iter().map(move |&channel| (pixel, channel)));
-            let colours = colours.map(|(pixel, channel)| at(pixel, channel)).collect();
-            Ok((colours, alpha.map(|alpha| (0..pixels).map(|pixel| at(pixel, alpha)).collect())))
+            let colours = colours.map(|(pixel, channel)| at(pixel, channel));
+            let colours = collected(pixels.saturating_mul(which.len()), colours)?;
+            let alpha = alpha.map(|alpha| collected(pixels, (0..pixels).map(|pixel| at(pixel, alpha))));
+            Ok((colours, alpha.transpose()?))
         }
         macro_rules! pick {
             ($kind:path, $values:expr, $convert:expr) => {{
@@ -301,7 +311,7 @@ impl Taken {
 }
 
 /// Samples of fewer than 8 bits, one a byte; rows begin with a byte.
-fn unpacked(packed: &[u8], size: Size<Image>, bits: u8) -> Vec<u8> {
+fn unpacked(packed: &[u8], size: Size<Image>, bits: u8) -> Result<Vec<u8>> {
     let per_byte = usize::from(8 / bits);
     let width = size.width as usize;
     let rows = packed.chunks(width.div_ceil(per_byte)).take(size.height as usize);
@@ -309,7 +319,7 @@ fn unpacked(packed: &[u8], size: Size<Image>, bits: u8) -> Vec<u8> {
         let shift = 8 - bits as usize * (x % per_byte + 1);
         row.get(x / per_byte).map_or(0, |byte| byte >> shift & ((1 << bits) - 1))
     };
-    rows.flat_map(|row| (0..width).map(move |x| sample(row, x))).collect()
+    collected(size.area() as usize, rows.flat_map(|row| (0..width).map(move |x| sample(row, x))))
 }
 
 /// Indices looked up in the file's colour map: all reds, all greens, all blues, 16 bits each.
@@ -325,7 +335,8 @@ fn palette<R: Read + Seek>(indices: &[u8], decoder: &mut Decoder<R>) -> Result<R
         };
         if usize::from(index) < colours { [0, 1, 2].map(channel) } else { [0; 3] }
     };
-    Ok(Raw::new(Size::new(0, 0), 3, Samples::Eight(indices.iter().flat_map(colour).collect())))
+    let colours = collected(indices.len().saturating_mul(3), indices.iter().flat_map(colour))?;
+    Ok(Raw::new(Size::new(0, 0), 3, Samples::Eight(colours)))
 }
 
 /// As JFIF: full range, coefficients of Rec. 601.

@@ -5,6 +5,7 @@ use std::fmt;
 use samovar_geometry::{Box2, Image, Size};
 
 use crate::error::{MediaError, Result};
+use crate::room::zeros;
 
 /// A binary mask, one bit per pixel.
 ///
@@ -24,6 +25,16 @@ impl BitMask {
         Self { size, words_per_row, words: vec![0; words_per_row * size.height as usize] }
     }
 
+    /// The same, for images whose size comes from outside.
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn try_new(size: Size<Image>) -> Result<Self> {
+        let words_per_row = (size.width as usize).div_ceil(64);
+        let words = zeros(words_per_row.saturating_mul(size.height as usize))?;
+        Ok(Self { size, words_per_row, words })
+    }
+
     /// A mask with every pixel set.
     pub fn full(size: Size<Image>) -> Self {
         let mut mask = Self::new(size);
@@ -34,19 +45,23 @@ impl BitMask {
     }
 
     /// The mask of the pixels for which `f(x, y)` holds.
-    pub fn from_fn(size: Size<Image>, mut f: impl FnMut(u32, u32) -> bool) -> Self {
-        let mut mask = Self::new(size);
-        let words_per_row = mask.words_per_row;
-        for y in 0..size.height {
-            let row = &mut mask.words[y as usize * words_per_row..][..words_per_row];
+    pub fn from_fn(size: Size<Image>, f: impl FnMut(u32, u32) -> bool) -> Self {
+        Self::new(size).with_pixels(f)
+    }
+
+    /// The same mask with the pixels for which `f(x, y)` holds, too.
+    fn with_pixels(mut self, mut f: impl FnMut(u32, u32) -> bool) -> Self {
+        let words_per_row = self.words_per_row;
+        for y in 0..self.size.height {
+            let row = &mut self.words[y as usize * words_per_row..][..words_per_row];
             for (index, word) in row.iter_mut().enumerate() {
                 let x0 = index as u32 * 64;
-                for bit in 0..(size.width - x0).min(64) {
+                for bit in 0..(self.size.width - x0).min(64) {
                     *word |= u64::from(f(x0 + bit, y)) << bit;
                 }
             }
         }
-        mask
+        self
     }
 
     /// The mask of the values, row by row, for which `f` holds; refuses a wrong number of values.
@@ -59,7 +74,7 @@ impl BitMask {
             )));
         }
         let width = size.width as usize;
-        Ok(Self::from_fn(size, |x, y| f(values[y as usize * width + x as usize])))
+        Ok(Self::try_new(size)?.with_pixels(|x, y| f(values[y as usize * width + x as usize])))
     }
 
     /// The mask of the bytes that are not zero (0/1, 0/255, whatever a tool writes).

@@ -6,6 +6,7 @@ use samovar_geometry::{Image, Size};
 use super::bits::BitMask;
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::image::{DecodeLimits, decode_dynamic, palette_indices};
+use crate::room::{collected, zeros};
 
 /// One label per pixel, row by row; 0 is background or unlabelled.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl LabelMap {
 
     /// Numbers the masks 1, 2, 3 … in order; where they overlap, the later one wins.
     pub fn from_masks<'a>(size: Size<Image>, masks: impl IntoIterator<Item = &'a BitMask>) -> Result<Self> {
-        let mut labels = vec![0; size.area() as usize];
+        let mut labels = zeros(size.area() as usize)?;
         for (index, mask) in masks.into_iter().enumerate() {
             let label = u16::try_from(index + 1)
                 .map_err(|_| MediaError::too_large("a label map holds at most 65535 masks"))?;
@@ -142,12 +143,17 @@ impl std::fmt::Debug for LabelMap {
 /// palette, whose labels are the numbers of the colours. Limits hold as for any image.
 pub fn decode_labels(bytes: &[u8], limits: &DecodeLimits) -> Result<LabelMap> {
     if let Some((size, indices)) = palette_indices(bytes, limits)? {
-        return LabelMap::from_raw(size, indices.into_iter().map(u16::from).collect());
+        return LabelMap::from_raw(
+            size,
+            collected(indices.len(), indices.iter().map(|&index| u16::from(index)))?,
+        );
     }
     let image = decode_dynamic(bytes, limits)?;
     let size = Size::new(image.width(), image.height());
     let labels = match image {
-        DynamicImage::ImageLuma8(buffer) => buffer.iter().map(|&label| u16::from(label)).collect(),
+        DynamicImage::ImageLuma8(buffer) => {
+            collected(buffer.len(), buffer.iter().map(|&label| u16::from(label)))?
+        }
         DynamicImage::ImageLuma16(buffer) => buffer.into_raw(),
         other => {
             let what = format!("a label map must be greyscale or by palette, this is {:?}", other.color());

@@ -6,6 +6,7 @@ use super::axis::TAPS;
 use super::upscaler::{PreparedLogits, Thresholds, Verdict};
 use crate::error::{MediaError, Result};
 use crate::mask::BitMask;
+use crate::room::zeros;
 
 /// One 8-bit alpha value per pixel, row by row: 0 outside, 255 inside, in between at soft edges.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,6 +70,11 @@ impl AlphaMask {
         }
         Self { size, values }
     }
+
+    /// The same, without a copy.
+    pub fn into_values(self) -> Vec<u8> {
+        self.values
+    }
 }
 
 impl From<&BitMask> for AlphaMask {
@@ -106,11 +112,14 @@ fn alpha_of(logit: f32, slope: f32) -> u8 {
 
 impl PreparedLogits<'_> {
     /// The mask as alpha, its edge two pixels wide.
-    pub fn alpha(&self) -> AlphaMask {
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn alpha(&self) -> Result<AlphaMask> {
         let upscaler = self.upscaler;
         let (size, grid_width) = (upscaler.image, upscaler.grid.width as usize);
         let height = size.height as usize;
-        let mut values = vec![0u8; size.area() as usize];
+        let mut values = zeros(size.area() as usize)?;
         let thresholds = Thresholds { middle: 0.0, high: FAR, low: -FAR };
         let mut verdicts = vec![Verdict::Mixed; upscaler.word_columns.len()];
         let mut judged_rows = 0..0;
@@ -146,6 +155,6 @@ impl PreparedLogits<'_> {
                 }
             }
         }
-        AlphaMask { size, values }
+        Ok(AlphaMask { size, values })
     }
 }

@@ -60,7 +60,7 @@ fn values_and_masks_are_torchs() {
                 );
             }
         }
-        let measured = prepared.measured_mask(0.0, 1.0, 1);
+        let measured = prepared.measured_mask(0.0, 1.0, 1).unwrap();
         let size = Size::new(case.width, case.height);
         let expected = Rle::from_coco_string(size, &case.coco).unwrap().to_mask();
         assert_eq!(measured.mask, expected, "{}x{} from {}", case.width, case.height, case.side);
@@ -69,7 +69,7 @@ fn values_and_masks_are_torchs() {
             (case.above_zero, case.above_high, case.above_low)
         );
         assert_eq!(measured.tight_box, expected.tight_box());
-        assert_eq!(prepared.mask(0.0, 1), expected);
+        assert_eq!(prepared.mask(0.0, 1).unwrap(), expected);
     }
     println!("largest difference, relative to the largest logit: {worst:e}");
 }
@@ -92,7 +92,7 @@ fn alpha_is_a_ramp_across_the_edge() {
     let logits: Vec<f32> = (0..64 * 64).map(|i| 20.3 - (i % 64) as f32).collect();
     let rule = ResizeRule::Exact { width: 64, height: 64 };
     let upscaler = Upscaler::new(Size::square(64), rule, Size::new(64, 64)).unwrap();
-    let alpha = upscaler.prepare(&logits).unwrap().alpha();
+    let alpha = upscaler.prepare(&logits).unwrap().alpha().unwrap();
     let row: Vec<u8> = alpha.values()[64 * 30..][18..24].to_vec();
     // Pixel 20 has the logit 0.3: 0.3 pixels inside.
     assert_eq!(
@@ -107,9 +107,9 @@ fn alpha_is_the_mask_with_a_soft_edge() {
     let rule = ResizeRule::Exact { width: 256, height: 256 };
     let upscaler = Upscaler::new(Size::square(64), rule, Size::new(150, 70)).unwrap();
     let prepared = upscaler.prepare(&logits).unwrap();
-    let alpha = prepared.alpha();
+    let alpha = prepared.alpha().unwrap();
     let over_half: Vec<bool> = alpha.values().iter().map(|&alpha| alpha > 127).collect();
-    assert_eq!(over_half, prepared.mask(0.0, 1).to_bools());
+    assert_eq!(over_half, prepared.mask(0.0, 1).unwrap().to_bools());
     let levels: std::collections::BTreeSet<u8> = alpha.values().iter().copied().collect();
     assert!(levels.len() > 50 && levels.contains(&0) && levels.contains(&255), "soft, but not only");
 }
@@ -122,7 +122,7 @@ proptest! {
         let rule = if exact { ResizeRule::Exact { width: 128, height: 128 } } else { ResizeRule::LongestSide { target: 128 } };
         let upscaler = Upscaler::new(Size::square(32), rule, Size::new(width, height)).unwrap();
         let prepared = upscaler.prepare(&logits).unwrap();
-        let measured = prepared.measured_mask(threshold, offset, 1);
+        let measured = prepared.measured_mask(threshold, offset, 1).unwrap();
         let mut full = vec![0.0; width as usize * height as usize];
         prepared.logit_rows(0..height, &mut full).unwrap();
         let over = |t: f32| full.iter().filter(|&&value| value > t).count() as u64;
@@ -148,7 +148,7 @@ fn rounding_at_the_threshold_is_left_to_the_pixels() {
         prepared.logit_rows(0..90, &mut full).unwrap();
         let expected = BitMask::from_values(Size::new(150, 90), &full, |value| value > logit).unwrap();
         above += expected.area();
-        assert_eq!(prepared.mask(logit, 1), expected, "all logits {logit}");
+        assert_eq!(prepared.mask(logit, 1).unwrap(), expected, "all logits {logit}");
     }
     assert!(above > 0, "some sums must round up, or this shows nothing");
 }
@@ -176,7 +176,7 @@ fn logits_that_are_no_numbers_do_no_harm() {
         logits[100..120].fill(value);
         let measured = upscaler.measured_mask(&logits, 0.0, 1.0, 1).unwrap();
         assert!(measured.area <= 8000);
-        let _ = upscaler.prepare(&logits).unwrap().alpha();
+        let _ = upscaler.prepare(&logits).unwrap().alpha().unwrap();
     }
     let nothing = upscaler.measured_mask(&vec![f32::NEG_INFINITY; 256], 0.0, 1.0, 1).unwrap();
     assert_eq!((nothing.area, nothing.tight_box), (0, None));

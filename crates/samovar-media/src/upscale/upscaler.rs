@@ -8,6 +8,7 @@ use super::axis::{Axis, TAPS};
 use super::bounds::{Bounds, BoundsFinder};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::mask::BitMask;
+use crate::room::room;
 use crate::simd::bits_over;
 
 /// The way from a mask grid to one image size. Made once per image size, used for all its masks.
@@ -78,7 +79,7 @@ impl Upscaler {
         // Rows and columns of the grid that only cover padding are never looked at.
         let used_rows = self.down.sources(0..self.image.height as usize).end;
         let mut finder = BoundsFinder::new(&self.word_columns);
-        let mut bounds = Vec::with_capacity(self.word_columns.len() * used_rows);
+        let mut bounds = room(self.word_columns.len() * used_rows)?;
         for row in logits.chunks_exact(self.grid.width as usize).take(used_rows) {
             finder.find(row, &self.word_columns, &mut bounds);
         }
@@ -87,7 +88,7 @@ impl Upscaler {
 
     /// Shorthand for [`Upscaler::prepare`] and [`PreparedLogits::mask`].
     pub fn mask(&self, logits: &[f32], threshold: f32, threads: usize) -> Result<BitMask> {
-        Ok(self.prepare(logits)?.mask(threshold, threads))
+        self.prepare(logits)?.mask(threshold, threads)
     }
 
     /// Shorthand for [`Upscaler::prepare`] and [`PreparedLogits::measured_mask`].
@@ -98,7 +99,7 @@ impl Upscaler {
         stability_offset: f32,
         threads: usize,
     ) -> Result<MeasuredMask> {
-        Ok(self.prepare(logits)?.measured_mask(threshold, stability_offset, threads))
+        self.prepare(logits)?.measured_mask(threshold, stability_offset, threads)
     }
 }
 
@@ -150,25 +151,37 @@ pub struct PreparedLogits<'a> {
 
 impl PreparedLogits<'_> {
     /// The pixels with a logit over `threshold`. `threads` is how many to use at most.
-    pub fn mask(&self, threshold: f32, threads: usize) -> BitMask {
-        self.thresholded(&Thresholds { middle: threshold, high: threshold, low: threshold }, threads).0
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn mask(&self, threshold: f32, threads: usize) -> Result<BitMask> {
+        let thresholds = Thresholds { middle: threshold, high: threshold, low: threshold };
+        Ok(self.thresholded(&thresholds, threads)?.0)
     }
 
     /// The mask and, from the same pass, its area, box and stability.
-    pub fn measured_mask(&self, threshold: f32, stability_offset: f32, threads: usize) -> MeasuredMask {
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn measured_mask(
+        &self,
+        threshold: f32,
+        stability_offset: f32,
+        threads: usize,
+    ) -> Result<MeasuredMask> {
         let thresholds = Thresholds {
             middle: threshold,
             high: threshold + stability_offset,
             low: threshold - stability_offset,
         };
-        let (mask, counts) = self.thresholded(&thresholds, threads);
-        MeasuredMask {
+        let (mask, counts) = self.thresholded(&thresholds, threads)?;
+        Ok(MeasuredMask {
             area: mask.area(),
             tight_box: mask.tight_box(),
             area_above_high: counts.high,
             area_above_low: counts.low,
             mask,
-        }
+        })
     }
 
     /// The enlarged logits of the image rows `rows`, for soft edges; `out` takes one value per pixel of those rows.
@@ -191,8 +204,8 @@ impl PreparedLogits<'_> {
         Ok(())
     }
 
-    fn thresholded(&self, thresholds: &Thresholds, threads: usize) -> (BitMask, Counts) {
-        let mut mask = BitMask::new(self.upscaler.image);
+    fn thresholded(&self, thresholds: &Thresholds, threads: usize) -> Result<(BitMask, Counts)> {
+        let mut mask = BitMask::try_new(self.upscaler.image)?;
         let words_per_row = mask.words_per_row();
         let height = self.upscaler.image.height as usize;
         let rows_per_band = height.div_ceil(threads.clamp(1, height));
@@ -215,7 +228,7 @@ impl PreparedLogits<'_> {
             high: total.high + counts.high,
             low: total.low + counts.low,
         });
-        (mask, total)
+        Ok((mask, total))
     }
 
     /// Fills whole rows of words from image row `first_row` on.

@@ -12,6 +12,7 @@ use samovar_geometry::{Image, Size};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::image::RgbImage;
 use crate::mask::{BitMask, LabelMap};
+use crate::room::{Growing, zeros};
 use crate::upscale::AlphaMask;
 
 /// A PNG that can be written: what it shows, not yet encoded.
@@ -80,9 +81,9 @@ impl Png<'_> {
     /// # Errors
     /// As [`Png::write_to`].
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        let mut bytes = Growing(Vec::new());
         self.write_to(&mut bytes)?;
-        Ok(bytes)
+        Ok(bytes.0)
     }
 
     /// The file at this path, whole or not at all.
@@ -140,7 +141,7 @@ pub fn cut_out(image: &RgbImage, alpha: &AlphaMask) -> Result<Vec<u8>> {
         let what = format!("the image is {}, its mask {}", image.size(), alpha.size());
         return Err(MediaError::mismatch(what));
     }
-    let mut rgba = vec![0; alpha.values().len() * 4];
+    let mut rgba = zeros(alpha.values().len().saturating_mul(4))?;
     let stride = image.width() as usize * 4;
     (0u32..).zip(rgba.chunks_exact_mut(stride)).for_each(|(y, row)| cut_out_row(image, alpha, y, row));
     Ok(rgba)
@@ -186,6 +187,10 @@ impl<'a> Form<'a> {
     /// Writes a file of which `fill` fills row after row.
     fn write_rows(&self, out: impl Write, mut fill: impl FnMut(u32, &mut [u8])) -> Result<()> {
         let failed = |error: EncodingError| match error {
+            EncodingError::IoError(io) if io.kind() == std::io::ErrorKind::OutOfMemory => {
+                let what = format!("the system has no memory for a PNG of {}", self.size);
+                MediaError::new(MediaErrorKind::OutOfMemory, what)
+            }
             EncodingError::IoError(io) => {
                 MediaError::new(MediaErrorKind::Write, format!("writing failed: {io}")).caused_by(io)
             }

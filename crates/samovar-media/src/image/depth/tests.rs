@@ -3,7 +3,7 @@
 use super::*;
 
 fn of(samples: Samples, stated: Stated) -> (Vec<u8>, bool) {
-    let (bytes, note) = to_eight_bits(samples, stated, None);
+    let (bytes, note) = to_eight_bits(samples, stated, None).unwrap();
     (bytes, note.is_some())
 }
 
@@ -43,7 +43,7 @@ fn floats_to_255_became_white() {
 #[test]
 fn heights_are_stretched_without_their_holes() {
     let heights = Samples::Integer(vec![845.0, 1184.0, 1523.0, -32768.0]);
-    let (bytes, note) = to_eight_bits(heights, Stated::Nothing, Some(-32768.0));
+    let (bytes, note) = to_eight_bits(heights, Stated::Nothing, Some(-32768.0)).unwrap();
     assert_eq!(bytes, [0, 128, 255, 0]);
     let note = note.unwrap();
     assert!(note.contains("from 845 to 1523") && note.contains("1 of 4 values"), "{note}");
@@ -52,8 +52,8 @@ fn heights_are_stretched_without_their_holes() {
 #[test]
 fn values_that_are_no_numbers_are_black() {
     let odd = vec![f32::NAN, f32::INFINITY, 0.5, f32::MIN, f32::MAX];
-    let (bytes, _) = to_eight_bits(Samples::Float(odd), Stated::Nothing, None);
+    let (bytes, _) = to_eight_bits(Samples::Float(odd), Stated::Nothing, None).unwrap();
     assert_eq!(bytes, [0, 0, 128, 0, 255]);
-    assert_eq!(to_eight_bits(Samples::Float(vec![f32::NAN]), Stated::Nothing, None).0, [0]);
+    assert_eq!(to_eight_bits(Samples::Float(vec![f32::NAN]), Stated::Nothing, None).unwrap().0, [0]);
     assert_eq!(of(Samples::Float(vec![7.0, 7.0]), Stated::Nothing).0, [0, 0]);
 }
