@@ -50,11 +50,11 @@ def seeded_value(name, tensor, seed, gain=1.0):
         return 0.3 * draw
     if leaf in ("rel_pos_h", "rel_pos_w"):
         return 0.3 * draw
-    if leaf in ("pos_embed", "attention_biases"):
+    if leaf in ("pos_embed", "pos_embed_window", "attention_biases"):
         return 0.5 * draw
     if leaf in ("positional_embedding", "positional_encoding_gaussian_matrix"):
         return draw
-    if re.search(r"(point_embed|point_embeddings\.\d|not_a_point_embed|no_mask_embed|iou_token|mask_tokens|hq_token|hf_token)", name):
+    if re.search(r"(point_embed|point_embeddings\.\d|not_a_point_embed|no_mask_embed|iou_token|mask_tokens|hq_token|hf_token|obj_score_token|no_memory_embedding)", name):
         return 0.7 * draw
     if leaf == "bias":
         return 0.2 * draw

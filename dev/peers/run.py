@@ -3,6 +3,7 @@
     python run.py encode  --samovar ../../target/release/samovar --workdir DIR
     python run.py encode  --samovar ... --workdir DIR --dtype f32,int8 --calibrate PACK    with openvino-int8
     python run.py decode  --samovar ... --workdir DIR --model mobile_sam --mobilesam-path DIR
+    python run.py encode  --samovar ... --workdir DIR --model sam2_tiny --sam2-path DIR
     python run.py everything --samovar ... --workdir DIR        no mask filtered by its scores
     python run.py startup --samovar ...                         process start to written mask
     python run.py masks   --samovar ... --pack PACK [--limit 3 --per-image 2]    IoU and boundary F beside GrabCut and flood fill
@@ -15,7 +16,7 @@ samovar's median to the peer's (below 1: samovar is faster); 8 bits are held aga
 compared with PyTorch's. --json FILE keeps everything, with versions and the state of the machine; without --samovar only
 the peers run.
 
-Peers: PyTorch (transformers SamModel, or upstream MobileSAM, eager), ONNX Runtime and OpenVINO (f32) on the same ONNX
+Peers: PyTorch (transformers SamModel, or upstream MobileSAM or SAM 2, eager), ONNX Runtime and OpenVINO (f32) on the same ONNX
 export; with --calibrate PACK|DIR also OpenVINO in 8 bits, quantised by NNCF. With 8 or 16 bits comes the loss: cosine and
 relative error of image_embeddings, relative error of the decoder's logits, and IoU of masks, against PyTorch in f32, over
 two pictures that were not calibrated with (one of noise without --calibrate) and eight clicks on each.
@@ -98,7 +99,8 @@ class Samovar:
 
     def __init__(self, arguments, dtype, binary):
         self.arguments, self.dtype, self.binary = arguments, dtype, binary
-        self.model = arguments.workdir / {"vit_b": "sam_vit_b", "mobile_sam": "mobile_sam.pt"}[arguments.model]
+        self.model = arguments.workdir / {
+            "vit_b": "sam_vit_b", "mobile_sam": "mobile_sam.pt", "sam2_tiny": "sam2.1_hiera_tiny.pt"}[arguments.model]
         self.options = ["--model", self.model, "--threads", arguments.threads]
         if dtype != "f32":
             self.options += ["--dtype", dtype]
@@ -147,6 +149,8 @@ def worker_command(arguments, action):
         command += ["--work", arguments.work]
     if arguments.mobilesam_path:
         command += ["--mobilesam-path", arguments.mobilesam_path]
+    if arguments.sam2_path:
+        command += ["--sam2-path", arguments.sam2_path]
     if arguments.calibrate:
         command += ["--calibrate", arguments.calibrate, "--calibrate-images", arguments.calibrate_images]
     return command
@@ -378,8 +382,9 @@ def main():
     parser.add_argument("work", choices=["encode", "decode", "everything", "startup", "masks", "all"])
     parser.add_argument("--samovar", type=Path, help="the binary; without it only the peers run")
     parser.add_argument("--before", type=Path, help="the binary before a change, measured beside it")
-    parser.add_argument("--model", choices=["vit_b", "mobile_sam"], default="vit_b")
+    parser.add_argument("--model", choices=["vit_b", "mobile_sam", "sam2_tiny"], default="vit_b")
     parser.add_argument("--mobilesam-path", type=Path, help="checkout of ChaoningZhang/MobileSAM")
+    parser.add_argument("--sam2-path", type=Path, help="checkout of facebookresearch/sam2")
     parser.add_argument("--peers", default="pytorch,onnxruntime,openvino")
     parser.add_argument("--dtype", default="f32", help="samovar's, as f32, f16, int8 or several: f32,int8")
     parser.add_argument("--calibrate", type=Path, metavar="PACK|DIR",
@@ -411,6 +416,10 @@ def main():
         parser.error("--workdir is needed")
     if (arguments.model == "mobile_sam" or arguments.work == "all") and not arguments.mobilesam_path:
         parser.error("--mobilesam-path is needed")
+    if arguments.model == "sam2_tiny" and (arguments.work != "encode" or arguments.dtype != "f32"):
+        parser.error("sam2_tiny is measured encoding, in f32")
+    if arguments.model == "sam2_tiny" and not arguments.sam2_path:
+        parser.error("--sam2-path is needed")
     if arguments.work == "everything" and arguments.model != "vit_b":
         parser.error("everything is measured with vit_b")
     if "openvino-int8" in arguments.peers and not arguments.calibrate:

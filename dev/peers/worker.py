@@ -1,8 +1,8 @@
 """One peer, one job, one process: what run.py starts for every measurement. Prints one JSON document.
 
     python worker.py run --tool pytorch|onnxruntime|openvino|openvino-int8 --work encode|decode|everything
-                         --model vit_b|mobile_sam --workdir DIR --threads N --repeat N
-    python worker.py prepare --model vit_b|mobile_sam --workdir DIR [--mobilesam-path DIR]
+                         --model vit_b|mobile_sam|sam2_tiny --workdir DIR --threads N --repeat N
+    python worker.py prepare --model vit_b|mobile_sam|sam2_tiny --workdir DIR [--mobilesam-path DIR] [--sam2-path DIR]
     python worker.py export --work encode|decode --model ... --workdir DIR
     python worker.py quantise --model ... --workdir DIR --calibrate PACK|DIR [--calibrate-images N]
     python worker.py reference --model ... --workdir DIR [--calibrate PACK|DIR]
@@ -43,7 +43,7 @@ def peak_rss_bytes():
 
 
 def weights_path(workdir, model):
-    return workdir / {"vit_b": "sam_vit_b", "mobile_sam": "mobile_sam.pt"}[model]
+    return workdir / {"vit_b": "sam_vit_b", "mobile_sam": "mobile_sam.pt", "sam2_tiny": "sam2.1_hiera_tiny.pt"}[model]
 
 
 def prepare(arguments):
@@ -57,6 +57,9 @@ def prepare(arguments):
         if arguments.model == "vit_b":
             model = full_size.save_transformers(path)
             torch.save(full_size.original_model(model).state_dict(), workdir / "sam_vit_b.pth")
+        elif arguments.model == "sam2_tiny":
+            full_size.samtwo.use_sam2(arguments.sam2_path)
+            torch.save({"model": full_size.original_sam2_model().state_dict()}, path)
         else:
             torch.save(full_size.mobile_sam_model(arguments.mobilesam_path).state_dict(), path)
     inputs = workdir / "inputs.safetensors"
@@ -68,18 +71,24 @@ def prepare(arguments):
         }, inputs)
 
 
-def torch_module(work, model, workdir, mobilesam_path):
+def torch_module(arguments):
     """The module that does the work, and its inputs by name: what is timed, and what is exported."""
     import full_size
     import torch
     from safetensors.torch import load_file
 
+    work, model, workdir, mobilesam_path = arguments.work, arguments.model, arguments.workdir, arguments.mobilesam_path
     inputs = load_file(workdir / "inputs.safetensors")
     labels = torch.ones(1, 1, 1, dtype=torch.int64)
     if model == "vit_b":
         from transformers import SamModel
 
         sam = SamModel.from_pretrained(weights_path(workdir, model)).eval()
+    elif model == "sam2_tiny":
+        full_size.samtwo.use_sam2(arguments.sam2_path)
+        from sam2.build_sam import build_sam2
+
+        sam = build_sam2("configs/sam2.1/sam2.1_hiera_t.yaml", str(weights_path(workdir, model)), device="cpu")
     else:
         sam = full_size.mobile_sam_model(mobilesam_path)
         sam.load_state_dict(torch.load(weights_path(workdir, model), weights_only=True))
@@ -91,6 +100,10 @@ def torch_module(work, model, workdir, mobilesam_path):
             self.encoder = sam.vision_encoder if model == "vit_b" else sam.image_encoder
 
         def forward(self, pixel_values):
+            if model == "sam2_tiny":
+                # The trunk, the neck and the decoder's layers on the finer maps: all that is done once per image.
+                maps = sam.forward_image(pixel_values)["backbone_fpn"]
+                return maps[2] + sam.no_mem_embed[0, 0, :, None, None], maps[0], maps[1]
             result = self.encoder(pixel_values)
             return result if isinstance(result, torch.Tensor) else result.last_hidden_state
 
@@ -125,7 +138,7 @@ def export(arguments):
     path = onnx_path(arguments)
     if path.exists():
         return
-    module, inputs = torch_module(arguments.work, arguments.model, arguments.workdir, arguments.mobilesam_path)
+    module, inputs = torch_module(arguments)
     settings = dict(input_names=list(inputs), opset_version=17)
     started, failure = time.perf_counter(), None
     for dynamo in (False, True):
@@ -313,7 +326,7 @@ def pytorch(arguments):
     import torch
 
     torch.set_num_threads(arguments.threads)
-    module, inputs = torch_module(arguments.work, arguments.model, arguments.workdir, arguments.mobilesam_path)
+    module, inputs = torch_module(arguments)
 
     def call(inputs=inputs):
         result = module(*(torch.as_tensor(value) for value in inputs.values()))
@@ -423,9 +436,10 @@ def main():
     parser.add_argument("action", choices=["run", "prepare", "export", "quantise", "reference", "loss"])
     parser.add_argument("--tool", choices=list(PEERS))
     parser.add_argument("--work", choices=["encode", "decode", "everything"])
-    parser.add_argument("--model", choices=["vit_b", "mobile_sam"], default="vit_b")
+    parser.add_argument("--model", choices=["vit_b", "mobile_sam", "sam2_tiny"], default="vit_b")
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--mobilesam-path", type=Path)
+    parser.add_argument("--sam2-path", type=Path)
     parser.add_argument("--image", type=Path)
     parser.add_argument("--points-per-side", type=int, default=16)
     parser.add_argument("--calibrate", type=Path, help="segpack or folder of pictures")

@@ -48,7 +48,13 @@ fn main() -> Result<()> {
         let bias_table = device.load(&numbers(&[heads, grid * grid, grid * grid], 1.0))?;
         let layout = match window {
             0 => TokenLayout::Sequence { batch: 1, key_batch: 1, queries: side * side, keys: side * side },
-            _ => TokenLayout::Windows { batch: 1, grid: [side, side], window, padding: Some(&padding) },
+            _ => TokenLayout::Windows {
+                batch: 1,
+                grid: [side, side],
+                window,
+                query_stride: 1,
+                padding: Some(&padding),
+            },
         };
         let attention = Attention {
             q: Rows::columns(&qkv, 0),

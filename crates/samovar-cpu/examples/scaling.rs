@@ -131,8 +131,13 @@ fn operators(
     for (name, grid) in [("windows", WINDOW), ("global", SIDE)] {
         let table = |scale| device.load(&numbers(&[2 * grid - 1, CHANNELS / HEADS], scale));
         let (rows, columns) = (table(0.1)?, table(0.2)?);
-        let windows =
-            TokenLayout::Windows { batch: 1, grid: [SIDE, SIDE], window: WINDOW, padding: Some(&padding) };
+        let windows = TokenLayout::Windows {
+            batch: 1,
+            grid: [SIDE, SIDE],
+            window: WINDOW,
+            query_stride: 1,
+            padding: Some(&padding),
+        };
         let all = TokenLayout::Sequence { batch: 1, key_batch: 1, queries: TOKENS, keys: TOKENS };
         run(name, &|device| {
             device.attention(&Attention {

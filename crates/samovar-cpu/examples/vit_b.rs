@@ -130,6 +130,7 @@ impl Encoder {
                             batch: 1,
                             grid: [SIDE, SIDE],
                             window: WINDOW,
+                            query_stride: 1,
                             padding: Some(row),
                         },
                         None => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use samovar_tensor::{
     Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, DType, Epilogue, Error, FoldedAttention, Fused,
     Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision, ResizeMode,
-    Result, Shape, Tensor, checks,
+    Result, Rows, Shape, Tensor, checks,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -31,7 +31,7 @@ use crate::scratch::SCRATCH_LEN;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::product::avx512_bf16::Avx512Bf16;
 use crate::threads::Threads;
-use crate::{convolution, depthwise, elementwise, layout, linear, mask_head, norm, peak, resize};
+use crate::{convolution, depthwise, elementwise, layout, linear, mask_head, norm, peak, pooling, resize};
 
 /// How to make a [`CpuKernels`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -502,6 +502,13 @@ impl Kernels for CpuKernels {
         checks::result("resize", out, &checks::resize(x, height, width)?)?;
         self.note("resize", out.shape());
         with_simd!(self.machine.level, s => resize::resize(&self.threads, s, x, mode, out))
+    }
+
+    fn max_pool2d(&self, x: &Rows, factor: usize, out: &mut Tensor) -> Result<()> {
+        let channels = out.shape().channels();
+        checks::result("max_pool2d", out, &checks::max_pool2d(x, channels, factor)?)?;
+        self.note("max_pool2d", out.shape());
+        with_simd!(self.machine.level, s => pooling::max_pool2d(&self.threads, s, x, factor, out))
     }
 
     fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()> {

@@ -113,7 +113,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::load(&plain, &config, &RandomWeights)?;
     let segmenter = model.promptable_segmenter()?;
     let embedding = random(&[1, 64, 64, 256], 1.0, 0.0);
-    let features = ImageFeatures { embedding, high_res: Vec::new(), hq: None };
+    let features = ImageFeatures { embedding, high_res: Vec::new(), hq: None, is_conditioned: false };
     let threads = kernels.threads() as f64;
     // Of one thread, as are the operators below.
     let peak = kernels.measure_peak_by(Duration::from_millis(50), || processor_time() / threads) / threads;

@@ -11,7 +11,10 @@ use crate::families::mobile_sam::{self, MobileSamConfig};
 use crate::families::nano_json::NanoConfig;
 use crate::families::sam_checkpoint::two_way_epsilon;
 use crate::families::sam1::{self, SamConfig};
-use crate::families::{mobile_sam_checkpoint, nano, prompted, sam_heads, sam1_checkpoint, sam1_json};
+use crate::families::sam2::{self, Sam2Config};
+use crate::families::{
+    mobile_sam_checkpoint, nano, prompted, sam_heads, sam1_checkpoint, sam1_json, sam2_checkpoint, sam2_json,
+};
 use crate::interface::{Capability, Preprocessing, Recommendations};
 use crate::limits::{MAX_INPUT_SIDE, at_most};
 use crate::names::Named;
@@ -33,6 +36,8 @@ pub enum Family {
     SamHq,
     /// MobileSAM: a TinyViT encoder in front of SAM's decoder.
     MobileSam,
+    /// SAM 2 and SAM 2.1: a Hiera encoder, and a decoder that reads finer maps and says whether there is an object.
+    Sam2,
     /// samovar's own small model, embedded in the library.
     Nano,
 }
@@ -43,6 +48,7 @@ impl fmt::Display for Family {
             Family::Sam => "sam",
             Family::SamHq => "sam_hq",
             Family::MobileSam => "mobile_sam",
+            Family::Sam2 => "sam2",
             Family::Nano => "nano",
         })
     }
@@ -61,6 +67,7 @@ pub struct ModelConfig {
 pub(crate) enum Dimensions {
     Sam(SamConfig),
     MobileSam(MobileSamConfig),
+    Sam2(Sam2Config),
     Nano(NanoConfig),
 }
 
@@ -69,6 +76,7 @@ impl Dimensions {
         Ok(match self {
             Dimensions::Sam(config) => Dimensions::Sam(config.with_image_size(input_size)?),
             Dimensions::MobileSam(config) => Dimensions::MobileSam(config.with_image_size(input_size)?),
+            Dimensions::Sam2(config) => Dimensions::Sam2(config.with_image_size(input_size)?),
             Dimensions::Nano(config) => Dimensions::Nano(config.with_image_size(input_size)?),
         })
     }
@@ -77,6 +85,7 @@ impl Dimensions {
         match self {
             Dimensions::Sam(config) => config.preprocessing(),
             Dimensions::MobileSam(config) => config.preprocessing(),
+            Dimensions::Sam2(config) => config.preprocessing(),
             Dimensions::Nano(config) => config.preprocessing(),
         }
     }
@@ -99,9 +108,10 @@ impl ModelConfig {
         let dimensions = match value.get("model_type").and_then(|kind| kind.as_str()) {
             Some("sam") => Dimensions::Sam(sam1_json::parse(json, false)?),
             Some("sam_hq") => Dimensions::Sam(sam1_json::parse(json, true)?),
+            Some("sam2" | "sam2_video") => Dimensions::Sam2(sam2_json::parse(json)?),
             Some("nano") => Dimensions::Nano(NanoConfig::from_json(json)?),
             Some(other) => {
-                let known = "models of type sam, sam_hq and nano run from a config.json";
+                let known = "models of type sam, sam_hq, sam2, sam2_video and nano run from a config.json";
                 return Err(Error::Config(format!("model_type is `{other}`; {known}")));
             }
             None => return Err(Error::Config("no model_type; is this the config.json of a model?".into())),
@@ -127,16 +137,17 @@ impl ModelConfig {
 
     fn infer_from_shapes(weights: &dyn WeightSource) -> Result<Self> {
         let named = Named::new(weights)?;
-        let (source, epsilon) = (named.source(), two_way_epsilon(named.is_original()));
+        let (source, epsilon) = (named.source(), two_way_epsilon(named.is_foreign()));
         let dimensions = if mobile_sam_checkpoint::holds(source) {
             Dimensions::MobileSam(mobile_sam_checkpoint::infer(source, epsilon)?)
         } else if sam1_checkpoint::holds(source) {
             Dimensions::Sam(sam1_checkpoint::infer(source, epsilon)?)
+        } else if sam2_checkpoint::holds(source) {
+            Dimensions::Sam2(sam2_checkpoint::infer(source)?)
         } else {
             let found = looks_like(weights).unwrap_or("something else");
-            let what =
-                format!("{}: expected SAM, SAM-HQ, MobileSAM or nano, found {found}", weights.origin());
-            return Err(Error::Config(what));
+            let expected = "expected SAM, SAM-HQ, MobileSAM, SAM 2 or nano";
+            return Err(Error::Config(format!("{}: {expected}, found {found}", weights.origin())));
         };
         Ok(dimensions.into())
     }
@@ -183,6 +194,7 @@ impl ModelConfig {
             }
             Dimensions::Sam(_) => Family::Sam,
             Dimensions::MobileSam(_) => Family::MobileSam,
+            Dimensions::Sam2(_) => Family::Sam2,
             Dimensions::Nano(_) => Family::Nano,
         }
     }
@@ -196,7 +208,9 @@ impl ModelConfig {
     /// What the model can do.
     pub fn capabilities(&self) -> &'static [Capability] {
         match self.dimensions {
-            Dimensions::Sam(_) | Dimensions::MobileSam(_) | Dimensions::Nano(_) => prompted::CAPABILITIES,
+            Dimensions::Sam(_) | Dimensions::MobileSam(_) | Dimensions::Sam2(_) | Dimensions::Nano(_) => {
+                prompted::CAPABILITIES
+            }
         }
     }
 
@@ -205,6 +219,7 @@ impl ModelConfig {
         match &self.dimensions {
             Dimensions::Sam(config) => sam_heads::recommendations(&config.decoder),
             Dimensions::MobileSam(config) => sam_heads::recommendations(&config.decoder),
+            Dimensions::Sam2(config) => config.recommendations(),
             Dimensions::Nano(config) => config.recommendations(),
         }
     }
@@ -215,6 +230,7 @@ impl ModelConfig {
         match &self.dimensions {
             Dimensions::Sam(config) => sam1::load(loader, config, preprocessing),
             Dimensions::MobileSam(config) => mobile_sam::load(loader, config, preprocessing),
+            Dimensions::Sam2(config) => sam2::load(loader, config, preprocessing),
             Dimensions::Nano(config) => nano::load(loader, config, preprocessing),
         }
     }

@@ -78,7 +78,7 @@ fn pruned_models_state_their_own_width() {
 
 #[test]
 fn other_models_are_named() {
-    assert!(refusal(r#"{"model_type":"sam2"}"#).contains("`sam2`"));
+    assert!(refusal(r#"{"model_type":"sam3"}"#).contains("`sam3`"));
     assert!(refusal("{}").contains("no model_type"));
     assert!(refusal("nonsense").contains("config.json: "));
     assert!(refusal(&"[".repeat(100_000)).contains("config.json: "));
@@ -103,6 +103,7 @@ fn no_number_of_a_configuration_is_believed() {
     let mut sam_hq = sam.clone();
     sam_hq["model_type"] = json!("sam_hq");
     sam_hq["mask_decoder_config"]["vit_dim"] = json!(64);
+    let sam_2 = small_sam_2();
     let nano = json!({"model_type": "nano", "image_size": 64, "patch_size": 16, "stem_channels": 8, "trunk":
         [[1, 4, 1, 1, 1, 1], [6, 6, 2, 2, 1, 1], [6, 8, 2, 2, 1, 1], [2, 8, 2, 2, 1, 1], [2, 20, 1, 1, 2, 2]],
         "taps": [0, 2, 4, 7], "embed_dim": 16, "vit_depth": 1, "vit_heads": 2, "vit_mlp_dim": 24, "fpn_dim_8": 8,
@@ -135,7 +136,7 @@ fn no_number_of_a_configuration_is_believed() {
         json!({}),
     ];
     let mut accepted = 0;
-    for config in [sam, sam_hq, nano] {
+    for config in [sam, sam_hq, sam_2, nano] {
         run_on_shapes(&ModelConfig::from_hf_json(&config.to_string()).unwrap());
         for path in numbers(&config) {
             for value in &hostile {
@@ -199,6 +200,55 @@ impl WeightSource for Shapes<'_> {
     }
 }
 
+/// A SAM 2 with as many blocks as the smallest published one.
+fn small_sam_2() -> serde_json::Value {
+    json!({"model_type": "sam2",
+        "vision_config": {"backbone_config": {"hidden_size": 2, "num_attention_heads": 1, "num_channels": 3,
+            "image_size": 64, "patch_kernel_size": 7, "patch_stride": 4, "patch_padding": 3, "query_stride": 2,
+            "window_positional_embedding_background_size": [3, 2], "num_query_pool_stages": 3,
+            "blocks_per_stage": [1, 2, 7, 2], "embed_dim_per_stage": [2, 4, 8, 16],
+            "num_attention_heads_per_stage": [1, 2, 4, 8], "window_size_per_stage": [8, 4, 14, 7],
+            "global_attention_blocks": [5, 7, 9], "mlp_ratio": 4.0, "layer_norm_eps": 1e-6},
+            "backbone_channel_list": [16, 8, 4, 2], "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+            "fpn_hidden_size": 32, "fpn_kernel_size": 1, "fpn_stride": 1, "fpn_padding": 0,
+            "fpn_top_down_levels": [2, 3], "num_feature_levels": 3},
+        "prompt_encoder_config": {"hidden_size": 32, "image_size": 64, "patch_size": 16, "mask_input_channels": 16,
+            "num_point_embeddings": 4, "layer_norm_eps": 1e-6},
+        "mask_decoder_config": {"hidden_size": 32, "mlp_dim": 40, "num_hidden_layers": 2, "num_attention_heads": 8,
+            "attention_downsample_rate": 2, "num_multimask_outputs": 3, "iou_head_depth": 3,
+            "iou_head_hidden_dim": 20, "dynamic_multimask_stability_delta": 0.05,
+            "dynamic_multimask_stability_thresh": 0.98}})
+}
+
+/// Names and shapes of the tensors a model asks for.
+fn shapes_of(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
+    struct Asked(std::cell::RefCell<BTreeMap<String, Vec<usize>>>);
+
+    impl WeightSource for Asked {
+        fn tensor(&self, name: &str, shape: &[usize]) -> samovar_weights::Result<Tensor> {
+            self.0.borrow_mut().insert(name.to_owned(), shape.to_vec());
+            ShapeSource.tensor(name, shape)
+        }
+
+        fn shape(&self, _: &str) -> Option<Shape> {
+            None
+        }
+
+        fn names(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn origin(&self) -> String {
+            "asked".into()
+        }
+    }
+
+    let asked = Asked(std::cell::RefCell::default());
+    let device = Device::reference().shape_only(ShapeOnly::new());
+    Model::load(&device, config, &asked).unwrap();
+    asked.0.into_inner()
+}
+
 /// Every shape of a checkpoint, replaced by every hostile one.
 #[test]
 fn no_shape_of_a_checkpoint_is_believed() {
@@ -208,12 +258,19 @@ fn no_shape_of_a_checkpoint_is_believed() {
         ("mobile_sam/mobile_sam.pt", Family::MobileSam),
         ("sam_hq/original.pth", Family::SamHq),
         ("sam_hq/light.pth", Family::SamHq),
+        ("", Family::Sam2),
     ] {
-        let golden = samovar_weights::Checkpoint::open(goldens.join(file)).unwrap();
-        // Renaming three hundred tensors three thousand times would take a minute.
-        let named = Named::new(&golden).unwrap();
-        let shape = |name: String| Some((name.clone(), named.source().shape(&name)?.dims().to_vec()));
-        let shapes: BTreeMap<_, _> = named.source().names().into_iter().filter_map(shape).collect();
+        let shapes = match file {
+            // The golden is of no published size.
+            "" => shapes_of(&ModelConfig::from_hf_json(&small_sam_2().to_string()).unwrap()),
+            file => {
+                let golden = samovar_weights::Checkpoint::open(goldens.join(file)).unwrap();
+                // Renaming three hundred tensors three thousand times would take a minute.
+                let named = Named::new(&golden).unwrap();
+                let shape = |name: String| Some((name.clone(), named.source().shape(&name)?.dims().to_vec()));
+                named.source().names().into_iter().filter_map(shape).collect::<BTreeMap<_, _>>()
+            }
+        };
         let load = |changed: &str, dims: Option<&[usize]>| {
             let source = Shapes { shapes: &shapes, changed, dims };
             let device = Device::reference().shape_only(ShapeOnly::new());
@@ -245,6 +302,8 @@ fn input_sizes_change_where_nothing_depends_on_them() {
     run_on_shapes(&size("nano", 1024).unwrap());
     run_on_shapes(&size("mobile_sam", 512).unwrap());
     run_on_shapes(&size("sam_hq_vit_tiny", 512).unwrap());
+    run_on_shapes(&size("facebook/sam2.1-hiera-tiny", 512).unwrap());
+    assert!(size("facebook/sam2.1-hiera-tiny", 528).is_err());
     assert!(size("nano", 500).is_err());
     assert!(size("mobile_sam", 1000).is_err());
     assert!(size("facebook/sam-vit-base", 512).unwrap_err().to_string().contains("input squares of 1024"));

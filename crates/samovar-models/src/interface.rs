@@ -112,6 +112,21 @@ pub trait PromptableSegmenter: Send + Sync {
     /// What the model's authors recommend.
     fn recommendations(&self) -> Recommendations;
 
+    /// The embedding as the decoder takes it up: with what stands in the place of memories, where it has none and the decoder
+    /// wants some.
+    ///
+    /// # Errors
+    /// As [`PromptableSegmenter::score`].
+    fn decoder_embedding(&self, _: &Device, features: &ImageFeatures) -> Result<Tensor> {
+        Ok(features.embedding.clone())
+    }
+
+    /// Whether transformers' class puts a point that is none beside a mask prompt alone, where the original code does not:
+    /// SAM 2's. For comparisons with it.
+    fn pads_masks_in_transformers(&self) -> bool {
+        false
+    }
+
     /// Scores of the masks of `P` prompts, and what the masks are made of. The features are those of one image, or one
     /// for each of the `P` prompts.
     ///
@@ -223,6 +238,9 @@ pub struct ImageFeatures {
     pub high_res: Vec<Tensor>,
     /// What SAM-HQ's decoder adds to the map of its own mask: `[B, 4h, 4w, C / 8]`.
     pub hq: Option<Tensor>,
+    /// Whether memories have been taken into the embedding, as trackers do. An encoder knows none, and a decoder that was
+    /// trained with them (SAM 2's) adds a vector in their place where this is false.
+    pub is_conditioned: bool,
 }
 
 impl ImageFeatures {
@@ -236,6 +254,7 @@ impl ImageFeatures {
             embedding: of_image(&self.embedding)?,
             high_res: self.high_res.iter().map(of_image).collect::<Result<_, _>>()?,
             hq: self.hq.as_ref().map(of_image).transpose()?,
+            is_conditioned: self.is_conditioned,
         })
     }
 
@@ -269,7 +288,8 @@ impl ImageFeatures {
         let high_res: Vec<Tensor> = maps.by_ref().take(self.high_res.len()).collect();
         let hq = maps.by_ref().take(usize::from(self.hq.is_some())).next();
         let is_whole = high_res.len() == self.high_res.len() && hq.is_some() == self.hq.is_some();
-        (is_whole && maps.next().is_none()).then_some(Self { embedding, high_res, hq })
+        let is_conditioned = self.is_conditioned;
+        (is_whole && maps.next().is_none()).then_some(Self { embedding, high_res, hq, is_conditioned })
     }
 }
 

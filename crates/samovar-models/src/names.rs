@@ -4,17 +4,24 @@ use samovar_weights::{Renamed, WeightSource};
 
 use crate::error::Result;
 use crate::families::sam_checkpoint::OriginalNames;
-use crate::families::{mobile_sam_checkpoint, sam1_checkpoint};
+use crate::families::{mobile_sam_checkpoint, sam1_checkpoint, sam2_checkpoint};
 
-/// Families whose original authors have names of their own.
-const ORIGINAL: [OriginalNames; 2] = [mobile_sam_checkpoint::NAMES, sam1_checkpoint::NAMES];
+/// Families whose authors have names of their own.
+const FOREIGN: [OriginalNames; 4] = [
+    mobile_sam_checkpoint::NAMES,
+    sam1_checkpoint::NAMES,
+    sam2_checkpoint::ORIGINAL_NAMES,
+    sam2_checkpoint::TRANSFORMERS_NAMES,
+];
 
 /// A tensor of every model of a family, under the names of the original authors or of transformers: where it is, weights are.
-pub(crate) const MARKS: [&str; 5] = [
+pub(crate) const MARKS: [&str; 7] = [
     mobile_sam_checkpoint::NAMES.mark,
     sam1_checkpoint::NAMES.mark,
     mobile_sam_checkpoint::MARK,
     sam1_checkpoint::MARK,
+    sam2_checkpoint::ORIGINAL_NAMES.mark,
+    sam2_checkpoint::MARK,
     "vision_encoder.trunk.stem.weight",
 ];
 
@@ -22,8 +29,8 @@ pub(crate) const MARKS: [&str; 5] = [
 pub(crate) enum Named<'a> {
     /// It has them.
     Already(&'a dyn WeightSource),
-    /// It has the original authors'.
-    Original(Renamed<'a>),
+    /// It has its authors'.
+    Foreign(Renamed<'a>),
 }
 
 impl<'a> Named<'a> {
@@ -31,8 +38,8 @@ impl<'a> Named<'a> {
         if source.is_open() {
             return Ok(Named::Already(source));
         }
-        match ORIGINAL.iter().find(|names| source.contains(names.mark)) {
-            Some(names) => Ok(Named::Original(Renamed::new(source, names.map)?)),
+        match FOREIGN.iter().find(|names| source.contains(names.mark)) {
+            Some(names) => Ok(Named::Foreign(Renamed::new(source, names.map)?)),
             None => Ok(Named::Already(source)),
         }
     }
@@ -40,19 +47,19 @@ impl<'a> Named<'a> {
     pub(crate) fn source(&self) -> &dyn WeightSource {
         match self {
             Named::Already(source) => *source,
-            Named::Original(renamed) => renamed,
+            Named::Foreign(renamed) => renamed,
         }
     }
 
-    pub(crate) fn is_original(&self) -> bool {
-        matches!(self, Named::Original(_))
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self, Named::Foreign(_))
     }
 
     /// What the file itself calls a tensor of the blocks.
     pub(crate) fn name_in_file(&self, name: String) -> String {
         match self {
             Named::Already(_) => name,
-            Named::Original(renamed) => renamed.source_name(&name).to_owned(),
+            Named::Foreign(renamed) => renamed.source_name(&name).to_owned(),
         }
     }
 }

@@ -60,10 +60,22 @@ const TRAINING: &[&str] = &[
 const HARMLESS_ENDS: &[&str] =
     &["num_batches_tracked", "attention_bias_idxs", "relative_position_index", "pixel_mean", "pixel_std"];
 
-/// Fronts of names of such tensors, as the blocks call them: the classifier that TinyViT was trained with, and
-/// transformers' second copy of the position table.
-const HARMLESS_FRONTS: &[&str] =
-    &["vision_encoder.head.", "vision_encoder.norm_head.", "prompt_encoder.shared_embedding."];
+/// Fronts of names of such tensors, as the blocks call them: the classifier that TinyViT was trained with, transformers'
+/// second copy of the position table, and SAM 2's memory, which no picture needs.
+const HARMLESS_FRONTS: &[&str] = &[
+    "vision_encoder.head.",
+    "vision_encoder.norm_head.",
+    "prompt_encoder.shared_embedding.",
+    "memory_attention.",
+    "memory_encoder.",
+    "mask_downsample.",
+    "object_pointer_proj.",
+    "temporal_positional_encoding_projection_layer.",
+    "memory_temporal_positional_encoding",
+    "no_memory_positional_encoding",
+    "no_object_pointer",
+    "occlusion_spatial_embedding_parameter",
+];
 
 /// What follows the name of 8-bit weights in that of their scales.
 const SCALES_SUFFIX: &str = "_scale";

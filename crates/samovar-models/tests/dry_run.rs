@@ -127,6 +127,41 @@ fn sam_hq() {
     }
 }
 
+/// By the counts of the papers' dimensions: multiplications of the trunk's layers, attention in windows and of all tokens, the
+/// patches and the neck, whose finer two maps go straight to the decoder's channels.
+#[test]
+fn sam_2() {
+    let patches = 2e-9 * 65_536.0 * 147.0;
+    let neck = |channels: f64| {
+        let lateral = |pixels: f64, inputs: f64, outputs: f64| 2e-9 * pixels * inputs * outputs;
+        lateral(65_536.0, channels, 32.0)
+            + lateral(16_384.0, 2.0 * channels, 64.0)
+            + lateral(4096.0, 4.0 * channels, 256.0)
+            + lateral(1024.0, 8.0 * channels, 256.0)
+    };
+    // Windowed blocks of the third stage, and of the fourth, whose windows go beyond the map.
+    let padding = |third: f64, fourth: f64, channels: f64| {
+        let last = 8.0 * channels;
+        let of_fourth = 2e-9 * fourth * (35.0 * 35.0 - 32.0 * 32.0) * (4.0 * last * last + 98.0 * last);
+        padding_skipped(third, 4.0 * channels, 14.0) + of_fourth
+    };
+    for (id, channels, trunk, padding) in [
+        ("facebook/sam2.1-hiera-tiny", 96.0, 2.0 * (40.8 + 58.0 + 4.0 + 38.7), padding(3.0, 1.0, 96.0)),
+        ("facebook/sam2.1-hiera-small", 96.0, 2.0 * (52.3 + 77.3 + 7.0 + 38.7), padding(7.0, 1.0, 96.0)),
+        (
+            "facebook/sam2.1-hiera-base-plus",
+            112.0,
+            2.0 * (101.4 + 157.8 + 13.6 + 45.1),
+            padding(12.0, 2.0, 112.0),
+        ),
+        ("facebook/sam2.1-hiera-large", 144.0, 2.0 * (281.0 + 522.0 + 43.6 + 58.0), 0.0),
+    ] {
+        let (encode, decode) = report(id);
+        assert_near(encode, trunk + patches * channels + neck(channels) - padding, 0.02);
+        assert_near(decode, 3.64 - projections_saved(), 0.1);
+    }
+}
+
 #[test]
 fn nano() {
     let (encode, decode) = report("nano");

@@ -170,7 +170,10 @@ fn another_models_file_is_told_apart() {
     let message = Model::load(&device, &nano, &golden.checkpoint("original.pth")).err().unwrap().to_string();
     assert!(message.contains("looks like a SAM checkpoint (original names)"), "{message}");
     let message = ModelConfig::infer(&golden.checkpoint("cases.safetensors")).unwrap_err().to_string();
-    assert!(message.contains("expected SAM, SAM-HQ, MobileSAM or nano, found something else"), "{message}");
+    assert!(
+        message.contains("expected SAM, SAM-HQ, MobileSAM, SAM 2 or nano, found something else"),
+        "{message}"
+    );
 }
 
 /// A file may hold the tied position matrix under its other name alone.

@@ -1,5 +1,5 @@
 //! Tensors in, tensors out: a model without pre- and post-processing, named and laid out as in transformers'
-//! `SamModel.forward`.
+//! `SamModel.forward` and its relatives.
 //!
 //! | in | shape | |
 //! |---|---|---|
@@ -8,21 +8,23 @@
 //! | `input_labels` | `[B, P, N]` | 1 foreground, 0 background, -1 not a point, -10 ignore |
 //! | `input_boxes` | `[B, P, 4]` | x0, y0, x1, y1 |
 //! | `input_masks` | `[B, 1, s, s]` | low-resolution logits, one for all prompts of an image |
-//! | `multimask_output` | `[1]` | 0: one mask per prompt; otherwise, or absent: three |
+//! | `multimask_output` | `[1]` | 0: one mask per prompt (of SAM 2 the best of three where the single one is not stable); otherwise, or absent: three |
 //!
 //! | out | shape | |
 //! |---|---|---|
 //! | `image_embeddings` | `[B, C, h, w]` | `image_embeddings.0`, `.1`, ... fine to coarse, for models with several maps |
 //! | `pred_masks` | `[B, P, M, s, s]` | logits; absent without prompts |
 //! | `iou_scores` | `[B, P, M]` | absent without prompts |
+//! | `object_score_logits` | `[B, P, 1]` | of models that have them |
 //!
-//! Masks of SAM-HQ come with the best score first, as transformers gives them.
+//! Masks of SAM-HQ come with the best score first, as transformers gives them. A mask prompt alone goes to SAM 2 with a point
+//! that is none, which transformers adds and upstream's image predictor does not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use samovar_geometry::{Box2, Grid, Input, Point, Size};
-use samovar_models::{ImageFeatures, MaskOutput, PromptBatch};
+use samovar_models::{ImageFeatures, MaskChoice, MaskOutput, MaskPrediction, PromptBatch};
 use samovar_tensor::{Device, Tensor};
 use samovar_weights::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
 
@@ -98,9 +100,18 @@ pub fn forward(
         let features = model.encoder()?.encode(device, &device.channels_last(&planes)?)?;
         drop(planes);
         outputs.features(model, &features)?;
-        let Some(batch) = prompts.batch(image) else { continue };
+        let Some(mut batch) = prompts.batch(image) else { continue };
+        let segmenter = model.segmenter();
+        let rule = segmenter.recommendations();
+        if segmenter.pads_masks_in_transformers() && batch.points.is_empty() && batch.boxes.is_empty() {
+            (batch.points, batch.labels) = (vec![Point::default()], vec![-1]);
+        }
+        let choice = Some(rule.mask_rule.otherwise).filter(|choice| {
+            batch.output == MaskOutput::Single && matches!(choice, MaskChoice::SingleIfStable { .. })
+        });
+        batch.output = choice.map_or(batch.output, MaskChoice::output);
         let shape = PromptShape {
-            points: prompts.points,
+            points: batch.points.len() / batch.prompts,
             bounds: !batch.boxes.is_empty(),
             mask: batch.masks.is_some(),
             output: batch.output,
@@ -111,16 +122,42 @@ pub fn forward(
             let needed_bytes = plan.activation_bytes;
             check_fits("the prompts of an image", needed_bytes, memory).map(|()| ((), needed_bytes))
         })?;
-        let predicted = model.segmenter().decode(device, &features, &batch)?;
-        let ranks = match model.segmenter().recommendations().best_first {
+        let mut predicted = segmenter.decode(device, &features, &batch)?;
+        if let Some(choice) = choice {
+            predicted = chosen(device, predicted, choice)?;
+        }
+        let ranks = match rule.best_first {
             true => Some(ranks(&device.download(&predicted.iou_scores)?.wait()?)?),
             false => None,
         };
         for (name, part) in [("pred_masks", &predicted.logits), ("iou_scores", &predicted.iou_scores)] {
             outputs.append(device, name, part.dims(), part, ranks.as_deref())?;
         }
+        if let Some(scores) = &predicted.object_scores {
+            outputs.append(device, "object_score_logits", scores.dims(), scores, None)?;
+        }
     }
     Ok(outputs.tensors)
+}
+
+/// Of each prompt's masks the one that is chosen.
+fn chosen(device: &Device, all: MaskPrediction, choice: MaskChoice) -> Result<MaskPrediction> {
+    let scores = device.download(&all.iou_scores)?.wait()?;
+    let scores = scores.f32()?;
+    let masks = scores.len() / all.logits.dims()[0].max(1);
+    let (mut logits, mut kept_scores) = (Vec::new(), Vec::new());
+    for (prompt, scores) in scores.chunks_exact(masks.max(1)).enumerate() {
+        let of_prompt = all.logits.narrow(prompt, 1)?;
+        let first = device.download(&device.slice(&of_prompt, 1, 0, 1)?)?.wait()?;
+        let index = choice.choose(scores, first.f32()?);
+        logits.push(device.slice(&of_prompt, 1, index, 1)?);
+        kept_scores.push(scores[index]);
+    }
+    Ok(MaskPrediction {
+        logits: device.concat(&logits.iter().collect::<Vec<_>>(), 0)?,
+        iou_scores: device.upload([kept_scores.len(), 1], &kept_scores)?,
+        object_scores: all.object_scores,
+    })
 }
 
 /// Places of all masks among those of all prompts, `[P, M]`, each prompt's best score first; equal ones keep their order.
@@ -267,7 +304,8 @@ impl Outputs {
             let planes = planes(&features.embedding)?;
             return self.append(model.device(), "image_embeddings", &planes.dims()[1..], &planes, None);
         }
-        let fine_to_coarse = features.high_res.iter().rev().chain([&features.embedding]);
+        let embedding = model.segmenter().decoder_embedding(model.device(), features)?;
+        let fine_to_coarse = features.high_res.iter().rev().chain([&embedding]);
         for (index, map) in fine_to_coarse.enumerate() {
             let planes = planes(map)?;
             let name = format!("image_embeddings.{index}");

@@ -18,7 +18,7 @@ impl ImageEncoder for Pixels {
 
     fn encode(&self, _: &Device, pixels: &Tensor) -> samovar_models::Result<ImageFeatures> {
         self.0.check_pixels(pixels)?;
-        Ok(ImageFeatures { embedding: pixels.clone(), high_res: Vec::new(), hq: None })
+        Ok(ImageFeatures { embedding: pixels.clone(), high_res: Vec::new(), hq: None, is_conditioned: false })
     }
 }
 

@@ -68,11 +68,12 @@ impl Logits {
         Self { on_device, on_host: OnceLock::new(), device, threads, model }
     }
 
-    /// The same logits in memory of their own, instead of among those of a batch.
+    /// The same logits in memory of their own, instead of among those of a batch. What is on the host already is left behind:
+    /// where the device's memory is the host's, it is the batch.
     fn copied_out(&self) -> Result<Self> {
         let on_device = self.device.slice(&self.on_device, 0, 0, 1)?;
         let (device, model) = (self.device.clone(), Arc::clone(&self.model));
-        Ok(Self { on_device, on_host: self.on_host.clone(), device, threads: self.threads, model })
+        Ok(Self { on_device, on_host: OnceLock::new(), device, threads: self.threads, model })
     }
 
     /// Work on pixels, told to the device's instrument.

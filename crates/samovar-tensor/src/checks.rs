@@ -129,6 +129,22 @@ pub fn resize(x: &Tensor, height: usize, width: usize) -> Result<Shape> {
     Shape::of_result(OP, &[batch, height, width, channels])
 }
 
+/// Of [`crate::Kernels::max_pool2d`] of so many columns.
+///
+/// # Errors
+/// See [`result`].
+pub fn max_pool2d(x: &Rows, channels: usize, factor: usize) -> Result<Shape> {
+    const OP: &str = "max_pool2d";
+    let [batch, height, width, columns] = x.tensor.shape().fixed(OP)?;
+    let last = x.first_column.checked_add(channels);
+    if factor == 0 || last.is_none_or(|last| last > columns) {
+        let what =
+            format!("columns {}..+{channels} of {} in squares of {factor}", x.first_column, x.tensor.shape());
+        return Err(Error::shape(OP, what));
+    }
+    Shape::of_result(OP, &[batch, height / factor, width / factor, channels])
+}
+
 /// Of [`crate::Kernels::fourier_features`].
 ///
 /// # Errors
@@ -290,9 +306,15 @@ pub fn attention(a: &Attention) -> Result<AttentionSizes> {
             }
             (all, product(&[key_batch, keys])?, keys, queries)
         }
-        TokenLayout::Windows { batch, grid: [height, width], window, padding } => {
+        TokenLayout::Windows { batch, grid: [height, width], window, query_stride, padding } => {
             if window == 0 {
                 return Err(Error::shape(OP, "a window of 0 tokens"));
+            }
+            let fits = |side: usize| query_stride > 0 && side.is_multiple_of(query_stride);
+            if !fits(height) || !fits(width) || !fits(window) {
+                let what =
+                    format!("every {query_stride}. token of windows of {window} over {height}x{width}");
+                return Err(Error::shape(OP, what));
             }
             let divides = height.is_multiple_of(window) && width.is_multiple_of(window);
             let stride = a.k.stride();
@@ -307,8 +329,9 @@ pub fn attention(a: &Attention) -> Result<AttentionSizes> {
                 }
                 _ => {}
             }
-            let (tokens, of_window) = (product(&[batch, height, width])?, product(&[window, window])?);
-            (tokens, tokens, of_window, of_window)
+            let (keys, of_window) = (product(&[batch, height, width])?, product(&[window, window])?);
+            let of_query = query_stride.saturating_mul(query_stride);
+            (keys / of_query, keys, of_window, of_window / of_query)
         }
     };
     let q_fits = fits(&a.q, queries, a.head_channels);

@@ -7,7 +7,7 @@ use crate::memory::{Memory, host_memory};
 use crate::packed::{PackRequest, Packed, PackedSize};
 use crate::{
     Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Error, FoldedAttention, LayerNorm,
-    Linear, MaskHead, Pool, ResizeMode, Result, Tensor,
+    Linear, MaskHead, Pool, ResizeMode, Result, Rows, Tensor,
 };
 
 /// What a backend may do in one go instead of step by step. [`crate::Device`] composes what a backend does not fuse from
@@ -123,6 +123,11 @@ pub trait Kernels: Send + Sync {
 
     /// Resizes `[batch, height, width, channels]` to the height and width of `out`.
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()>;
+
+    /// The largest number of every square of `factor` x `factor` cells of a map `[batch, height, width, columns]`, in the
+    /// columns from the first on that `out: [batch, height / factor, width / factor, channels]` has. What a side has beyond
+    /// whole squares is left out.
+    fn max_pool2d(&self, x: &Rows, factor: usize, out: &mut Tensor) -> Result<()>;
 
     /// Random Fourier features of `x: [.., 2]` in 0..1: with `p = 2π (2x − 1) G`, the row `[sin p, cos p]`.
     /// `gaussian` is `[2, features]`.

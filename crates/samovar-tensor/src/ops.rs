@@ -268,6 +268,9 @@ pub enum TokenLayout<'a> {
         grid: [usize; 2],
         /// Window side.
         window: usize,
+        /// Keys per query along both sides, 1 where every token asks: queries are those of a grid that is so many times
+        /// smaller, and see the keys of the window they lie in, as Hiera's pooled queries. Divides grid and window.
+        query_stride: usize,
         /// One row `[1, columns]` like those of `k` and `v`; needed when the window does not divide the grid.
         padding: Option<&'a Tensor>,
     },

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::{
     Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Fused, Kernels,
-    LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision, ResizeMode, Result,
+    LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision, ResizeMode, Result, Rows,
     Tensor,
 };
 
@@ -119,6 +119,10 @@ impl Kernels for Reference {
 
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
         resize::resize(x, mode, out)
+    }
+
+    fn max_pool2d(&self, x: &Rows, factor: usize, out: &mut Tensor) -> Result<()> {
+        resize::max_pool2d(x, factor, out)
     }
 
     fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use samovar_tensor::{
     Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention, CrossAttentionRoute, Epilogue,
     FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead, Memory, PackRequest, Packed, PackedSize,
-    Pool, ResizeMode, Result, Tensor,
+    Pool, ResizeMode, Result, Rows, Tensor,
 };
 
 /// The kernels of a backend in host memory.
@@ -103,6 +103,10 @@ impl Kernels for Poisoned {
 
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
         self.0.resize(x, mode, spoil(out)?)
+    }
+
+    fn max_pool2d(&self, x: &Rows, factor: usize, out: &mut Tensor) -> Result<()> {
+        self.0.max_pool2d(x, factor, spoil(out)?)
     }
 
     fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()> {

@@ -267,9 +267,9 @@ impl Kernels for Shortened {
                 })?;
             }
         }
-        if let TokenLayout::Windows { batch, grid, window, padding: Some(row) } = a.layout {
+        if let TokenLayout::Windows { batch, grid, window, query_stride, padding: Some(row) } = a.layout {
             self.operand(out, one_less(row)?, |t, out| {
-                let layout = TokenLayout::Windows { batch, grid, window, padding: Some(t) };
+                let layout = TokenLayout::Windows { batch, grid, window, query_stride, padding: Some(t) };
                 self.0.attention(&Attention { layout, ..*a }, out)
             })?;
         }
@@ -342,6 +342,14 @@ impl Kernels for Shortened {
         self.weights(out, |_| self.0.resize(x, mode, &mut one_less(out)?))?;
         self.operand(out, one_less(x)?, |x, out| self.0.resize(x, mode, out))?;
         self.0.resize(x, mode, out)
+    }
+
+    fn max_pool2d(&self, x: &Rows, factor: usize, out: &mut Tensor) -> Result<()> {
+        self.weights(out, |_| self.0.max_pool2d(x, factor, &mut one_less(out)?))?;
+        self.operand(out, one_less(x.tensor)?, |tensor, out| {
+            self.0.max_pool2d(&Rows::columns(tensor, x.first_column), factor, out)
+        })?;
+        self.0.max_pool2d(x, factor, out)
     }
 
     fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()> {

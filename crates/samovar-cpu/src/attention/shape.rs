@@ -47,7 +47,7 @@ impl AttentionShape {
             groups: tokens.groups,
             queries: match a.layout {
                 TokenLayout::Sequence { queries, .. } => queries,
-                TokenLayout::Windows { window, .. } => window * window,
+                TokenLayout::Windows { window, query_stride, .. } => (window / query_stride).pow(2),
             },
             most_queries: tokens.most_queries,
             keys: tokens.keys,

@@ -16,7 +16,7 @@ pub(crate) struct Tokens {
 
 enum Layout {
     Sequence { key_batch: usize, queries: usize, keys: usize },
-    Windows { grid: [usize; 2], window: usize, per_image: [usize; 2] },
+    Windows { grid: [usize; 2], window: usize, query_stride: usize, per_image: [usize; 2] },
 }
 
 /// Tokens that share a softmax.
@@ -61,13 +61,14 @@ impl Tokens {
                     keys,
                 }
             }
-            TokenLayout::Windows { batch, grid, window, .. } => {
+            TokenLayout::Windows { batch, grid, window, query_stride, .. } => {
                 let per_image = grid.map(|side| side.div_ceil(window));
+                let [lines, line_len] = grid.map(|side| window.min(side) / query_stride);
                 Self {
-                    layout: Layout::Windows { grid, window, per_image },
+                    layout: Layout::Windows { grid, window, query_stride, per_image },
                     groups: batch * per_image[0] * per_image[1],
                     heads: a.heads,
-                    most_queries: window.min(grid[0]) * window.min(grid[1]),
+                    most_queries: lines * line_len,
                     keys: window * window,
                 }
             }
@@ -94,17 +95,22 @@ impl Tokens {
                     keys: Padded { inside: line(index % key_batch * keys, keys), count: keys },
                 }
             }
-            Layout::Windows { grid: [height, width], window, per_image: [down, across] } => {
+            Layout::Windows { grid: [height, width], window, query_stride, per_image: [down, across] } => {
                 let (b, within) = (index / (down * across), index % (down * across));
                 let (top, left) = (within / across * window, within % across * window);
-                let inside = Rectangle {
-                    first_row: (b * height + top) * width + left,
-                    row_stride: width,
-                    position_stride: window,
-                    lines: window.min(height - top),
-                    line_len: window.min(width - left),
+                let (lines, line_len) = (window.min(height - top), window.min(width - left));
+                // The window in a grid that is `stride` times smaller.
+                let inside = |stride: usize| Rectangle {
+                    first_row: (b * (height / stride) + top / stride) * (width / stride) + left / stride,
+                    row_stride: width / stride,
+                    position_stride: window / stride,
+                    lines: lines / stride,
+                    line_len: line_len / stride,
                 };
-                Group { queries: inside, keys: Padded { inside, count: window * window } }
+                Group {
+                    queries: inside(query_stride),
+                    keys: Padded { inside: inside(1), count: window * window },
+                }
             }
         }
     }

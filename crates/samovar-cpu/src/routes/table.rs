@@ -391,7 +391,7 @@ pub(crate) static ATTENTION: &[Entry<AttentionShape, AttentionRoute>] = &[
 ];
 
 /// Operators with one kernel for all shapes.
-pub(crate) static SINGLE: [Route; 9] = [
+pub(crate) static SINGLE: [Route; 10] = [
     single("folded attention", &["folded_attention"], "attention/folded.rs", "decoder.rs"),
     single("mask head", &["mask_logits"], "mask_head.rs", "decoder.rs"),
     single("layer norm", &["layer_norm"], "norm.rs", "linear.rs"),
@@ -399,6 +399,7 @@ pub(crate) static SINGLE: [Route; 9] = [
     single("number by number", &["binary", "activation"], "elementwise.rs", "elementwise.rs"),
     single("fourier features", &["fourier_features"], "elementwise.rs", "elementwise.rs"),
     single("resize", &["resize"], "resize.rs", "elementwise.rs"),
+    single("max pool", &["max_pool2d"], "pooling.rs", "elementwise.rs"),
     single("move", &["concat", "slice", "fill"], "layout.rs", "movement.rs"),
     single("transpose", &["transpose"], "layout.rs", "movement.rs"),
 ];

@@ -62,7 +62,7 @@ impl HqFeatures {
             let early = fused.ok_or_else(|| Error::Config("SAM-HQ: the encoder has no early map".into()))?;
             fused = Some(hq.embedding.forward(device, &embedding, &Epilogue::add(&early))?);
         }
-        Ok(ImageFeatures { embedding, high_res: Vec::new(), hq: fused })
+        Ok(ImageFeatures { embedding, high_res: Vec::new(), hq: fused, is_conditioned: false })
     }
 }
 

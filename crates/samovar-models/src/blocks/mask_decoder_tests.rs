@@ -56,7 +56,7 @@ fn prompts(device: &Device) -> EncodedPrompts {
 
 fn features(device: &Device, high_res: Vec<Tensor>) -> ImageFeatures {
     let embedding = random_on(device, "embedding", &[1, EMBEDDING[0], EMBEDDING[1], CHANNELS]);
-    ImageFeatures { embedding, high_res, hq: None }
+    ImageFeatures { embedding, high_res, hq: None, is_conditioned: false }
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
@@ -191,7 +191,7 @@ fn finer_maps_are_added_before_the_norm_and_before_the_last_activation() {
     let expected: Vec<f32> = pixels.chunks_exact(fine_channels).map(product).collect();
 
     let embedding = random_on(&device, "embedding", &[PROMPTS, EMBEDDING[0], EMBEDDING[1], CHANNELS]);
-    let features = ImageFeatures { embedding, high_res: vec![coarse, fine], hq: None };
+    let features = ImageFeatures { embedding, high_res: vec![coarse, fine], hq: None, is_conditioned: false };
     let scored = || decoder.score(&device, prompts(&device), PROMPTS, MaskOutput::Single).unwrap();
     assert_near(&values(&decoder.draw(&device, &features, scored()).unwrap()), &expected);
     let chosen = decoder.draw_chosen(&device, &features, &scored(), &[(1, 0), (0, 0)]).unwrap();

@@ -2,6 +2,8 @@
 
 mod attention;
 mod cross_attention;
+pub(crate) mod fpn;
+pub(crate) mod hiera;
 pub(crate) mod hq;
 pub(crate) mod loader;
 pub(crate) mod mask_decoder;
@@ -11,6 +13,8 @@ pub(crate) mod neck;
 pub(crate) mod position;
 pub(crate) mod prompt_encoder;
 pub(crate) mod prompt_map;
+pub(crate) mod stage;
 pub(crate) mod tiny_vit;
 pub(crate) mod two_way;
 pub(crate) mod vit;
+pub(crate) mod vit_block;

@@ -9,7 +9,7 @@ use super::loader::Loader;
 use super::position::PositionEncoding;
 use super::prompt_map::{CLICK_MAP_CHANNELS, PromptMap};
 use crate::error::{Error, Result};
-use crate::interface::PromptBatch;
+use crate::interface::{ImageFeatures, PromptBatch};
 use crate::limits::{MAX_CHANNELS, MAX_GRID_SIDE, MAX_INPUT_SIDE, at_most, positive};
 
 /// Dimensions of a [`PromptEncoder`].
@@ -24,6 +24,10 @@ pub(crate) struct PromptEncoderConfig {
     pub(crate) mask_channels: [usize; 2],
     pub(crate) epsilon: f32,
     pub(crate) dense: DensePrompt,
+    /// Whether a token that is not a point stands behind a box, too, as it does behind points (SAM 2).
+    pub(crate) pads_boxes: bool,
+    /// Whether a learned vector is added to images without memories (`no_mem_embed` of SAM 2).
+    pub(crate) no_memory: bool,
 }
 
 /// What the mask embedding reads.
@@ -77,8 +81,48 @@ pub(crate) struct PromptEncoder {
     layer_norm1: LayerNorm,
     conv2: Conv2d,
     layer_norm2: LayerNorm,
+    /// For features as an encoder leaves them.
+    dense: Dense,
+    /// For features with memories, where the others get a vector in their place.
+    conditioned: Option<Conditioned>,
+}
+
+/// What the last layer adds to an image.
+struct Dense {
     conv3: Linear,
     no_mask: Option<Tensor>,
+}
+
+struct Conditioned {
+    dense: Dense,
+    /// `[1, channels]`, which the other one has in its biases.
+    no_memory: Tensor,
+}
+
+impl Dense {
+    /// `no_memory: [1, 1, C]` is added to whatever image it is for.
+    fn load(own: &Loader, config: &PromptEncoderConfig, no_memory: Option<&Tensor>) -> Result<Self> {
+        let (channels, [_, inputs]) = (config.channels, config.mask_channels);
+        let raised = |values: Tensor| -> Result<Tensor> {
+            let Some(no_memory) = no_memory else { return Ok(values) };
+            own.derived(values.dims(), || {
+                let (values, added) = (values.to_f32_vec()?, no_memory.to_f32_vec()?);
+                Ok(values.iter().zip(added).map(|(value, added)| value + added).collect())
+            })
+        };
+        let layer = own.at("mask_embed.conv3");
+        let _copies = layer.copies(2, channels * inputs)?;
+        let weight = layer.weight("weight", &[channels, inputs, 1, 1])?.reshape([channels, inputs])?;
+        let bias = raised(layer.raw("bias", &[channels])?)?;
+        let no_mask = match config.dense {
+            DensePrompt::Mask => Some(raised(own.raw("no_mask_embed.weight", &[1, channels])?)?),
+            DensePrompt::Map(_) => None,
+        };
+        Ok(Self {
+            conv3: own.device.load_linear(&weight, Some(&bias))?,
+            no_mask: no_mask.map(|vector| own.device.load(&vector)).transpose()?,
+        })
+    }
 }
 
 /// What the decoder reads of the prompts.
@@ -96,23 +140,30 @@ impl PromptEncoder {
         let position = PositionEncoding::load(loader, config.channels)?;
         let own = loader.at("prompt_encoder");
         let channels = config.channels;
-        let row = |name: &str| own.raw(name, &[1, channels]);
-        let rows = [
-            row("not_a_point_embed.weight")?,
-            row("point_embed.0.weight")?,
-            row("point_embed.1.weight")?,
-            row("point_embed.2.weight")?,
-            row("point_embed.3.weight")?,
-        ];
+        // One tensor in transformers' SAM 2, four elsewhere.
+        let points = match own.contains("point_embed.weight") {
+            true => vec![own.raw("point_embed.weight", &[LABELS - 1, channels])?],
+            false => (0..LABELS - 1)
+                .map(|i| own.raw(&format!("point_embed.{i}.weight"), &[1, channels]))
+                .collect::<Result<_>>()?,
+        };
+        let not_a_point = own.raw("not_a_point_embed.weight", &[1, channels])?;
         let label_table = own.derived(&[1, channels, LABELS], || {
-            let rows = rows.iter().map(Tensor::to_f32_vec).collect::<Result<Vec<_>, _>>()?;
-            Ok((0..channels).flat_map(|c| rows.iter().map(move |row| row[c])).collect())
+            let rows = [&not_a_point].into_iter().chain(&points).map(Tensor::to_f32_vec);
+            let rows = rows.collect::<Result<Vec<_>, _>>()?.concat();
+            Ok((0..channels).flat_map(|c| rows.iter().skip(c).step_by(channels).copied()).collect())
         })?;
         let mask = own.at("mask_embed");
         let [first, second] = config.mask_channels;
-        let (inputs, no_mask) = match config.dense {
-            DensePrompt::Mask => (1, Some(own.tensor("no_mask_embed.weight", &[1, channels])?)),
-            DensePrompt::Map(_) => (CLICK_MAP_CHANNELS, None),
+        let inputs = match config.dense {
+            DensePrompt::Mask => 1,
+            DensePrompt::Map(_) => CLICK_MAP_CHANNELS,
+        };
+        let no_memory =
+            config.no_memory.then(|| loader.raw("no_memory_embedding", &[1, 1, channels])).transpose()?;
+        let conditioned = |vector: &Tensor| -> Result<Conditioned> {
+            let no_memory = loader.device.load(&vector.reshape([1, channels])?)?;
+            Ok(Conditioned { dense: Dense::load(&own, config, None)?, no_memory })
         };
         let halve = Conv2dGeometry::patches(2);
         Ok(Self {
@@ -123,9 +174,19 @@ impl PromptEncoder {
             layer_norm1: mask.layer_norm("layer_norm1", first, config.epsilon)?,
             conv2: mask.conv2d("conv2", first, second, halve, true)?,
             layer_norm2: mask.layer_norm("layer_norm2", second, config.epsilon)?,
-            conv3: mask.pointwise("conv3", second, channels, true)?,
-            no_mask,
+            dense: Dense::load(&own, config, no_memory.as_ref())?,
+            conditioned: no_memory.as_ref().map(conditioned).transpose()?,
         })
+    }
+
+    /// The embedding of features, with what stands for memories where they have none.
+    pub(crate) fn remembered(&self, device: &Device, features: &ImageFeatures) -> Result<Tensor> {
+        match &self.conditioned {
+            Some(Conditioned { no_memory, .. }) if !features.is_conditioned => {
+                Ok(device.add(&features.embedding, no_memory)?)
+            }
+            _ => Ok(features.embedding.clone()),
+        }
     }
 
     /// Positions of the image tokens, `[1, h·w, C]`.
@@ -143,13 +204,23 @@ impl PromptEncoder {
         self.config.grid()
     }
 
-    /// `embedding` is that of one image, `[1, h, w, C]`, or one for each prompt, `[P, h, w, C]`.
+    /// As [`PromptEncoderConfig::pads_boxes`].
+    pub(crate) fn pads_boxes(&self) -> bool {
+        self.config.pads_boxes
+    }
+
+    /// The features are those of one image, or one for each prompt.
     pub(crate) fn encode(
         &self,
         device: &Device,
-        embedding: &Tensor,
+        features: &ImageFeatures,
         prompts: &PromptBatch,
     ) -> Result<EncodedPrompts> {
+        let embedding = &features.embedding;
+        let dense = match &self.conditioned {
+            Some(conditioned) if features.is_conditioned => &conditioned.dense,
+            _ => &self.dense,
+        };
         let grid = self.grid();
         let points = check(prompts, grid)?;
         self.check_embedding(embedding, prompts.prompts)?;
@@ -157,13 +228,13 @@ impl PromptEncoder {
             DensePrompt::Mask => None,
             DensePrompt::Map(map) => Some(map.draw(device, prompts, grid)?),
         };
-        let image = match (&map, &prompts.masks, &self.no_mask) {
-            (Some(map), _, _) => self.embed_dense(device, map, embedding)?,
+        let image = match (&map, &prompts.masks, &dense.no_mask) {
+            (Some(map), _, _) => self.embed_dense(device, dense, map, embedding)?,
             (None, Some(masks), _) => {
                 let (height, width) = (grid.height as usize, grid.width as usize);
                 let count = masks.len() / (height * width);
                 let masks = device.upload([count, height, width, 1], masks)?;
-                self.embed_dense(device, &masks, embedding)?
+                self.embed_dense(device, dense, &masks, embedding)?
             }
             (None, None, Some(no_mask)) => device.add(embedding, no_mask)?,
             (None, None, None) => embedding.clone(),
@@ -194,28 +265,34 @@ impl PromptEncoder {
         }
     }
 
-    /// Dense prompts `[D, height, width, inputs]` to `embedding + prompt`, `[D or P, h, w, C]`.
-    fn embed_dense(&self, device: &Device, dense: &Tensor, embedding: &Tensor) -> Result<Tensor> {
-        let mut x = device.conv2d(dense, &self.conv1, &Epilogue::NONE)?;
+    /// A map `[D, height, width, inputs]` of prompts to `embedding + prompt`, `[D or P, h, w, C]`.
+    fn embed_dense(
+        &self,
+        device: &Device,
+        dense: &Dense,
+        map: &Tensor,
+        embedding: &Tensor,
+    ) -> Result<Tensor> {
+        let mut x = device.conv2d(map, &self.conv1, &Epilogue::NONE)?;
         x = device.layer_norm(&x, &self.layer_norm1, Activation::Gelu)?;
         x = device.conv2d(&x, &self.conv2, &Epilogue::NONE)?;
         x = device.layer_norm(&x, &self.layer_norm2, Activation::Gelu)?;
         if embedding.dims()[0] > x.dims()[0] {
             // One mask for all prompts, on features of their own.
-            let prompt = device.linear(&x, &self.conv3, &Epilogue::NONE)?;
+            let prompt = device.linear(&x, &dense.conv3, &Epilogue::NONE)?;
             return Ok(device.add(embedding, &prompt)?);
         }
-        Ok(device.linear(&x, &self.conv3, &Epilogue::add(embedding))?)
+        Ok(device.linear(&x, &dense.conv3, &Epilogue::add(embedding))?)
     }
 
-    /// One token per point, then the two corners of the box, or one that is not a point.
+    /// One token per point, then the two corners of the box, or one that is not a point, or both.
     fn tokens(&self, device: &Device, prompts: &PromptBatch, points: usize) -> Result<Option<Tensor>> {
         let per_prompt = match (points, prompts.boxes.is_empty(), self.config.dense) {
             (0, true, DensePrompt::Mask) => return Ok(None),
             // A decoder that was trained with tokens in every prompt gets two that say nothing.
             (0, true, DensePrompt::Map(_)) => 2,
             (points, true, _) => points + 1,
-            (points, false, _) => points + 2,
+            (points, false, _) => points + 2 + usize::from(self.config.pads_boxes),
         };
         let count = prompts.prompts * per_prompt;
         let mut tokens = Vec::with_capacity(count);

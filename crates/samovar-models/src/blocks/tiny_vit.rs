@@ -9,6 +9,7 @@ use samovar_tensor::{
 use super::loader::{FOLDED_COPIES, Loader};
 use super::mlp::Mlp;
 use super::neck::Neck;
+use super::stage::Stage;
 use crate::error::{Error, Result};
 use crate::limits::{MAX_CHANNELS, MAX_DEPTH, MAX_GRID_SIDE, MAX_INPUT_SIDE, at_most, divides};
 
@@ -16,23 +17,10 @@ use crate::limits::{MAX_CHANNELS, MAX_DEPTH, MAX_GRID_SIDE, MAX_INPUT_SIDE, at_m
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TinyVitConfig {
     pub(crate) image_size: usize,
-    /// The first stage consists of convolutions, the others of attention.
+    /// The first stage consists of convolutions, without heads and windows; the others of attention.
     pub(crate) stages: Vec<Stage>,
     pub(crate) output_channels: usize,
     pub(crate) epsilon: f32,
-}
-
-/// Dimensions of one stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stage {
-    pub(crate) channels: usize,
-    pub(crate) depth: usize,
-    /// Hidden channels of the convolution block or of the MLP.
-    pub(crate) hidden: usize,
-    /// Not used in the first stage.
-    pub(crate) heads: usize,
-    /// Window side; not used in the first stage.
-    pub(crate) window: usize,
 }
 
 /// Side of the depthwise kernels.
@@ -279,6 +267,7 @@ impl AttentionBlock {
                 batch,
                 grid: [height, width],
                 window,
+                query_stride: 1,
                 padding: Some(&self.padding),
             },
             bias: AttentionBias::Table(&self.bias),

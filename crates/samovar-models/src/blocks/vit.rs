@@ -1,13 +1,10 @@
 //! ViTDet's plain vision transformer: windowed and global attention with decomposed relative positions.
 
-use samovar_tensor::{
-    Activation, Attention, AttentionBias, Conv2d, Conv2dGeometry, Device, Epilogue, LayerNorm, Linear, Rows,
-    Tensor, TokenLayout,
-};
+use samovar_tensor::{Conv2d, Conv2dGeometry, Device, Epilogue, Tensor};
 
 use super::loader::Loader;
-use super::mlp::Mlp;
 use super::neck::Neck;
+use super::vit_block::{Block, BlockConfig};
 use crate::error::{Error, Result};
 use crate::limits::{MAX_CHANNELS, MAX_DEPTH, MAX_GRID_SIDE, MAX_INPUT_SIDE, at_most, divides, positive};
 
@@ -76,23 +73,10 @@ impl VitConfig {
             epsilon: self.epsilon,
             qkv_bias: self.qkv_bias,
             window,
+            pooled_from: None,
             relative_side: self.relative_positions.then_some(window.unwrap_or(self.grid())),
         }
     }
-}
-
-/// Dimensions of a [`Block`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct BlockConfig {
-    pub(crate) channels: usize,
-    pub(crate) heads: usize,
-    pub(crate) mlp_channels: usize,
-    pub(crate) epsilon: f32,
-    pub(crate) qkv_bias: bool,
-    /// Window side, or `None` when every token attends to every other.
-    pub(crate) window: Option<usize>,
-    /// Side of the square of tokens that the relative positions speak of, where there are any.
-    pub(crate) relative_side: Option<usize>,
 }
 
 pub(crate) struct Vit {
@@ -139,95 +123,5 @@ impl Vit {
             }
         }
         self.neck.forward(device, &x)
-    }
-}
-
-/// A transformer layer: attention, then an MLP, each behind a norm and added to its input.
-pub(crate) struct Block {
-    layer_norm1: LayerNorm,
-    qkv: Linear,
-    /// What `qkv` makes of a padding token, which is zero *after* the norm: its bias.
-    padding: Option<Tensor>,
-    relative: Option<[Tensor; 2]>,
-    proj: Linear,
-    layer_norm2: LayerNorm,
-    mlp: Mlp,
-    config: BlockConfig,
-}
-
-impl Block {
-    pub(crate) fn load(loader: &Loader, config: BlockConfig) -> Result<Self> {
-        let BlockConfig { channels, heads, mlp_channels, epsilon, .. } = config;
-        let attention = loader.at("attn");
-        let relative = config.relative_side.map(|side| {
-            let table = |name| attention.tensor(name, &[2 * side - 1, channels / heads]);
-            Ok::<_, Error>([table("rel_pos_h")?, table("rel_pos_w")?])
-        });
-        let _copies = loader.copies(2, 3 * channels * channels)?;
-        let weight = attention.weight("qkv.weight", &[3 * channels, channels])?;
-        let bias = config.qkv_bias.then(|| attention.raw("qkv.bias", &[3 * channels])).transpose()?;
-        let padding = config.window.map(|_| {
-            Ok::<_, Error>(match &bias {
-                Some(bias) => loader.device.load(bias)?.reshape([1, 3 * channels])?,
-                None => loader.device.filled([1, 3 * channels], 0.0)?,
-            })
-        });
-        Ok(Self {
-            layer_norm1: loader.layer_norm("layer_norm1", channels, epsilon)?,
-            qkv: loader.device.load_linear(&weight, bias.as_ref())?,
-            padding: padding.transpose()?,
-            relative: relative.transpose()?,
-            proj: attention.linear("proj", channels, channels)?,
-            layer_norm2: loader.layer_norm("layer_norm2", channels, epsilon)?,
-            mlp: Mlp::load(&loader.at("mlp"), ["lin1", "lin2"], channels, mlp_channels, Activation::Gelu)?,
-            config,
-        })
-    }
-
-    /// Takes `x: [B, h, w, C]` by value: at the peak of a large model every map counts.
-    pub(crate) fn forward(&self, device: &Device, mut x: Tensor) -> Result<Tensor> {
-        let attended = {
-            let normed = device.layer_norm(&x, &self.layer_norm1, Activation::Identity)?;
-            let qkv = device.linear(&normed, &self.qkv, &Epilogue::NONE)?;
-            drop(normed);
-            self.attend(device, &qkv)?
-        };
-        x = device.linear(&attended, &self.proj, &Epilogue::add(&x))?;
-        drop(attended);
-        let normed = device.layer_norm(&x, &self.layer_norm2, Activation::Identity)?;
-        self.mlp.forward(device, normed, &x)
-    }
-
-    fn attend(&self, device: &Device, qkv: &Tensor) -> Result<Tensor> {
-        let [batch, height, width, _] = qkv.shape().fixed("attention")?;
-        let BlockConfig { channels, heads, .. } = self.config;
-        let head_channels = channels / heads;
-        let (layout, grid) = match self.config.window {
-            Some(window) => {
-                let padding = self.padding.as_ref();
-                (TokenLayout::Windows { batch, grid: [height, width], window, padding }, [window; 2])
-            }
-            None => {
-                let tokens = height * width;
-                let layout = TokenLayout::Sequence { batch, key_batch: batch, queries: tokens, keys: tokens };
-                (layout, [height, width])
-            }
-        };
-        let bias = match &self.relative {
-            Some([rows, columns]) => AttentionBias::RelativePosition { rows, columns, grid },
-            None => AttentionBias::None,
-        };
-        Ok(device.attention(&Attention {
-            q: Rows::columns(qkv, 0),
-            k: Rows::columns(qkv, channels),
-            v: Rows::columns(qkv, 2 * channels),
-            heads,
-            head_channels,
-            value_channels: head_channels,
-            scale: 1.0 / (head_channels as f32).sqrt(),
-            layout,
-            bias,
-            precision: self.qkv.precision(),
-        })?)
     }
 }

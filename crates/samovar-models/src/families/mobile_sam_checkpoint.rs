@@ -6,7 +6,9 @@ use super::mobile_sam::{IMAGE_SIZE, MobileSamConfig};
 use super::sam_checkpoint::{
     DECODER, ENCODER, HQ_DECODER, OriginalNames, Shapes, infer_mask_decoder, infer_prompt_encoder,
 };
-use crate::blocks::tiny_vit::{Stage, TinyVitConfig};
+use super::sam_heads;
+use crate::blocks::stage::Stage;
+use crate::blocks::tiny_vit::TinyVitConfig;
 use crate::error::Result;
 
 /// Original names to those of the blocks; TinyViT's own names stay, there are no others.
@@ -54,7 +56,7 @@ pub(crate) fn infer(source: &dyn WeightSource, two_way_epsilon: f32) -> Result<M
         epsilon: 1e-5,
     };
     let prompt = infer_prompt_encoder(&shapes, IMAGE_SIZE, tiny_vit.grid())?;
-    let decoder = infer_mask_decoder(&shapes, two_way_epsilon)?;
+    let decoder = infer_mask_decoder(&shapes, sam_heads::mask_decoder_with(two_way_epsilon))?;
     let config = MobileSamConfig { tiny_vit, prompt, decoder };
     config.check()?;
     Ok(config)

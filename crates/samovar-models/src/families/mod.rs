@@ -9,5 +9,8 @@ pub(crate) mod prompted;
 pub(crate) mod sam1;
 pub(crate) mod sam1_checkpoint;
 pub(crate) mod sam1_json;
+pub(crate) mod sam2;
+pub(crate) mod sam2_checkpoint;
+pub(crate) mod sam2_json;
 pub(crate) mod sam_checkpoint;
 pub(crate) mod sam_heads;

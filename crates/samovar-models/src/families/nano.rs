@@ -9,7 +9,7 @@ use super::nano_json::NanoConfig;
 use super::prompted::{self, Encoder, Wiring};
 use crate::blocks::loader::Loader;
 use crate::blocks::mobile_net::{MobileNet, MobileNetConfig};
-use crate::blocks::vit::{Block, BlockConfig};
+use crate::blocks::vit_block::{Block, BlockConfig};
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
 use crate::interface::{ImageFeatures, Preprocessing};
@@ -61,6 +61,7 @@ impl NanoEncoder {
             epsilon,
             qkv_bias: true,
             window: None,
+            pooled_from: None,
             relative_side: None,
         };
         let layer = |i| Block::load(&loader.at(format!("layers.{i}")), block);
@@ -110,7 +111,12 @@ impl Encoder for NanoEncoder {
         let p4 = device.linear(s4, &self.lateral_4, &Epilogue::add(&side))?;
         let p4 = device.layer_norm(&p4, &self.norm_4, Activation::Gelu)?;
         let high_res_4 = device.conv2d(&p4, &self.smooth_4, &Epilogue::NONE)?;
-        Ok(ImageFeatures { embedding, high_res: vec![high_res_8, high_res_4], hq: None })
+        Ok(ImageFeatures {
+            embedding,
+            high_res: vec![high_res_8, high_res_4],
+            hq: None,
+            is_conditioned: false,
+        })
     }
 }
 

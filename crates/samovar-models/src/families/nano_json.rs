@@ -231,6 +231,8 @@ impl NanoConfig {
             mask_channels: self.dense_mid_channels,
             epsilon: self.layer_norm_eps,
             dense: DensePrompt::Map(PromptMap { click_sigma: self.click_sigma, mask_clamp: self.mask_clamp }),
+            pads_boxes: false,
+            no_memory: false,
         }
     }
 

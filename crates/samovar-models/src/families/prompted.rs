@@ -93,6 +93,14 @@ impl PromptableSegmenter for Segmenter {
         self.recommendations
     }
 
+    fn decoder_embedding(&self, device: &Device, features: &ImageFeatures) -> Result<Tensor> {
+        self.prompt_encoder.remembered(&device.stage("decoder"), features)
+    }
+
+    fn pads_masks_in_transformers(&self) -> bool {
+        self.prompt_encoder.pads_boxes()
+    }
+
     fn score(
         &self,
         device: &Device,
@@ -100,7 +108,7 @@ impl PromptableSegmenter for Segmenter {
         prompts: &PromptBatch,
     ) -> Result<ScoredPrompts> {
         let device = &device.stage("decoder");
-        let encoded = self.prompt_encoder.encode(device, &features.embedding, prompts)?;
+        let encoded = self.prompt_encoder.encode(device, features, prompts)?;
         self.mask_decoder.score(device, encoded, prompts.prompts, prompts.output)
     }
 

@@ -74,6 +74,7 @@ fn features(device: &Device, batch: usize, [rows, columns]: [usize; 2]) -> Image
         embedding: map("embedding", 1, CHANNELS),
         high_res: vec![map("high_res_8", 2, UPSCALED[0]), map("high_res_4", 4, UPSCALED[1])],
         hq: None,
+        is_conditioned: false,
     }
 }
 
@@ -116,6 +117,7 @@ fn an_input_that_is_no_square_is_not_taken_for_one() {
             embedding: transposed(&device, &features.embedding),
             high_res: features.high_res.iter().map(|map| transposed(&device, map)).collect(),
             hq: None,
+            is_conditioned: false,
         };
         let swap = |bounds: &Box2<Input>| Box2::new(bounds.y0, bounds.x0, bounds.y1, bounds.x1);
         let prompts = PromptBatch {

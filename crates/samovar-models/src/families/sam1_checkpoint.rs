@@ -5,6 +5,7 @@ use samovar_weights::{NameMap, Rule, WeightSource};
 use super::sam_checkpoint::{
     DECODER, ENCODER, HQ_DECODER, OriginalNames, Shapes, infer_mask_decoder, infer_prompt_encoder, rule,
 };
+use super::sam_heads;
 use super::sam1::SamConfig;
 use crate::blocks::vit::VitConfig;
 use crate::error::{Error, Result};
@@ -77,7 +78,8 @@ pub(crate) fn infer(source: &dyn WeightSource, two_way_epsilon: f32) -> Result<S
         relative_positions: true,
     };
     let prompt = infer_prompt_encoder(&shapes, image_size, grid)?;
-    let config = SamConfig { vit, prompt, decoder: infer_mask_decoder(&shapes, two_way_epsilon)? };
+    let decoder = infer_mask_decoder(&shapes, sam_heads::mask_decoder_with(two_way_epsilon))?;
+    let config = SamConfig { vit, prompt, decoder };
     config.check()?;
     Ok(config)
 }

@@ -7,7 +7,7 @@ use crate::blocks::mask_decoder::MaskDecoderConfig;
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
 use crate::error::{Error, Result};
 
-/// How the original authors of a family name its tensors.
+/// How the authors of a file name the tensors of a family, where the blocks have other names.
 #[derive(Clone, Copy)]
 pub(crate) struct OriginalNames {
     /// A tensor that only they have.
@@ -132,8 +132,11 @@ pub(crate) fn infer_prompt_encoder(
     })
 }
 
-pub(crate) fn infer_mask_decoder(shapes: &Shapes, epsilon: f32) -> Result<MaskDecoderConfig> {
-    let mut config = sam_heads::mask_decoder();
+/// `config` is that of the published models, whose other numbers stand in no tensor.
+pub(crate) fn infer_mask_decoder(
+    shapes: &Shapes,
+    mut config: MaskDecoderConfig,
+) -> Result<MaskDecoderConfig> {
     let [tokens, channels] = shapes.dims("mask_decoder.mask_tokens.weight")?;
     let transformer = "mask_decoder.transformer";
     config.transformer.channels = channels;
@@ -142,7 +145,6 @@ pub(crate) fn infer_mask_decoder(shapes: &Shapes, epsilon: f32) -> Result<MaskDe
         shapes.rows(&format!("{transformer}.final_attn_token_to_image.q_proj.weight"))?;
     config.transformer.mlp_channels = shapes.rows(&format!("{transformer}.layers.0.mlp.lin1.weight"))?;
     // The number of heads stands in no tensor; it is the same in all published models.
-    config.transformer.epsilon = epsilon;
     config.multimask_outputs = tokens.saturating_sub(1);
     config.upscale_channels = [
         shapes.dims::<4>("mask_decoder.upscale_conv1.weight")?[1],

@@ -68,7 +68,16 @@ pub(crate) fn prompt_encoder(image_size: usize, grid: usize) -> PromptEncoderCon
         mask_channels: [4, 16],
         epsilon: 1e-6,
         dense: DensePrompt::Mask,
+        pads_boxes: false,
+        no_memory: false,
     }
+}
+
+/// The same with another epsilon in the norms of the two-way transformer.
+pub(crate) fn mask_decoder_with(two_way_epsilon: f32) -> MaskDecoderConfig {
+    let mut config = mask_decoder();
+    config.transformer.epsilon = two_way_epsilon;
+    config
 }
 
 /// Mask decoder of SAM and MobileSAM.

@@ -5,7 +5,7 @@ use crate::checks;
 use crate::packed::Packed;
 use crate::{
     Activation, BinaryOp, Conv2d, ConvTranspose2d, Epilogue, Error, Fused, Kernels, LayerNorm, Linear,
-    ResizeMode, Result, Shape, Tensor,
+    ResizeMode, Result, Rows, Shape, Tensor,
 };
 
 impl Device {
@@ -134,6 +134,20 @@ impl Device {
         self.run("resize", shape, 6 * shape.len() as u64, self.operands("resize", &[x])?, |kernels, out| {
             kernels.resize(x, mode, out)
         })
+    }
+
+    /// The largest number of every square of `factor` x `factor` cells: `channels` columns of a map
+    /// `[batch, height, width, columns]` to `[batch, height / factor, width / factor, channels]`, as `torch`'s
+    /// `max_pool2d` with a stride of `factor`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn max_pool2d(&self, x: Rows, channels: usize, factor: usize) -> Result<Tensor> {
+        const OP: &str = "max_pool2d";
+        let shape = checks::max_pool2d(&x, channels, factor)?;
+        let operations = shape.len() as u64 * (factor * factor) as u64;
+        self.operands(OP, &[x.tensor])?;
+        self.run(OP, shape, operations, 4 * operations, |kernels, out| kernels.max_pool2d(&x, factor, out))
     }
 
     /// Random Fourier features of positions `[.., 2]` in 0..1 (x, y), to `[.., 2 · features]`.

@@ -64,16 +64,22 @@ fn groups(layout: &TokenLayout) -> Vec<Group> {
                 key_rows: (0..keys).map(|i| Some(b % key_batch * keys + i)).collect(),
             })
             .collect(),
-        TokenLayout::Windows { batch, grid: [height, width], window, .. } => {
+        TokenLayout::Windows { batch, grid, window, query_stride, .. } => {
+            let [height, width] = grid;
             let mut groups = Vec::new();
             for b in 0..batch {
                 for top in (0..height).step_by(window) {
                     for left in (0..width).step_by(window) {
-                        let rows: Vec<_> = (0..window * window)
-                            .map(|i| (top + i / window, left + i % window))
-                            .map(|(y, x)| (y < height && x < width).then(|| (b * height + y) * width + x))
-                            .collect();
-                        groups.push(Group { query_rows: rows.clone(), key_rows: rows });
+                        // Rows of a window of a grid that is `stride` times smaller.
+                        let rows = |stride: usize| -> Vec<_> {
+                            let [height, width] = grid.map(|side| side / stride);
+                            let window = window / stride;
+                            (0..window * window)
+                                .map(|i| (top / stride + i / window, left / stride + i % window))
+                                .map(|(y, x)| (y < height && x < width).then(|| (b * height + y) * width + x))
+                                .collect()
+                        };
+                        groups.push(Group { query_rows: rows(query_stride), key_rows: rows(1) });
                     }
                 }
             }

@@ -1,6 +1,6 @@
-//! Resizing of channels-last maps.
+//! Resizing and pooling of channels-last maps.
 
-use crate::{ResizeMode, Result, Tensor};
+use crate::{ResizeMode, Result, Rows, Tensor};
 
 pub(super) fn resize(x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
     let [batch, height, width, channels] = x.shape().fixed("resize")?;
@@ -18,6 +18,29 @@ pub(super) fn resize(x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<(
                     let lower = at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx;
                     let index = ((b * out_height + oy) * out_width + ox) * channels + c;
                     y_values[index] = upper * (1.0 - fy) + lower * fy;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn max_pool2d(x: &Rows, factor: usize, out: &mut Tensor) -> Result<()> {
+    let [_, height, width, columns] = x.tensor.shape().fixed("max_pool2d")?;
+    let [batch, out_height, out_width, channels] = out.shape().fixed("max_pool2d")?;
+    let values = x.tensor.f32()?;
+    let y_values = out.f32_mut()?;
+    for b in 0..batch {
+        for oy in 0..out_height {
+            for ox in 0..out_width {
+                for c in 0..channels {
+                    let cells =
+                        (0..factor * factor).map(|i| (factor * oy + i / factor, factor * ox + i % factor));
+                    let of_square = cells.map(|(y, x_)| {
+                        values[((b * height + y) * width + x_) * columns + x.first_column + c]
+                    });
+                    y_values[((b * out_height + oy) * out_width + ox) * channels + c] =
+                        of_square.fold(f32::NEG_INFINITY, f32::max);
                 }
             }
         }

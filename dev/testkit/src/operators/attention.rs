@@ -97,10 +97,18 @@ pub(super) fn add(cases: &mut Cases) {
         (1, [17, 9], 9),
     ] {
         for bias in [BiasCase::None, BiasCase::Relative, BiasCase::Table] {
-            windows(cases, batch, grid, window, biased(2, 8, bias));
-            windows(cases, batch, grid, window, biased(3, 32, bias));
-            windows(cases, batch, grid, window, biased(1, 64, bias));
-            windows(cases, batch, grid, window, HeadSizes { bias, ..sizes(1, 20, 36) });
+            windows(cases, batch, grid, window, 1, biased(2, 8, bias));
+            windows(cases, batch, grid, window, 1, biased(3, 32, bias));
+            windows(cases, batch, grid, window, 1, biased(1, 64, bias));
+            windows(cases, batch, grid, window, 1, HeadSizes { bias, ..sizes(1, 20, 36) });
+        }
+    }
+    for (batch, grid, window, query_stride) in
+        [(1, [16, 8], 8, 2), (2, [18, 10], 4, 2), (1, [22, 16], 14, 2), (1, [6, 6], 8, 2), (1, [9, 21], 6, 3)]
+    {
+        for bias in [BiasCase::None, BiasCase::Table] {
+            windows(cases, batch, grid, window, query_stride, biased(2, 24, bias));
+            windows(cases, batch, grid, window, query_stride, HeadSizes { bias, ..sizes(1, 20, 36) });
         }
     }
     reduced(cases);
@@ -112,8 +120,8 @@ fn reduced(cases: &mut Cases) {
         let SequenceCase { batch, key_batch, queries, keys, grid, sizes } = case;
         sequence(cases, batch, key_batch, queries, keys, grid, sizes);
     }
-    for WindowCase { batch, grid, window, sizes } in reduced_windows() {
-        windows(cases, batch, grid, window, sizes);
+    for WindowCase { batch, grid, window, query_stride, sizes } in reduced_windows() {
+        windows(cases, batch, grid, window, query_stride, sizes);
     }
     // Logits up to several hundred: a softmax that is nearly a choice, far from the exponents of f32.
     for (queries, keys, powers) in [(64, 300, 64.0), (40, 1000, 256.0)] {
@@ -183,13 +191,21 @@ fn reduced_sequences() -> Vec<SequenceCase> {
 
 fn reduced_windows() -> Vec<WindowCase> {
     let mut cases = Vec::new();
-    for (batch, grid, window) in
-        [(1, [14, 14], 14), (2, [16, 16], 14), (1, [19, 9], 7), (1, [20, 21], 19), (3, [8, 30], 6)]
-    {
+    for (batch, grid, window, query_stride) in [
+        (1, [14, 14], 14, 1),
+        (2, [16, 16], 14, 1),
+        (1, [19, 9], 7, 1),
+        (1, [20, 21], 19, 1),
+        (3, [8, 30], 6, 1),
+        (2, [22, 16], 12, 2),
+    ] {
         for bias in [BiasCase::None, BiasCase::Relative, BiasCase::Table] {
+            if bias == BiasCase::Relative && query_stride > 1 {
+                continue;
+            }
             for (heads, channels, value_channels) in [(2, 8, 8), (1, 20, 36), (3, 32, 32)] {
                 let sizes = reduced_sizes(heads, channels, value_channels, bias);
-                cases.push(WindowCase { batch, grid, window, sizes });
+                cases.push(WindowCase { batch, grid, window, query_stride, sizes });
             }
         }
     }
@@ -337,33 +353,42 @@ impl SequenceCase {
     }
 }
 
-/// Queries, keys and values as columns of one fused tensor.
+/// Queries, keys and values as columns of one fused tensor; queries that are fewer in one of their own.
 #[derive(Debug, Clone, Copy)]
 struct WindowCase {
     batch: usize,
     grid: [usize; 2],
     window: usize,
+    query_stride: usize,
     sizes: HeadSizes,
 }
 
 impl WindowCase {
     fn call(&self, device: &Device, random: &mut Random, mistake: Option<Mistake>) -> Result<Tensor> {
-        let Self { batch, grid, window, sizes } = *self;
+        let Self { batch, grid, window, query_stride, sizes } = *self;
         let columns = sizes.heads * (2 * sizes.channels + sizes.value_channels);
         let qkv = random.on(device, [batch, grid[0], grid[1], columns], 1.0)?;
         let padding = random.on(device, [1, columns], 1.0)?;
-        let tokens = window * window;
+        let keys = window * window;
+        let queries = keys / (query_stride * query_stride);
         let tables =
-            Tables::new(random, sizes, tokens, tokens, Some([window, window])).with(mistake)?.on(device)?;
+            Tables::new(random, sizes, queries, keys, Some([window, window])).with(mistake)?.on(device)?;
+        let fewer = match query_stride {
+            1 => None,
+            _ => {
+                let [rows, columns] = grid.map(|side| side / query_stride);
+                Some(random.on(device, [batch, rows, columns, sizes.heads * sizes.channels], 1.0)?)
+            }
+        };
         device.attention(&Attention {
-            q: Rows::columns(&qkv, 0),
+            q: fewer.as_ref().map_or(Rows::columns(&qkv, 0), Rows::whole),
             k: Rows::columns(&qkv, sizes.heads * sizes.channels),
             v: Rows::columns(&qkv, 2 * sizes.heads * sizes.channels),
             heads: sizes.heads,
             head_channels: sizes.channels,
             value_channels: sizes.value_channels,
             scale: scale(WINDOW_SCALE, mistake),
-            layout: TokenLayout::Windows { batch, grid, window, padding: Some(&padding) },
+            layout: TokenLayout::Windows { batch, grid, window, query_stride, padding: Some(&padding) },
             bias: tables.bias(),
             precision: sizes.precision,
         })
@@ -402,9 +427,16 @@ fn sequence(
     });
 }
 
-fn windows(cases: &mut Cases, batch: usize, grid: [usize; 2], window: usize, sizes: HeadSizes) {
-    let case = WindowCase { batch, grid, window, sizes };
-    let name = format!("attention in windows of {window} over {batch}x{grid:?}, {sizes:?}");
+fn windows(
+    cases: &mut Cases,
+    batch: usize,
+    grid: [usize; 2],
+    window: usize,
+    query_stride: usize,
+    sizes: HeadSizes,
+) {
+    let case = WindowCase { batch, grid, window, query_stride, sizes };
+    let name = format!("attention in windows of {window} by {query_stride} over {batch}x{grid:?}, {sizes:?}");
     cases.add(name, tolerance(sizes, WINDOW_SCALE), move |device, random| case.call(device, random, None));
 }
 

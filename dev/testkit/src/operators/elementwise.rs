@@ -1,6 +1,6 @@
 //! Cases of operators on single numbers.
 
-use samovar_tensor::{Activation, BinaryOp, ResizeMode};
+use samovar_tensor::{Activation, BinaryOp, ResizeMode, Rows};
 
 use super::cases::Cases;
 use super::ending::ACTIVATIONS;
@@ -56,6 +56,21 @@ pub(super) fn add(cases: &mut Cases) {
                 device.resize(&x, to[0], to[1], mode)
             });
         }
+    }
+    for ([batch, height, width, columns], first, channels, factor) in [
+        ([1, 2, 2, 1], 0, 1, 2),
+        ([2, 4, 6, 33], 0, 33, 2),
+        ([1, 64, 64, 60], 20, 20, 2),
+        ([3, 7, 9, 40], 7, 17, 3),
+        ([1, 5, 5, 16], 0, 16, 1),
+        ([2, 300, 10, 8], 2, 6, 2),
+    ] {
+        let name =
+            format!("max_pool2d {first}..+{channels} of {batch}x{height}x{width}x{columns} by {factor}");
+        cases.add(name, Tolerance::Exact, move |device, random| {
+            let x = random.on(device, [batch, height, width, columns], 1.0)?;
+            device.max_pool2d(Rows::columns(&x, first), channels, factor)
+        });
     }
     for (rows, features, spread) in [(1, 1, 1.0), (7, 16, 1.0), (300, 128, 3.0), (5, 33, 10.0)] {
         let name = format!("fourier_features {rows} to {features}, spread {spread}");

@@ -279,9 +279,9 @@ impl Kernels for Remote {
             TokenLayout::Sequence { batch, key_batch, queries, keys } => {
                 (TokenLayout::Sequence { batch, key_batch, queries, keys }, false)
             }
-            TokenLayout::Windows { batch, grid, window, padding } => {
+            TokenLayout::Windows { batch, grid, window, query_stride, padding } => {
                 operands.extend(padding);
-                (TokenLayout::Windows { batch, grid, window, padding: None }, padding.is_some())
+                (TokenLayout::Windows { batch, grid, window, query_stride, padding: None }, padding.is_some())
             }
         };
         let columns = [a.q.first_column, a.k.first_column, a.v.first_column];
@@ -297,8 +297,8 @@ impl Kernels for Remote {
                 }
             };
             let layout = match layout {
-                TokenLayout::Windows { batch, grid, window, .. } if has_padding => {
-                    TokenLayout::Windows { batch, grid, window, padding: operands.last() }
+                TokenLayout::Windows { batch, grid, window, query_stride, .. } if has_padding => {
+                    TokenLayout::Windows { batch, grid, window, query_stride, padding: operands.last() }
                 }
                 other => other,
             };
@@ -359,6 +359,13 @@ impl Kernels for Remote {
 
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
         self.operate(&[x], out, move |kernels, operands, out| kernels.resize(&operands[0], mode, out))
+    }
+
+    fn max_pool2d(&self, x: &Rows, factor: usize, out: &mut Tensor) -> Result<()> {
+        let first_column = x.first_column;
+        self.operate(&[x.tensor], out, move |kernels, operands, out| {
+            kernels.max_pool2d(&Rows::columns(&operands[0], first_column), factor, out)
+        })
     }
 
     fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()> {

@@ -1,0 +1,124 @@
+//! SAM 2's checkpoints: the names of its authors and of transformers, and dimensions read off the shapes.
+
+use samovar_weights::{NameMap, Rule, WeightSource};
+
+use super::sam_checkpoint::{DECODER, OriginalNames, Shapes, infer_mask_decoder, infer_prompt_encoder, rule};
+use super::sam2::{self, BASE_PLUS, IMAGE_SIZE, LARGE, Published, SMALL, STRIDE, Sam2Config, TINY};
+use crate::blocks::hiera::STAGES;
+use crate::blocks::mask_decoder::ObjectScoreConfig;
+use crate::error::{Error, Result};
+
+/// A tensor of every SAM 2, under names of the blocks and of transformers.
+pub(crate) const MARK: &str = "vision_encoder.backbone.patch_embed.projection.weight";
+
+/// What the authors call the parts, and what is not SAM's.
+const ORIGINAL: &[Rule] = &[
+    rule("^image_encoder.trunk", "vision_encoder.backbone"),
+    rule("^vision_encoder.backbone.patch_embed.proj", "vision_encoder.backbone.patch_embed.projection"),
+    rule("^vision_encoder.backbone.blocks.*.norm1", "vision_encoder.backbone.blocks.*.layer_norm1"),
+    rule("^vision_encoder.backbone.blocks.*.norm2", "vision_encoder.backbone.blocks.*.layer_norm2"),
+    rule("^vision_encoder.backbone.blocks.*.mlp.layers.0", "vision_encoder.backbone.blocks.*.mlp.lin1"),
+    rule("^vision_encoder.backbone.blocks.*.mlp.layers.1", "vision_encoder.backbone.blocks.*.mlp.lin2"),
+    rule("^image_encoder.neck.convs.*.conv", "vision_encoder.neck.convs.*"),
+    rule("^sam_prompt_encoder", "prompt_encoder"),
+    rule("^sam_mask_decoder", "mask_decoder"),
+    rule("^mask_decoder.transformer.layers.*.mlp.layers.0", "mask_decoder.transformer.layers.*.mlp.lin1"),
+    rule("^mask_decoder.transformer.layers.*.mlp.layers.1", "mask_decoder.transformer.layers.*.mlp.lin2"),
+    // A head of three layers; the middle one comes last, or its new name would be renamed again.
+    rule("^mask_decoder.pred_obj_score_head.layers.0", "mask_decoder.pred_obj_score_head.proj_in"),
+    rule("^mask_decoder.pred_obj_score_head.layers.2", "mask_decoder.pred_obj_score_head.proj_out"),
+    rule("^mask_decoder.pred_obj_score_head.layers.1", "mask_decoder.pred_obj_score_head.layers.0"),
+    // What images need of the memory, and the rest of what stands at the top.
+    rule("^no_mem_embed$", "no_memory_embedding"),
+    rule("^no_mem_pos_enc$", "no_memory_positional_encoding"),
+    rule("^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
+    rule("^no_obj_ptr$", "no_object_pointer"),
+    rule("^no_obj_embed_spatial$", "occlusion_spatial_embedding_parameter"),
+    rule("^obj_ptr_proj", "object_pointer_proj"),
+    rule("^obj_ptr_tpos_proj", "temporal_positional_encoding_projection_layer"),
+];
+
+/// What transformers calls layers for which the blocks have SAM's names.
+const TRANSFORMERS: &[Rule] = &[
+    rule("^vision_encoder.backbone.blocks.*.mlp.proj_in", "vision_encoder.backbone.blocks.*.mlp.lin1"),
+    rule("^vision_encoder.backbone.blocks.*.mlp.proj_out", "vision_encoder.backbone.blocks.*.mlp.lin2"),
+    rule("^mask_decoder.transformer.layers.*.mlp.proj_in", "mask_decoder.transformer.layers.*.mlp.lin1"),
+    rule("^mask_decoder.transformer.layers.*.mlp.proj_out", "mask_decoder.transformer.layers.*.mlp.lin2"),
+    rule(
+        "^mask_decoder.transformer.layers.*.self_attn.o_proj",
+        "mask_decoder.transformer.layers.*.self_attn.out_proj",
+    ),
+    rule(
+        "^mask_decoder.transformer.layers.*.cross_attn_token_to_image.o_proj",
+        "mask_decoder.transformer.layers.*.cross_attn_token_to_image.out_proj",
+    ),
+    rule(
+        "^mask_decoder.transformer.layers.*.cross_attn_image_to_token.o_proj",
+        "mask_decoder.transformer.layers.*.cross_attn_image_to_token.out_proj",
+    ),
+    rule(
+        "^mask_decoder.transformer.final_attn_token_to_image.o_proj",
+        "mask_decoder.transformer.final_attn_token_to_image.out_proj",
+    ),
+];
+
+/// Original names to those of the blocks.
+pub(crate) const ORIGINAL_NAMES: OriginalNames = OriginalNames {
+    mark: "image_encoder.trunk.patch_embed.proj.weight",
+    map: NameMap { tables: &[ORIGINAL, DECODER] },
+};
+
+/// Names of transformers to those of the blocks.
+pub(crate) const TRANSFORMERS_NAMES: OriginalNames =
+    OriginalNames { mark: MARK, map: NameMap { tables: &[TRANSFORMERS] } };
+
+/// Whether the file holds a SAM 2, under names of the blocks.
+pub(crate) fn holds(source: &dyn WeightSource) -> bool {
+    source.contains(MARK)
+}
+
+/// All numbers of a SAM 2, from the shapes of its tensors and the sizes that are published: heads, windows and which blocks are
+/// global stand in no tensor, and follow from how many blocks the stages have.
+pub(crate) fn infer(source: &dyn WeightSource) -> Result<Sam2Config> {
+    let shapes = Shapes(source);
+    let trunk = "vision_encoder.backbone";
+    let count = shapes.count(&format!("{trunk}.blocks"), "layer_norm1.weight");
+    let mut depths = Vec::new();
+    for block in 0..count {
+        // The first block of every other stage has a shortcut.
+        match depths.last_mut() {
+            Some(depth) if !source.contains(&format!("{trunk}.blocks.{block}.proj.weight")) => *depth += 1,
+            _ => depths.push(1usize),
+        }
+    }
+    let known: [&Published; 4] = [&TINY, &SMALL, &BASE_PLUS, &LARGE];
+    let Some(size) = known.into_iter().find(|size| depths == size.depths) else {
+        let what = format!("{}: stages of {depths:?} blocks are none of a published SAM 2", source.origin());
+        let advice = "windows and heads stand in no tensor; load it from a folder with its config.json";
+        return Err(Error::Config(format!("{what}: {advice}")));
+    };
+    let mut config = Sam2Config::published(size);
+    let [_, _, rows, columns] = shapes.dims(&format!("{trunk}.pos_embed"))?;
+    config.trunk.background = [rows, columns];
+    config.trunk.stages[0].window = shapes.dims::<4>(&format!("{trunk}.pos_embed_window"))?[2];
+    let mut first = 0;
+    for stage in 0..STAGES {
+        let block = format!("{trunk}.blocks.{first}");
+        let [hidden, channels] = shapes.dims(&format!("{block}.mlp.lin1.weight"))?;
+        (config.trunk.stages[stage].channels, config.trunk.stages[stage].hidden) = (channels, hidden);
+        first += size.depths[stage];
+    }
+    let found = infer_prompt_encoder(&shapes, IMAGE_SIZE, IMAGE_SIZE / STRIDE)?;
+    config.prompt.channels = found.channels;
+    config.prompt.mask_channels = found.mask_channels;
+    let found = infer_mask_decoder(&shapes, sam2::mask_decoder())?;
+    let head = "mask_decoder.pred_obj_score_head";
+    let object_score = ObjectScoreConfig {
+        depth: 2 + shapes.count(&format!("{head}.layers"), "weight"),
+        hidden: shapes.rows(&format!("{head}.proj_in.weight"))?,
+    };
+    config.decoder = found;
+    config.decoder.object_score = Some(object_score);
+    config.check()?;
+    Ok(config)
+}
