@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use samovar::forecast::job_bytes;
 use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers};
 use samovar::resources::instruments::Events;
 use samovar::sharing::Sharing;
@@ -250,6 +251,7 @@ pub fn for_each_image<V: Send>(
         bar.watch_caches(cache.figures());
     }
     interrupt::catch();
+    let _books = model.engine().set_aside("a list of images", job_bytes(images.len()))?;
     let limits = *model.engine().decode_limits();
     let one = |sharing: &Sharing, worker: &Worker, input: &InputImage| -> Result<Ended<V>> {
         let began = Instant::now();

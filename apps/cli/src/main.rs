@@ -53,6 +53,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use samovar::resources::memory::keep_one_heap;
 
 /// Cut objects out of images with Segment Anything models.
 #[derive(Parser)]
@@ -106,6 +107,7 @@ fn keep_decoders_quiet() {
 
 fn main() -> ExitCode {
     let start = Instant::now();
+    keep_one_heap();
     keep_decoders_quiet();
     let result = match Cli::parse().command {
         Command::Segment(args) => commands::segment::run(&args),

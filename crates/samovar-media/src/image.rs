@@ -15,7 +15,9 @@ mod stored;
 mod tiff;
 mod webp;
 
-pub use decode::{ImageFormat, ImageMetadata, decode_bytes, decode_file, decode_mask_file, read_metadata};
+pub use decode::{
+    ImageFormat, ImageMetadata, decode_bytes, decode_file, decode_mask_file, metadata_of_bytes, read_metadata,
+};
 pub use foreign::{foreign_by_ending, foreign_by_start, how_to_convert};
 pub use guard::is_decoding;
 pub use lazy::LazyImage;

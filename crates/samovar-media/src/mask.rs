@@ -17,6 +17,6 @@ pub use components::{
     Component, Components, Connectivity, SmallRegions, connected_components, remove_small_regions,
 };
 pub use distance::deepest_point;
-pub use labels::{LabelMap, LabelPainter, decode_labels};
+pub use labels::{LabelMap, LabelPainter, LabelRegion, decode_labels};
 pub use nms::{batched_nms, nms};
 pub use rle::{MAX_RLE_PIXELS, Rle};

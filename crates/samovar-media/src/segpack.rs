@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::{MediaError, MediaErrorKind, Result};
-use crate::image::{DecodeLimits, RgbImage, decode_bytes};
+use crate::image::{DecodeLimits, ImageMetadata, RgbImage, decode_bytes, metadata_of_bytes};
 use crate::mask::{LabelMap, decode_labels};
 
 const MAGIC: &[u8; 8] = b"SEGPACK1";
@@ -78,6 +78,16 @@ pub struct SegpackRecord {
 }
 
 impl SegpackRecord {
+    /// Size of the picture and what decoding it takes, from its own first bytes.
+    pub fn metadata(&self, limits: &DecodeLimits) -> Result<ImageMetadata> {
+        metadata_of_bytes(&self.image_bytes, limits).map_err(|error| error.at(&self.header.id))
+    }
+
+    /// Bytes of the picture and its layers, encoded.
+    pub fn encoded_bytes(&self) -> usize {
+        self.image_bytes.len() + self.layer_bytes.iter().map(Vec::len).sum::<usize>()
+    }
+
     /// The picture's pixels.
     pub fn image(&self, limits: &DecodeLimits) -> Result<RgbImage> {
         decode_bytes(&self.image_bytes, limits).map_err(|error| error.at(&self.header.id))

@@ -9,5 +9,5 @@ mod units;
 pub use figures::{DeviceMemory, Memory, MemoryStats, ProcessMemory, peak_resident_bytes};
 pub use levels::{MemoryLevel, MemoryThresholds};
 pub use manager::{AvailableMemory, Cleanup, MemoryManager, MemoryOptions, MeteredDevice, Reclaim};
-pub use system::return_free_heap;
+pub use system::{keep_one_heap, return_free_heap};
 pub use units::{bytes, parse_bytes};

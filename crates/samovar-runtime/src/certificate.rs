@@ -3,6 +3,7 @@
 mod store;
 mod verdict;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use store::{Store, processor};
@@ -10,11 +11,13 @@ pub use verdict::{Bounds, Certificate, LEAST_MASKS};
 
 use samovar_geometry::{Box2, Image, Size};
 use samovar_media::RgbImage;
+use samovar_resources::memory::bytes;
 use samovar_tensor::{Device, Precision, Tensor};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::{Embedding, Model};
+use crate::picture_bytes::PictureBytes;
 use crate::planning::ModelPlan;
 use crate::prompt::Prompt;
 use crate::source::ModelSource;
@@ -26,14 +29,15 @@ pub const LEAST_AREA: u64 = 64;
 #[derive(Debug, Clone)]
 pub struct Case {
     /// The image.
-    pub image: RgbImage,
+    pub image: Arc<RgbImage>,
     /// What is asked of it, each answered with one mask.
     pub prompts: Vec<Prompt>,
 }
 
 impl Case {
     /// An image with prompts of a user who means something in the middle: a click there, one off it, a box.
-    pub fn central(image: RgbImage) -> Self {
+    pub fn central(image: impl Into<Arc<RgbImage>>) -> Self {
+        let image = image.into();
         let size = image.size();
         let (width, height) = (f64::from(size.width), f64::from(size.height));
         let prompts = vec![
@@ -45,14 +49,17 @@ impl Case {
     }
 
     /// An image with a click into and a box around each known object.
-    pub fn of_objects(image: RgbImage, objects: &[(samovar_geometry::Point<Image>, Box2<Image>)]) -> Self {
+    pub fn of_objects(
+        image: impl Into<Arc<RgbImage>>,
+        objects: &[(samovar_geometry::Point<Image>, Box2<Image>)],
+    ) -> Self {
         let prompts = objects.iter().flat_map(|(inside, bounds)| {
             [
                 Prompt::default().point(inside.x, inside.y),
                 Prompt::default().within(bounds.x0, bounds.y0, bounds.x1, bounds.y1),
             ]
         });
-        Self { prompts: prompts.collect(), image }
+        Self { prompts: prompts.collect(), image: image.into() }
     }
 
     /// A made picture: discs and stripes of clear colours on a shaded ground. For machines without pictures at hand.
@@ -93,6 +100,29 @@ impl Case {
     }
 }
 
+/// A picture to compare on that is not in memory yet.
+pub struct PendingCase<'a> {
+    /// Its name, for messages.
+    pub name: String,
+    /// What it takes of the host's memory.
+    pub needs: PictureBytes,
+    /// Reads it; `None` where that cannot be done and somebody has said so.
+    pub open: Box<dyn FnOnce() -> Result<Option<Case>> + 'a>,
+}
+
+impl PendingCase<'static> {
+    /// See [`Case::made`].
+    pub fn made(number: u32) -> Self {
+        let pixels = Case::made(number).image;
+        let needs = PictureBytes { decoding_bytes: 0, pixel_bytes: pixels.pixels().len(), result_bytes: 0 };
+        Self {
+            name: format!("made picture {number}"),
+            needs,
+            open: Box::new(move || Ok(Some(Case::made(number)))),
+        }
+    }
+}
+
 /// How far the comparison is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
@@ -111,11 +141,14 @@ pub fn certify(
     engine: &Engine,
     source: &ModelSource,
     precisions: &[Precision],
-    cases: &mut dyn Iterator<Item = Result<Case>>,
+    cases: &mut dyn Iterator<Item = Result<PendingCase<'_>>>,
     count: usize,
     bounds: &Bounds,
     progress: &mut dyn FnMut(Progress) -> std::ops::ControlFlow<()>,
 ) -> Result<Vec<Certificate>> {
+    let config = source.open()?.config;
+    let plan = |precision| ModelPlan::of(engine.device(), &config, precision);
+    admit(engine, source, precisions, plan)?;
     let exact = engine.with_precision(Precision::F32).load_from(source)?;
     let others = precisions.iter().filter(|&&precision| precision != Precision::F32);
     let others: Vec<Model> =
@@ -124,7 +157,9 @@ pub fn certify(
     let mut compared: Vec<Comparison> = others.iter().map(|_| Comparison::default()).collect();
     let mut done = 0;
     for case in cases {
-        let case = case?;
+        let PendingCase { name, needs, open } = case?;
+        let _room = exact.reserve(&name, &needs)?;
+        let Some(case) = open()? else { continue };
         if done == 0 {
             // Whoever came first would pay for pages and caches that nobody has touched yet.
             answer(&exact, &case, &mut Times::default())?;
@@ -154,8 +189,6 @@ pub fn certify(
     if done == 0 {
         return Err(crate::Error::usage("no images to compare on"));
     }
-    let config = source.open()?.config;
-    let plan = |precision| ModelPlan::of(engine.device(), &config, precision);
     let exact_plan = plan(Precision::F32)?;
     let mut certificates = vec![Certificate {
         dtype: Precision::F32.to_string(),
@@ -202,6 +235,42 @@ pub fn certify(
         certificates.push(certificate);
     }
     Ok(certificates)
+}
+
+/// Lets a model be loaded in all these precisions beside each other, or refuses it before the first is.
+fn admit(
+    engine: &Engine,
+    source: &ModelSource,
+    precisions: &[Precision],
+    plan: impl Fn(Precision) -> Result<ModelPlan>,
+) -> Result<()> {
+    let mut all = precisions.to_vec();
+    all.retain(|&precision| precision != Precision::F32);
+    all.push(Precision::F32);
+    let (mut weight_bytes, mut work_bytes) = (0, 0);
+    for &precision in &all {
+        let plan = plan(precision)?;
+        weight_bytes += plan.encode.weight_bytes;
+        work_bytes = work_bytes.max(plan.peak_bytes().saturating_sub(plan.encode.weight_bytes));
+    }
+    // Scratch memory that is in use already is counted in the plan.
+    let device = engine.device();
+    let taken_bytes = device.pool().stats().in_use_bytes.saturating_sub(device.reserved_bytes());
+    let needed_bytes = weight_bytes.saturating_add(work_bytes).saturating_add(taken_bytes);
+    if needed_bytes <= engine.budget_bytes() {
+        return Ok(());
+    }
+    Err(Error::DoesNotFit {
+        what: format!("{} in {} precisions beside each other", source.name(), all.len()),
+        needed_bytes,
+        budget_bytes: engine.budget_bytes(),
+        breakdown: format!(
+            "{} of weights, {} of activations and scratch memory, {} for the program and other work",
+            bytes(weight_bytes),
+            bytes(work_bytes),
+            bytes(taken_bytes)
+        ),
+    })
 }
 
 #[derive(Default)]

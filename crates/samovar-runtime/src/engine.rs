@@ -10,11 +10,12 @@ use samovar_media::DecodeLimits;
 use samovar_resources::batch::{BatchOptions, BatchProcessor, Retry};
 use samovar_resources::instruments::Events;
 use samovar_resources::memory::{Memory, MemoryLevel, MemoryManager, MemoryThresholds};
-use samovar_tensor::{Device, Instrument, Kernels, MemoryId, Pool, PoolStats, Precision, Stop};
+use samovar_tensor::{Device, Instrument, Kernels, MemoryId, Pool, PoolStats, Precision, SetAside, Stop};
 
 use crate::admission::{Gate, Promise, Reservation};
 use crate::error::{Error, Result};
 use crate::memory_watch::MemoryWatch;
+use crate::planning::does_not_fit;
 
 /// How long an encoder may lie idle that can be loaded again. Loading takes a second or two of the largest.
 pub const UNLOAD_AFTER: Duration = Duration::from_secs(300);
@@ -263,6 +264,21 @@ impl Engine {
             true => self.gate.hold(pool, bytes, admit),
             false => self.gate.hold(pool, 0, |_, _| Ok(())),
         }
+    }
+
+    /// Sets memory of the host aside for what a program holds beside models and pictures, as long as the value lives; nothing on
+    /// other devices, whose budgets are their own.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`], naming `what`.
+    pub fn set_aside(&self, what: &str, bytes: usize) -> Result<SetAside> {
+        let pool = self.device.pool();
+        let set_aside = || pool.set_aside(if pool.is_host() { bytes } else { 0 });
+        let aside = match set_aside() {
+            Err(_) if self.give_back() > 0 => set_aside(),
+            answer => answer,
+        };
+        aside.map_err(|_| does_not_fit(what.to_owned(), bytes, &pool.stats()))
     }
 
     /// Whether work may be kept, gathered and overlapped: [`Options::enable_optimizations`]. Whoever does any of these asks.

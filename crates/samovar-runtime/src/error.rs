@@ -148,6 +148,23 @@ impl Error {
         }
     }
 
+    /// The same refusal of work that needs so many bytes more, for this.
+    pub(crate) fn with(self, whose: &str, more_bytes: usize) -> Self {
+        match self {
+            Error::DoesNotFit { what, needed_bytes, budget_bytes, breakdown } => Error::DoesNotFit {
+                what,
+                needed_bytes: needed_bytes.saturating_add(more_bytes),
+                budget_bytes,
+                breakdown: format!(
+                    "{breakdown}, {} for {}",
+                    samovar_resources::memory::bytes(more_bytes),
+                    whose.trim_end_matches(',')
+                ),
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn usage(what: impl Into<String>) -> Self {
         Error::Usage(what.into())
     }

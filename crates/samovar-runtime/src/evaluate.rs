@@ -32,9 +32,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::forecast::job_bytes;
 use crate::model::Model;
+use crate::sharing::one_per_thread;
 use figures::SourceSums;
 use sample::{Records, Survey};
 use worst::Worst;
@@ -118,7 +119,8 @@ pub fn evaluate(
         return Err(Error::usage("a sample of nothing; a limit must be at least 1"));
     }
     let start = Instant::now();
-    let survey = Survey::of(pack, options)?;
+    let _room = model.engine().set_aside("reading a pack", job_bytes(0))?;
+    let survey = Survey::of(model, pack, options)?;
     let jobs = Jobs {
         state: Mutex::new(State {
             records: Records::open(pack, &survey)?,
@@ -136,27 +138,15 @@ pub fn evaluate(
         options,
         progress,
     };
-    let all_threads = model.engine().threads();
-    // The first picture is one worker's; it tells how much memory one takes. A worker has scratch memory of its own: where that
-    // does not fit beside a picture, the engine itself does all.
-    let pool = model.device().pool();
-    let fits = |_: &Engine| model.planner().admit_encoding(true, &pool.stats()).is_ok();
-    let beside = |_: &Engine| model.engine().optimizes();
-    let worker = model.engine().worker().ok().filter(beside).filter(fits);
-    let has_worker = worker.is_some();
-    let alone = worker.map_or_else(|| model.clone(), |worker| model.on(&worker));
-    let before = pool.stats();
-    jobs.work(&alone, Some(1));
-    let one_worker = pool.stats().peak_bytes.saturating_sub(before.in_use_bytes).max(1);
-    let room = model.engine().budget_bytes().saturating_sub(before.in_use_bytes);
-    let workers = if has_worker { (room / one_worker).clamp(1, all_threads) } else { 1 };
-    let engines = (1..workers).map(|_| model.engine().worker()).collect::<Result<Vec<_>>>()?;
+    let mut models = one_per_thread(model, survey.chosen(), survey.largest_bytes)?;
+    // Where no worker fits beside a picture, the engine itself does all.
+    let mine = models.pop().unwrap_or_else(|| model.clone());
     thread::scope(|scope| {
-        for engine in &engines {
+        for model in &models {
             let jobs = &jobs;
-            scope.spawn(move || jobs.work(&model.on(engine), None));
+            scope.spawn(move || jobs.work(model));
         }
-        jobs.work(&alone, None);
+        jobs.work(&mine);
     });
     let state = jobs.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     state.summary(model, pack, options, &survey, start.elapsed())
@@ -200,12 +190,11 @@ impl Drop for EndsAll<'_, '_> {
 }
 
 impl<'a> Jobs<'a> {
-    /// Takes pictures and measures them until there are none, or `most` are done.
-    fn work(&self, model: &Model, most: Option<usize>) {
+    /// Takes pictures and measures them until there are none.
+    fn work(&self, model: &Model) {
         debug_assert_eq!(model.name(), self.model.name());
         let _ends_all = EndsAll(self);
-        let mut count = 0;
-        while most.is_none_or(|most| count < most) {
+        loop {
             let (number, place, record) = match self.take() {
                 Ok(Some(next)) => next,
                 Ok(None) => return,
@@ -222,7 +211,6 @@ impl<'a> Jobs<'a> {
                 }
                 Err(error) => return self.fail(error),
             }
-            count += 1;
         }
     }
 

@@ -110,8 +110,8 @@ impl Engine {
     ) -> Result<Reservation> {
         let (needs, what) = of_image(image, made)?;
         let planner = self.plan(source)?.2;
-        // Without the picture it would not fit either, and there is more to say about that.
-        self.admit_loading(source, &planner)?;
+        // Without the picture it would not fit either, and there is more to say about that; what would do is said with it.
+        self.admit_loading(source, &planner).map_err(|error| error.with(&what, needs.peak_bytes()))?;
         let beside_bytes = planner.peak_bytes()?;
         self.hold(needs.peak_bytes(), |memory, _| check_picture(&what, &needs, beside_bytes, memory))
     }

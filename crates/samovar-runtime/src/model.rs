@@ -18,7 +18,7 @@ use crate::encoder_slot::{EncoderPin, EncoderSlot};
 use crate::engine::{Engine, retry_midway};
 use crate::error::{Error, ErrorKind, Result};
 use crate::feature_cache::{ModelCache, key_of_pixels};
-use crate::picture_bytes::{PictureUse, of_image};
+use crate::picture_bytes::{PictureBytes, PictureUse, of_image};
 use crate::planning::{PROMPTS_AT_ONCE, Planner, PromptShape, check_picture};
 use crate::prompt::{MaskPrompt, Prompt, logits_of_mask};
 use crate::segmentation::{Logits, PredictedMask, Segmentation, check_finite};
@@ -121,9 +121,14 @@ impl Model {
     /// [`Error::DoesNotFit`], [`Error::Media`] for a header that cannot be read.
     pub fn reserve_picture(&self, image: &LazyImage, made: PictureUse) -> Result<Reservation> {
         let (needs, what) = of_image(image, made)?;
+        self.reserve(&what, &needs)
+    }
+
+    /// See [`Model::reserve_picture`].
+    pub(crate) fn reserve(&self, what: &str, needs: &PictureBytes) -> Result<Reservation> {
         let [one, many] = [self.planner.work_bytes(1)?, self.planner.work_bytes(PROMPTS_AT_ONCE)?];
         self.engine.hold(needs.peak_bytes(), |memory, is_alone| {
-            check_picture(&what, &needs, if is_alone { one } else { many }, memory)
+            check_picture(what, needs, if is_alone { one } else { many }, memory)
         })
     }
 

@@ -352,8 +352,8 @@ pub(crate) fn check_picture(
     })
 }
 
-/// Refuses work on a loaded model.
-fn does_not_fit(what: String, more_bytes: usize, memory: &PoolStats) -> Error {
+/// Refuses work that takes so many bytes more than there are.
+pub(crate) fn does_not_fit(what: String, more_bytes: usize, memory: &PoolStats) -> Error {
     Error::DoesNotFit {
         what,
         needed_bytes: memory.in_use_bytes.saturating_add(more_bytes),

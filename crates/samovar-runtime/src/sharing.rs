@@ -4,7 +4,6 @@
 //! with a picture beside the model is shared out with it. A large model has all threads compute one image, while the next is
 //! read and the last is written: two at once would take twice the memory and no less time.
 
-use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::Model;
 use crate::planning::PROMPTS_AT_ONCE;
@@ -21,6 +20,30 @@ pub struct Sharing {
     computing: usize,
     /// One that all share, or one for each.
     models: Vec<Model>,
+}
+
+/// The model on workers of one thread each, `most` and as many as there are threads at most, and as many as the budget has
+/// room for beside what `picture_bytes` each. None where not even one worker fits, and without optimizations.
+///
+/// # Errors
+/// What planning may give.
+pub(crate) fn one_per_thread(model: &Model, most: usize, picture_bytes: usize) -> Result<Vec<Model>> {
+    let mut models: Vec<Model> = Vec::new();
+    if !model.engine().optimizes() {
+        return Ok(models);
+    }
+    // A worker has scratch memory of its own, and each takes what an image takes.
+    let one_bytes = model.planner().work_bytes(PROMPTS_AT_ONCE)?.saturating_add(picture_bytes);
+    while models.len() < most.min(model.engine().threads()) {
+        let Ok(worker) = model.engine().worker() else { break };
+        let now = worker.device().pool().stats();
+        let room_bytes = now.budget_bytes.saturating_sub(now.in_use_bytes);
+        if room_bytes < one_bytes.saturating_mul(models.len() + 1) {
+            break;
+        }
+        models.push(model.on(&worker));
+    }
+    Ok(models)
 }
 
 /// How many images are under way where nobody says, and how many of them compute, of a model whose encoder takes so many
@@ -53,24 +76,12 @@ impl Sharing {
         if !is_small || wanted == 1 || threads == 1 {
             return Ok(in_turns);
         }
-        // A worker has scratch memory of its own, and each takes what an image takes.
-        let one_bytes = model.planner().work_bytes(PROMPTS_AT_ONCE)?.saturating_add(picture_bytes);
-        let mut workers: Vec<Engine> = Vec::new();
-        while workers.len() < wanted.min(threads) {
-            let Ok(worker) = model.engine().worker() else { break };
-            let now = worker.device().pool().stats();
-            let room_bytes = now.budget_bytes.saturating_sub(now.in_use_bytes);
-            if room_bytes < one_bytes.saturating_mul(workers.len() + 1) {
-                break;
-            }
-            workers.push(worker);
-        }
-        if workers.len() < 2 {
+        let models = one_per_thread(model, wanted, picture_bytes)?;
+        if models.len() < 2 {
             return Ok(in_turns);
         }
-        let computing = workers.len();
+        let computing = models.len();
         let under_way = if at_once.is_some() { wanted } else { computing };
-        let models = workers.iter().map(|worker| model.on(worker)).collect();
         Ok(Self { at_once: under_way, computing, models })
     }
 

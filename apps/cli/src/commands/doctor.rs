@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use samovar::certificate::{Bounds, Case, Certificate, LEAST_MASKS, Store, certify, processor};
-use samovar::media::mask::deepest_point;
-use samovar::media::segpack::{SegpackLimits, SegpackReader};
+use samovar::certificate::{Bounds, Case, Certificate, LEAST_MASKS, PendingCase, Store, certify, processor};
+use samovar::media::mask::{LabelRegion, deepest_point};
+use samovar::media::segpack::{SegpackLimits, SegpackReader, SegpackRecord};
 use samovar::memory::{Memory, bytes};
 use samovar::source::ModelSource;
-use samovar::{Box2, DecodeLimits, LazyImage, Precision};
+use samovar::{Box2, DecodeLimits, LazyImage, PictureBytes, PictureUse, Precision};
 use serde_json::json;
 
 use super::segment::print;
@@ -177,14 +177,14 @@ fn keep(store: &Store, certificates: &[Certificate]) -> Result<()> {
     Ok(store.write(&all)?)
 }
 
-type Cases = Box<dyn Iterator<Item = samovar::Result<Case>>>;
+type Cases = Box<dyn Iterator<Item = samovar::Result<PendingCase<'static>>>>;
 
 /// Every so-manieth of the pictures named, `limit` at most.
 fn cases(paths: &[PathBuf], limit: usize, limits: &DecodeLimits) -> Result<(usize, Cases)> {
     let is_pack = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "segpack");
     let limits = *limits;
     match paths {
-        [] => Ok((limit, Box::new((0..limit as u32).map(|number| Ok(Case::made(number)))))),
+        [] => Ok((limit, Box::new((0..limit as u32).map(|number| Ok(PendingCase::made(number)))))),
         [pack] if is_pack(pack) => of_pack(pack, limit, limits),
         paths if paths.iter().any(is_pack) => {
             Err(usage("--images takes one .segpack, or images and folders"))
@@ -198,13 +198,14 @@ fn cases(paths: &[PathBuf], limit: usize, limits: &DecodeLimits) -> Result<(usiz
             let count = chosen.len();
             // One picture that cannot be read is no reason to measure nothing.
             let cases = chosen.into_iter().filter_map(move |input| {
-                match LazyImage::open_within(&input.path, limits).pixels() {
-                    Ok(pixels) => Some(Ok(Case::central(pixels.as_ref().clone()))),
-                    Err(error) => {
-                        say!("left out: {error}");
-                        None
-                    }
-                }
+                let image = LazyImage::open_within(&input.path, limits);
+                let name = format!("\"{}\"", input.path.display());
+                let left_out = |error: &dyn std::fmt::Display| say!("left out: {error}");
+                let metadata = image.metadata().inspect_err(|error| left_out(error)).ok()?;
+                let open =
+                    move || Ok(image.pixels().inspect_err(|error| left_out(error)).ok().map(Case::central));
+                let needs = PictureBytes::of(&metadata, PictureUse::Masks);
+                Some(Ok(PendingCase { name, needs, open: Box::new(open) }))
             });
             Ok((count, Box::new(cases)))
         }
@@ -221,21 +222,35 @@ fn of_pack(pack: &Path, limit: usize, limits: DecodeLimits) -> Result<(usize, Ca
     let step = usize::max(all, 1).div_ceil(limit);
     let cases = open()?.step_by(step).map(move |record| {
         let record = record?;
-        let image = record.image(&limits)?;
-        let mut objects: Vec<_> = Vec::new();
-        for layer in 0..record.header.layers.len() {
-            for (_, mask) in record.labels(layer, &limits)?.masks() {
-                let known = deepest_point(&mask).zip(mask.pixel_bounds());
-                let Some(((inside, _), bounds)) = known else { continue };
-                let [x0, y0, x1, y1] = bounds.map(f64::from);
-                objects.push((mask.area(), (inside, Box2::new(x0, y0, x1, y1))));
-            }
-        }
-        // The largest ones; of specks a pixel more or less decides the IoU.
-        objects.sort_by_key(|(area, _)| std::cmp::Reverse(*area));
-        let large = objects.into_iter().map(|(_, object)| object);
-        let large = large.filter(|(_, bounds)| bounds.width().min(bounds.height()) >= LEAST_SIDE);
-        Ok(Case::of_objects(image, &large.take(OBJECTS_PER_PICTURE).collect::<Vec<_>>()))
+        let needs = PictureBytes::of(&record.metadata(&limits)?, PictureUse::Labels);
+        let name = format!("\"{}\"", record.header.id);
+        Ok(PendingCase { name, needs, open: Box::new(move || case_of(&record, &limits).map(Some)) })
     });
     Ok((all.div_ceil(step), Box::new(cases)))
+}
+
+/// A picture of a pack, with its largest objects.
+fn case_of(record: &SegpackRecord, limits: &DecodeLimits) -> samovar::Result<Case> {
+    let image = record.image(limits)?;
+    let mut objects: Vec<_> = Vec::new();
+    for layer in 0..record.header.layers.len() {
+        let labels = record.labels(layer, limits)?;
+        let mut regions = labels.regions();
+        regions.sort_by_key(|region| std::cmp::Reverse(region.area));
+        let side = |from: u32, to: u32| f64::from(to - from);
+        regions.retain(|&LabelRegion { bounds: [x0, y0, x1, y1], .. }| {
+            side(x0, x1).min(side(y0, y1)) >= LEAST_SIDE
+        });
+        regions.truncate(OBJECTS_PER_PICTURE);
+        let chosen: Vec<u16> = regions.iter().map(|region| region.label).collect();
+        for (region, mask) in regions.iter().zip(labels.masks_of(&chosen)) {
+            let Some((inside, _)) = deepest_point(&mask) else { continue };
+            let [x0, y0, x1, y1] = region.bounds.map(f64::from);
+            objects.push((region.area, (inside, Box2::new(x0, y0, x1, y1))));
+        }
+    }
+    // The largest ones; of specks a pixel more or less decides the IoU.
+    objects.sort_by_key(|(area, _)| std::cmp::Reverse(*area));
+    let large = objects.into_iter().map(|(_, object)| object);
+    Ok(Case::of_objects(image, &large.take(OBJECTS_PER_PICTURE).collect::<Vec<_>>()))
 }

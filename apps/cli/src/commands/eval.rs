@@ -135,7 +135,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let found = found?;
     if let Some(folder) = &args.errors {
-        overlays::write(folder, &found.worst, &args.pack, model.engine().decode_limits())?;
+        overlays::write(folder, &found.worst, &args.pack, &model)?;
     }
     // Whoever reads the exit code alone must not take a part for the whole.
     if found.complete { Ok(()) } else { Err(samovar::Error::Stopped.into()) }

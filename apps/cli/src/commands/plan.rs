@@ -63,9 +63,12 @@ pub fn run(args: &Args) -> Result<()> {
         false => {
             let inputs = inputs::list(&args.images, args.recursive)?;
             let (usual, computing) = usual(plan.encode.cost().operations, engine.threads());
-            let at_once = args.images_at_once.map_or(usual, usize::from);
+            let settings = args.model.settings()?.with_flag("images_at_once", args.images_at_once);
+            let asked = settings.count("images_at_once").unwrap_or(usual);
+            let at_once = if engine.optimizes() { asked } else { 1 };
             let at_once = (at_once, computing.min(at_once));
-            Some(Queue::of(&inputs, at_once, &engine, &plan, &config, precision)?)
+            let clicks = settings.count("points_per_batch");
+            Some(Queue::of(&inputs, at_once, clicks, &engine, &plan, &config, precision)?)
         }
     };
     if args.json {

@@ -290,7 +290,7 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat> {
 }
 
 /// Metadata of an image in memory, pixels untouched.
-pub(super) fn metadata_of_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageMetadata> {
+pub fn metadata_of_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageMetadata> {
     let format = sniff(bytes)?;
     let stored = guarded(|| match format {
         ImageFormat::Tiff => tiff::header(Cursor::new(bytes), limits),

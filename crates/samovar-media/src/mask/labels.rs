@@ -1,5 +1,7 @@
 //! Label maps: one number per pixel, 0 for none, as data sets store many masks in one PNG.
 
+use std::collections::BTreeMap;
+
 use ::image::DynamicImage;
 use samovar_geometry::{Image, Size};
 
@@ -66,23 +68,66 @@ impl LabelMap {
         BitMask::from_fn(self.size, |x, y| self.labels[y as usize * width + x as usize] == label)
     }
 
-    /// Every label that occurs, 0 left out, with its mask, by rising label. One pass over the labels.
+    /// Every label that occurs, 0 left out, by rising label. One pass over the labels.
+    pub fn regions(&self) -> Vec<LabelRegion> {
+        let mut regions: BTreeMap<u16, LabelRegion> = BTreeMap::new();
+        self.each_run(|label, y, x0, x1| {
+            let new = || LabelRegion { label, area: 0, bounds: [x0, y, x1, y + 1] };
+            let region = regions.entry(label).or_insert_with(new);
+            region.area += u64::from(x1 - x0);
+            let [left, top, right, _] = region.bounds;
+            region.bounds = [left.min(x0), top, right.max(x1), y + 1];
+        });
+        regions.into_values().collect()
+    }
+
+    /// The masks of some labels, in their order. One pass over the labels.
+    pub fn masks_of(&self, labels: &[u16]) -> Vec<BitMask> {
+        let mut order: Vec<(u16, usize)> =
+            labels.iter().enumerate().map(|(at, &label)| (label, at)).collect();
+        order.sort_unstable();
+        let mut masks = vec![BitMask::new(self.size); labels.len()];
+        self.each_run(|label, y, x0, x1| {
+            let first = order.partition_point(|&(other, _)| other < label);
+            for &(_, at) in order[first..].iter().take_while(|&&(other, _)| other == label) {
+                masks[at].set_run(y, x0, x1);
+            }
+        });
+        masks
+    }
+
+    /// Every label that occurs, 0 left out, with its mask, by rising label.
     pub fn masks(&self) -> Vec<(u16, BitMask)> {
-        let mut masks: std::collections::BTreeMap<u16, BitMask> = std::collections::BTreeMap::new();
+        let labels: Vec<u16> = self.regions().into_iter().map(|region| region.label).collect();
+        let masks = self.masks_of(&labels);
+        labels.into_iter().zip(masks).collect()
+    }
+
+    /// Every run of a label other than 0: label, row, first and one past last column.
+    fn each_run(&self, mut each: impl FnMut(u16, u32, u32, u32)) {
         let width = (self.size.width as usize).max(1);
         for (y, row) in self.labels.chunks_exact(width).enumerate() {
             let mut x0 = 0;
             for run in row.chunk_by(|a, b| a == b) {
                 let x1 = x0 + run.len();
                 if run[0] != 0 {
-                    let mask = masks.entry(run[0]).or_insert_with(|| BitMask::new(self.size));
-                    mask.set_run(y as u32, x0 as u32, x1 as u32);
+                    each(run[0], y as u32, x0 as u32, x1 as u32);
                 }
                 x0 = x1;
             }
         }
-        masks.into_iter().collect()
     }
+}
+
+/// The pixels of one label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LabelRegion {
+    /// The label.
+    pub label: u16,
+    /// Its pixels.
+    pub area: u64,
+    /// First and one past last column and row: left, top, right, bottom.
+    pub bounds: [u32; 4],
 }
 
 /// A label map that takes its masks one by one, numbered 1, 2, 3 … in the order they come. Where masks overlap the smaller

@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 
 use samovar_geometry::{Image, Size};
+use samovar_media::image::ImageMetadata;
+use samovar_media::mask::{LabelRegion, deepest_point};
 use samovar_media::segpack::{SegpackHeader, SegpackRecord};
-use samovar_media::{BitMask, RgbImage, Rle, mask::deepest_point};
+use samovar_media::{BitMask, LabelMap, RgbImage, Rle};
 
 use super::baselines;
 use super::draws::Draws;
@@ -14,14 +16,52 @@ use super::options::{EvaluateOptions, LEAST_SHARE};
 use super::worst::{Worst, WorstMask, WorstPrompt};
 use crate::error::{Error, Result};
 use crate::model::{Embedding, Model};
+use crate::picture_bytes::PictureBytes;
 use crate::prompt::{MaskPrompt, Prompt};
 use crate::segmentation::PredictedMask;
 
 /// Share of its own length by which each side of a box may move.
 const BOX_JITTER: f64 = 0.05;
 
-/// Masks that are clicked on together; bounds what is held of a picture with thousands of masks.
+/// Masks that are clicked on together, and the bytes they may take where pictures are large; both bound what is held of a
+/// picture with thousands of masks.
 const MASKS_AT_ONCE: usize = 16;
+const MASK_BYTES_AT_ONCE: usize = 16 << 20;
+
+/// Masks as bits that are kept of each: the true one, its boundary and what is near that, two answers.
+const MASKS_KEPT: usize = 5;
+/// Masks as bits that come and go: an answer with its boundary, what is missed and too much, what is filled.
+const MASKS_PASSING: usize = 12;
+
+/// How many masks of a picture are clicked on together.
+fn masks_at_once(area: usize) -> usize {
+    (MASK_BYTES_AT_ONCE / (MASKS_KEPT * area.div_ceil(8)).max(1)).clamp(1, MASKS_AT_ONCE)
+}
+
+/// What a picture takes while it is measured: by its own header, or as long as nobody has read that, by the pack's.
+pub(super) fn needs(model: &Model, record: &SegpackRecord, metadata: Option<&ImageMetadata>) -> PictureBytes {
+    let header = &record.header;
+    let size = metadata.map_or(Size::new(header.w, header.h), |metadata| metadata.size);
+    let area = usize::try_from(size.area()).unwrap_or(usize::MAX);
+    let times = |bytes: usize, count: usize| bytes.saturating_mul(count);
+    // A layer is decoded to two bytes a pixel at most, beside its labels.
+    let labels_bytes = times(area, 2 * record.layer_bytes.len());
+    let at_once = masks_at_once(area);
+    let masks = at_once * MASKS_KEPT + MASKS_PASSING;
+    // Each goes on from the logits of the last answer.
+    let grid_area = model.planner().grid_size().map_or(0, |size| size.area() as usize);
+    let logits_bytes = times(size_of::<f32>() * grid_area, at_once + 1);
+    // The deepest point of a mask takes four bytes for each pixel of its box.
+    let asking_bytes = times(area.div_ceil(8), masks).saturating_add(times(area, 4));
+    let of_header = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    PictureBytes {
+        decoding_bytes: metadata.map_or(times(area, 3), |metadata| of_header(metadata.decoding_bytes)),
+        pixel_bytes: metadata.map_or(times(area, 3), |metadata| of_header(metadata.pixel_bytes)),
+        result_bytes: [record.encoded_bytes(), labels_bytes, asking_bytes, logits_bytes]
+            .into_iter()
+            .fold(0, usize::saturating_add),
+    }
+}
 
 /// What one picture gave.
 pub(super) struct Picture {
@@ -50,17 +90,21 @@ pub(super) fn measure(
     report: &dyn Fn(usize) -> ControlFlow<()>,
 ) -> Result<Picture> {
     let limits = model.engine().decode_limits();
+    let what = || format!("\"{}\" of {}", record.header.id, record.header.src);
+    let metadata = record.metadata(limits)?;
+    let _room = model.reserve(&what(), &needs(model, record, Some(&metadata)))?;
     let image = record.image(limits)?;
-    let masks = masks(model, record, image.size(), options)?;
+    let layers = layers(model, record, image.size())?;
+    let masks = masks(&layers, record, image.size(), options);
     let mut picture = Picture { source: record.header.src.clone(), masks: Vec::new(), worst: Vec::new() };
     if masks.is_empty() {
         return Ok(picture);
     }
     let embedding = model.embed_pixels(&image)?;
     let mut worst = Worst::new(options.worst_per_source);
-    let mut masks = masks.into_iter().peekable();
-    while masks.peek().is_some() {
-        let targets: Vec<Target> = masks.by_ref().take(MASKS_AT_ONCE).map(Target::from).collect();
+    let at_once = masks_at_once(usize::try_from(image.size().area()).unwrap_or(usize::MAX));
+    for chosen in masks.chunks(at_once) {
+        let targets: Vec<Target> = targets(&layers, chosen);
         let answers = ask(&embedding, &targets, options.clicks)?;
         for (target, answers) in targets.iter().zip(answers) {
             let figures = answers.figures(&record.header, &image, target)?;
@@ -80,42 +124,57 @@ pub(super) fn measure(
 /// A mask of the pack, before it is looked at.
 struct Chosen {
     layer: usize,
-    label: u16,
-    mask: BitMask,
-    bounds: [u32; 4],
+    region: LabelRegion,
     seed: u64,
 }
 
-impl From<Chosen> for Target {
-    fn from(Chosen { layer, label, mask, bounds, seed }: Chosen) -> Self {
-        Self { layer, label, truth: Truth::new(mask), bounds, seed }
-    }
+/// Some masks, drawn.
+fn targets(layers: &[LabelMap], chosen: &[Chosen]) -> Vec<Target> {
+    let of_layer = |some: &[Chosen]| {
+        let labels: Vec<u16> = some.iter().map(|one| one.region.label).collect();
+        layers[some[0].layer].masks_of(&labels)
+    };
+    let masks = chosen.chunk_by(|a, b| a.layer == b.layer).flat_map(of_layer);
+    let targets = chosen.iter().zip(masks).map(|(&Chosen { layer, region, seed }, mask)| Target {
+        layer,
+        label: region.label,
+        truth: Truth::new(mask),
+        bounds: region.bounds,
+        seed,
+    });
+    targets.collect()
+}
+
+/// The label layers of a picture.
+fn layers(model: &Model, record: &SegpackRecord, size: Size<Image>) -> Result<Vec<LabelMap>> {
+    let header = &record.header;
+    let read = |layer| {
+        let labels = record.labels(layer, model.engine().decode_limits())?;
+        if labels.size() == size {
+            return Ok(labels);
+        }
+        let what =
+            format!("label layer {layer} is {}, the picture {size}; the pack is damaged", labels.size());
+        Err(Error::file(format!("{}/{}", header.src, header.id), what))
+    };
+    (0..record.layer_bytes.len()).map(read).collect()
 }
 
 /// The masks of a picture that count, or the sample of them that was asked for.
 fn masks(
-    model: &Model,
+    layers: &[LabelMap],
     record: &SegpackRecord,
     size: Size<Image>,
     options: &EvaluateOptions,
-) -> Result<Vec<Chosen>> {
+) -> Vec<Chosen> {
     let header = &record.header;
     let mut masks: Vec<Chosen> = Vec::new();
-    for layer in 0..record.layer_bytes.len() {
-        let labels = record.labels(layer, model.engine().decode_limits())?;
-        if labels.size() != size {
-            let what =
-                format!("label layer {layer} is {}, the picture {size}; the pack is damaged", labels.size());
-            return Err(Error::file(format!("{}/{}", header.src, header.id), what));
-        }
-        for (label, mask) in labels.masks() {
-            let Some(bounds) = mask.pixel_bounds() else { continue };
-            if (mask.area() as f64) < LEAST_SHARE * size.area() as f64 {
-                continue;
-            }
-            let seed = fnv(FNV_OFFSET, format!("{}/{}/{layer}-{label}", header.src, header.id).as_bytes());
-            masks.push(Chosen { layer, label, mask, bounds, seed });
-        }
+    for (layer, labels) in layers.iter().enumerate() {
+        let counts = |region: &LabelRegion| region.area as f64 >= LEAST_SHARE * size.area() as f64;
+        masks.extend(labels.regions().into_iter().filter(counts).map(|region| {
+            let name = format!("{}/{}/{layer}-{}", header.src, header.id, region.label);
+            Chosen { layer, region, seed: fnv(FNV_OFFSET, name.as_bytes()) }
+        }));
     }
     if let Some(most) = options.masks_per_picture.filter(|&most| most < masks.len()) {
         let mut order: Vec<usize> = (0..masks.len()).collect();
@@ -125,7 +184,7 @@ fn masks(
         let mut chosen = chosen.into_iter();
         masks.retain(|_| chosen.next().unwrap_or(false));
     }
-    Ok(masks)
+    masks
 }
 
 /// What the model answered for one mask.

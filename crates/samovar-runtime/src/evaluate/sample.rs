@@ -8,7 +8,9 @@ use samovar_media::segpack::{SegpackHeader, SegpackLimits, SegpackReader, Segpac
 use super::draws::Draws;
 use super::fnv::{FNV_OFFSET, fnv};
 use super::options::EvaluateOptions;
+use super::protocol::needs;
 use crate::error::Result;
+use crate::model::Model;
 
 /// What is in a pack, from its headers, and what was drawn.
 pub(super) struct Survey {
@@ -16,16 +18,20 @@ pub(super) struct Survey {
     pub(super) all: usize,
     /// Of the names of all pictures.
     pub(super) fingerprint: u64,
+    /// What the largest picture takes while it is measured, if headers say the truth.
+    pub(super) largest_bytes: usize,
     /// Places in the pack of the pictures drawn, rising; `None` for all.
     drawn: Option<Vec<usize>>,
 }
 
 impl Survey {
-    pub(super) fn of(pack: &Path, options: &EvaluateOptions) -> Result<Self> {
-        let mut survey = Self { all: 0, fingerprint: FNV_OFFSET, drawn: None };
+    pub(super) fn of(model: &Model, pack: &Path, options: &EvaluateOptions) -> Result<Self> {
+        let mut survey = Self { all: 0, fingerprint: FNV_OFFSET, largest_bytes: 0, drawn: None };
         let mut draw = options.pictures_per_source.map(|most| Draw { most, sources: BTreeMap::new() });
         for record in SegpackReader::open(pack, SegpackLimits::default())? {
-            let header = record.map_err(|error| error.at(pack))?.header;
+            let record = record.map_err(|error| error.at(pack))?;
+            survey.largest_bytes = survey.largest_bytes.max(needs(model, &record, None).peak_bytes());
+            let header = record.header;
             if let Some(draw) = &mut draw {
                 draw.add(&header, survey.all, options.seed);
             }

@@ -115,7 +115,7 @@ fn discs_are_found_and_counted_whoever_does_the_work() {
         drawn.push(format!("{one:?}"));
         Ok(())
     };
-    draw_worst(&alone.worst, &path, &samovar_media::DecodeLimits::default(), draw).unwrap();
+    draw_worst(&alone.worst, &path, &nano(1), draw).unwrap();
     drawn.sort();
     let mut expected: Vec<String> = alone.worst.iter().map(|one| format!("{one:?}")).collect();
     expected.sort();
@@ -196,9 +196,10 @@ fn the_same_seed_draws_the_same_pictures_from_all_of_a_source_and_keeps_them_whe
             .flat_map(|i| ["many", "some"].map(|source| record(source, &format!("picture {i}"), 0)))
             .collect()
     };
+    let model = nano(1);
     let places = |path: &Path, most: usize, seed: u64| {
         let options = EvaluateOptions { pictures_per_source: Some(most), seed, ..EvaluateOptions::default() };
-        let survey = Survey::of(path, &options).unwrap();
+        let survey = Survey::of(&model, path, &options).unwrap();
         let mut records = Records::open(path, &survey).unwrap();
         let mut places = Vec::new();
         while let Some((number, place, _)) = records.next().unwrap() {

@@ -7,9 +7,11 @@ use std::path::Path;
 use samovar_geometry::{Image, Size};
 use samovar_media::segpack::{SegpackLimits, SegpackReader};
 use samovar_media::write::{OverlayStyle, draw_overlay};
-use samovar_media::{BitMask, DecodeLimits, RgbImage, Rle};
+use samovar_media::{BitMask, RgbImage, Rle};
 
 use crate::error::Result;
+use crate::model::Model;
+use crate::picture_bytes::{PictureBytes, PictureUse};
 
 /// What was asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,11 +120,12 @@ impl Worst {
 pub fn draw_worst<E: From<crate::Error>>(
     worst: &[WorstMask],
     pack: &Path,
-    limits: &DecodeLimits,
+    model: &Model,
     mut each: impl FnMut(&WorstMask, &RgbImage) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
     let mut order: Vec<&WorstMask> = worst.iter().collect();
     order.sort_by_key(|one| one.place);
+    let limits = model.engine().decode_limits();
     let mut order = order.into_iter().peekable();
     if order.peek().is_none() {
         return Ok(());
@@ -133,7 +136,13 @@ pub fn draw_worst<E: From<crate::Error>>(
         if order.peek().is_none_or(|one| one.place != place) {
             continue;
         }
-        let image = record.image(limits).map_err(crate::Error::from)?;
+        let read = || {
+            let metadata = record.metadata(limits)?;
+            // Beside what is drawn: the truth, the answer, and in what they differ.
+            let needs = PictureBytes::of(&metadata, PictureUse::Overlay);
+            Ok((model.reserve(&format!("\"{}\"", record.header.id), &needs)?, record.image(limits)?))
+        };
+        let (_room, image) = read().map_err(|error: crate::Error| error)?;
         while let Some(one) = order.next_if(|one| one.place == place) {
             each(one, &one.overlay(&image)?)?;
         }

@@ -7,15 +7,15 @@ use anyhow::Result;
 use samovar::evaluate::{WorstMask, draw_worst};
 use samovar::files;
 use samovar::media::write::encode_rgb_png;
-use samovar::{DecodeLimits, RgbImage};
+use samovar::{Model, RgbImage};
 
 use crate::outputs::Files;
 
-pub fn write(folder: &Path, worst: &[WorstMask], pack: &Path, limits: &DecodeLimits) -> Result<()> {
+pub fn write(folder: &Path, worst: &[WorstMask], pack: &Path, model: &Model) -> Result<()> {
     files::make_folder(folder)?;
     files::sweep(folder);
     let (mut overlays, mut taken) = (Files::default(), HashSet::new());
-    draw_worst(worst, pack, limits, |one: &WorstMask, overlay: &RgbImage| -> Result<()> {
+    draw_worst(worst, pack, model, |one: &WorstMask, overlay: &RgbImage| -> Result<()> {
         let name = free_name(one, &mut taken);
         overlays.add(&folder.join(name), &encode_rgb_png(overlay)?)
     })?;

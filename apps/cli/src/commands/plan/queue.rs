@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use samovar::automatic::AutomaticOptions;
-use samovar::forecast::{Forecast, Job, PROCESS_BYTES, Queued, unbounded_pool_bytes};
+use samovar::forecast::{Forecast, Job, PROCESS_BYTES, Queued, job_bytes, unbounded_pool_bytes};
 use samovar::media::ImageMetadata;
 use samovar::memory::bytes;
 use samovar::planning::ModelPlan;
@@ -60,6 +60,7 @@ impl Queue {
     pub(super) fn of(
         inputs: &Inputs,
         at_once: (usize, usize),
+        clicks: Option<usize>,
         engine: &Engine,
         plan: &ModelPlan,
         config: &ModelConfig,
@@ -76,9 +77,10 @@ impl Queue {
             }
         }
         let program = program_bytes(engine);
+        let job = if program > 0 && !inputs.is_single { job_bytes(inputs.images.len()) } else { 0 };
         let pool = |job| unbounded_pool_bytes(engine.device(), config, precision, job);
         let segment = pool(Job::Segment { prompts: 1 })?;
-        let clicks = AutomaticOptions::default().points_per_batch;
+        let clicks = clicks.unwrap_or(AutomaticOptions::default().points_per_batch);
         let everything = pool(Job::Everything { clicks })?;
         let of = |(name, made): (&'static str, PictureUse)| {
             let queued = |(name, metadata): &(String, ImageMetadata)| Queued {
@@ -86,7 +88,8 @@ impl Queue {
                 needs: PictureBytes::of(metadata, made),
             };
             let queue: Vec<Queued> = headers.iter().map(queued).collect();
-            let forecast = |pool| Forecast::of(plan, pool, program, engine.budget_bytes(), &queue, at_once);
+            let forecast =
+                |pool| Forecast::of(plan, pool, program + job, engine.budget_bytes(), &queue, at_once);
             Use { name, segment: forecast(segment), everything: forecast(everything) }
         };
         let single = match &headers[..] {
@@ -151,10 +154,14 @@ impl Queue {
         }
         for refused in masks.refused.iter().take(REFUSED_SHOWN) {
             let needed = refused.needed_bytes.div_ceil(1_000_000);
-            writeln!(out, "refused: \"{}\"; --memory {needed}MB would do", one_line(&refused.name))?;
+            writeln!(out, "refused for masks: \"{}\"; --memory {needed}MB would do", one_line(&refused.name))?;
         }
         if masks.refused.len() > REFUSED_SHOWN {
-            writeln!(out, "refused: {} more; --json names all", masks.refused.len() - REFUSED_SHOWN)?;
+            writeln!(
+                out,
+                "refused for masks: {} more; --json names all, and those for other results",
+                masks.refused.len() - REFUSED_SHOWN
+            )?;
         }
         for (image, why) in &self.unreadable {
             writeln!(out, "cannot be read: \"{}\": {}", one_line(image), one_line(why))?;

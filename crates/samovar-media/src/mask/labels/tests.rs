@@ -89,6 +89,23 @@ fn a_part_is_not_hidden_by_its_whole() {
     assert!(LabelPainter::new(size).add(&BitMask::new(Size::new(9, 5))).is_err());
 }
 
+#[test]
+fn regions_and_masks_of_chosen_labels_are_those_of_each_label() {
+    let size = Size::new(70, 9);
+    let labels = golden::noise(11, 9, 70, 1).iter().map(|&byte| u16::from(byte) % 5).collect();
+    let map = LabelMap::from_raw(size, labels).unwrap();
+    let regions = map.regions();
+    assert_eq!(regions.iter().map(|region| region.label).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    for region in &regions {
+        let mask = map.mask(region.label);
+        assert_eq!((region.area, Some(region.bounds)), (mask.area(), mask.pixel_bounds()));
+    }
+    let chosen = [4, 1, 9, 1];
+    let expected: Vec<BitMask> = chosen.iter().map(|&label| map.mask(label)).collect();
+    assert_eq!(map.masks_of(&chosen), expected, "in the order asked for, empty where there is none");
+    assert_eq!(map.masks(), [1, 2, 3, 4].map(|label| (label, map.mask(label))));
+}
+
 fn painted(map: &LabelMap) -> usize {
     map.labels().iter().filter(|&&label| label > 0).count()
 }
