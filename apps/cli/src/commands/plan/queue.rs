@@ -154,7 +154,11 @@ impl Queue {
         }
         for refused in masks.refused.iter().take(REFUSED_SHOWN) {
             let needed = refused.needed_bytes.div_ceil(1_000_000);
-            writeln!(out, "refused for masks: \"{}\"; --memory {needed}MB would do", one_line(&refused.name))?;
+            writeln!(
+                out,
+                "refused for masks: \"{}\"; --memory {needed}MB would do",
+                one_line(&refused.name)
+            )?;
         }
         if masks.refused.len() > REFUSED_SHOWN {
             writeln!(
