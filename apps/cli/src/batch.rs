@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use samovar::forecast::job_bytes;
-use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers};
+use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers, WorkersReport};
 use samovar::resources::instruments::Events;
 use samovar::sharing::Sharing;
 use samovar::tensor::Stop;
@@ -43,6 +43,60 @@ pub struct Summary {
     /// Whether the work ended because nothing more can be written.
     #[serde(skip)]
     pub disk_full: bool,
+    /// Where the time went.
+    pub time: Spent,
+}
+
+/// Where the time of a run went, in seconds.
+#[derive(Debug, Default, Serialize)]
+pub struct Spent {
+    /// From the first image to the last.
+    pub wall_s: f64,
+    /// Of all threads.
+    pub processor_s: f64,
+    /// Processor time by stage, in the order of the work. What threads did that several images share is not in it.
+    pub stages: Vec<StageSpent>,
+}
+
+/// Processor time of a stage in all images.
+#[derive(Debug, Serialize)]
+pub struct StageSpent {
+    /// Its name.
+    pub stage: &'static str,
+    /// Seconds.
+    pub processor_s: f64,
+}
+
+impl Spent {
+    fn add(&mut self, report: &WorkersReport) {
+        self.wall_s += report.time.as_secs_f64();
+        self.processor_s += report.processor.as_secs_f64();
+        for stage in &report.stages {
+            let seconds = stage.processor.as_secs_f64();
+            match self.stages.iter_mut().find(|one| one.stage == stage.name) {
+                Some(one) => one.processor_s += seconds,
+                None => self.stages.push(StageSpent { stage: stage.name, processor_s: seconds }),
+            }
+        }
+    }
+
+    /// In one line, if the system told.
+    fn words(&self) -> Option<String> {
+        let Self { wall_s, processor_s, stages } = self;
+        if *processor_s == 0.0 {
+            return None;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let in_stages: f64 = stages.iter().map(|one| one.processor_s).sum();
+        let mut parts: Vec<String> =
+            stages.iter().map(|one| format!("{} {:.1}", one.stage, one.processor_s)).collect();
+        parts.push(format!("shared threads and the rest {:.1}", (processor_s - in_stages).max(0.0)));
+        let ratio = wall_s / (processor_s / cores as f64);
+        Some(format!(
+            "{wall_s:.1} s, {processor_s:.1} s of the processors ({}); the time is {ratio:.2} of that shared by {cores}",
+            parts.join(", ")
+        ))
+    }
 }
 
 /// An image that failed.
@@ -67,6 +121,13 @@ impl Summary {
             self.skipped,
             self.failed.len()
         )
+    }
+
+    /// Where the time went, for people, if anything was done.
+    pub fn say_time(&self) {
+        if let Some(words) = self.time.words().filter(|_| self.done > 1) {
+            say!("{words}");
+        }
     }
 
     /// An error that tells what is not done, if anything is not.
@@ -354,20 +415,24 @@ pub fn for_each_image<V: Send>(
     let picture_bytes = first.map_or(0, |metadata| PictureBytes::of(&metadata, made).peak_bytes());
     let sharing = Sharing::of(model, open.len(), at_once, picture_bytes)?;
     let mut again = Vec::new();
-    let mut report = run(&sharing, &(0..open.len()).collect::<Vec<_>>(), &mut again);
+    let report = run(&sharing, &(0..open.len()).collect::<Vec<_>>(), &mut again);
     drop(sharing);
+    let (mut time, mut left) = (Spent::default(), report.left);
+    time.add(&report);
     // What did not fit beside workers that have memory of their own may fit without.
     if !again.is_empty() && report.left == 0 {
         let rest = run(&Sharing::one_by_one(model), &again, &mut Vec::new());
         again.clear();
-        report.left += rest.left;
+        time.add(&rest);
+        left += rest.left;
     }
     bar.finish_and_clear();
     summary
         .finished
         .extend(open.iter().zip(&finished).filter(|(_, done)| **done).map(|(input, _)| input.path.clone()));
     summary.disk_full = is_full.get();
-    summary.left = report.left + again.len();
+    summary.left = left + again.len();
+    summary.time = time;
     Ok((summary, values.into_iter().flatten().collect()))
 }
 

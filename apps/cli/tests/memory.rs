@@ -168,13 +168,14 @@ fn a_budget_is_kept_by_every_command() {
         &["eval", "pictures.segpack", "--clicks", "2"],
         &["doctor", "--images", "photos", "--dtype", "bf16"],
         &["doctor", "--limit", "2"],
+        &["profile", large, "--repeat", "1"],
         &["bench", "encode", "--repeat", "1"],
         &["bench", "decode", "--repeat", "1"],
         &["plan", "photos"],
     ];
     let mut kept = 0;
     for command in commands {
-        for megabytes in [30, 63, 66, 70, 85, 110] {
+        for megabytes in [30, 63, 66, 70, 85, 110, 220] {
             let budget = format!("{megabytes}MB");
             let found = measured(&bench, &[command, &["--memory", &budget, "--threads", "2"][..]].concat());
             let what = format!("{command:?} {budget}: {}", found.stderr);

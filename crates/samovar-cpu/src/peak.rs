@@ -32,6 +32,11 @@ pub struct Ceilings {
     pub hand_over_s: f64,
 }
 
+impl Ceilings {
+    /// Bytes of memory that measuring takes.
+    pub const BYTES: usize = 2 * COPIED_BYTES;
+}
+
 /// Operations per second, the best burst within about `limit` by a clock in seconds; `burst` does `operations`.
 fn best(operations: f64, limit: Duration, clock: impl Fn() -> f64, burst: impl Fn()) -> f64 {
     let start = Instant::now();

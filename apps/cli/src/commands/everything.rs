@@ -376,6 +376,7 @@ impl Job<'_> {
                 _ => String::new(),
             };
             say!("{}{into}", summary.counts(&format!(" with {}", described(total))));
+            summary.say_time();
         }
         summary.into_result()
     }

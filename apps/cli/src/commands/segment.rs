@@ -310,6 +310,7 @@ fn many(
     } else {
         let into = args.out.as_ref().map(|out| format!("; results in {}", out.display())).unwrap_or_default();
         say!("{}{into}", summary.counts(""));
+        summary.say_time();
     }
     if let Some(words) = empty_words(left_out) {
         say!("{words}");

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::size::{BatchSize, Retry};
-use crate::instruments::Events;
+use crate::instruments::{Events, processor_time, thread_time};
 use crate::memory::{MemoryLevel, MemoryManager};
 
 /// How many items are under way.
@@ -47,6 +47,9 @@ pub struct StageTime {
     pub name: &'static str,
     /// How long workers worked in it, together.
     pub worked: Duration,
+    /// Processor time of the workers in it; of threads that compute for them the report has the rest. Zero where the system
+    /// does not tell.
+    pub processor: Duration,
     /// How long they waited for their turn before.
     pub waited: Duration,
     /// How often.
@@ -64,6 +67,8 @@ pub struct WorkersReport {
     pub stages: Vec<StageTime>,
     /// From the beginning to the end.
     pub time: Duration,
+    /// Processor time of all threads of the process meanwhile; zero where the system does not tell.
+    pub processor: Duration,
 }
 
 /// A worker, for the work on it.
@@ -128,7 +133,7 @@ impl Workers {
         work: impl Fn(&Worker, &T) -> Result<R, E> + Sync,
         mut each: impl FnMut(Vec<ItemEvent<R, E>>) -> ControlFlow<()>,
     ) -> WorkersReport {
-        let began = Instant::now();
+        let (began, processor_before) = (Instant::now(), processor_time());
         let workers = self.options.workers.clamp(1, items.len().max(1));
         let shared = Shared {
             workers: self,
@@ -171,6 +176,7 @@ impl Workers {
             halved: state.halved,
             stages: state.stages,
             time: began.elapsed(),
+            processor: since(processor_before, processor_time()),
         }
     }
 }
@@ -189,18 +195,24 @@ impl Worker<'_> {
     }
 
     fn timed<R>(&self, name: &'static str, waited: Duration, work: impl FnOnce() -> R) -> R {
-        let began = Instant::now();
+        let (began, processor_before) = (Instant::now(), thread_time());
         let result = work();
-        let one = StageTime { name, worked: began.elapsed(), waited, times: 1 };
+        let processor = since(processor_before, thread_time());
+        let one = StageTime { name, worked: began.elapsed(), processor, waited, times: 1 };
         add_stage(&mut self.stages.borrow_mut(), one);
         result
     }
+}
+
+fn since(before: Option<Duration>, now: Option<Duration>) -> Duration {
+    now.zip(before).map_or(Duration::ZERO, |(now, before)| now.saturating_sub(before))
 }
 
 fn add_stage(stages: &mut Vec<StageTime>, one: StageTime) {
     match stages.iter_mut().find(|stage| stage.name == one.name) {
         Some(stage) => {
             stage.worked += one.worked;
+            stage.processor += one.processor;
             stage.waited += one.waited;
             stage.times += one.times;
         }

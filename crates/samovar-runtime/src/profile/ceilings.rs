@@ -67,7 +67,9 @@ impl Roofline {
     /// # Errors
     /// [`crate::Error::Usage`] on other devices than processors, [`crate::Error::Cpu`].
     pub fn measure(engine: &Engine, precision: Precision, limit: Duration) -> Result<Self> {
-        let ceilings = engine.cpu()?.measure_ceilings(limit)?;
+        let kernels = engine.cpu()?;
+        let _room = engine.set_aside("measuring how fast memory is copied", Ceilings::BYTES)?;
+        let ceilings = kernels.measure_ceilings(limit)?;
         let call_s = door_seconds(engine.device())?;
         Ok(Self { ceilings, call_s, threads: engine.threads(), precision })
     }

@@ -21,11 +21,9 @@ use crate::progress;
 /// How long the processor's peak is measured.
 const PEAK_TIME: Duration = Duration::from_millis(200);
 
-/// How long each way of sharing threads is measured.
-const TRY_TIME: Duration = Duration::from_millis(1500);
-
-/// Least gain of one image a thread for which it is worth the memory.
-const LEAST_GAIN: f64 = 1.05;
+/// How long each way of sharing threads is measured, and how often, in turns.
+const TRY_TIME: Duration = Duration::from_millis(500);
+const TRIES: usize = 3;
 
 /// The picture that is encoded: it comes to the model at the model's own size.
 const SIDE: u32 = 1024;
@@ -34,6 +32,9 @@ const SIDE: u32 = 1024;
 const SHARE_OF_DISK: f64 = 0.1;
 const MOST_ON_DISK: u64 = 16_000_000_000;
 const LEAST_ON_DISK: u64 = 1_000_000_000;
+
+/// Free memory below which points are answered a few at a time.
+const SCARCE_BYTES: usize = 2_000_000_000;
 
 /// What was found out about the machine.
 struct Measured {
@@ -83,10 +84,15 @@ fn measure() -> Result<Measured> {
         let is_inside = (f64::from(x) - side).hypot(f64::from(y) - side) < side / 2.0;
         if is_inside { [210, 40, 30] } else { [30, 60, 160] }
     }));
-    let together_per_s = images_per_s(vec![engine.load("nano")?], &image)?;
+    let together = [engine.load("nano")?];
     let alone = || Engine::new(Options { threads: 1, ..Options::default() })?.load("nano");
     let alone = (0..processors).map(|_| alone()).collect::<samovar::Result<Vec<_>>>()?;
-    let apart_per_s = if processors == 1 { together_per_s } else { images_per_s(alone, &image)? };
+    let (mut together_per_s, mut apart_per_s) = (Vec::new(), Vec::new());
+    for _ in 0..TRIES {
+        together_per_s.push(images_per_s(&together, &image)?);
+        apart_per_s.push(images_per_s(&alone, &image)?);
+    }
+    let (together_per_s, apart_per_s) = (median(together_per_s), median(apart_per_s));
     let folder = environment::cache_folder();
     let disk_bytes = folder.as_deref().and_then(disk::free_bytes);
     let (instructions, memory) = (engine.instructions(), Memory::now());
@@ -102,9 +108,9 @@ fn measure() -> Result<Measured> {
 }
 
 /// How many images models encode in a second, each on a thread of its own.
-fn images_per_s(models: Vec<Model>, image: &Arc<RgbImage>) -> Result<f64> {
+fn images_per_s(models: &[Model], image: &Arc<RgbImage>) -> Result<f64> {
     // The first run of each takes its memory.
-    for model in &models {
+    for model in models {
         model.embed_pixels(image)?;
     }
     let began = Instant::now();
@@ -124,6 +130,11 @@ fn images_per_s(models: Vec<Model>, image: &Arc<RgbImage>) -> Result<f64> {
             .collect::<samovar::Result<Vec<_>>>()
     })?;
     Ok(counts.into_iter().sum::<usize>() as f64 / began.elapsed().as_secs_f64())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn write(measured: &Measured) -> String {
@@ -146,25 +157,22 @@ fn write(measured: &Measured) -> String {
     line("# samovar computes on processors alone; auto takes another device when there is one it can use.");
     line("device = \"auto\"");
     line("");
-    let gain = apart_per_s / together_per_s;
-    line(&format!(
-        "# nano encodes {together_per_s:.1} images a second with all threads on one image, {apart_per_s:.1} with an image to each thread"
-    ));
-    line(&format!("# ({gain:.2} times)."));
+    line(&format!("# All {processors} threads of this machine; a number is for machines that are shared."));
     line("threads = \"auto\"");
     line("");
-    match gain >= LEAST_GAIN {
-        true => {
-            line(
-                "# Folders gain by an image to each thread, so auto is left to choose that where the model is small enough.",
-            );
-            line("images_at_once = \"auto\"");
-        }
-        false => {
-            line("# Folders gain nothing by an image to each thread, and several take more memory.");
-            line("images_at_once = 1");
-        }
+    line(&format!(
+        "# nano encodes {together_per_s:.1} images a second with all threads on one image, {apart_per_s:.1} with an image to each thread \
+         (medians of {TRIES})."
+    ));
+    line(
+        "# auto gives each thread an image of its own where the model is small, and has large models read and write beside one.",
+    );
+    if *processors > 1 && apart_per_s < together_per_s {
+        line(
+            "# Here and now that was the slower way for nano: measure again when nothing else runs, or try 1 on a folder of yours.",
+        );
     }
+    line("images_at_once = \"auto\"");
     line("");
     line(
         "# auto is nine tenths of what is free when a command begins. A number is for machines that are shared.",
@@ -199,10 +207,11 @@ fn write(measured: &Measured) -> String {
     };
     line(&format!("cache_disk = \"{}MB\"", on_disk / 1_000_000));
     line("");
-    let points = if memory.available_bytes < 2_000_000_000 { 2 } else { 8 };
-    line(
-        "# Points that `everything` answers together: more than 8 gain nothing on processors, fewer take less memory.",
-    );
+    let (points, why) = match memory.available_bytes < SCARCE_BYTES {
+        true => (2, "Less than 2 GB are free, and fewer points together take less memory."),
+        false => (8, "More than 8 points together gain nothing on processors (docs/performance.md)."),
+    };
+    line(&format!("# {why}"));
     line(&format!("points_per_batch = {points}"));
     text
 }
