@@ -34,7 +34,7 @@ fn config() -> HieraConfig {
     let stage =
         |channels, depth, heads, window| Stage { channels, depth, hidden: 3 * channels, heads, window };
     HieraConfig {
-        image_size: 128,
+        image_size: 256,
         stages: [stage(4, 1, 1, 4), stage(6, 2, 2, 4), stage(8, 2, 2, 6), stage(10, 1, 2, 3)],
         global_blocks: vec![4],
         background: [3, 2],
@@ -42,16 +42,16 @@ fn config() -> HieraConfig {
     }
 }
 
-/// Blocks 0 to 2 and the first of the third stage look at windows of 4 x 4 tokens of maps of 32, 32, 16 and 16: 8 rows of the
+/// Blocks 0 to 2 and the first of the third stage look at windows of 4 x 4 tokens of maps of 64, 64, 32 and 32: 8 rows of the
 /// first. The next is global.
 #[test]
 fn stripes_are_as_high_as_the_windows_of_the_first_blocks() {
     let config = config();
-    assert_eq!(config.stripes(), (4, 16));
-    let narrow = HieraConfig { image_size: 96, ..config.clone() };
-    assert_eq!(narrow.stripes(), (4, 8), "24 rows are no whole stripes of 16");
+    assert_eq!(config.stripes(), (4, 32));
+    let narrow = HieraConfig { image_size: 160, ..config.clone() };
+    assert_eq!(narrow.stripes(), (4, 8), "40 rows are no whole stripes of 16 to 32");
     let global = HieraConfig { global_blocks: vec![0], ..config };
-    assert_eq!(global.stripes(), (0, 16));
+    assert_eq!(global.stripes().0, 0);
 }
 
 #[test]
@@ -61,14 +61,14 @@ fn the_map_in_stripes_is_the_map_as_a_whole() {
     config.check().unwrap();
     let weights = Weights::default();
     let striped = Hiera::load(&Loader::new(&device, &device, &weights), &config).unwrap();
-    assert_eq!((striped.near, striped.stripe), (4, 16));
+    assert_eq!((striped.near, striped.stripe), (4, 32));
     let whole = Hiera { near: 0, ..Hiera::load(&Loader::new(&device, &device, &weights), &config).unwrap() };
-    let pixels = random_on(&device, "pixels", &[2, 128, 128, 3]);
+    let pixels = random_on(&device, "pixels", &[2, 256, 256, 3]);
     let run = |trunk: &Hiera| trunk.forward(&device, &pixels, &|_, map| Ok(map.clone())).unwrap();
     let (found, expected) = (run(&striped), run(&whole));
     assert_eq!(expected.len(), STAGES);
     for (stage, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        let side = 32 >> stage;
+        let side = 64 >> stage;
         assert_eq!(found.dims(), [2, side, side, config.stages[stage].channels]);
         assert_near(&found.to_f32_vec().unwrap(), &expected.to_f32_vec().unwrap());
     }
@@ -83,7 +83,7 @@ fn numbers_that_fit_no_trunk_are_refused() {
     assert!(refusal(odd).contains("from even windows"));
     let mut untiled = config();
     untiled.stages[0].window = 6;
-    assert!(refusal(untiled).contains("do not tile 32 tokens"));
+    assert!(refusal(untiled).contains("do not tile 64 tokens"));
     let mut deep = config();
     deep.stages[3].depth = usize::MAX;
     assert!(refusal(deep).contains("depth"));
