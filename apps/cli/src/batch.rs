@@ -91,9 +91,9 @@ impl Spent {
         let mut parts: Vec<String> =
             stages.iter().map(|one| format!("{} {:.1}", one.stage, one.processor_s)).collect();
         parts.push(format!("shared threads and the rest {:.1}", (processor_s - in_stages).max(0.0)));
-        let ratio = wall_s / (processor_s / cores as f64);
+        let shared_s = processor_s / cores as f64;
         Some(format!(
-            "{wall_s:.1} s, {processor_s:.1} s of the processors ({}); the time is {ratio:.2} of that shared by {cores}",
+            "time {wall_s:.1} s; processor time {processor_s:.1} s ({}), which {cores} processors alone with it do in {shared_s:.1} s",
             parts.join(", ")
         ))
     }

@@ -16,6 +16,7 @@ use samovar_tensor::{Device, Precision, Tensor};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::forecast::job_bytes;
 use crate::model::{Embedding, Model};
 use crate::picture_bytes::PictureBytes;
 use crate::planning::ModelPlan;
@@ -34,7 +35,13 @@ pub struct Case {
     pub prompts: Vec<Prompt>,
 }
 
+/// Masks of the logits that an answer keeps.
+const MASKS_PER_ANSWER: usize = 3;
+
 impl Case {
+    /// Prompts of a case at most: a click and a box for each of three objects.
+    pub const PROMPTS: usize = 6;
+
     /// An image with prompts of a user who means something in the middle: a click there, one off it, a box.
     pub fn central(image: impl Into<Arc<RgbImage>>) -> Self {
         let image = image.into();
@@ -114,7 +121,12 @@ impl PendingCase<'static> {
     /// See [`Case::made`].
     pub fn made(number: u32) -> Self {
         let pixels = Case::made(number).image;
-        let needs = PictureBytes { decoding_bytes: 0, pixel_bytes: pixels.pixels().len(), result_bytes: 0 };
+        let needs = PictureBytes {
+            decoding_bytes: 0,
+            pixel_bytes: pixels.pixels().len(),
+            result_bytes: 0,
+            usual_result_bytes: 0,
+        };
         Self {
             name: format!("made picture {number}"),
             needs,
@@ -148,6 +160,7 @@ pub fn certify(
 ) -> Result<Vec<Certificate>> {
     let config = source.open()?.config;
     let plan = |precision| ModelPlan::of(engine.device(), &config, precision);
+    let _list = engine.set_aside("a list of figures", job_bytes(0))?;
     admit(engine, source, precisions, plan)?;
     let exact = engine.with_precision(Precision::F32).load_from(source)?;
     let others = precisions.iter().filter(|&&precision| precision != Precision::F32);
@@ -244,19 +257,22 @@ fn admit(
     precisions: &[Precision],
     plan: impl Fn(Precision) -> Result<ModelPlan>,
 ) -> Result<()> {
+    // What every one of them answered is there until all have.
+    let clicks = Case::PROMPTS * MASKS_PER_ANSWER;
     let mut all = precisions.to_vec();
     all.retain(|&precision| precision != Precision::F32);
     all.push(Precision::F32);
-    let (mut weight_bytes, mut work_bytes) = (0, 0);
+    let (mut weight_bytes, mut work_bytes, mut answer_bytes) = (0, 0, 0);
     for &precision in &all {
         let plan = plan(precision)?;
+        answer_bytes += plan.embedding_bytes + clicks * plan.logits_bytes;
         weight_bytes += plan.encode.weight_bytes;
         work_bytes = work_bytes.max(plan.peak_bytes().saturating_sub(plan.encode.weight_bytes));
     }
     // Scratch memory that is in use already is counted in the plan.
     let device = engine.device();
     let taken_bytes = device.pool().stats().in_use_bytes.saturating_sub(device.reserved_bytes());
-    let needed_bytes = weight_bytes.saturating_add(work_bytes).saturating_add(taken_bytes);
+    let needed_bytes = weight_bytes + work_bytes + answer_bytes + taken_bytes;
     if needed_bytes <= engine.budget_bytes() {
         return Ok(());
     }
@@ -265,9 +281,10 @@ fn admit(
         needed_bytes,
         budget_bytes: engine.budget_bytes(),
         breakdown: format!(
-            "{} of weights, {} of activations and scratch memory, {} for the program and other work",
+            "{} of weights, {} of activations and scratch memory, {} of answers, {} for the program and other work",
             bytes(weight_bytes),
             bytes(work_bytes),
+            bytes(answer_bytes),
             bytes(taken_bytes)
         ),
     })

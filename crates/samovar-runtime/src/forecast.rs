@@ -108,7 +108,7 @@ pub struct Forecast {
     pub at_once: usize,
     /// How many prompts are answered together at least, beside the largest picture that fits.
     pub prompts_at_once: usize,
-    /// What the process will have at its peak; of several that compute at once, if they are at their peaks together.
+    /// What the process will have at its peak, with photographs; of several at once, as they usually meet.
     pub peak_bytes: usize,
 }
 
@@ -132,33 +132,37 @@ impl Forecast {
         by_size.sort_by_key(|queued| std::cmp::Reverse(queued.needs.peak_bytes()));
         let largest = by_size.first().map(|queued| needed(queued));
         let fits = |bytes: usize| beside_bytes.saturating_add(bytes) <= budget_bytes;
-        let fitting: Vec<usize> =
-            by_size.iter().map(|queued| queued.needs.peak_bytes()).filter(|&bytes| fits(bytes)).collect();
+        let fitting: Vec<&PictureBytes> =
+            by_size.iter().map(|queued| &queued.needs).filter(|needs| fits(needs.peak_bytes())).collect();
         let (mut held_bytes, mut held) = (0usize, 0);
-        for bytes in fitting.iter().take(at_once.max(1)) {
-            let with_it = held_bytes.saturating_add(*bytes);
+        for needs in fitting.iter().take(at_once.max(1)) {
+            let with_it = held_bytes.saturating_add(needs.peak_bytes());
             if !fits(with_it) {
                 break;
             }
             (held_bytes, held) = (with_it, held + 1);
         }
-        let single = fitting.first().copied().unwrap_or(0);
+        let single = fitting.first().map_or(0, |needs| needs.peak_bytes());
         let mut prompts_at_once = PROMPTS_AT_ONCE;
         let batch_bytes = plan.batch_peak_bytes().saturating_add(process_bytes).saturating_add(single);
         if batch_bytes > budget_bytes {
             prompts_at_once = 1;
         }
         let least_bytes = beside_bytes.saturating_add(held_bytes);
-        // Whoever computes beside the first has activations and scratch memory of his own. Of the blocks that are kept he finds
-        // some of the others': half of them, by measurement, more or less as their stages happen to meet.
-        let beside_first = held.min(computing).saturating_sub(1);
+        // The largest is at its peak. Another one computes meanwhile, on activations and scratch memory of its own and on blocks of
+        // which it finds half among the others', or its results are as good as written: measured, more or less as stages meet.
         let Plan { weight_bytes, activation_bytes, scratch_bytes, .. } = plan.encode;
         let kept_bytes = pool_bytes.saturating_sub(weight_bytes + activation_bytes + scratch_bytes);
-        let own_bytes = (activation_bytes + kept_bytes / 2).saturating_mul(beside_first);
-        let own_bytes =
-            own_bytes.saturating_add(if beside_first > 0 { plan.encode.scratch_bytes } else { 0 });
+        let own_bytes = activation_bytes + kept_bytes / 2 + scratch_bytes;
+        let beside = |(number, needs): (usize, &&PictureBytes)| {
+            let results = needs.usual_result_bytes / 3 * 2;
+            let own = if number < computing { own_bytes } else { 0 };
+            needs.pixel_bytes.saturating_add(results.max(own))
+        };
+        let others = fitting.iter().enumerate().take(held).skip(1).map(beside);
+        let largest_bytes = fitting.first().filter(|_| held > 0).map_or(0, |needs| needs.usual_peak_bytes());
         let with_kept =
-            pool_bytes.saturating_add(own_bytes).saturating_add(process_bytes).saturating_add(held_bytes);
+            others.fold(pool_bytes + process_bytes + largest_bytes, |sum, bytes| sum.saturating_add(bytes));
         Self {
             budget_bytes,
             pictures: queue.len(),
@@ -182,7 +186,12 @@ mod tests {
     use super::*;
 
     fn queue(bytes: &[usize]) -> Vec<Queued> {
-        let needs = |&pixel_bytes| PictureBytes { decoding_bytes: 0, pixel_bytes, result_bytes: 0 };
+        let needs = |&pixel_bytes| PictureBytes {
+            decoding_bytes: 0,
+            pixel_bytes,
+            result_bytes: 0,
+            usual_result_bytes: 0,
+        };
         let all = bytes.iter().enumerate();
         all.map(|(index, bytes)| Queued { name: format!("{index}.png"), needs: needs(bytes) }).collect()
     }
@@ -217,6 +226,15 @@ mod tests {
         let kept = pool - weight_bytes - activation_bytes - scratch_bytes;
         let more = activation_bytes + kept / 2 + scratch_bytes;
         assert_eq!(both.peak_bytes, wide.peak_bytes + more, "both compute");
+        let written = PictureBytes { result_bytes: 900, usual_result_bytes: 600, ..queue[0].needs };
+        let written =
+            [Queued { name: "w".into(), needs: written }, Queued { name: "x".into(), needs: written }];
+        let writes = Forecast::of(&plan, pool, process, usize::MAX, &written, (2, 1));
+        assert_eq!(
+            writes.peak_bytes,
+            pool + process + 1100 + 900,
+            "one computes, two thirds of the other's results are there"
+        );
         let none = of(beside + 50, 2);
         assert_eq!((none.refused.len(), none.at_once, none.peak_bytes), (4, 0, beside + 50));
     }

@@ -374,6 +374,8 @@ pub struct ModelPlan {
     pub decode_batch: Plan,
     /// Bytes of one encoded image.
     pub embedding_bytes: usize,
+    /// Bytes of the low-resolution logits of one mask.
+    pub logits_bytes: usize,
     /// Size of the model's input.
     pub input_size: Size<Input>,
     /// See [`ModelPlan::peak_bytes`].
@@ -395,6 +397,7 @@ impl ModelPlan {
             decode: planner.decode(&PromptShape::CLICK, 1)?,
             decode_batch: planner.decode(&PromptShape::WIDE, PROMPTS_AT_ONCE)?,
             embedding_bytes: planner.features.size_bytes(),
+            logits_bytes: planner.grid_size.map_or(0, |grid| grid.area() as usize * size_of::<f32>()),
             input_size: planner.input_size,
             peak_bytes: planner.peak_bytes()?,
         })

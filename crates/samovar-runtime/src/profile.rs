@@ -40,6 +40,11 @@ impl Profiler {
         Arc::new(Self { operators: Mutex::default(), recording: Some(Recording::new(pool)) })
     }
 
+    /// Bytes of the host that a recording of so many calls takes, and making a trace or a flame graph of it where `is_drawn`.
+    pub fn recording_bytes(calls: usize, is_drawn: bool) -> usize {
+        recording::bytes_of(calls, is_drawn)
+    }
+
     /// The sums by stage and operator so far; the profiler starts again at nothing.
     pub fn take(&self) -> OperatorTimes {
         std::mem::take(&mut *self.operators.lock().unwrap_or_else(PoisonError::into_inner))

@@ -91,17 +91,18 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let engine = args.model.engine()?;
+    let made_of = if args.everything { PictureUse::Crops } else { PictureUse::Masks };
     let mut _room = None;
     let image = match &args.image {
         Some(path) => {
             let image = LazyImage::open_within(path, *engine.decode_limits());
-            _room = Some(args.model.reserve_picture(&engine, &image, PictureUse::Masks)?);
+            _room = Some(args.model.reserve_picture(&engine, &image, made_of)?);
             image.pixels()?
         }
         None => {
             let made = RgbImage::from_fn(Size::new(1024, 768), |x, y| [x as u8, y as u8, (x ^ y) as u8]);
             let image = LazyImage::from_pixels(made);
-            _room = Some(args.model.reserve_picture(&engine, &image, PictureUse::Masks)?);
+            _room = Some(args.model.reserve_picture(&engine, &image, made_of)?);
             image.pixels()?
         }
     };
@@ -122,7 +123,10 @@ pub fn run(args: &Args) -> Result<()> {
     };
     wait.set_message("one round that does not count");
     work()?;
-    profiler.take();
+    let calls: u64 = profiler.take().values().map(|time| time.calls).sum();
+    let calls = usize::try_from(calls)?.saturating_mul(args.repeat as usize + 1);
+    let is_drawn = args.trace.is_some() || args.flamegraph.is_some();
+    let _calls = engine.set_aside("a record of every call", Profiler::recording_bytes(calls, is_drawn))?;
     let before = engine.device().transfers();
     for round in 1..=args.repeat {
         wait.set_message(format!("round {round} of {}", args.repeat));

@@ -54,12 +54,13 @@ pub(super) fn needs(model: &Model, record: &SegpackRecord, metadata: Option<&Ima
     // The deepest point of a mask takes four bytes for each pixel of its box.
     let asking_bytes = times(area.div_ceil(8), masks).saturating_add(times(area, 4));
     let of_header = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let results = [record.encoded_bytes(), labels_bytes, asking_bytes, logits_bytes];
+    let result_bytes = results.into_iter().fold(0, usize::saturating_add);
     PictureBytes {
         decoding_bytes: metadata.map_or(times(area, 3), |metadata| of_header(metadata.decoding_bytes)),
         pixel_bytes: metadata.map_or(times(area, 3), |metadata| of_header(metadata.pixel_bytes)),
-        result_bytes: [record.encoded_bytes(), labels_bytes, asking_bytes, logits_bytes]
-            .into_iter()
-            .fold(0, usize::saturating_add),
+        result_bytes,
+        usual_result_bytes: result_bytes,
     }
 }
 

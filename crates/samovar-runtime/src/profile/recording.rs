@@ -10,6 +10,13 @@ use samovar_tensor::{Cost, Pool, Shape, Span};
 /// Calls that are kept; what comes after them is counted in sums alone.
 const MOST_CALLS: usize = 1 << 18;
 
+/// Bytes that keeping so many calls takes, and making a trace or a flame graph of them.
+pub(super) fn bytes_of(calls: usize, is_drawn: bool) -> usize {
+    // A vector may be twice as long as what is in it. Drawn, a call is a span and a line of JSON.
+    let each = 2 * size_of::<Call>() + if is_drawn { size_of::<TraceSpan>() + 400 } else { 0 };
+    calls.min(MOST_CALLS) * each
+}
+
 /// A part of a round: calls of one stage, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
