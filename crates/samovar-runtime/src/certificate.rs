@@ -120,18 +120,14 @@ pub struct PendingCase<'a> {
 impl PendingCase<'static> {
     /// See [`Case::made`].
     pub fn made(number: u32) -> Self {
-        let pixels = Case::made(number).image;
+        let case = Case::made(number);
         let needs = PictureBytes {
             decoding_bytes: 0,
-            pixel_bytes: pixels.pixels().len(),
+            pixel_bytes: case.image.pixels().len(),
             result_bytes: 0,
             usual_result_bytes: 0,
         };
-        Self {
-            name: format!("made picture {number}"),
-            needs,
-            open: Box::new(move || Ok(Some(Case::made(number)))),
-        }
+        Self { name: format!("made picture {number}"), needs, open: Box::new(move || Ok(Some(case))) }
     }
 }
 

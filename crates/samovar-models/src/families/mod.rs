@@ -1,6 +1,7 @@
 //! Model families: each states its numbers and limits, and how its blocks are wired. None knows another's encoder, and
 //! none knows what is made of it.
 
+mod json_side;
 pub(crate) mod mobile_sam;
 pub(crate) mod mobile_sam_checkpoint;
 pub(crate) mod nano;

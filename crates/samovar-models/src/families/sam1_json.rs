@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::json_side::Side;
 use super::sam_heads;
 use super::sam1::SamConfig;
 use crate::blocks::vit::VitConfig;
@@ -114,26 +115,6 @@ impl Default for Decoder {
             iou_head_hidden_dim: 256,
             layer_norm_eps: 1e-6,
             vit_dim: 768,
-        }
-    }
-}
-
-/// One number, or one for each axis.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Side {
-    One(usize),
-    Two([usize; 2]),
-}
-
-impl Side {
-    fn square(&self, what: &str) -> Result<usize> {
-        match *self {
-            Side::One(side) => Ok(side),
-            Side::Two([height, width]) if height == width => Ok(height),
-            Side::Two([height, width]) => {
-                Err(Error::Config(format!("{what} {height}x{width} is not square")))
-            }
         }
     }
 }

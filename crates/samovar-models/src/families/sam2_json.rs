@@ -4,6 +4,7 @@
 use samovar_geometry::Size;
 use serde::Deserialize;
 
+use super::json_side::Side;
 use super::sam2::{self, STRIDE, Sam2Config};
 use crate::blocks::hiera::{HieraConfig, PATCH_SIDE, PATCH_STRIDE, STAGES};
 use crate::blocks::mask_decoder::{MaskDecoderConfig, ObjectScoreConfig};
@@ -58,11 +59,11 @@ struct Backbone {
     hidden_size: usize,
     num_attention_heads: usize,
     num_channels: usize,
-    image_size: Pair,
-    patch_kernel_size: Pair,
-    patch_stride: Pair,
-    patch_padding: Pair,
-    query_stride: Pair,
+    image_size: Side,
+    patch_kernel_size: Side,
+    patch_stride: Side,
+    patch_padding: Side,
+    query_stride: Side,
     window_positional_embedding_background_size: [usize; 2],
     num_query_pool_stages: usize,
     blocks_per_stage: [usize; STAGES],
@@ -81,11 +82,11 @@ impl Default for Backbone {
             hidden_size: 96,
             num_attention_heads: 1,
             num_channels: 3,
-            image_size: Pair::Both(sam2::IMAGE_SIZE),
-            patch_kernel_size: Pair::Both(PATCH_SIDE),
-            patch_stride: Pair::Both(PATCH_STRIDE),
-            patch_padding: Pair::Both(PATCH_SIDE / 2),
-            query_stride: Pair::Both(POOL),
+            image_size: Side::One(sam2::IMAGE_SIZE),
+            patch_kernel_size: Side::One(PATCH_SIDE),
+            patch_stride: Side::One(PATCH_STRIDE),
+            patch_padding: Side::One(PATCH_SIDE / 2),
+            query_stride: Side::One(POOL),
             window_positional_embedding_background_size: [7, 7],
             num_query_pool_stages: STAGES - 1,
             blocks_per_stage: [1, 2, 7, 2],
@@ -104,8 +105,8 @@ impl Default for Backbone {
 #[serde(default)]
 struct Prompt {
     hidden_size: usize,
-    image_size: Pair,
-    patch_size: Pair,
+    image_size: Side,
+    patch_size: Side,
     mask_input_channels: usize,
     num_point_embeddings: usize,
     hidden_act: String,
@@ -116,8 +117,8 @@ impl Default for Prompt {
     fn default() -> Self {
         Self {
             hidden_size: 256,
-            image_size: Pair::Both(sam2::IMAGE_SIZE),
-            patch_size: Pair::Both(STRIDE),
+            image_size: Side::One(sam2::IMAGE_SIZE),
+            patch_size: Side::One(STRIDE),
             mask_input_channels: 16,
             num_point_embeddings: 4,
             hidden_act: "gelu".into(),
@@ -158,26 +159,6 @@ impl Default for Decoder {
             dynamic_multimask_via_stability: true,
             dynamic_multimask_stability_delta: 0.05,
             dynamic_multimask_stability_thresh: 0.98,
-        }
-    }
-}
-
-/// Both sides, as one number or as two.
-#[derive(Deserialize, Clone, Copy, PartialEq)]
-#[serde(untagged)]
-enum Pair {
-    Both(usize),
-    Two([usize; 2]),
-}
-
-impl Pair {
-    fn square(self, what: &str) -> Result<usize> {
-        match self {
-            Pair::Both(side) => Ok(side),
-            Pair::Two([height, width]) if height == width => Ok(height),
-            Pair::Two([height, width]) => {
-                Err(Error::Config(format!("{what} {height}x{width} is not square")))
-            }
         }
     }
 }
