@@ -12,7 +12,7 @@ pub mod remote;
 mod shortened;
 mod tolerance;
 
-pub use memory::{MeteredAllocator, cpu_time, peak_bytes};
+pub use memory::{MeteredAllocator, cpu_time, peak_bytes, process_bytes};
 pub use poison::Poisoned;
 pub use random::Random;
 pub use shortened::Shortened;

@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Duration;
 
 thread_local! {
@@ -9,7 +10,10 @@ thread_local! {
     static PEAK_BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, counting. Make it the global allocator of a binary that asks for [`peak_bytes`].
+static PROCESS_BYTES: AtomicIsize = AtomicIsize::new(0);
+
+/// The system's allocator, counting. Make it the global allocator of a binary that asks for [`peak_bytes`] or
+/// [`process_bytes`].
 pub struct MeteredAllocator;
 
 /// Bytes that `f` had allocated at its peak, on this thread; zero without [`MeteredAllocator`]. May be nested.
@@ -20,6 +24,12 @@ pub fn peak_bytes<T>(f: impl FnOnce() -> T) -> (T, usize) {
     let peak = PEAK_BYTES.get();
     PEAK_BYTES.set(peak.max(outer_peak));
     (result, usize::try_from(peak - before).unwrap_or(0))
+}
+
+/// Bytes that all threads of the process hold; zero without [`MeteredAllocator`]. Unlike what the system calls resident, it does not
+/// depend on how an allocator cuts up its pages.
+pub fn process_bytes() -> usize {
+    usize::try_from(PROCESS_BYTES.load(Ordering::Relaxed)).unwrap_or(0)
 }
 
 /// Time that the processor spent on `f`, on this thread: other programs on the machine do not count.
@@ -44,6 +54,7 @@ fn thread_time() -> Duration {
 }
 
 fn count(bytes: isize) {
+    PROCESS_BYTES.fetch_add(bytes, Ordering::Relaxed);
     // During a thread's last moments the counters are gone; what happens then is not the target's.
     let _ = LIVE_BYTES.try_with(|live| {
         live.set(live.get() + bytes);
