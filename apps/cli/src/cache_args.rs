@@ -77,6 +77,15 @@ fn store_of(settings: &Settings, disk: Option<DiskOptions>, events: Events) -> A
     Store::new(StoreOptions { memory_budget_bytes, disk, events, ..StoreOptions::default() })
 }
 
+/// Whether features are kept at all, in memory at least. The embedded model is as quick as reading what it found.
+pub fn keeps(settings: &Settings, is_embedded: bool) -> bool {
+    match settings.value("cache").text.as_str() {
+        "on" => true,
+        "off" => false,
+        _ => !is_embedded,
+    }
+}
+
 impl CacheArgs {
     /// The cache for one image, or for many; `None` where nothing is kept.
     pub fn open(
@@ -92,10 +101,8 @@ impl CacheArgs {
             store.map(|store| Cache { keys: Some(content_keys(&store, self.verify)), store })
         };
         Ok(match settings.value("cache").text.as_str() {
+            _ if !keeps(&settings, model.path().is_none()) => None,
             "on" => on_disk(),
-            "off" => None,
-            // The embedded model is as quick as reading what it found.
-            _ if model.path().is_none() => None,
             _ if is_single => on_disk(),
             // Frames of a still camera are often the same; those of 50,000 images would fill a disk.
             _ => Some(Cache { store: store_of(&settings, None, events.clone()), keys: None }),

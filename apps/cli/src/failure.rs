@@ -8,6 +8,7 @@ use samovar::ErrorKind;
 use samovar::hub::HubError;
 
 use crate::environment;
+use crate::say::one_line;
 
 /// A mistake in the arguments that only showed after they were parsed.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say!("error: {}", describe(&error));
+            say!("error: {}", one_line(&describe(&error)));
             ExitCode::from(if is_usage(&error) { 2 } else { 1 })
         }
     }

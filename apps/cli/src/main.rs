@@ -45,6 +45,7 @@ mod progress;
 mod record;
 mod result_folder;
 mod results;
+mod session;
 mod settings;
 mod shard;
 

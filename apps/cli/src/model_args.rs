@@ -1,5 +1,7 @@
 //! Arguments that choose model and engine, shared by all commands that run one.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 use samovar::certificate::Store;
@@ -63,7 +65,8 @@ pub fn resolve(name: &str) -> samovar::Result<ModelSource> {
 }
 
 fn memory(text: &str) -> Result<usize, String> {
-    parse_bytes(text).ok_or_else(|| "expected a number of bytes, as 8GB or 512MiB".into())
+    let bytes = parse_bytes(text).filter(|&bytes| bytes > 0);
+    bytes.ok_or_else(|| "expected a number of bytes over 0, as 8GB or 512MiB".into())
 }
 
 fn pixels(text: &str) -> Result<u64, String> {
@@ -112,6 +115,7 @@ fn options(settings: &Settings) -> Options {
         enable_optimizations: settings.is_on("optimizations"),
         process_bytes: PROCESS_BYTES,
         memory_thresholds: thresholds(settings),
+        unload_after: Some(settings.seconds("unload_after").unwrap_or(Duration::MAX)),
         ..Options::default()
     }
 }

@@ -10,6 +10,7 @@ pub(crate) trait Zero: Copy {}
 
 impl Zero for u8 {}
 impl Zero for u16 {}
+impl Zero for f32 {}
 impl Zero for u64 {}
 
 fn none_for<T>(len: usize) -> MediaError {

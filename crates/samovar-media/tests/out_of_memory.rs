@@ -1,6 +1,6 @@
 //! From a picture to a written cut-out, with the system refusing memory at one large request after the other: every refusal
-//! is an error, none ends the process. TIFFs are not among them, nor are more than 8 bits a channel or turned pictures: there a library
-//! takes the memory itself, which is tried just before, and lost only if somebody else takes it in between.
+//! is an error, none ends the process. GIF and WebP are not among them, nor are TIFFs of rare samples: there a library takes the memory
+//! itself, which is tried just before, and lost only if somebody else takes it in between.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
@@ -77,6 +77,15 @@ fn write_inputs(folder: &Path) {
         let pixels = image::RgbImage::from_raw(SIZE.width, SIZE.height, picture.pixels().to_vec()).unwrap();
         pixels.save(folder.join(name)).unwrap();
     }
+    let deep = |x: u32, y: u32| image::Rgba([x as u16 * 32, y as u16 * 38, (x * y) as u16, 60_000]);
+    let deep = image::ImageBuffer::from_fn(SIZE.width, SIZE.height, deep);
+    deep.save(folder.join("deep.png")).unwrap();
+    deep.save(folder.join("deep.tif")).unwrap();
+    image::DynamicImage::ImageRgba16(deep).to_rgb8().save(folder.join("rgb.tif")).unwrap();
+    let upright = std::fs::read(folder.join("rgb.jpg")).unwrap();
+    // A segment of EXIF behind the start of the picture: one entry, the orientation, which is a quarter of a turn.
+    let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    std::fs::write(folder.join("turned.jpg"), [&upright[..2], exif, &upright[2..]].concat()).unwrap();
 }
 
 fn logits() -> Vec<f32> {
@@ -95,6 +104,7 @@ fn picture_mask(picture: &RgbImage) -> Result<samovar_media::mask::BitMask> {
 fn work(picture: &Path, folder: &Path) -> Result<()> {
     let limits = DecodeLimits::default();
     let image = decode_file(picture, &limits)?;
+    assert_eq!(image.size() != SIZE, picture.ends_with("turned.jpg"), "turned");
     decode_mask_file(&folder.join("grey.png"), &limits)?;
     image.crop(100, 100, 1900, 1600)?;
     resize_bilinear(&image, Size::new(1000, 850), 1)?;
@@ -141,7 +151,18 @@ fn every_large_request_that_is_refused_is_an_error() {
     std::fs::create_dir_all(&folder).unwrap();
     write_inputs(&folder);
     let mut wrong = Vec::new();
-    for name in ["rgb.png", "grey.png", "rgba.png", "rgb.jpg", "rgb.bmp"] {
+    let pictures = [
+        "rgb.png",
+        "grey.png",
+        "rgba.png",
+        "deep.png",
+        "rgb.jpg",
+        "turned.jpg",
+        "rgb.bmp",
+        "rgb.tif",
+        "deep.tif",
+    ];
+    for name in pictures {
         let picture = folder.join(name);
         let made = run_apart(-1, &picture, &folder);
         let made: i64 =

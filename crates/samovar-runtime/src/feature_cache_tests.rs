@@ -257,3 +257,20 @@ impl EventSink for Log {
         self.0.lock().unwrap().push(format!("{name}{fields}"));
     }
 }
+
+/// What was admitted failed midway: packing the encoder took place beside the decoder, and was planned without it.
+#[test]
+fn what_the_plan_says_is_enough_for_an_encoder_that_is_loaded_when_an_image_needs_it() {
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens/sam1/original.pth");
+    for source in [NANO, ModelSource::resolve(tiny.to_str().unwrap(), None).unwrap()] {
+        let needed = engine().load_from(&source).unwrap().planner().peak_bytes().unwrap();
+        let within = |budget| {
+            let options = Options { threads: 1, memory_budget_bytes: Some(budget), ..Options::default() };
+            Engine::new(options).unwrap().load_when_needed(&source)
+        };
+        let model = within(needed).unwrap();
+        let answer = model.embed_pixels(&picture(1)).unwrap().segment(&Prompt::default().point(40.0, 30.0));
+        assert!(answer.is_ok(), "{}: {:?}", source.name(), answer.err());
+        assert!(matches!(within(needed - 1), Err(crate::error::Error::DoesNotFit { .. })));
+    }
+}

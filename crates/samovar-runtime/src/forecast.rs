@@ -93,6 +93,17 @@ pub struct Refused {
     pub needed_bytes: usize,
 }
 
+/// What there is beside pictures and what is made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beside {
+    /// [`unbounded_pool_bytes`] of the job.
+    pub pool_bytes: usize,
+    /// Features that a cache will keep, if all pictures differ.
+    pub cached_bytes: usize,
+    /// What the process has beside the engine's work, where the budget counts it.
+    pub process_bytes: usize,
+}
+
 /// How far a budget carries a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forecast {
@@ -113,16 +124,16 @@ pub struct Forecast {
 }
 
 impl Forecast {
-    /// Of a model on a budget that counts `process_bytes` too. `pool_bytes` is [`unbounded_pool_bytes`] of the job; `at_once`
-    /// images are under way and `computing` of them compute, where that fits ([`crate::sharing::usual`]).
+    /// Of a model on a budget. `at_once` images are under way and `computing` of them compute, where that fits
+    /// ([`crate::sharing::usual`]).
     pub fn of(
         plan: &ModelPlan,
-        pool_bytes: usize,
-        process_bytes: usize,
+        beside: Beside,
         budget_bytes: usize,
         queue: &[Queued],
         (at_once, computing): (usize, usize),
     ) -> Self {
+        let Beside { pool_bytes, cached_bytes, process_bytes } = beside;
         let beside_bytes = plan.peak_bytes().saturating_add(process_bytes);
         let needed = |queued: &Queued| Refused {
             name: queued.name.clone(),
@@ -161,8 +172,10 @@ impl Forecast {
         };
         let others = fitting.iter().enumerate().take(held).skip(1).map(beside);
         let largest_bytes = fitting.first().filter(|_| held > 0).map_or(0, |needs| needs.usual_peak_bytes());
-        let with_kept =
-            others.fold(pool_bytes + process_bytes + largest_bytes, |sum, bytes| sum.saturating_add(bytes));
+        let with_kept = others
+            .fold(pool_bytes + cached_bytes + process_bytes + largest_bytes, |sum, bytes| {
+                sum.saturating_add(bytes)
+            });
         Self {
             budget_bytes,
             pictures: queue.len(),
@@ -206,7 +219,8 @@ mod tests {
         assert!(pool > plan.peak_bytes(), "blocks are kept");
         let (process, queue) = (1000, queue(&[500, 9_000, 100, 700]));
         let beside = plan.peak_bytes() + process;
-        let of = |budget, at_once| Forecast::of(&plan, pool, process, budget, &queue, (at_once, 1));
+        let beside_them = Beside { pool_bytes: pool, cached_bytes: 0, process_bytes: process };
+        let of = |budget, at_once| Forecast::of(&plan, beside_them, budget, &queue, (at_once, 1));
         let tight = of(beside + 800, 4);
         let refused = [Refused { name: "1.png".into(), needed_bytes: beside + 9_000 }];
         assert_eq!(
@@ -221,7 +235,7 @@ mod tests {
         assert!(wide.carries_all());
         assert_eq!((wide.at_once, wide.peak_bytes), (2, pool + process + 9_700));
         assert_eq!(wide.prompts_at_once, PROMPTS_AT_ONCE);
-        let both = Forecast::of(&plan, pool, process, usize::MAX, &queue, (2, 2));
+        let both = Forecast::of(&plan, beside_them, usize::MAX, &queue, (2, 2));
         let Plan { weight_bytes, activation_bytes, scratch_bytes, .. } = plan.encode;
         let kept = pool - weight_bytes - activation_bytes - scratch_bytes;
         let more = activation_bytes + kept / 2 + scratch_bytes;
@@ -229,12 +243,16 @@ mod tests {
         let written = PictureBytes { result_bytes: 900, usual_result_bytes: 600, ..queue[0].needs };
         let written =
             [Queued { name: "w".into(), needs: written }, Queued { name: "x".into(), needs: written }];
-        let writes = Forecast::of(&plan, pool, process, usize::MAX, &written, (2, 1));
+        let writes = Forecast::of(&plan, beside_them, usize::MAX, &written, (2, 1));
         assert_eq!(
             writes.peak_bytes,
             pool + process + 1100 + 900,
             "one computes, two thirds of the other's results are there"
         );
+        let caching = Beside { cached_bytes: 10_000, ..beside_them };
+        let caching = |budget| Forecast::of(&plan, caching, budget, &queue, (2, 1));
+        assert_eq!(caching(usize::MAX).peak_bytes, wide.peak_bytes + 10_000, "what is kept is there");
+        assert_eq!(caching(beside + 1200), of(beside + 1200, 2), "and goes before anything is refused");
         let none = of(beside + 50, 2);
         assert_eq!((none.refused.len(), none.at_once, none.peak_bytes), (4, 0, beside + 50));
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use samovar_geometry::{Box2, Grid, Input, Point, Size};
-use samovar_models::{ImageFeatures, MaskOutput, Model as Network, ModelConfig, PromptBatch};
+use samovar_models::{ImageFeatures, MaskOutput, Model as Network, ModelConfig, Parts, PromptBatch};
 use samovar_resources::memory::bytes;
 use samovar_tensor::{Device, DryRun, Plan, PoolStats, Precision, Tensor};
 use samovar_weights::ShapeSource;
@@ -69,6 +69,8 @@ pub struct Planner {
     input_size: Size<Input>,
     grid_size: Option<Size<Grid>>,
     best_first: bool,
+    /// Bytes of weights that both encoder and decoder have where they are loaded one after the other.
+    shared_bytes: usize,
     /// What was planned before, by shape and number of prompts.
     answers: Mutex<HashMap<(PromptShape, usize), AnswerBytes>>,
     /// The same for clicks of which all masks are drawn that may be kept.
@@ -91,7 +93,21 @@ impl Planner {
     /// [`Error::Model`] when the configuration is not one of a model that encodes images.
     pub fn new(device: &Device, config: &ModelConfig, precision: Precision) -> Result<Self> {
         let device = device.with_weight_precision(precision);
-        Self::of(&device, |device| Network::load(device, config, &ShapeSource))
+        let mut planner = Self::of(&device, |device| Network::load(device, config, &ShapeSource))?;
+        // An encoder that is loaded when an image needs it is packed beside all the rest, and brings a copy of what both share.
+        let part = |device: &Device, parts| Network::load_parts(device, config, &ShapeSource, parts);
+        let mut in_parts = device.dry_run(|device| {
+            Ok::<_, samovar_models::Error>((
+                part(device, Parts::PROMPTABLE_SEGMENTER)?,
+                part(device, Parts::IMAGE_ENCODER)?,
+            ))
+        })?;
+        let in_parts = in_parts.plan(|_, _| Ok::<_, samovar_models::Error>(()))?.1;
+        let loading_bytes = in_parts.weight_bytes + in_parts.load_bytes;
+        let encode = &mut planner.encode;
+        planner.shared_bytes = in_parts.weight_bytes.saturating_sub(encode.weight_bytes);
+        encode.load_bytes = encode.load_bytes.max(loading_bytes.saturating_sub(encode.weight_bytes));
+        Ok(planner)
     }
 
     /// The same for a network that is made elsewhere.
@@ -111,7 +127,19 @@ impl Planner {
         let grid_size = segmenter.map(|segmenter| segmenter.grid_size());
         let best_first = segmenter.is_some_and(|segmenter| segmenter.recommendations().best_first);
         let (dry, answers, clicks) = (Mutex::new(dry), Mutex::default(), Mutex::default());
-        Ok(Self { dry, encode, features, pixel_bytes, input_size, grid_size, best_first, answers, clicks })
+        let shared_bytes = 0;
+        Ok(Self {
+            dry,
+            encode,
+            features,
+            pixel_bytes,
+            input_size,
+            grid_size,
+            best_first,
+            shared_bytes,
+            answers,
+            clicks,
+        })
     }
 
     /// Size of the low-resolution logits; `None` for a model that answers no prompts.
@@ -425,7 +453,8 @@ impl Planner {
     /// See [`ModelPlan::peak_bytes`].
     pub(crate) fn peak_bytes(&self) -> Result<usize> {
         // The plan of decoding counts the encoded image among what is there before.
-        Ok(self.encode.peak_bytes().max(self.decode(&PromptShape::WIDE, 1)?.peak_bytes()))
+        let planned_bytes = self.encode.peak_bytes().max(self.decode(&PromptShape::WIDE, 1)?.peak_bytes());
+        Ok(planned_bytes.saturating_add(self.shared_bytes))
     }
 
     /// Lets the model be loaded, or refuses it with the reason. `taken_bytes` of the budget are in use by others.

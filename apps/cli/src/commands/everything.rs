@@ -29,6 +29,7 @@ use crate::outputs::{Files, check_place, check_stdout, is_stdout, write_stdout};
 use crate::progress;
 use crate::result_folder::{Known, ResultFolder};
 use crate::results::{self, Format, FormatArgs, Found, Layout, SheetStyle, Writer};
+use crate::session::Session;
 use output::{Automatic, MERGED};
 use parameters::Parameters;
 
@@ -167,11 +168,10 @@ impl Job<'_> {
 
     fn one(&self, input: &InputImage, sources: &Sources) -> Result<()> {
         let args = self.args;
-        let events = args.cache.events()?;
-        let engine = args.model.engine_telling(events.clone())?;
-        let image = input.open(engine.decode_limits())?;
+        let session = Session::start(&args.model, &args.cache)?;
+        let image = input.open(session.engine.decode_limits())?;
         // What is wrong with picture, places or parameters should show before the model is loaded.
-        let _room = args.model.reserve_picture(&engine, &image, self.picture_use())?;
+        let _room = session.reserve_picture(&image, self.picture_use())?;
         let pixels = image.pixels()?;
         pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
         let places = self.writer(json!(null));
@@ -218,11 +218,9 @@ impl Job<'_> {
         let there: Vec<PathBuf> = result.chain(overlay.clone()).collect();
         made.check(&there, "--out", args.job.overwrite)?;
         let loading = progress::spinner("loading the model");
-        let settings = args.model.settings()?;
-        let cache = args.cache.open(settings.clone(), true, &resolve(&args.model.model)?, &events)?;
-        let model = args.model.load_with(&engine, cache.as_ref())?;
+        let (_cache, model) = session.load(true)?;
         loading.finish_and_clear();
-        let options = args.parameters.options(&model, &settings)?;
+        let options = args.parameters.options(&model, &session.settings)?;
         let masks = generate_with_bar(&model, &pixels, &options)?;
         let writer = self.writer_of(&model, &options);
         let report = Report { writer: &writer, masks: &masks, image: &pixels };
@@ -300,23 +298,21 @@ impl Job<'_> {
             (None, true) if !args.overlay => None,
             _ => return Err(usage("several images need a folder for their results; give --out DIR")),
         };
-        let events = args.cache.events()?;
-        let settings = args.model.settings()?;
-        let cache = args.cache.open(settings.clone(), false, &resolve(&args.model.model)?, &events)?;
-        let model = args.model.load_with(&args.model.engine_telling(events.clone())?, cache.as_ref())?;
-        let options = args.parameters.options(&model, &settings)?;
+        let session = Session::start(&args.model, &args.cache)?;
+        let (cache, model) = session.load(false)?;
+        let options = args.parameters.options(&model, &session.settings)?;
         let writer = self.writer_of(&model, &options);
         folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
         let folder = folder.as_ref();
         let contents = folder.map(ResultFolder::contents);
         let made = self.picture_use();
         let job = batch::Job {
-            args: &args.job.with(settings),
+            args: &args.job.with(session.settings.clone()),
             model: &model,
             made,
             contents,
             cache: cache.as_ref(),
-            events: &events,
+            events: &session.events,
         };
         let known = Known { folder, made_from };
         let (summary, found) = for_each_image(images, &job, &known, |work| {

@@ -14,8 +14,8 @@ use samovar::{CatalogueEntry, Engine, ModelConfig, Precision};
 use serde_json::{Value, json};
 
 use super::segment::print;
-use crate::inputs;
 use crate::model_args::{ModelArgs, resolve};
+use crate::{cache_args, inputs};
 
 /// Tell what a model takes, in bytes and operations, before any work is done
 #[derive(clap::Args, Debug)]
@@ -68,7 +68,10 @@ pub fn run(args: &Args) -> Result<()> {
             let at_once = if engine.optimizes() { asked } else { 1 };
             let at_once = (at_once, computing.min(at_once));
             let clicks = settings.count("points_per_batch");
-            Some(Queue::of(&inputs, at_once, clicks, &engine, &plan, &config, precision)?)
+            let is_embedded = resolve(&args.model.model).is_ok_and(|source| source.path().is_none());
+            let keeps = engine.optimizes() && cache_args::keeps(&settings, is_embedded);
+            let cache_bytes = settings.bytes("cache_memory").filter(|_| keeps).unwrap_or(0);
+            Some(Queue::of(&inputs, at_once, clicks, cache_bytes, &engine, &plan, &config, precision)?)
         }
     };
     if args.json {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use samovar::files::sweep_beside;
-use samovar::{BitMask, Embedding, Engine, Model, PictureUse, RgbImage};
+use samovar::{BitMask, Embedding, Model, PictureUse, RgbImage};
 use serde_json::{Value, json};
 
 use crate::batch::{Job, Turn, for_each_image};
-use crate::cache_args::{Cache, CacheArgs, embed};
+use crate::cache_args::{CacheArgs, embed};
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
 use crate::job_args::JobArgs;
@@ -22,6 +22,7 @@ use crate::outputs::{Files, check_place, check_stdout, is_stdout, write_stdout};
 use crate::progress;
 use crate::result_folder::{Known, ResultFolder};
 use crate::results::{self, Format, FormatArgs, Writer, Writing, json_line};
+use crate::session::Session;
 use objects::{MaskReader, Object, PromptArgs};
 use output::{Answered, Found};
 
@@ -72,13 +73,12 @@ impl Args {
         if self.multimask { 3 } else { 1 }
     }
 
-    fn load(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Model> {
-        let model = self.model.load_with(engine, cache)?;
-        Ok(match self.clean_up {
+    fn cleaning_up(&self, model: Model) -> Model {
+        match self.clean_up {
             CleanUp::Auto => model,
             CleanUp::Always => model.with_cleanup(true),
             CleanUp::Never => model.with_cleanup(false),
-        })
+        }
     }
 }
 
@@ -165,14 +165,13 @@ fn one(
     writer: &Writer,
     sources: &Sources,
 ) -> Result<()> {
-    let events = args.cache.events()?;
-    let engine = args.model.engine_telling(events.clone())?;
-    let image = input.open(engine.decode_limits())?;
+    let session = Session::start(&args.model, &args.cache)?;
+    let image = input.open(session.engine.decode_limits())?;
     let made = match args.out.is_none() && args.json {
         true => PictureUse::Masks,
         false => writer.style.format.picture_use(),
     };
-    let _room = args.model.reserve_picture(&engine, &image, made)?;
+    let _room = session.reserve_picture(&image, made)?;
     // What is wrong with the picture, the prompt or the place should show before the model is loaded.
     let pixels = image.pixels()?;
     pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
@@ -196,8 +195,8 @@ fn one(
         }
     }
     let wait = progress::spinner("encoding the image");
-    let cache = args.cache.open(args.model.settings()?, true, &resolve(&args.model.model)?, &events)?;
-    let model = args.load(&engine, cache.as_ref())?;
+    let (cache, model) = session.load(true)?;
+    let model = args.cleaning_up(model);
     let embedding = embed(cache.as_ref(), &model, &image, &pixels)?;
     let files = if to_stdout { Files::to_stdout() } else { Files::remembered_by(&made) };
     let writing = out.map(|out| writer.start(out, input.file_name(), &pixels, files)).transpose()?;
@@ -264,21 +263,20 @@ fn many(
             sources,
         )?;
     }
-    let events = args.cache.events()?;
-    let settings = args.model.settings()?;
-    let cache = args.cache.open(settings.clone(), false, &resolve(&args.model.model)?, &events)?;
-    let model = args.load(&args.model.engine_telling(events.clone())?, cache.as_ref())?;
+    let session = Session::start(&args.model, &args.cache)?;
+    let (cache, model) = session.load(false)?;
+    let model = args.cleaning_up(model);
     folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
     let folder = folder.as_ref();
     let contents = folder.map(ResultFolder::contents);
     let made = folder.map_or(PictureUse::Masks, |_| writer.style.format.picture_use());
     let job = Job {
-        args: &args.job.with(settings),
+        args: &args.job.with(session.settings.clone()),
         model: &model,
         made,
         contents,
         cache: cache.as_ref(),
-        events: &events,
+        events: &session.events,
     };
     let made_from = |input: &InputImage, contents: &_| prompts.made_from(&input.path, contents);
     let known = Known { folder, made_from };

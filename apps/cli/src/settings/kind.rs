@@ -45,7 +45,7 @@ impl Kind {
         match self {
             Self::Count { most } => format!("a number from 1 to {most}, or auto"),
             Self::Bytes => "bytes, as 8GB or 512MiB".to_owned(),
-            Self::BytesOrAuto => "bytes, as 8GB or 512MiB, or auto".to_owned(),
+            Self::BytesOrAuto => "bytes over 0, as 8GB or 512MiB, or auto".to_owned(),
             Self::Pixels => "a number of pixels, as 300000000 or 300M".to_owned(),
             Self::Seconds => "a number of seconds over 0, or never".to_owned(),
             Self::Share => "a share over 0 and up to 1, as 0.85".to_owned(),
@@ -73,7 +73,7 @@ impl Kind {
                 text == AUTO || text.parse::<u64>().is_ok_and(|count| (1..=most).contains(&count))
             }
             Self::Bytes => parse_bytes(text).is_some(),
-            Self::BytesOrAuto => text == AUTO || parse_bytes(text).is_some(),
+            Self::BytesOrAuto => text == AUTO || parse_bytes(text).is_some_and(|bytes| bytes > 0),
             Self::Pixels => parse_pixels(text).is_some(),
             Self::Seconds => text == NEVER || parse_seconds(text).is_some(),
             Self::Share => text.parse::<f64>().is_ok_and(|share| share > 0.0 && share <= 1.0),

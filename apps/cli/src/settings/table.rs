@@ -80,6 +80,15 @@ pub const SETTINGS: &[Setting] = &[
         auto_means: "",
     },
     Setting {
+        key: "unload_after",
+        kind: Kind::Seconds,
+        meaning: "an encoder that lies idle for so long goes, and comes back from its file when an image needs it",
+        variable: "SAMOVAR_UNLOAD_AFTER",
+        flag: None,
+        default: "300",
+        auto_means: "",
+    },
+    Setting {
         key: "dtype",
         kind: Kind::Words(&[AUTO, "f32", "f16", "bf16", "int8"]),
         meaning: "precision of the large weights",

@@ -180,20 +180,40 @@ fn picture_of(decoder: impl ImageDecoder) -> Result<DynamicImage> {
     let (width, height) = decoder.dimensions();
     let len = usize::try_from(decoder.total_bytes()).map_err(|_| MediaError::too_large("the image"))?;
     let colour = decoder.color_type();
-    if matches!(colour, ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8) {
-        let mut values = zeros::<u8>(len)?;
-        decoder.read_image(&mut values).map_err(library_error)?;
-        return match colour {
-            ColorType::L8 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLuma8),
-            ColorType::La8 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLumaA8),
-            ColorType::Rgb8 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgb8),
-            _ => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgba8),
+    let whole = |picture: Option<DynamicImage>| {
+        picture.ok_or_else(|| MediaError::damaged("its size is not that of its pixels"))
+    };
+    match colour {
+        ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => {
+            let mut values = zeros::<u8>(len)?;
+            decoder.read_image(&mut values).map_err(library_error)?;
+            whole(match colour {
+                ColorType::L8 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLuma8),
+                ColorType::La8 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLumaA8),
+                ColorType::Rgb8 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgb8),
+                _ => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgba8),
+            })
         }
-        .ok_or_else(|| MediaError::damaged("its size is not that of its pixels"));
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
+            let mut values = zeros::<u16>(len / 2)?;
+            decoder.read_image(bytemuck::cast_slice_mut(&mut values)).map_err(library_error)?;
+            whole(match colour {
+                ColorType::L16 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLuma16),
+                ColorType::La16 => {
+                    ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLumaA16)
+                }
+                ColorType::Rgb16 => {
+                    ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgb16)
+                }
+                _ => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgba16),
+            })
+        }
+        // Others, which no format here has, are in the library's own vectors, whose size is tried beforehand.
+        _ => {
+            drop(room::<u8>(len)?);
+            DynamicImage::from_decoder(decoder).map_err(library_error)
+        }
     }
-    // Deeper ones are in the library's own vectors, whose size is tried beforehand.
-    drop(room::<u8>(len)?);
-    DynamicImage::from_decoder(decoder).map_err(library_error)
 }
 
 /// The library's decoder, when size and wholeness of the file are known to be good.
@@ -226,11 +246,10 @@ fn raw_of_library(bytes: &[u8], format: ImageFormat, limits: &DecodeLimits) -> R
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     // A damaged profile is no reason to refuse the picture.
     let icc_profile = decoder.icc_profile().ok().flatten();
-    if format == ImageFormat::Jpeg {
-        // What the library holds of all scans, which is tried beforehand.
-        let bytes = usize::try_from(jpeg::coefficient_bytes(bytes, limits.max_pixels));
-        drop(room::<u8>(bytes.unwrap_or(usize::MAX))?);
-    }
+    // What the library has for itself beside the samples, which is tried beforehand.
+    let (width, height) = decoder.dimensions();
+    let working_bytes = usize::try_from(working_bytes(format, Size::new(width, height), bytes, limits));
+    drop(room::<u8>(working_bytes.unwrap_or(usize::MAX))?);
     let image = picture_of(decoder)?;
     let size = Size::new(image.width(), image.height());
     let (colours, samples, alpha) = samples_of(image)?;
@@ -338,12 +357,7 @@ fn stored_of(
     let size = checked_size(&decoder, limits)?;
     let colour = decoder.color_type();
     let has_alpha = colour.has_alpha();
-    let working_bytes = match format {
-        ImageFormat::Jpeg => jpeg::coefficient_bytes(start, limits.max_pixels),
-        // Planes of luma and chroma, or the lossless decoder's own pixels; a frame and what it is drawn on.
-        ImageFormat::WebP | ImageFormat::Gif => size.area() * 4,
-        _ => 0,
-    };
+    let working_bytes = working_bytes(format, size, start, limits);
     let converting_bytes = match colour {
         ColorType::Rgb8 => 0,
         // Samples close ranks where they lie, and what is left over is the alpha.
@@ -353,6 +367,17 @@ fn stored_of(
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let sample_bytes = decoder.total_bytes();
     Ok(Stored { size, orientation, sample_bytes, working_bytes, converting_bytes, has_alpha })
+}
+
+/// What the library's decoder has beside the samples it hands out.
+fn working_bytes(format: ImageFormat, size: Size<Image>, start: &[u8], limits: &DecodeLimits) -> u64 {
+    match format {
+        // Coefficients of all scans.
+        ImageFormat::Jpeg => jpeg::coefficient_bytes(start, limits.max_pixels),
+        // Planes of luma and chroma, or the lossless decoder's own pixels; a frame and what it is drawn on.
+        ImageFormat::WebP | ImageFormat::Gif => size.area() * 4,
+        _ => 0,
+    }
 }
 
 fn rgb_and_alpha_bytes(size: Size<Image>, has_alpha: bool) -> u64 {

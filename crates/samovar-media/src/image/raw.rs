@@ -5,7 +5,7 @@ use samovar_geometry::{Image, Size};
 use super::depth::{Samples, Stated, to_eight_bits};
 use super::rgb::{Orientation, RgbImage};
 use crate::error::{MediaError, Result};
-use crate::room::{room, zeros};
+use crate::room::zeros;
 
 /// Samples of every depth, with what the file says about them.
 #[derive(Debug)]
@@ -75,11 +75,7 @@ impl Raw {
                 false => notes.push("its colour profile is not for RGB, and cut-outs do without".to_owned()),
             }
         }
-        if self.orientation != Orientation::NoTransforms {
-            // The library turns in its own vectors, whose size is tried beforehand.
-            drop(room::<u8>(image.pixels().len())?);
-        }
-        Ok(notes.into_iter().fold(image, RgbImage::with_note).oriented(self.orientation))
+        notes.into_iter().fold(image, RgbImage::with_note).oriented(self.orientation)
     }
 }
 

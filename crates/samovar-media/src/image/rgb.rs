@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ::image::DynamicImage;
 use samovar_geometry::{Image, Size};
 
 use crate::error::{MediaError, MediaErrorKind, Result};
-use crate::room::room;
+use crate::room::{room, zeros};
 
 /// How a camera was held, as EXIF says it. Applied on decoding, so pixels and coordinates are always upright.
 pub use ::image::metadata::Orientation;
@@ -160,29 +159,123 @@ impl RgbImage {
     }
 
     /// The image turned and mirrored as `orientation` asks.
-    #[must_use]
-    pub fn oriented(self, orientation: Orientation) -> Self {
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind): what is turned is a second picture for a moment.
+    pub fn oriented(self, orientation: Orientation) -> Result<Self> {
         if orientation == Orientation::NoTransforms {
-            return self;
+            return Ok(self);
         }
-        let [width, height] = [self.size.width, self.size.height];
-        let turned = |mut picture: DynamicImage| {
-            picture.apply_orientation(orientation);
-            (Size::new(picture.width(), picture.height()), picture.into_bytes())
-        };
-        let of_size = "the length was checked when the image was made";
-        let colours = ::image::RgbImage::from_raw(width, height, self.pixels).expect(of_size);
-        let (size, pixels) = turned(DynamicImage::ImageRgb8(colours));
-        let alpha = self.alpha.map(|alpha| {
-            let alpha = ::image::GrayImage::from_raw(width, height, alpha).expect(of_size);
-            turned(DynamicImage::ImageLuma8(alpha)).1
-        });
-        Self { size, pixels, alpha, icc_profile: self.icc_profile, notes: self.notes }
+        let Turn { size, .. } = Turn::of(orientation, self.size);
+        let pixels = turned::<3>(self.pixels, orientation, self.size)?;
+        let alpha = self.alpha.map(|alpha| turned::<1>(alpha, orientation, self.size)).transpose()?;
+        Ok(Self { size, pixels, alpha, icc_profile: self.icc_profile, notes: self.notes })
     }
+}
+
+/// Where a turned picture's pixels come from.
+struct Turn {
+    size: Size<Image>,
+    /// Whether rows become columns.
+    transposes: bool,
+    /// Whether columns and rows of the source are read from their ends.
+    from_end: [bool; 2],
+}
+
+impl Turn {
+    fn of(orientation: Orientation, source: Size<Image>) -> Self {
+        let (transposes, from_end) = match orientation {
+            Orientation::NoTransforms => (false, [false, false]),
+            Orientation::FlipHorizontal => (false, [true, false]),
+            Orientation::FlipVertical => (false, [false, true]),
+            Orientation::Rotate180 => (false, [true, true]),
+            Orientation::Rotate90 => (true, [false, true]),
+            Orientation::Rotate270 => (true, [true, false]),
+            Orientation::Rotate90FlipH => (true, [false, false]),
+            Orientation::Rotate270FlipH => (true, [true, true]),
+        };
+        let size = if transposes { Size::new(source.height, source.width) } else { source };
+        Self { size, transposes, from_end }
+    }
+}
+
+/// Pixels of `N` values each, turned.
+fn turned<const N: usize>(
+    mut values: Vec<u8>,
+    orientation: Orientation,
+    source: Size<Image>,
+) -> Result<Vec<u8>> {
+    /// Side of the tiles in which rows become columns: reads and writes of one stay in the first cache.
+    const TILE: usize = 32;
+    let Turn { size, transposes, from_end: [columns_from_end, rows_from_end] } =
+        Turn::of(orientation, source);
+    let [width, height] = [source.width as usize, source.height as usize];
+    if !transposes {
+        let pixels = values.as_chunks_mut::<N>().0;
+        match (columns_from_end, rows_from_end) {
+            (true, true) => pixels.reverse(),
+            (true, false) => pixels.chunks_exact_mut(width).for_each(<[_]>::reverse),
+            _ => {
+                let (top, bottom) = pixels.split_at_mut(height / 2 * width);
+                let bottom = bottom.chunks_exact_mut(width).rev();
+                top.chunks_exact_mut(width)
+                    .zip(bottom)
+                    .for_each(|(above, below)| above.swap_with_slice(below));
+            }
+        }
+        return Ok(values);
+    }
+    let mut made = zeros::<u8>(values.len())?;
+    let (from, to) = (values.as_chunks::<N>().0, made.as_chunks_mut::<N>().0);
+    let [to_width, to_height] = [size.width as usize, size.height as usize];
+    for top in (0..to_height).step_by(TILE) {
+        for left in (0..to_width).step_by(TILE) {
+            for y in top..(top + TILE).min(to_height) {
+                // A row of the result is a column of the source.
+                let column = if columns_from_end { width - 1 - y } else { y };
+                for x in left..(left + TILE).min(to_width) {
+                    let row = if rows_from_end { height - 1 - x } else { x };
+                    to[y * to_width + x] = from[row * width + column];
+                }
+            }
+        }
+    }
+    Ok(made)
 }
 
 impl fmt::Debug for RgbImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RgbImage({})", self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::image::DynamicImage;
+
+    use super::*;
+
+    #[test]
+    fn pictures_are_turned_as_the_library_of_images_turns_them() {
+        for (width, height) in [(1, 1), (5, 3), (70, 41)] {
+            let size = Size::new(width, height);
+            let picture = RgbImage::from_fn(size, |x, y| [x as u8, y as u8, (x * y) as u8]);
+            let alpha: Vec<u8> = (0..size.area()).map(|at| (at * 7) as u8).collect();
+            for exif in 1..=8 {
+                let orientation = Orientation::from_exif(exif).unwrap();
+                let turned =
+                    picture.clone().with_alpha(alpha.clone()).unwrap().oriented(orientation).unwrap();
+                let theirs = |mut picture: DynamicImage| {
+                    picture.apply_orientation(orientation);
+                    (Size::new(picture.width(), picture.height()), picture.into_bytes())
+                };
+                let colours = ::image::RgbImage::from_raw(width, height, picture.pixels().to_vec()).unwrap();
+                let of_alpha = ::image::GrayImage::from_raw(width, height, alpha.clone()).unwrap();
+                let colours = theirs(DynamicImage::ImageRgb8(colours));
+                assert_eq!((turned.size(), turned.pixels().to_vec()), colours, "{orientation:?} of {size}");
+                let of_alpha = theirs(DynamicImage::ImageLuma8(of_alpha)).1;
+                assert_eq!(turned.alpha(), Some(&of_alpha[..]), "{orientation:?} of {size}");
+            }
+        }
     }
 }

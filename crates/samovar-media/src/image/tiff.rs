@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::io::{Cursor, Read, Seek};
 
 use ::tiff::decoder::ifd::Value;
-use ::tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, Limits};
+use ::tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, DecodingSampleType, Limits};
 use ::tiff::tags::{PhotometricInterpretation, Tag};
 use ::tiff::{ColorType, TiffError};
 use samovar_geometry::{Image, Size};
@@ -20,7 +20,7 @@ use super::raw::Raw;
 use super::rgb::Orientation;
 use super::stored::Stored;
 use crate::error::{MediaError, MediaErrorKind, Result};
-use crate::room::{collected, room};
+use crate::room::{collected, room, zeros};
 
 const ADVICE: &str = "convert it to 8- or 16-bit grey or RGB, as PNG or TIFF (`gdal_translate -scale -ot Byte` and \
                       `magick` can)";
@@ -82,17 +82,26 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Raw> {
     (library_limits.decoding_buffer_size, library_limits.intermediate_buffer_size) = (max_bytes, max_bytes);
     library_limits.ifd_value_size = bytes.len();
     let mut decoder =
-        Decoder::new(Cursor::new(&bytes[..])).map_err(library_error)?.with_limits(library_limits);
+        Decoder::new(Cursor::new(&bytes[..])).map_err(library_error)?.with_limits(library_limits.clone());
     let size = checked_size(&mut decoder, limits)?;
     let colour = decoder.colortype().map_err(library_error)?;
     check_chunks(&mut decoder, &bytes, limits)?;
     let taken = Taken::of(colour, &mut decoder)?;
     let pixels = size.area() as usize;
-    // The samples are in the library's own vector, whose size is tried beforehand.
-    let sample_bytes = usize::from(colour.bit_depth()).div_ceil(8) * usize::from(colour.num_samples());
-    drop(room::<u8>(pixels.saturating_mul(sample_bytes))?);
-    let mut result = DecodingResult::U8(Vec::new());
-    let layout = decoder.read_image_to_buffer(&mut result).map_err(library_error)?;
+    let layout = decoder.image_buffer_layout().map_err(library_error)?;
+    let mut result = match layout.sample_type {
+        Some(DecodingSampleType::U8) => DecodingResult::U8(zeros(layout.complete_len)?),
+        Some(DecodingSampleType::U16) => DecodingResult::U16(zeros(layout.complete_len.div_ceil(2))?),
+        Some(DecodingSampleType::F32) => DecodingResult::F32(zeros(layout.complete_len.div_ceil(4))?),
+        // Of rarer ones the library has vectors of its own, whose size is tried beforehand.
+        _ => {
+            drop(room::<u8>(layout.complete_len)?);
+            let mut result = DecodingResult::U8(Vec::new());
+            result.resize_to(&layout, &library_limits).map_err(library_error)?;
+            result
+        }
+    };
+    decoder.read_image_bytes(result.as_buffer(0).as_bytes_mut()).map_err(library_error)?;
     let mut raw = match colour {
         ColorType::Gray(bits @ (1 | 2 | 4)) => {
             let DecodingResult::U8(packed) = result else { return Err(unsupported("its samples are odd")) };

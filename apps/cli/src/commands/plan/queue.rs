@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use samovar::automatic::AutomaticOptions;
-use samovar::forecast::{Forecast, Job, PROCESS_BYTES, Queued, job_bytes, unbounded_pool_bytes};
+use samovar::forecast::{Beside, Forecast, Job, PROCESS_BYTES, Queued, job_bytes, unbounded_pool_bytes};
 use samovar::media::ImageMetadata;
 use samovar::memory::bytes;
 use samovar::planning::ModelPlan;
@@ -61,6 +61,7 @@ impl Queue {
         inputs: &Inputs,
         at_once: (usize, usize),
         clicks: Option<usize>,
+        cache_bytes: usize,
         engine: &Engine,
         plan: &ModelPlan,
         config: &ModelConfig,
@@ -82,14 +83,19 @@ impl Queue {
         let segment = pool(Job::Segment { prompts: 1 })?;
         let clicks = clicks.unwrap_or(AutomaticOptions::default().points_per_batch);
         let everything = pool(Job::Everything { clicks })?;
+        // As many as fit whole; one is there anyway.
+        let kept = (cache_bytes / plan.embedding_bytes.max(1)).min(headers.len()).saturating_sub(1);
+        let cached_bytes = kept * plan.embedding_bytes;
         let of = |(name, made): (&'static str, PictureUse)| {
             let queued = |(name, metadata): &(String, ImageMetadata)| Queued {
                 name: name.clone(),
                 needs: PictureBytes::of(metadata, made),
             };
             let queue: Vec<Queued> = headers.iter().map(queued).collect();
-            let forecast =
-                |pool| Forecast::of(plan, pool, program + job, engine.budget_bytes(), &queue, at_once);
+            let forecast = |pool_bytes| {
+                let beside = Beside { pool_bytes, cached_bytes, process_bytes: program + job };
+                Forecast::of(plan, beside, engine.budget_bytes(), &queue, at_once)
+            };
             Use { name, segment: forecast(segment), everything: forecast(everything) }
         };
         let single = match &headers[..] {
