@@ -31,7 +31,9 @@ use crate::scratch::SCRATCH_LEN;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::product::avx512_bf16::Avx512Bf16;
 use crate::threads::Threads;
-use crate::{convolution, depthwise, elementwise, layout, linear, mask_head, norm, peak, pooling, resize};
+use crate::{
+    convolution, depthwise, elementwise, layout, linear, mask_head, norm, peak, pooling, resize, rotation,
+};
 
 /// How to make a [`CpuKernels`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -515,6 +517,12 @@ impl Kernels for CpuKernels {
         checks::result("fourier_features", out, &checks::fourier_features(x, gaussian)?)?;
         self.note("fourier_features", out.shape());
         with_simd!(self.machine.level, s => elementwise::fourier_features(&self.threads, s, x, gaussian, out))
+    }
+
+    fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()> {
+        checks::result("rotate", out, &checks::rotate(x, table)?)?;
+        self.note("rotate", out.shape());
+        with_simd!(self.machine.level, s => rotation::rotate(&self.threads, s, x, table, out))
     }
 
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {

@@ -9,7 +9,7 @@
 //! | `rehearsal` | the tasks of operators with their times, for a simulation of more threads |
 //! | `gemm` | matrix products: packed weights in f32, 16 and 8 bits; plain, in pairs, by Strassen's algorithm; micro-kernels, epilogues |
 //! | `attention` | attention: queries in rows (plain, in pairs) or in lanes (few keys, bfloat16), and the folded attention of the decoder |
-//! | `linear`, `convolution`, `depthwise`, `mask_head`, `norm`, `elementwise`, `layout`, `pooling`, `resize` | the other operators |
+//! | `linear`, `convolution`, `depthwise`, `mask_head`, `norm`, `elementwise`, `layout`, `pooling`, `resize`, `rotation` | the other operators |
 //! | `softmax`, `math` | softmax down columns; exp, erf, sin and cos of vectors, with stated errors |
 //! | `peak` | the machine's limit, measured |
 //!
@@ -35,6 +35,7 @@ mod peak;
 mod pooling;
 mod rehearsal;
 mod resize;
+mod rotation;
 mod routes;
 mod scratch;
 mod simd;

@@ -158,6 +158,23 @@ pub fn fourier_features(x: &Tensor, gaussian: &Tensor) -> Result<Shape> {
     x.shape().result_with_channels(OP, features.saturating_mul(2))
 }
 
+/// Of [`crate::Kernels::rotate`].
+///
+/// # Errors
+/// See [`result`].
+pub fn rotate(x: &Rows, table: &Tensor) -> Result<Shape> {
+    const OP: &str = "rotate";
+    let (channels, rows) = (table.shape().channels(), table.shape().rows());
+    let last = x.first_column.checked_add(channels);
+    let columns_fit =
+        last.is_some_and(|last| last <= x.stride()) && channels > 0 && channels.is_multiple_of(2);
+    if !columns_fit || rows == 0 || !x.tensor.shape().rows().is_multiple_of(rows) {
+        let (x, first) = (x.tensor.shape(), x.first_column);
+        return Err(Error::shape(OP, format!("columns {first}..+{channels} of {x} by {}", table.shape())));
+    }
+    x.tensor.shape().result_with_channels(OP, channels)
+}
+
 /// Of [`crate::Kernels::concat`].
 ///
 /// # Errors

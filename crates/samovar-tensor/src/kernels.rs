@@ -133,6 +133,11 @@ pub trait Kernels: Send + Sync {
     /// `gaussian` is `[2, features]`.
     fn fourier_features(&self, x: &Tensor, gaussian: &Tensor, out: &mut Tensor) -> Result<()>;
 
+    /// Turns pairs of numbers, as rotary position embeddings do: with `[a, b]` the halves of a row of as many columns of `x` as
+    /// `table` has, from its first on, and `[cos, sin]` those of the row of `table`, whose rows repeat,
+    /// `[a cos − b sin, a sin + b cos]`.
+    fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()>;
+
     /// Concatenates along `axis`; a tensor whose outermost dimension is 1 repeats over the batch of `out`.
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()>;
 

@@ -129,6 +129,10 @@ impl Kernels for Reference {
         elementwise::fourier_features(x, gaussian, out)
     }
 
+    fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()> {
+        elementwise::rotate(x, table, out)
+    }
+
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {
         layout::concat(parts, axis, out)
     }

@@ -113,6 +113,10 @@ impl Kernels for Poisoned {
         self.0.fourier_features(x, gaussian, spoil(out)?)
     }
 
+    fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.0.rotate(x, table, spoil(out)?)
+    }
+
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {
         self.0.concat(parts, axis, spoil(out)?)
     }

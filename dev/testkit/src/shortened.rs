@@ -357,6 +357,14 @@ impl Kernels for Shortened {
         self.0.fourier_features(x, gaussian, out)
     }
 
+    fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()> {
+        let first_column = x.first_column;
+        self.operands([x.tensor, table], out, |[tensor, table], out| {
+            self.0.rotate(&Rows { tensor, first_column }, table, out)
+        })?;
+        self.0.rotate(x, table, out)
+    }
+
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {
         self.results(out, |out| self.0.concat(parts, axis, out))?;
         for index in 0..parts.len() {

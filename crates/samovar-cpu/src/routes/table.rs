@@ -391,7 +391,7 @@ pub(crate) static ATTENTION: &[Entry<AttentionShape, AttentionRoute>] = &[
 ];
 
 /// Operators with one kernel for all shapes.
-pub(crate) static SINGLE: [Route; 10] = [
+pub(crate) static SINGLE: [Route; 11] = [
     single("folded attention", &["folded_attention"], "attention/folded.rs", "decoder.rs"),
     single("mask head", &["mask_logits"], "mask_head.rs", "decoder.rs"),
     single("layer norm", &["layer_norm"], "norm.rs", "linear.rs"),
@@ -400,6 +400,7 @@ pub(crate) static SINGLE: [Route; 10] = [
     single("fourier features", &["fourier_features"], "elementwise.rs", "elementwise.rs"),
     single("resize", &["resize"], "resize.rs", "elementwise.rs"),
     single("max pool", &["max_pool2d"], "pooling.rs", "elementwise.rs"),
+    single("rotate", &["rotate"], "rotation.rs", "elementwise.rs"),
     single("move", &["concat", "slice", "fill"], "layout.rs", "movement.rs"),
     single("transpose", &["transpose"], "layout.rs", "movement.rs"),
 ];

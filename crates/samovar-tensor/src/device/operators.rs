@@ -162,6 +162,21 @@ impl Device {
         })
     }
 
+    /// Turns the pairs of numbers in rows of `x` by the angles of `table: [.., channels]`, whose rows repeat: a row is
+    /// `[a, b]`, two halves of `channels / 2` numbers, one of the table `[cos, sin]`, and the result
+    /// `[a cos − b sin, a sin + b cos]`. Rotary position embeddings (RoFormer, <https://arxiv.org/abs/2104.09864>), with the
+    /// two numbers of a pair half a row apart.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn rotate(&self, x: Rows, table: &Tensor) -> Result<Tensor> {
+        const OP: &str = "rotate";
+        let shape = checks::rotate(&x, table)?;
+        self.operands(OP, &[x.tensor, table])?;
+        let (operations, bytes) = (3 * shape.len() as u64, 4 * (shape.len() + table.shape().len()) as u64);
+        self.run(OP, shape, operations, bytes, |kernels, out| kernels.rotate(&x, table, out))
+    }
+
     /// Concatenates along `axis`. With `axis > 0` a part whose outermost dimension is 1 repeats over the batch.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::f64::consts::{PI, SQRT_2};
 
-use crate::{Activation, BinaryOp, Epilogue, Result, Tensor};
+use crate::{Activation, BinaryOp, Epilogue, Result, Rows, Tensor};
 
 pub(super) fn apply(activation: Activation, x: f32) -> f32 {
     match activation {
@@ -81,6 +81,22 @@ pub(super) fn fourier_features(x: &Tensor, gaussian: &Tensor, out: &mut Tensor) 
             let phase = (x * gaussian_values[f] + y * gaussian_values[features + f]) * std::f32::consts::TAU;
             row[f] = phase.sin();
             row[features + f] = phase.cos();
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn rotate(x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()> {
+    let (values, table_values) = (x.tensor.f32()?, table.f32()?);
+    let (channels, table_rows) = (table.shape().channels(), table.shape().rows());
+    let half = channels / 2;
+    for (r, to) in out.f32_mut()?.chunks_exact_mut(channels).enumerate() {
+        let from = &values[r * x.stride() + x.first_column..][..channels];
+        let angles = &table_values[r % table_rows * channels..][..channels];
+        for i in 0..half {
+            let ((a, b), (cos, sin)) = ((from[i], from[half + i]), (angles[i], angles[half + i]));
+            to[i] = a * cos - b * sin;
+            to[half + i] = a * sin + b * cos;
         }
     }
     Ok(())

@@ -72,6 +72,22 @@ pub(super) fn add(cases: &mut Cases) {
             device.max_pool2d(Rows::columns(&x, first), channels, factor)
         });
     }
+    for (columns, first, rows, table_rows, channels) in [
+        (2, 0, 1, 1, 2),
+        (16, 0, 7, 7, 16),
+        (40, 8, 12, 4, 18),
+        (33, 1, 30, 1, 32),
+        (768, 256, 300, 100, 256),
+        // Enough for several tasks.
+        (64, 0, 4096, 1024, 64),
+    ] {
+        let name = format!("rotate {rows}x{channels} from {first} of {columns} by {table_rows}");
+        cases.add(name, Tolerance::Rounded, move |device, random| {
+            let x = random.on(device, [rows, columns], 1.0)?;
+            let table = random.on(device, [table_rows, channels], 1.0)?;
+            device.rotate(Rows::columns(&x, first), &table)
+        });
+    }
     for (rows, features, spread) in [(1, 1, 1.0), (7, 16, 1.0), (300, 128, 3.0), (5, 33, 10.0)] {
         let name = format!("fourier_features {rows} to {features}, spread {spread}");
         // The phase itself is rounded at its size, up to 40 turns here.

@@ -374,6 +374,13 @@ impl Kernels for Remote {
         })
     }
 
+    fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()> {
+        let first_column = x.first_column;
+        self.operate(&[x.tensor, table], out, move |kernels, operands, out| {
+            kernels.rotate(&Rows::columns(&operands[0], first_column), &operands[1], out)
+        })
+    }
+
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {
         self.operate(parts, out, move |kernels, operands, out| {
             kernels.concat(&operands.iter().collect::<Vec<_>>(), axis, out)
