@@ -29,6 +29,8 @@ pub enum MediaErrorKind {
     Empty,
     /// Sizes or lengths handed in by the caller do not belong together.
     Mismatch,
+    /// The shot has no such frame, or cannot go there.
+    NoSuchFrame,
 }
 
 impl MediaErrorKind {
@@ -45,6 +47,7 @@ impl MediaErrorKind {
             Self::OutOfMemory => "close other programs, or make the image smaller",
             Self::Empty => "it needs at least one pixel",
             Self::Mismatch => "check the sizes that were passed in",
+            Self::NoSuchFrame => "name a frame that the shot has",
         }
     }
 }
@@ -86,6 +89,13 @@ impl MediaError {
     #[must_use]
     pub fn advise(mut self, next_step: impl Into<String>) -> Self {
         self.next_step = Some(next_step.into());
+        self
+    }
+
+    /// The same error, saying which part of the file it is about.
+    #[must_use]
+    pub(crate) fn of_part(mut self, part: impl fmt::Display) -> Self {
+        self.what = format!("{part}: {}", self.what);
         self
     }
 

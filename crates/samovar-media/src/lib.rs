@@ -2,8 +2,8 @@
 //!
 //! Everything between files and models that is about pictures: decoding within limits, the resize and normalisation
 //! that models were trained with, masks as bits, run lengths and outlines, logits enlarged to masks, and files
-//! written whole or not at all. Pixels come and go as plain slices of `u8` and `f32`. Nothing here keeps state, owns
-//! a thread pool or logs; functions that can use several threads take their number.
+//! written whole or not at all. Pixels come and go as plain slices of `u8` and `f32`. Nothing here keeps state or
+//! logs; functions that can use several threads take their number, and a source of frames has one that decodes ahead.
 //!
 //! # Map
 //!
@@ -14,6 +14,7 @@
 //! | [`mask`] | [`BitMask`], [`Rle`], [`LabelMap`], connected components, suppression, [outlines](mask::polygon) |
 //! | [`upscale`] | low-resolution logits to masks and alpha at the image's size |
 //! | [`write`](mod@write) | PNG, overlays, COCO and polygon JSON, atomically |
+//! | [`video`] | [`FrameSource`](video::FrameSource): frames of image sequences, one at a time, both ways |
 //! | [`segpack`] | reader of picture-and-mask packs for training and evaluation |
 //! | [`error`] | [`MediaError`]: what, where, what next |
 //!
@@ -33,6 +34,7 @@ mod room;
 pub mod segpack;
 mod simd;
 pub mod upscale;
+pub mod video;
 pub mod write;
 
 pub use error::{MediaError, MediaErrorKind, Result};

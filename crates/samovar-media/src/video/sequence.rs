@@ -1,0 +1,243 @@
+//! Image sequences: a folder of pictures, or those of a pattern, as a source of frames.
+
+mod names;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use samovar_geometry::{Image, Size};
+
+use self::names::{Pattern, frames_of, gaps, unique};
+use super::ahead::Ahead;
+use super::source::{Direction, Frame, FrameNumber, FrameSource, Position, check_size, no_such_frame};
+use crate::error::{MediaError, MediaErrorKind, Result};
+use crate::image::{
+    DecodeLimits, ImageFormat, decode_file, foreign_by_ending, how_to_convert, read_metadata,
+};
+
+/// Whether a path means an image sequence by its name: `shot.####.png`, `shot.%04d.png`. A file that is called so is a file.
+pub fn is_pattern(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| !matches!(Pattern::parse(name), Ok(None))) && !path.is_file()
+}
+
+/// A folder of pictures, or those of a pattern in one. A frame is decoded when it is asked for, or a little before.
+///
+/// Frames have the numbers in their names (`shot.1001.png` is 1001), whichever they begin with and whichever are missing. A
+/// picture that cannot be read is an error of its frame, and the shot goes on behind it.
+#[derive(Debug)]
+pub struct Sequence {
+    files: Arc<Files>,
+    notes: Vec<String>,
+    position: Position,
+    ahead: Option<Ahead<Result<Frame>>>,
+}
+
+/// What the thread that decodes shares.
+#[derive(Debug)]
+struct Files {
+    folder: PathBuf,
+    /// By ascending number, at least one.
+    frames: Vec<(FrameNumber, OsString)>,
+    size: Size<Image>,
+    limits: DecodeLimits,
+}
+
+impl Files {
+    fn path(&self, index: usize) -> PathBuf {
+        self.folder.join(&self.frames[index].1)
+    }
+
+    fn decode(&self, index: usize) -> Result<Frame> {
+        let number = self.frames[index].0;
+        let path = self.path(index);
+        let pixels =
+            decode_file(&path, &self.limits).map_err(|error| error.of_part(format!("frame {number}")))?;
+        check_size(number, pixels.size(), self.size).map_err(|error| error.at(path))?;
+        Ok(Frame { number, time: None, pixels: Arc::new(pixels) })
+    }
+}
+
+impl Sequence {
+    /// The sequence in a folder, or of a pattern: in the file's name a run of `#`, or `%d` or `%04d`. Reads names and the first
+    /// header; pictures within these limits.
+    ///
+    /// # Errors
+    /// - [`MediaErrorKind::NotFound`] where there is no such folder, or no file of the pattern.
+    /// - [`MediaErrorKind::Mismatch`] for several sequences in one folder, or two files of one number.
+    /// - [`MediaErrorKind::Unsupported`] for formats that are not read.
+    /// - The first picture's error where no picture has a header that can be read.
+    pub fn open(path: &Path, limits: &DecodeLimits) -> Result<Self> {
+        Self::opened(path, limits).map_err(|error| error.at(path))
+    }
+
+    fn opened(path: &Path, limits: &DecodeLimits) -> Result<Self> {
+        let mut notes = Vec::new();
+        let (folder, frames) = if path.is_dir() {
+            (path.to_path_buf(), of_folder(path, &mut notes)?)
+        } else {
+            let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
+            let frames = of_pattern(path, &folder)?;
+            (folder, frames)
+        };
+        notes.extend(gaps(&frames));
+        let len = frames.len();
+        let mut files = Files { folder, frames, size: Size::new(0, 0), limits: *limits };
+        files.size = (0..len)
+            .find_map(|index| read_metadata(&files.path(index), limits).ok())
+            .map_or_else(|| read_metadata(&files.path(0), limits), Ok)?
+            .size;
+        let position = Position::first(len, Direction::Forward);
+        Ok(Self { files: Arc::new(files), notes, position, ahead: None })
+    }
+
+    /// Numbers of the frames, ascending.
+    pub fn numbers(&self) -> impl ExactSizeIterator<Item = FrameNumber> {
+        self.files.frames.iter().map(|frame| frame.0)
+    }
+
+    /// Decodes ahead, from a frame on.
+    fn ahead(&self, mut position: Position) -> Result<Ahead<Result<Frame>>> {
+        let files = Arc::clone(&self.files);
+        Ahead::new(move || {
+            let frame = files.decode(position.take(files.frames.len())?);
+            if frame.is_err() {
+                position.end();
+            }
+            Some(frame)
+        })
+    }
+}
+
+impl FrameSource for Sequence {
+    fn size(&self) -> Size<Image> {
+        self.files.size
+    }
+
+    fn start(&mut self, from: Option<FrameNumber>, direction: Direction) -> Result<()> {
+        let frames = &self.files.frames;
+        let mut position = Position::first(frames.len(), direction);
+        if let Some(number) = from {
+            let (first, last) = (frames[0].0, frames[frames.len() - 1].0);
+            position.index = self.place(number).ok_or_else(|| no_such_frame(number, first, last))?;
+        }
+        if position != self.position {
+            self.ahead = None;
+            self.position = position;
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>> {
+        let before = self.position;
+        let Some(index) = self.position.take(self.files.frames.len()) else { return Ok(None) };
+        if self.ahead.is_none() {
+            self.ahead = Some(self.ahead(before)?);
+        }
+        let frame = self.ahead.as_mut().and_then(Ahead::next).unwrap_or_else(|| {
+            let what = format!("frame {}: the decoder gave up", self.files.frames[index].0);
+            Err(MediaError::damaged(what).at(self.files.path(index)))
+        });
+        if frame.is_err() {
+            self.ahead = None;
+            self.position.end();
+        }
+        frame.map(Some)
+    }
+
+    fn place(&self, number: FrameNumber) -> Option<i64> {
+        let index = self.files.frames.binary_search_by_key(&number, |frame| frame.0).ok()?;
+        Some(index as i64)
+    }
+
+    fn count_up_to(&mut self, most: usize) -> Result<usize> {
+        Ok(self.files.frames.len().min(most))
+    }
+
+    fn expected_frames(&self) -> Option<u64> {
+        Some(self.files.frames.len() as u64)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+}
+
+/// The ending of a name, in lower case.
+fn ending(name: &OsString) -> Option<String> {
+    Path::new(name).extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase)
+}
+
+/// Names of the files in a folder, but for hidden ones.
+fn names_in(folder: &Path) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(MediaError::read)? {
+        let entry = entry.map_err(MediaError::read)?;
+        let name = entry.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn of_folder(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<(FrameNumber, OsString)>> {
+    let names = names_in(folder)?;
+    let foreign = |name: &OsString| foreign_by_ending(&ending(name)?);
+    let (pictures, others): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .partition(|name| ending(name).is_some_and(|ending| ImageFormat::EXTENSIONS.contains(&&ending[..])));
+    let unread = others.iter().filter_map(foreign).next();
+    let unread_count = others.iter().filter(|name| foreign(name).is_some()).count();
+    if pictures.is_empty() {
+        return Err(match unread {
+            Some(format) => not_read(unread_count, format),
+            None => MediaError::new(MediaErrorKind::NotFound, "there is no picture in this folder")
+                .advise("name a folder of PNG, JPEG or TIFF pictures, or a pattern (FOLDER/shot.####.png)"),
+        });
+    }
+    if let Some(format) = unread {
+        notes.push(format!("{unread_count} pictures of formats that are not read ({format}) are left out"));
+    }
+    let listed = frames_of(pictures)?;
+    if !listed.are_numbered {
+        notes.push("the names have no numbers: frames are counted from 0, in alphabetical order".to_owned());
+    }
+    if listed.left_out > 0 {
+        notes.push(format!("{} pictures whose names have no number are left out", listed.left_out));
+    }
+    Ok(listed.frames)
+}
+
+fn of_pattern(path: &Path, folder: &Path) -> Result<Vec<(FrameNumber, OsString)>> {
+    let pattern = match path.file_name().map(Pattern::parse).transpose()?.flatten() {
+        Some(pattern) => pattern,
+        None if path.exists() => {
+            let what = "this is one picture, not a sequence";
+            return Err(MediaError::mismatch(what).advise("name the folder, or a pattern (shot.####.png)"));
+        }
+        None => return Err(MediaError::new(MediaErrorKind::NotFound, "there is no such folder")),
+    };
+    let names = names_in(folder).map_err(|error| error.at(folder))?;
+    let numbered = names.into_iter().filter_map(|name| Some((pattern.number(&name)?, name)));
+    let frames = unique(numbered.collect())?;
+    let Some((_, name)) = frames.first() else {
+        let what = format!("no file in {} is called {pattern}", folder.display());
+        return Err(MediaError::new(MediaErrorKind::NotFound, what)
+            .advise("check folder and name; #### stands for at least four digits, # for any number"));
+    };
+    match ending(name).as_deref().and_then(foreign_by_ending) {
+        Some(format) => Err(not_read(frames.len(), format)),
+        None => Ok(frames),
+    }
+}
+
+fn not_read(count: usize, format: &str) -> MediaError {
+    let what = format!("these are {count} pictures of a format that is not read here: {format}");
+    MediaError::new(MediaErrorKind::Unsupported, what).advise(how_to_convert(format))
+}
+
+#[cfg(test)]
+mod tests;
