@@ -220,6 +220,7 @@ def config_seeds():
     write("config", "sam.json", (goldens / "sam1" / "config.json").read_bytes())
     write("config", "sam_hq.json", (goldens / "sam_hq" / "config.json").read_bytes())
     write("config", "sam2.json", (goldens / "sam2" / "config.json").read_bytes())
+    write("config", "sam2_video.json", (goldens / "sam2_video" / "config.json").read_bytes())
     # The shipped weights carry theirs in the header.
     nano = Path(__file__).parent.parent.parent / "crates" / "samovar-runtime" / "assets" / "nano.safetensors"
     with nano.open("rb") as file:

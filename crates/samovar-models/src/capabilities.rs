@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::interface::{Capability, Detector, Embedder, ImageEncoder, PromptableSegmenter};
+use crate::tracker::Tracker;
 
 /// The capabilities of a model, each absent or ready to run on the device the model was loaded for. Cheap to clone.
 #[derive(Clone, Default)]
@@ -15,6 +16,8 @@ pub struct Capabilities {
     pub detector: Option<Arc<dyn Detector>>,
     /// See [`Embedder`].
     pub embedder: Option<Arc<dyn Embedder>>,
+    /// See [`Tracker`].
+    pub tracker: Option<Arc<dyn Tracker>>,
 }
 
 impl Capabilities {
@@ -25,6 +28,7 @@ impl Capabilities {
             (Capability::PromptableSegmenter, self.promptable_segmenter.is_some()),
             (Capability::Detector, self.detector.is_some()),
             (Capability::Embedder, self.embedder.is_some()),
+            (Capability::Tracker, self.tracker.is_some()),
         ];
         has.into_iter().filter_map(|(capability, is_there)| is_there.then_some(capability)).collect()
     }

@@ -4,7 +4,8 @@ use crate::config::{Dimensions, Family, ModelConfig};
 use crate::families::mobile_sam::MobileSamConfig;
 use crate::families::nano_json::NanoConfig;
 use crate::families::sam1::SamConfig;
-use crate::families::sam2::{self, Sam2Config};
+use crate::families::sam2::{self, Published, Sam2Config};
+use crate::families::sam2_memory::MemoryConfig;
 use crate::interface::Capability;
 
 /// A model samovar knows by name.
@@ -42,6 +43,14 @@ impl PartialEq for CatalogueEntry {
 }
 
 impl Eq for CatalogueEntry {}
+
+fn sam2_0(size: &Published) -> Dimensions {
+    Dimensions::Sam2(Sam2Config::published(size, MemoryConfig::published(false)).into())
+}
+
+fn sam2_1(size: &Published) -> Dimensions {
+    Dimensions::Sam2(Sam2Config::published(size, MemoryConfig::published(true)).into())
+}
 
 const HUGGING_FACE_FILES: &[&str] = &["config.json", "model.safetensors"];
 
@@ -175,7 +184,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam2_hiera_tiny.pt"],
         parameters: 31_440_000,
         download_bytes: 156_000_000,
-        config: || Dimensions::Sam2(Sam2Config::published(&sam2::TINY)),
+        config: || sam2_0(&sam2::TINY),
     },
     CatalogueEntry {
         id: "facebook/sam2-hiera-small",
@@ -188,7 +197,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam2_hiera_small.pt"],
         parameters: 38_540_000,
         download_bytes: 184_000_000,
-        config: || Dimensions::Sam2(Sam2Config::published(&sam2::SMALL)),
+        config: || sam2_0(&sam2::SMALL),
     },
     CatalogueEntry {
         id: "facebook/sam2-hiera-base-plus",
@@ -201,7 +210,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam2_hiera_base_plus.pt"],
         parameters: 73_330_000,
         download_bytes: 323_000_000,
-        config: || Dimensions::Sam2(Sam2Config::published(&sam2::BASE_PLUS)),
+        config: || sam2_0(&sam2::BASE_PLUS),
     },
     CatalogueEntry {
         id: "facebook/sam2-hiera-large",
@@ -214,7 +223,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam2_hiera_large.pt"],
         parameters: 216_930_000,
         download_bytes: 898_000_000,
-        config: || Dimensions::Sam2(Sam2Config::published(&sam2::LARGE)),
+        config: || sam2_0(&sam2::LARGE),
     },
     CatalogueEntry {
         id: "facebook/sam2.1-hiera-tiny",
@@ -227,7 +236,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam2.1_hiera_tiny.pt"],
         parameters: 31_440_000,
         download_bytes: 156_000_000,
-        config: || Dimensions::Sam2(Sam2Config::published(&sam2::TINY)),
+        config: || sam2_1(&sam2::TINY),
     },
     CatalogueEntry {
         id: "facebook/sam2.1-hiera-small",
@@ -240,7 +249,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam2.1_hiera_small.pt"],
         parameters: 38_540_000,
         download_bytes: 184_000_000,
-        config: || Dimensions::Sam2(Sam2Config::published(&sam2::SMALL)),
+        config: || sam2_1(&sam2::SMALL),
     },
     CatalogueEntry {
         id: "facebook/sam2.1-hiera-base-plus",
@@ -253,7 +262,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam2.1_hiera_base_plus.pt"],
         parameters: 73_330_000,
         download_bytes: 323_000_000,
-        config: || Dimensions::Sam2(Sam2Config::published(&sam2::BASE_PLUS)),
+        config: || sam2_1(&sam2::BASE_PLUS),
     },
     CatalogueEntry {
         id: "facebook/sam2.1-hiera-large",
@@ -266,7 +275,7 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         original_files: &["sam2.1_hiera_large.pt"],
         parameters: 216_930_000,
         download_bytes: 898_000_000,
-        config: || Dimensions::Sam2(Sam2Config::published(&sam2::LARGE)),
+        config: || sam2_1(&sam2::LARGE),
     },
 ];
 

@@ -67,7 +67,7 @@ pub struct ModelConfig {
 pub(crate) enum Dimensions {
     Sam(SamConfig),
     MobileSam(MobileSamConfig),
-    Sam2(Sam2Config),
+    Sam2(Box<Sam2Config>),
     Nano(NanoConfig),
 }
 
@@ -76,7 +76,7 @@ impl Dimensions {
         Ok(match self {
             Dimensions::Sam(config) => Dimensions::Sam(config.with_image_size(input_size)?),
             Dimensions::MobileSam(config) => Dimensions::MobileSam(config.with_image_size(input_size)?),
-            Dimensions::Sam2(config) => Dimensions::Sam2(config.with_image_size(input_size)?),
+            Dimensions::Sam2(config) => Dimensions::Sam2(config.with_image_size(input_size)?.into()),
             Dimensions::Nano(config) => Dimensions::Nano(config.with_image_size(input_size)?),
         })
     }
@@ -108,7 +108,8 @@ impl ModelConfig {
         let dimensions = match value.get("model_type").and_then(|kind| kind.as_str()) {
             Some("sam") => Dimensions::Sam(sam1_json::parse(json, false)?),
             Some("sam_hq") => Dimensions::Sam(sam1_json::parse(json, true)?),
-            Some("sam2" | "sam2_video") => Dimensions::Sam2(sam2_json::parse(json)?),
+            Some("sam2") => Dimensions::Sam2(sam2_json::parse(json, false)?.into()),
+            Some("sam2_video") => Dimensions::Sam2(sam2_json::parse(json, true)?.into()),
             Some("nano") => Dimensions::Nano(NanoConfig::from_json(json)?),
             Some(other) => {
                 let known = "models of type sam, sam_hq, sam2, sam2_video and nano run from a config.json";
@@ -143,7 +144,7 @@ impl ModelConfig {
         } else if sam1_checkpoint::holds(source) {
             Dimensions::Sam(sam1_checkpoint::infer(source, epsilon)?)
         } else if sam2_checkpoint::holds(source) {
-            Dimensions::Sam2(sam2_checkpoint::infer(source)?)
+            Dimensions::Sam2(sam2_checkpoint::infer(source)?.into())
         } else {
             let found = looks_like(weights).unwrap_or("something else");
             let expected = "expected SAM, SAM-HQ, MobileSAM, SAM 2 or nano";
@@ -207,10 +208,9 @@ impl ModelConfig {
 
     /// What the model can do.
     pub fn capabilities(&self) -> &'static [Capability] {
-        match self.dimensions {
-            Dimensions::Sam(_) | Dimensions::MobileSam(_) | Dimensions::Sam2(_) | Dimensions::Nano(_) => {
-                prompted::CAPABILITIES
-            }
+        match &self.dimensions {
+            Dimensions::Sam(_) | Dimensions::MobileSam(_) | Dimensions::Nano(_) => prompted::CAPABILITIES,
+            Dimensions::Sam2(config) => config.capabilities(),
         }
     }
 

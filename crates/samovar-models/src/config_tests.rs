@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use samovar_geometry::{Box2, Point};
 
 use crate::names::Named;
-use crate::{Family, MaskOutput, Model, ModelConfig, PromptBatch};
+use crate::{
+    Family, MaskOutput, MemoryPlace, Model, ModelConfig, ObjectPast, Parts, PromptBatch, TrackedImage,
+};
 
 fn refusal(json: &str) -> String {
     ModelConfig::from_hf_json(json).expect_err(json).to_string()
@@ -16,7 +18,7 @@ fn refusal(json: &str) -> String {
 /// A configuration that is accepted must survive everything on shapes alone.
 fn run_on_shapes(config: &ModelConfig) {
     let device = Device::reference().shape_only(ShapeOnly::new());
-    let model = Model::load(&device, config, &ShapeSource).expect("loads");
+    let model = Model::load_parts(&device, config, &ShapeSource, Parts::ALL).expect("loads");
     assert_eq!(model.capabilities().list(), config.capabilities());
     let (encoder, segmenter) = (model.image_encoder().unwrap(), model.promptable_segmenter().unwrap());
     assert_eq!(encoder.preprocessing().canvas(), segmenter.input_size());
@@ -32,6 +34,20 @@ fn run_on_shapes(config: &ModelConfig) {
     prompts.output = MaskOutput::Multimask;
     prompts.boxes = vec![Box2::new(0.0, 0.0, 5.0, 5.0); 2];
     segmenter.decode(&device, &features, &prompts).expect("decodes");
+    let Ok(tracker) = model.tracker() else { return };
+    let rule = *tracker.rule();
+    let mut image = TrackedImage::new(features).expect("one image");
+    let memory = device.filled([rule.cells[0] * rule.cells[1], rule.memory_channels], 0.0).expect("memory");
+    let pointer = vec![0.0; rule.pointer_channels];
+    let past = ObjectPast {
+        memories: vec![(&memory, MemoryPlace::Conditioning), (&memory, MemoryPlace::Recent(rule.recent))],
+        pointers: vec![(&pointer, 40)],
+        pointers_at_most: rule.pointers,
+    };
+    let attended = tracker.attend(&device, &mut image, &past).expect("attends");
+    let found = tracker.answer(&device, &**segmenter, &attended, None).expect("answers");
+    let memory = tracker.remember(&device, &mut image, &found, false).expect("remembers");
+    assert_eq!(memory.dims(), past.memories[0].0.dims());
 }
 
 #[test]

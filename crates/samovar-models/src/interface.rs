@@ -3,10 +3,9 @@
 //! Blocks build on the values, families implement the traits, and those who run a model ask for the capability they
 //! need (`samovar_models::Model`). Tensors are channels last; shapes stand at each item.
 //!
-//! A tracker has no trait yet: which memories it keeps differs between SAM 2, SAM 3 and EdgeTAM, and its first
-//! implementation will tell what they share. What it needs of a segmenter is here: features of an object's own
-//! ([`ImageFeatures`] with one image per prompt), [`ScoredPrompts::mask_tokens`] (object pointers), and
-//! [`ScoredPrompts::object_scores`], known before any mask is drawn.
+//! What a tracker needs of a segmenter is here: features of an object's own ([`ImageFeatures`] with one image per prompt),
+//! [`ScoredPrompts::mask_tokens`] (object pointers), and [`ScoredPrompts::object_scores`], known before any mask is drawn. The
+//! tracker itself is in `tracker`.
 
 use std::fmt;
 use std::ops::Range;
@@ -68,6 +67,8 @@ pub enum Capability {
     Detector,
     /// One vector per image, to compare: [`Embedder`].
     Embedder,
+    /// Objects through video: [`crate::Tracker`].
+    Tracker,
 }
 
 impl fmt::Display for Capability {
@@ -77,6 +78,7 @@ impl fmt::Display for Capability {
             Capability::PromptableSegmenter => "promptable segmenter",
             Capability::Detector => "detector",
             Capability::Embedder => "embedder",
+            Capability::Tracker => "tracker",
         })
     }
 }
@@ -300,15 +302,21 @@ pub struct Parts {
     pub image_encoder: bool,
     /// What answers prompts.
     pub promptable_segmenter: bool,
+    /// What follows objects through video, beside the other two.
+    pub tracker: bool,
 }
 
 impl Parts {
+    /// All that images take.
+    pub const IMAGES: Self = Self { image_encoder: true, promptable_segmenter: true, tracker: false };
     /// The whole model.
-    pub const ALL: Self = Self { image_encoder: true, promptable_segmenter: true };
+    pub const ALL: Self = Self { tracker: true, ..Self::IMAGES };
     /// What encodes images, alone.
-    pub const IMAGE_ENCODER: Self = Self { promptable_segmenter: false, ..Self::ALL };
+    pub const IMAGE_ENCODER: Self = Self { promptable_segmenter: false, ..Self::IMAGES };
     /// What answers prompts, alone.
-    pub const PROMPTABLE_SEGMENTER: Self = Self { image_encoder: false, ..Self::ALL };
+    pub const PROMPTABLE_SEGMENTER: Self = Self { image_encoder: false, ..Self::IMAGES };
+    /// What follows objects, alone.
+    pub const TRACKER: Self = Self { image_encoder: false, promptable_segmenter: false, tracker: true };
 }
 
 /// Which of a decoder's masks are wanted. SAM has one token for the mask of a clear prompt and three for the masks an

@@ -12,13 +12,13 @@
 //! - [`ModelConfig`]: all dimensions of a model, from a Hugging Face `config.json`, from the shapes of an original
 //!   checkpoint, or from the catalogue; and from a `preprocessor_config.json` how it wants its pixels.
 //! - [`Model`]: the weights on a device, as a set of capabilities ([`ImageEncoder`], [`PromptableSegmenter`],
-//!   [`Detector`], [`Embedder`]). It holds no state beside them. Decoding also comes in two parts,
+//!   [`Detector`], [`Embedder`], [`Tracker`]). It holds no state beside them. Decoding also comes in two parts,
 //!   [`PromptableSegmenter::score`] and [`PromptableSegmenter::draw`], for those who throw most masks away by their
 //!   scores.
 //! - [`ModelWeights`]: the weights of a model among all that a file holds, adapters merged.
 //! - [`CATALOGUE`]: the models samovar knows by name.
 //!
-//! Files lie in layers: `error`, `limits` and `interface` below `blocks`, those below `families`, and above them
+//! Files lie in layers: `error`, `limits`, `interface` and `tracker` below `blocks`, those below `families`, and above them
 //! `config` (which family), `catalogue`, `weights` and `model`.
 //!
 //! What a click on an image takes with SAM ViT-B, before any file is there:
@@ -70,6 +70,7 @@ mod names;
 mod preprocessor;
 #[cfg(test)]
 mod test_weights;
+mod tracker;
 mod unused;
 mod weights;
 
@@ -83,4 +84,7 @@ pub use interface::{
     Recommendations, ScoredPrompts,
 };
 pub use model::Model;
+pub use tracker::{
+    GivenMask, HIDDEN_LOGIT, MemoryPlace, ObjectPast, TrackedImage, TrackedMask, Tracker, TrackingRule,
+};
 pub use weights::ModelWeights;

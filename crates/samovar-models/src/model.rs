@@ -13,6 +13,7 @@ use crate::config::{Family, ModelConfig};
 use crate::error::{Error, Result};
 use crate::interface::{Capability, Detector, Embedder, ImageEncoder, Parts, PromptableSegmenter};
 use crate::names::Named;
+use crate::tracker::Tracker;
 use crate::unused::{self, Taken};
 
 /// A model, ready to run on the device it was loaded for: what it can do, each asked for by name. Cheap to clone.
@@ -23,7 +24,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a model's weights onto a device.
+    /// Loads onto a device what a model needs for images. A tracker has weights of its own, which these go without
+    /// ([`Model::load_parts`]).
     ///
     /// The device's [`Device::weight_precision`] is that of the large layers; those whose errors would reach the masks stay
     /// f32 where it is int8. Files may hold weights in any precision.
@@ -37,11 +39,11 @@ impl Model {
     /// [`Error::Weights`] for a missing or misshapen tensor, [`Error::UnusedTensors`], [`Error::Tensor`] when memory runs
     /// out.
     pub fn load(device: &Device, config: &ModelConfig, weights: &dyn WeightSource) -> Result<Model> {
-        Self::load_recorded(device, config, weights, None, Parts::ALL)
+        Self::load_recorded(device, config, weights, None, Parts::IMAGES)
     }
 
-    /// Loads some parts of a model; it has the capabilities of these alone. Of the others the names and shapes are checked, and
-    /// no values are read.
+    /// Loads some parts of a model; it has the capabilities of these alone. Of the others that images need, and of all that a
+    /// tracker needs where one is asked for, the names and shapes are checked, and no values are read.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -51,9 +53,10 @@ impl Model {
         weights: &dyn WeightSource,
         parts: Parts,
     ) -> Result<Model> {
-        if parts != Parts::ALL {
+        let checked = if parts.tracker { Parts::ALL } else { Parts::IMAGES };
+        if parts != checked {
             let on_shapes = Device::reference().shape_only(ShapeOnly::new());
-            Self::load_recorded(&on_shapes, config, weights, None, Parts::ALL)?;
+            Self::load_recorded(&on_shapes, config, weights, None, checked)?;
         }
         Self::load_recorded(device, config, weights, None, parts)
     }
@@ -70,7 +73,7 @@ impl Model {
     ) -> Result<BTreeMap<String, Precision>> {
         let device = Device::reference().shape_only(ShapeOnly::new()).with_weight_precision(precision);
         let record = Record::default();
-        Self::load_recorded(&device, config, weights, Some(&record), Parts::ALL)?;
+        Self::load_recorded(&device, config, weights, Some(&record), Parts::IMAGES)?;
         let named = Named::new(weights)?;
         let of_file = |(name, precision)| (named.name_in_file(name), precision);
         Ok(record.into_inner().into_iter().map(of_file).collect())
@@ -91,8 +94,8 @@ impl Model {
             loader = loader.recorded(record);
         }
         let capabilities = config.load(&loader)?;
-        if parts == Parts::ALL {
-            taken.check_rest(|name| named.name_in_file(name))?;
+        if parts.image_encoder && parts.promptable_segmenter {
+            taken.check_rest(parts.tracker, |name| named.name_in_file(name))?;
         }
         if !device.is_shape_only() {
             unused::check_pixels(named.source(), &config.preprocessing())?;
@@ -146,6 +149,14 @@ impl Model {
     /// As [`Model::image_encoder`].
     pub fn embedder(&self) -> Result<&Arc<dyn Embedder>> {
         self.capabilities.embedder.as_ref().ok_or_else(|| self.lacks(Capability::Embedder))
+    }
+
+    /// Follows objects through video.
+    ///
+    /// # Errors
+    /// As [`Model::image_encoder`].
+    pub fn tracker(&self) -> Result<&Arc<dyn Tracker>> {
+        self.capabilities.tracker.as_ref().ok_or_else(|| self.lacks(Capability::Tracker))
     }
 
     fn lacks(&self, capability: Capability) -> Error {

@@ -61,18 +61,22 @@ const HARMLESS_ENDS: &[&str] =
     &["num_batches_tracked", "attention_bias_idxs", "relative_position_index", "pixel_mean", "pixel_std"];
 
 /// Fronts of names of such tensors, as the blocks call them: the classifier that TinyViT was trained with, transformers'
-/// second copy of the position table, and SAM 2's memory, which no picture needs.
+/// second copy of the position table, and a vector of SAM 2's for attention to nothing, which published models do not pay.
 const HARMLESS_FRONTS: &[&str] = &[
     "vision_encoder.head.",
     "vision_encoder.norm_head.",
     "prompt_encoder.shared_embedding.",
+    "no_memory_positional_encoding",
+];
+
+/// The same of a tracker's memory, which no picture needs.
+const MEMORY_FRONTS: &[&str] = &[
     "memory_attention.",
     "memory_encoder.",
     "mask_downsample.",
     "object_pointer_proj.",
     "temporal_positional_encoding_projection_layer.",
     "memory_temporal_positional_encoding",
-    "no_memory_positional_encoding",
     "no_object_pointer",
     "occlusion_spatial_embedding_parameter",
 ];
@@ -169,16 +173,21 @@ impl<'a> Taken<'a> {
         Self { source, taken: RefCell::default() }
     }
 
-    /// Refuses a source with tensors that were not taken and are not known to do no harm; `name_in_file` says
-    /// what the file calls them.
+    /// Refuses a source with tensors that were not taken and are not known to do no harm, `with_memory` to a tracker either;
+    /// `name_in_file` says what the file calls them.
     ///
     /// # Errors
     /// [`Error::UnusedTensors`].
-    pub(crate) fn check_rest(&self, name_in_file: impl Fn(String) -> String) -> Result<(), Error> {
+    pub(crate) fn check_rest(
+        &self,
+        with_memory: bool,
+        name_in_file: impl Fn(String) -> String,
+    ) -> Result<(), Error> {
         let taken = self.taken.borrow();
         let is_scale = |name: &str| name.strip_suffix(SCALES_SUFFIX).is_some_and(|of| taken.contains(of));
         let rest = self.source.names().into_iter();
-        let rest = rest.filter(|name| !taken.contains(name) && !is_harmless(name) && !is_scale(name));
+        let rest =
+            rest.filter(|name| !taken.contains(name) && !is_harmless(name, with_memory) && !is_scale(name));
         let rest: Vec<String> = rest.map(name_in_file).collect();
         let Some(first) = rest.first() else { return Ok(()) };
         // The most telling one counts: other kinds have plain names beside it.
@@ -220,10 +229,12 @@ pub(crate) fn check_pixels(source: &dyn WeightSource, preprocessing: &Preprocess
     Ok(())
 }
 
-fn is_harmless(name: &str) -> bool {
+fn is_harmless(name: &str, with_memory: bool) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
+    let is_memory = || MEMORY_FRONTS.iter().any(|front| name.starts_with(front));
     HARMLESS_ENDS.contains(&last)
         || HARMLESS_FRONTS.iter().any(|front| name.starts_with(front))
+        || (!with_memory && is_memory())
         || is_of_training(name)
 }
 

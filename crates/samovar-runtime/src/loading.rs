@@ -31,7 +31,7 @@ impl Engine {
     /// As [`Engine::load`].
     pub fn load_from(&self, source: &ModelSource) -> Result<Model> {
         let (opened, precision, planner) = self.open_admitted(source)?;
-        let network = self.load_parts(&opened, precision, Parts::ALL)?;
+        let network = self.load_parts(&opened, precision, Parts::IMAGES)?;
         let model = Model::new(self.clone(), network, planner, source.name(), precision)?;
         Ok(model.with_notes(opened.weights.notes()))
     }

@@ -8,7 +8,7 @@ use samovar_media::image::{DecodeLimits, LazyImage, decode_bytes};
 use samovar_media::mask::{Rle, decode_labels};
 use samovar_media::segpack::{SegpackLimits, SegpackReader};
 use samovar_media::write::CocoDataset;
-use samovar_models::{Model, ModelConfig};
+use samovar_models::{Capability, MemoryPlace, Model, ModelConfig, ObjectPast, Parts, TrackedImage};
 use samovar_runtime::prompt_file::PromptFile;
 use samovar_tensor::{DType, Device, Shape, Tensor};
 use samovar_testkit::{cpu_time, peak_bytes};
@@ -190,6 +190,27 @@ fn config(data: &[u8]) {
         encoder.encode(device, &pixels).map(drop)
     };
     let _ = Device::reference().plan(load, encode);
+    // What is said about memories is looked at where a tracker is loaded.
+    let whole = |device: &Device| Model::load_parts(device, &config, &ShapeSource, Parts::ALL);
+    let remember = |device: &Device, model: &Model| {
+        let encoder = model.image_encoder()?;
+        let pixels = Tensor::shape_only(Shape::new(&encoder.preprocessing().pixels_shape(1)), DType::F32);
+        let mut image = TrackedImage::new(encoder.encode(device, &pixels)?)?;
+        let (tracker, segmenter) = (model.tracker()?, model.promptable_segmenter()?);
+        let rule = *tracker.rule();
+        let memory = Tensor::shape_only(
+            Shape::new(&[rule.cells[0] * rule.cells[1], rule.memory_channels]),
+            DType::F32,
+        );
+        let past =
+            ObjectPast { memories: vec![(&memory, MemoryPlace::Conditioning)], ..ObjectPast::default() };
+        let features = tracker.attend(device, &mut image, &past)?;
+        let found = tracker.answer(device, &**segmenter, &features, None)?;
+        tracker.remember(device, &mut image, &found, true).map(drop)
+    };
+    if config.capabilities().contains(&Capability::Tracker) {
+        let _ = Device::reference().plan(whole, remember);
+    }
 }
 
 /// A `preprocessor_config.json`: what is accepted is a canvas and numbers that can be divided by.

@@ -26,6 +26,28 @@ impl Mlp {
         Ok(Self { lin1, lin2, activation })
     }
 
+    /// `residual + scale · (lin2(act(lin1(x))))`, where the scale `[channels]` goes into the second layer.
+    pub(crate) fn load_scaled(
+        loader: &Loader,
+        names: [&str; 2],
+        scale: &str,
+        channels: usize,
+        hidden: usize,
+        activation: Activation,
+    ) -> Result<Self> {
+        let lin1 = loader.linear(names[0], channels, hidden)?;
+        let scale = loader.raw(scale, &[channels])?;
+        let layer = loader.at(names[1]);
+        let _copies = loader.copies(3, channels * hidden)?;
+        let (weight, bias) = (layer.weight("weight", &[channels, hidden])?, layer.raw("bias", &[channels])?);
+        let factors: Vec<f64> = match loader.device.is_shape_only() {
+            true => vec![1.0; channels],
+            false => scale.to_f32_vec()?.into_iter().map(f64::from).collect(),
+        };
+        let (weight, bias) = (weight.scale_rows(&factors)?, bias.scale_rows(&factors)?);
+        Ok(Self { lin1, lin2: loader.device.load_linear(&weight, Some(&bias))?, activation })
+    }
+
     /// Takes `x` by value, so that it is gone at the widest moment.
     pub(crate) fn forward(&self, device: &Device, x: Tensor, residual: &Tensor) -> Result<Tensor> {
         let hidden = device.linear(&x, &self.lin1, &Epilogue::act(self.activation))?;

@@ -7,14 +7,22 @@ pub(crate) mod hiera;
 pub(crate) mod hq;
 pub(crate) mod loader;
 pub(crate) mod mask_decoder;
+pub(crate) mod memory_attention;
+pub(crate) mod memory_encoder;
 pub(crate) mod mlp;
 pub(crate) mod mobile_net;
 pub(crate) mod neck;
 pub(crate) mod position;
 pub(crate) mod prompt_encoder;
 pub(crate) mod prompt_map;
+mod rotary;
+pub(crate) mod self_cross_block;
+pub(crate) mod sine_positions;
 pub(crate) mod stage;
 pub(crate) mod tiny_vit;
 pub(crate) mod two_way;
 pub(crate) mod vit;
 pub(crate) mod vit_block;
+
+#[cfg(test)]
+mod positions_tests;

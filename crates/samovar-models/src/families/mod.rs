@@ -13,5 +13,7 @@ pub(crate) mod sam1_json;
 pub(crate) mod sam2;
 pub(crate) mod sam2_checkpoint;
 pub(crate) mod sam2_json;
+pub(crate) mod sam2_memory;
+pub(crate) mod sam2_memory_json;
 pub(crate) mod sam_checkpoint;
 pub(crate) mod sam_heads;

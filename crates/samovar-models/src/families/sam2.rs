@@ -1,13 +1,16 @@
 //! SAM 2 and 2.1 on images: Hiera and a feature pyramid in front of SAM's decoder with finer maps and an object score.
 //!
 //! An image is a frame without memories here, as in upstream's `SAM2ImagePredictor`: what stands for them is added by the
-//! prompt encoder, and the features are those a tracker starts from.
+//! prompt encoder, and the features are those the tracker of `sam2_memory` starts from.
+
+use std::sync::Arc;
 
 use samovar_geometry::{ResizeRule, Size};
 use samovar_tensor::{Activation, Device, Tensor};
 
 use super::prompted::{self, Encoder, Wiring};
 use super::sam_heads::{self, IMAGENET_MEAN, IMAGENET_STD};
+use super::sam2_memory::{MemoryConfig, Sam2Tracker, Surroundings};
 use crate::blocks::fpn::{Fpn, FpnConfig};
 use crate::blocks::hiera::{Hiera, HieraConfig};
 use crate::blocks::loader::Loader;
@@ -17,7 +20,7 @@ use crate::blocks::stage::Stage;
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
 use crate::interface::{
-    EverythingThresholds, ImageFeatures, MaskChoice, MaskRule, Preprocessing, Recommendations,
+    Capability, EverythingThresholds, ImageFeatures, MaskChoice, MaskRule, Preprocessing, Recommendations,
 };
 
 /// All numbers of a SAM 2.
@@ -28,6 +31,8 @@ pub(crate) struct Sam2Config {
     pub(crate) decoder: MaskDecoderConfig,
     /// The mask of a prompt that is not one click.
     pub(crate) single_mask: MaskChoice,
+    /// What follows objects through video, in models that have it. Checked where it is loaded: pictures need none of it.
+    pub(crate) memory: Option<MemoryConfig>,
 }
 
 /// What the published sizes differ in.
@@ -76,7 +81,7 @@ const EMBEDDED_STAGE: usize = 2;
 pub(crate) const SINGLE_IF_STABLE: MaskChoice = MaskChoice::SingleIfStable { offset: 0.05, threshold: 0.98 };
 
 impl Sam2Config {
-    pub(crate) fn published(size: &Published) -> Self {
+    pub(crate) fn published(size: &Published, memory: MemoryConfig) -> Self {
         let stage = |index: usize| {
             let channels = size.channels << index;
             let (depth, window) = (size.depths[index], size.windows[index]);
@@ -90,7 +95,7 @@ impl Sam2Config {
             epsilon: 1e-6,
         };
         let prompt = prompt_encoder(IMAGE_SIZE);
-        Self { trunk, prompt, decoder: mask_decoder(), single_mask: SINGLE_IF_STABLE }
+        Self { trunk, prompt, decoder: mask_decoder(), single_mask: SINGLE_IF_STABLE, memory: Some(memory) }
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -110,6 +115,14 @@ impl Sam2Config {
                 Err(Error::Config(format!("stability {threshold} at an offset of {offset}")))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What the model can do.
+    pub(crate) fn capabilities(&self) -> &'static [Capability] {
+        match self.memory {
+            Some(_) => &[Capability::ImageEncoder, Capability::PromptableSegmenter, Capability::Tracker],
+            None => prompted::CAPABILITIES,
         }
     }
 
@@ -184,10 +197,20 @@ pub(crate) fn load(
 ) -> Result<Capabilities> {
     let Sam2Config { trunk, prompt, decoder, .. } = config;
     let wiring = Wiring { preprocessing, prompt, decoder, recommendations: config.recommendations() };
-    prompted::load(loader, wiring, |vision, _| {
+    let mut capabilities = prompted::load(loader, wiring, |vision, _| {
         // Behind the trunk no residual carries what rounding takes, and there is little to gain.
         let (neck, decoder) = (vision.at("neck").exact(), loader.at("mask_decoder").exact());
         let trunk = Hiera::load(&vision.at("backbone"), trunk)?;
         Ok(Box::new(Sam2Encoder { trunk, neck: Fpn::load(&neck, &decoder, config.neck())? }))
-    })
+    })?;
+    if let (true, Some(memory)) = (loader.parts.tracker, &config.memory) {
+        let surroundings = Surroundings {
+            channels: config.decoder.transformer.channels,
+            cells: config.prompt.embedding,
+            input_side: config.trunk.image_size,
+            single_mask: config.single_mask,
+        };
+        capabilities.tracker = Some(Arc::new(Sam2Tracker::load(loader, &surroundings, memory)?));
+    }
+    Ok(capabilities)
 }

@@ -1,11 +1,12 @@
 //! SAM 2's `config.json` as transformers writes it, of `Sam2Model` and of `Sam2VideoModel`: keys with default values may be
-//! left out. What the latter says about memories is not read here.
+//! left out. What the latter says about memories is read by `sam2_memory_json`.
 
 use samovar_geometry::Size;
 use serde::Deserialize;
 
 use super::json_side::Side;
 use super::sam2::{self, STRIDE, Sam2Config};
+use super::sam2_memory_json;
 use crate::blocks::hiera::{HieraConfig, PATCH_SIDE, PATCH_STRIDE, STAGES};
 use crate::blocks::mask_decoder::{MaskDecoderConfig, ObjectScoreConfig};
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
@@ -171,8 +172,9 @@ fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> 
     Err(Error::Config(format!("{what} is {found:?}, expected {expected:?}")))
 }
 
-/// All numbers of a SAM 2 from its `config.json`.
-pub(crate) fn parse(json: &str) -> Result<Sam2Config> {
+/// All numbers of a SAM 2 from its `config.json`; those of its memory, too, if it is one `with_memory`.
+pub(crate) fn parse(json: &str, with_memory: bool) -> Result<Sam2Config> {
+    let memory = with_memory.then(|| sam2_memory_json::parse(json)).transpose()?;
     let Json { vision_config: vision, prompt_encoder_config: prompt, mask_decoder_config: decoder } =
         serde_json::from_str(json).map_err(|error| Error::Config(format!("config.json: {error}")))?;
     let single_mask = match decoder.dynamic_multimask_via_stability {
@@ -187,6 +189,7 @@ pub(crate) fn parse(json: &str) -> Result<Sam2Config> {
         prompt: prompt.encoder()?,
         decoder: decoder.decoder()?,
         single_mask,
+        memory,
     };
     vision.check_neck(&config)?;
     config.check()?;
