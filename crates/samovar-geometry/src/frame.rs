@@ -28,6 +28,8 @@ frames! {
     Input = "input";
     /// The cells of the mask logits the decoder gives (256 x 256 for SAM).
     Grid = "grid";
+    /// The pixels of the reduced picture on which motion between frames is measured.
+    Motion = "motion";
     /// A window or canvas on a screen, in its own pixels, with whatever zoom and pan it has.
     Display = "display";
 }

@@ -18,7 +18,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`frame`] | the four frames and the trait that names them |
+//! | [`frame`] | the five frames and the trait that names them |
 //! | [`shapes`] | [`Point`], [`Box2`], [`Size`] |
 //! | [`transform`] | [`Transform`]: scale and offset per axis, composed and inverted by type |
 //! | [`resize_rule`] | [`ResizeRule`]: how an image becomes a model's input square |
@@ -42,7 +42,7 @@ pub mod scaling;
 pub mod shapes;
 pub mod transform;
 
-pub use frame::{Display, Frame, Grid, Image, Input};
+pub use frame::{Display, Frame, Grid, Image, Input, Motion};
 pub use resize_rule::ResizeRule;
 pub use scaling::{ScalingManager, resample_nearest};
 pub use shapes::{Box2, Point, Size};

@@ -13,6 +13,7 @@
 //! | [`resize`] | Pillow's bilinear resize to the bit; resize and normalise in one pass |
 //! | [`mask`] | [`BitMask`], [`Rle`], [`LabelMap`], connected components, suppression, [outlines](mask::polygon) |
 //! | [`upscale`] | low-resolution logits to masks and alpha at the image's size |
+//! | [`flow`] | where each pixel of a frame went in another, and maps carried along |
 //! | [`write`](mod@write) | PNG, overlays, COCO and polygon JSON, atomically |
 //! | [`video`] | [`FrameSource`](video::FrameSource): frames of image sequences, one at a time, both ways |
 //! | [`segpack`] | reader of picture-and-mask packs for training and evaluation |
@@ -25,6 +26,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod flow;
 #[cfg(test)]
 mod golden;
 pub mod image;
@@ -38,6 +40,7 @@ pub mod video;
 pub mod write;
 
 pub use error::{MediaError, MediaErrorKind, Result};
+pub use flow::{DenseFlow, Flow, Grey, Placed};
 pub use image::{
     DecodeLimits, ImageFormat, ImageMetadata, LazyImage, Orientation, RgbImage, decode_bytes, decode_file,
     decode_mask_file,

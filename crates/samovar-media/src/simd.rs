@@ -26,6 +26,9 @@ macro_rules! multiversion {
     };
 }
 
+mod eight;
+
+pub(crate) use eight::Eight;
 pub(crate) use multiversion;
 
 /// Bit `i` is set if value `i` is over the threshold; at most 64 values.
