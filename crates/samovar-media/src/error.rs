@@ -31,6 +31,8 @@ pub enum MediaErrorKind {
     Mismatch,
     /// The shot has no such frame, or cannot go there.
     NoSuchFrame,
+    /// A program that reads such files is not on this machine.
+    MissingProgram,
 }
 
 impl MediaErrorKind {
@@ -48,6 +50,9 @@ impl MediaErrorKind {
             Self::Empty => "it needs at least one pixel",
             Self::Mismatch => "check the sizes that were passed in",
             Self::NoSuchFrame => "name a frame that the shot has",
+            Self::MissingProgram => {
+                "install it (`apt install ffmpeg`, `brew install ffmpeg`, `winget install ffmpeg`), or give the frames as pictures"
+            }
         }
     }
 }

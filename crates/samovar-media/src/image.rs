@@ -22,6 +22,7 @@ pub use foreign::{foreign_by_ending, foreign_by_start, how_to_convert};
 pub use guard::is_decoding;
 pub use lazy::LazyImage;
 pub use limits::DecodeLimits;
+pub(crate) use limits::check_limits;
 pub use rgb::{Orientation, RgbImage};
 
 pub(crate) use decode::decode_dynamic;

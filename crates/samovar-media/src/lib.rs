@@ -3,7 +3,7 @@
 //! Everything between files and models that is about pictures: decoding within limits, the resize and normalisation
 //! that models were trained with, masks as bits, run lengths and outlines, logits enlarged to masks, and files
 //! written whole or not at all. Pixels come and go as plain slices of `u8` and `f32`. Nothing here keeps state or
-//! logs; functions that can use several threads take their number, and a source of frames has one that decodes ahead.
+//! logs; functions that can use several threads take their number, and a source of frames has one or two that decode ahead.
 //!
 //! # Map
 //!
@@ -15,7 +15,7 @@
 //! | [`upscale`] | low-resolution logits to masks and alpha at the image's size |
 //! | [`flow`] | where each pixel of a frame went in another, and maps carried along |
 //! | [`write`](mod@write) | PNG, overlays, COCO and polygon JSON, atomically |
-//! | [`video`] | [`FrameSource`](video::FrameSource): frames of image sequences, one at a time, both ways |
+//! | [`video`] | [`FrameSource`](video::FrameSource): frames of videos and image sequences, one at a time, both ways |
 //! | [`segpack`] | reader of picture-and-mask packs for training and evaluation |
 //! | [`error`] | [`MediaError`]: what, where, what next |
 //!

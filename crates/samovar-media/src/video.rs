@@ -6,11 +6,24 @@
 //! | what | source |
 //! |---|---|
 //! | a folder, `shot.####.png`, `shot.%04d.png` | [`Sequence`] |
+//! | a video that the system's `ffmpeg` reads | [`VideoFile`], both ways as [`Reversed`] |
 //! | pictures in memory | [`FramesInMemory`] |
+//!
+//! [`open`] tells them apart, and takes the part that a [`FrameRange`] selects.
 
 mod ahead;
+#[cfg(test)]
+mod clips;
+mod ffmpeg;
+mod open;
+mod range;
+mod reversed;
 mod sequence;
 mod source;
 
+pub use ffmpeg::VideoFile;
+pub use open::{VideoOptions, is_video, open};
+pub use range::{FrameRange, Ranged};
+pub use reversed::Reversed;
 pub use sequence::{Sequence, is_pattern};
 pub use source::{Direction, Frame, FrameNumber, FrameSource, FramesInMemory};

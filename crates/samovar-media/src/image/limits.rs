@@ -41,7 +41,7 @@ impl Default for DecodeLimits {
 }
 
 /// Refuses sizes without pixels, with too many, or of which decoding takes too many bytes.
-pub(super) fn check_limits(size: Size<Image>, bytes: u64, limits: &DecodeLimits) -> Result<()> {
+pub(crate) fn check_limits(size: Size<Image>, bytes: u64, limits: &DecodeLimits) -> Result<()> {
     if size.is_empty() {
         return Err(MediaError::new(MediaErrorKind::Empty, format!("the image is {size} pixels")));
     }

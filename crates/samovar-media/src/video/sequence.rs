@@ -11,6 +11,7 @@ use samovar_geometry::{Image, Size};
 
 use self::names::{Pattern, frames_of, gaps, unique};
 use super::ahead::Ahead;
+use super::range::FrameRange;
 use super::source::{Direction, Frame, FrameNumber, FrameSource, Position, check_size, no_such_frame};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::image::{
@@ -45,6 +46,14 @@ struct Files {
 }
 
 impl Files {
+    fn new(folder: PathBuf, frames: Vec<(FrameNumber, OsString)>, limits: &DecodeLimits) -> Result<Self> {
+        let mut files = Self { folder, frames, size: Size::new(0, 0), limits: *limits };
+        let size = |index| read_metadata(&files.path(index), limits).map(|metadata| metadata.size);
+        files.size =
+            (0..files.frames.len()).find_map(|index| size(index).ok()).map_or_else(|| size(0), Ok)?;
+        Ok(files)
+    }
+
     fn path(&self, index: usize) -> PathBuf {
         self.folder.join(&self.frames[index].1)
     }
@@ -83,14 +92,31 @@ impl Sequence {
             (folder, frames)
         };
         notes.extend(gaps(&frames));
-        let len = frames.len();
-        let mut files = Files { folder, frames, size: Size::new(0, 0), limits: *limits };
-        files.size = (0..len)
-            .find_map(|index| read_metadata(&files.path(index), limits).ok())
-            .map_or_else(|| read_metadata(&files.path(0), limits), Ok)?
-            .size;
-        let position = Position::first(len, Direction::Forward);
-        Ok(Self { files: Arc::new(files), notes, position, ahead: None })
+        Ok(Self::of(Files::new(folder, frames, limits)?, notes))
+    }
+
+    fn of(files: Files, notes: Vec<String>) -> Self {
+        let position = Position::first(files.frames.len(), Direction::Forward);
+        Self { files: Arc::new(files), notes, position, ahead: None }
+    }
+
+    /// The part of the sequence that a range selects; the other pictures are not looked at.
+    ///
+    /// # Errors
+    /// As [`FrameRange::check`], and [`MediaErrorKind::NoSuchFrame`] for a range without frames.
+    pub fn within(self, range: &FrameRange) -> Result<Self> {
+        range.check()?;
+        if range.is_everything() {
+            return Ok(self);
+        }
+        let Files { folder, frames, limits, .. } = &*self.files;
+        let (first, last) = (frames[0].0, frames[frames.len() - 1].0);
+        let selected = frames.iter().filter(|frame| range.contains(frame.0)).step_by(range.every_nth);
+        let frames: Vec<_> = selected.take(range.max_frames.unwrap_or(usize::MAX)).cloned().collect();
+        if frames.is_empty() {
+            return Err(range.selects_nothing(first, last).at(folder));
+        }
+        Ok(Self::of(Files::new(folder.clone(), frames, limits)?, self.notes))
     }
 
     /// Numbers of the frames, ascending.
@@ -150,6 +176,10 @@ impl FrameSource for Sequence {
     fn place(&self, number: FrameNumber) -> Option<i64> {
         let index = self.files.frames.binary_search_by_key(&number, |frame| frame.0).ok()?;
         Some(index as i64)
+    }
+
+    fn number_at(&self, place: i64) -> Option<FrameNumber> {
+        Some(self.files.frames.get(usize::try_from(place).ok()?)?.0)
     }
 
     fn count_up_to(&mut self, most: usize) -> Result<usize> {

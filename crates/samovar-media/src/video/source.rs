@@ -67,6 +67,11 @@ pub trait FrameSource: Send {
         (number >= 0).then_some(number)
     }
 
+    /// The number of the frame at a place, as [`place`](FrameSource::place) gives it. `None`: no such place. Unless overridden the place itself.
+    fn number_at(&self, place: i64) -> Option<FrameNumber> {
+        (place >= 0).then_some(place)
+    }
+
     /// The least of the number of frames of the shot and `most`. May decode as many to know. Unless overridden `most`, right
     /// for streams.
     fn count_up_to(&mut self, most: usize) -> Result<usize> {
@@ -99,6 +104,10 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
 
     fn place(&self, number: FrameNumber) -> Option<i64> {
         (**self).place(number)
+    }
+
+    fn number_at(&self, place: i64) -> Option<FrameNumber> {
+        (**self).number_at(place)
     }
 
     fn count_up_to(&mut self, most: usize) -> Result<usize> {
@@ -208,6 +217,10 @@ impl FrameSource for FramesInMemory {
     fn place(&self, number: FrameNumber) -> Option<i64> {
         let place = number.checked_sub(self.first)?;
         (0..self.frames.len() as i64).contains(&place).then_some(place)
+    }
+
+    fn number_at(&self, place: i64) -> Option<FrameNumber> {
+        (0..self.frames.len() as i64).contains(&place).then(|| self.first + place)
     }
 
     fn count_up_to(&mut self, most: usize) -> Result<usize> {
