@@ -25,5 +25,6 @@ pub use limits::DecodeLimits;
 pub(crate) use limits::check_limits;
 pub use rgb::{Orientation, RgbImage};
 
-pub(crate) use decode::decode_dynamic;
+pub(crate) use decode::{decode_dynamic, decode_frame, largest_unstated};
+pub(crate) use depth::RangeOfShot;
 pub(crate) use indices::palette_indices;

@@ -8,7 +8,7 @@ use ::image::codecs::jpeg::JpegDecoder;
 use ::image::{ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Limits};
 use samovar_geometry::{Image, Size};
 
-use super::depth::Samples;
+use super::depth::{RangeOfShot, Samples};
 use super::guard::guarded;
 use super::limits::{DecodeLimits, check_limits};
 use super::raw::Raw;
@@ -100,14 +100,36 @@ pub fn read_metadata(path: &Path, limits: &DecodeLimits) -> Result<ImageMetadata
 
 /// Decodes an image file to upright RGB; see [`decode_bytes`].
 pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage> {
+    read_file(path, limits).and_then(|bytes| decode_bytes(&bytes, limits)).map_err(|error| error.at(path))
+}
+
+/// Decodes a frame of a shot, whose samples of 16 bits have this range where the file states none.
+pub(crate) fn decode_frame(
+    path: &Path,
+    limits: &DecodeLimits,
+    range: Option<RangeOfShot>,
+) -> Result<RgbImage> {
     let decode = || {
-        let mut bytes = Vec::new();
-        let file = open(path, limits)?;
-        // The file may grow while it is read; the limit holds anyway.
-        file.take(limits.max_bytes).read_to_end(&mut bytes).map_err(MediaError::read)?;
-        decode_bytes(&bytes, limits)
+        let mut raw = decode_raw(&read_file(path, limits)?, limits)?;
+        if let Some(range) = range {
+            raw.stated = range.or_stated(raw.stated);
+        }
+        raw.into_rgb()
     };
     decode().map_err(|error| error.at(path))
+}
+
+/// The largest value of a picture of 16 bits a sample, where the file does not say how many it uses.
+pub(crate) fn largest_unstated(path: &Path, limits: &DecodeLimits) -> Result<Option<u16>> {
+    Ok(decode_raw(&read_file(path, limits)?, limits)?.largest_unstated())
+}
+
+fn read_file(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = open(path, limits)?;
+    // The file may grow while it is read; the limit holds anyway.
+    file.take(limits.max_bytes).read_to_end(&mut bytes).map_err(MediaError::read)?;
+    Ok(bytes)
 }
 
 /// Reads a mask drawn as a picture: what is white (over 127 in any channel) is set. If the picture has an alpha channel
@@ -144,6 +166,11 @@ pub fn decode_mask_file(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
 ///
 /// JPEG values may differ from libjpeg's by a few units where chroma is subsampled; the standard leaves that open.
 pub fn decode_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage> {
+    decode_raw(bytes, limits)?.into_rgb()
+}
+
+/// What the file holds.
+fn decode_raw(bytes: &[u8], limits: &DecodeLimits) -> Result<Raw> {
     let format = checked_format(bytes, limits)?;
     let mut raw = match format {
         ImageFormat::Tiff => guarded(|| tiff::decode(bytes, limits))?,
@@ -158,7 +185,7 @@ pub fn decode_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage> {
     if pictures > 1 {
         raw.notes.push(format!("the first of {pictures} pictures of an animation is read"));
     }
-    raw.into_rgb()
+    Ok(raw)
 }
 
 /// The format, of a file within the limits.

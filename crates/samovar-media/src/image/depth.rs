@@ -37,6 +37,32 @@ pub(super) enum Stated {
     Bits(u8),
     /// The value that is black, and the one that is white.
     Range(f32, f32),
+    /// So many bits in all frames of a shot; what is beyond is white.
+    BitsOfShot(u8),
+}
+
+/// The range that all frames of a shot have, guessed from some of them by the rule for one picture: frames of their own ranges would flicker.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct RangeOfShot {
+    bits: u8,
+}
+
+impl RangeOfShot {
+    /// The range of frames with 16 bits a sample, which do not say how many they use; and the guess in words, if it is one. `largest`: of all
+    /// values looked at.
+    pub(crate) fn of(largest: u16) -> (Self, Option<String>) {
+        let bits = USUAL_BITS.into_iter().find(|&bits| u32::from(largest) < 1 << bits);
+        let bits = bits.filter(|_| largest > 0).unwrap_or(16);
+        let note = format!(
+            "the largest value looked at is {largest} of 65535: all frames are taken as {bits} bits stored in 16"
+        );
+        (Self { bits }, (bits < 16).then_some(note))
+    }
+
+    /// What a frame states, or this in its place; only 16 bits a sample heed it.
+    pub(super) fn or_stated(self, stated: Stated) -> Stated {
+        if stated == Stated::Nothing { Stated::BitsOfShot(self.bits) } else { stated }
+    }
 }
 
 /// Bits that cameras and microscopes store in 16.
@@ -64,6 +90,11 @@ fn sixteen(values: &[u16], stated: Stated) -> Result<(Vec<u8>, Option<String>)> 
         && f32::from(largest) <= white
     {
         let bytes = values.iter().map(|&value| scaled(f32::from(value), black, white));
+        return Ok((collected(values.len(), bytes)?, None));
+    }
+    if let Stated::BitsOfShot(bits) = stated {
+        let most = ((1u32 << bits) - 1) as u16;
+        let bytes = values.iter().map(|&value| (value.min(most) >> (bits - 8)) as u8);
         return Ok((collected(values.len(), bytes)?, None));
     }
     let (bits, note) = match stated {

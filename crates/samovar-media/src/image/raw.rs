@@ -46,6 +46,14 @@ impl Raw {
         }
     }
 
+    /// The largest value of a picture of 16 bits a sample that does not say how many it uses.
+    pub(super) fn largest_unstated(&self) -> Option<u16> {
+        match &self.samples {
+            Samples::Sixteen(values) if self.stated == Stated::Nothing => values.iter().copied().max(),
+            _ => None,
+        }
+    }
+
     /// 8-bit RGB, upright, with alpha and profile where the file has them.
     pub(super) fn into_rgb(self) -> Result<RgbImage> {
         let (values, guess) = to_eight_bits(self.samples, self.stated, self.no_data)?;

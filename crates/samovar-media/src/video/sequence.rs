@@ -15,7 +15,8 @@ use super::range::FrameRange;
 use super::source::{Direction, Frame, FrameNumber, FrameSource, Position, check_size, no_such_frame};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::image::{
-    DecodeLimits, ImageFormat, decode_file, foreign_by_ending, how_to_convert, read_metadata,
+    DecodeLimits, ImageFormat, RangeOfShot, decode_frame, foreign_by_ending, how_to_convert,
+    largest_unstated, read_metadata,
 };
 
 /// Whether a path means an image sequence by its name: `shot.####.png`, `shot.%04d.png`. A file that is called so is a file.
@@ -43,15 +44,35 @@ struct Files {
     frames: Vec<(FrameNumber, OsString)>,
     size: Size<Image>,
     limits: DecodeLimits,
+    /// Of frames with 16 bits a sample that do not say how many they use.
+    range: Option<RangeOfShot>,
+    /// How that was guessed.
+    range_note: Option<String>,
 }
 
 impl Files {
     fn new(folder: PathBuf, frames: Vec<(FrameNumber, OsString)>, limits: &DecodeLimits) -> Result<Self> {
-        let mut files = Self { folder, frames, size: Size::new(0, 0), limits: *limits };
+        let mut files =
+            Self { folder, frames, size: Size::new(0, 0), limits: *limits, range: None, range_note: None };
         let size = |index| read_metadata(&files.path(index), limits).map(|metadata| metadata.size);
         files.size =
             (0..files.frames.len()).find_map(|index| size(index).ok()).map_or_else(|| size(0), Ok)?;
         Ok(files)
+    }
+
+    /// Decides on one range for all frames by some of them, and says it.
+    fn find_range(&mut self) -> Option<String> {
+        /// Frames looked at, evenly over the shot, where the first says that there is something to decide.
+        const LOOKED_AT: usize = 5;
+        let last = self.frames.len() - 1;
+        let largest = |index| largest_unstated(&self.path(index), &self.limits).ok().flatten();
+        let mut most = largest(0)?;
+        for step in 1..LOOKED_AT.min(self.frames.len()) {
+            most = most.max(largest(last * step / (LOOKED_AT - 1).min(last)).unwrap_or(0));
+        }
+        let (range, note) = RangeOfShot::of(most);
+        self.range = Some(range);
+        note
     }
 
     fn path(&self, index: usize) -> PathBuf {
@@ -61,8 +82,8 @@ impl Files {
     fn decode(&self, index: usize) -> Result<Frame> {
         let number = self.frames[index].0;
         let path = self.path(index);
-        let pixels =
-            decode_file(&path, &self.limits).map_err(|error| error.of_part(format!("frame {number}")))?;
+        let pixels = decode_frame(&path, &self.limits, self.range)
+            .map_err(|error| error.of_part(format!("frame {number}")))?;
         check_size(number, pixels.size(), self.size).map_err(|error| error.at(path))?;
         Ok(Frame { number, time: None, pixels: Arc::new(pixels) })
     }
@@ -70,7 +91,7 @@ impl Files {
 
 impl Sequence {
     /// The sequence in a folder, or of a pattern: in the file's name a run of `#`, or `%d` or `%04d`. Reads names and the first
-    /// header; pictures within these limits.
+    /// picture, and a few more where they decide on a range of values; within these limits.
     ///
     /// # Errors
     /// - [`MediaErrorKind::NotFound`] where there is no such folder, or no file of the pattern.
@@ -95,7 +116,8 @@ impl Sequence {
         Ok(Self::of(Files::new(folder, frames, limits)?, notes))
     }
 
-    fn of(files: Files, notes: Vec<String>) -> Self {
+    fn of(mut files: Files, notes: Vec<String>) -> Self {
+        files.range_note = files.find_range();
         let position = Position::first(files.frames.len(), Direction::Forward);
         Self { files: Arc::new(files), notes, position, ahead: None }
     }
@@ -191,7 +213,7 @@ impl FrameSource for Sequence {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.notes.clone()
+        self.notes.iter().chain(&self.files.range_note).cloned().collect()
     }
 }
 

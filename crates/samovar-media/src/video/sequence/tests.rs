@@ -174,3 +174,25 @@ fn a_file_that_is_called_like_a_pattern_is_a_file() {
     assert!(!is_pattern(&folder.0.join("shot.#.png")));
     assert!(!is_pattern(&folder.0.join("#/clip.mp4")), "folders may be called anything");
 }
+
+#[test]
+fn sixteen_bits_have_one_range_in_all_frames() {
+    let folder = Folder::new("sixteen");
+    // A fade from black: by themselves the first frames would be taken as 8 and 10 bits, and flash.
+    for (number, value) in [(1, 200u16), (2, 900), (3, 30_000), (4, 60_000)] {
+        let picture = ::image::ImageBuffer::from_pixel(4, 3, ::image::Rgb([value; 3]));
+        ::image::DynamicImage::ImageRgb16(picture).save(folder.0.join(format!("fade.{number}.png"))).unwrap();
+    }
+    let values = |mut shot: Sequence| -> Vec<u8> {
+        std::iter::from_fn(|| shot.next().unwrap()).map(|frame| frame.pixels.pixels()[0]).collect()
+    };
+    assert_eq!(values(folder.open().unwrap()), [0, 3, 117, 234]);
+    let range = FrameRange { end: Some(2), ..FrameRange::default() };
+    let dark = folder.open().unwrap().within(&range).unwrap();
+    assert!(
+        dark.notes().iter().any(|note| note.contains("all frames are taken as 10 bits")),
+        "{:?}",
+        dark.notes()
+    );
+    assert_eq!(values(dark), [50, 225]);
+}
