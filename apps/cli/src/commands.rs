@@ -14,3 +14,4 @@ pub mod profile;
 pub mod quantize;
 pub mod segment;
 pub mod top;
+pub mod track;

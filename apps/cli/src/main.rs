@@ -68,6 +68,7 @@ const EXAMPLES: &str = "\
 Examples:
   samovar segment photo.jpg --point 420,300 --out cutout.png
   samovar everything photo.jpg --overlay
+  samovar track shot/ --point 420,300 --out masks/
   samovar models pull facebook/sam-vit-base
   samovar segment photo.jpg --model facebook/sam-vit-base --box 60,40,500,380
 ";
@@ -81,6 +82,7 @@ fn after_help() -> String {
 #[derive(Subcommand)]
 enum Command {
     Segment(commands::segment::Args),
+    Track(commands::track::Args),
     Everything(commands::everything::Args),
     Forward(commands::forward::Args),
     Plan(commands::plan::Args),
@@ -112,6 +114,7 @@ fn main() -> ExitCode {
     keep_decoders_quiet();
     let result = match Cli::parse().command {
         Command::Segment(args) => commands::segment::run(&args),
+        Command::Track(args) => commands::track::run(&args),
         Command::Everything(args) => commands::everything::run(&args),
         Command::Forward(args) => commands::forward::run(&args),
         Command::Plan(args) => commands::plan::run(&args),

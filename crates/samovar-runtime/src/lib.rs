@@ -21,6 +21,7 @@
 //! | [`automatic`] | masks for everything in an image, without a prompt |
 //! | [`feature_cache`] | features of images, kept |
 //! | [`forward`] | tensors in, tensors out, named as in transformers |
+//! | [`tracking`] | objects through videos and sequences |
 //! | [`evaluate`] | masks found against masks known: the table of `samovar eval` |
 //! | [`forecast`] | how far a budget carries a queue of pictures |
 //! | [`planning`] | bytes and operations before any work |
@@ -57,6 +58,7 @@ pub mod rounding;
 pub mod segmentation;
 pub mod sharing;
 pub mod source;
+pub mod tracking;
 
 pub use admission::Reservation;
 pub use engine::{Engine, Options, UNLOAD_AFTER};

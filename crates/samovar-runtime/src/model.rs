@@ -269,6 +269,11 @@ impl Model {
         Self { cleans_up, ..self.clone() }
     }
 
+    /// See [`Model::with_cleanup`].
+    pub(crate) fn cleans_up(&self) -> bool {
+        self.cleans_up
+    }
+
     /// The same model and weights, reporting every operator call to an engine's instrument.
     #[must_use]
     pub fn on(&self, engine: &Engine) -> Self {

@@ -28,12 +28,25 @@ const EXPECTED: &str = r#"{"prompts": [{"image": "a.jpg", "points": [[x, y, 1]],
 pub struct PromptFile {
     /// One entry per object.
     pub prompts: Vec<PromptEntry>,
+    /// Masks of videos that stay as an earlier run found them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locked: Vec<LockedFrames>,
     /// What it was written as.
     #[serde(skip)]
     pub kind: PromptFileKind,
     /// What of it is no prompt, in words.
     #[serde(skip)]
     pub notes: Vec<String>,
+}
+
+/// Frames on which an object's mask stays as it was found.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedFrames {
+    /// Which object.
+    pub object: u32,
+    /// The frames.
+    pub frames: Vec<i64>,
 }
 
 /// What a document was written as.
@@ -149,11 +162,11 @@ impl PromptFile {
             }
             PromptFileKind::Coco => {
                 let (prompts, notes) = coco::parse(&json)?;
-                Self { prompts, kind, notes }
+                Self { prompts, kind, notes, ..Self::default() }
             }
             PromptFileKind::Labelme => {
                 let (prompts, notes) = labelme::parse(&json)?;
-                Self { prompts, kind, notes }
+                Self { prompts, kind, notes, ..Self::default() }
             }
         };
         if file.prompts.is_empty() {

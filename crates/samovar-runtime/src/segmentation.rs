@@ -132,6 +132,11 @@ impl PredictedMask {
         Self { cleanup, ..self }
     }
 
+    /// What is taken out of the mask.
+    pub(crate) fn cleanup(&self) -> Option<&Cleanup> {
+        self.cleanup.as_deref()
+    }
+
     /// Low-resolution logits, row by row, over the model's whole input square, padding included; the object is where
     /// they are positive. Can be given back as [`crate::MaskPrompt::Logits`].
     ///

@@ -43,7 +43,7 @@ pub use samovar_runtime::{
 };
 pub use samovar_runtime::{
     certificate, evaluate, feature_cache, files, forecast, forward, geometry, hub, media, memory, planning,
-    profile, prompt_file, resources, rounding, sharing, source, tensor,
+    profile, prompt_file, resources, rounding, sharing, source, tensor, tracking,
 };
 
 use std::path::Path;

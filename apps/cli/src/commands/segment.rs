@@ -1,7 +1,7 @@
 //! `samovar segment`: objects by point, box and mask.
 
 mod matching;
-mod objects;
+pub mod objects;
 mod output;
 
 use std::path::{Path, PathBuf};

@@ -209,7 +209,7 @@ pub fn join(joined: &mut Option<BitMask>, mask: &BitMask) -> Result<()> {
 }
 
 /// Lines that stay visible on large images and leave something of small ones.
-fn overlay_style(image: &RgbImage) -> OverlayStyle {
+pub fn overlay_style(image: &RgbImage) -> OverlayStyle {
     let line_width = (image.size().longest_side() / 500).clamp(1, 12);
     OverlayStyle { line_width, ..OverlayStyle::default() }
 }

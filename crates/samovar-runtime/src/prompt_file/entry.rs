@@ -31,6 +31,12 @@ pub struct PromptEntry {
     /// Picture of a rough mask, relative to the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<PathBuf>,
+    /// The frame of a video or sequence that it is about, by the sequence's own number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<i64>,
+    /// Which object of a video it is about, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<u32>,
     /// What the object is; a class of the results where their format has classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,

@@ -49,7 +49,7 @@ fn numbers(text: &str) -> Result<Vec<f64>, String> {
         .ok_or_else(|| "expected numbers with commas between them, as 420,300 or 420.5,300".to_owned())
 }
 
-fn point(text: &str) -> Result<PromptPoint, String> {
+pub fn point(text: &str) -> Result<PromptPoint, String> {
     match *numbers(text)? {
         [x, y] => Ok(PromptPoint { at: Point::new(x, y), positive: true }),
         [x, y, label] if label == 0.0 || label == 1.0 => {
@@ -60,7 +60,7 @@ fn point(text: &str) -> Result<PromptPoint, String> {
     }
 }
 
-fn bounds(text: &str) -> Result<Box2<Image>, String> {
+pub fn bounds(text: &str) -> Result<Box2<Image>, String> {
     match *numbers(text)? {
         [x0, y0, x1, y1] => Ok(Box2::from_corners(Point::new(x0, y0), Point::new(x1, y1))),
         _ => Err("expected X0,Y0,X1,Y1; decimals are written with a point, as 60.5,40,500,380".to_owned()),
@@ -227,7 +227,7 @@ fn by_box(points: &[PromptPoint], boxes: &[Box2<Image>], mask: Option<BitMask>) 
     Ok(prompts)
 }
 
-fn read_mask(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
+pub fn read_mask(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
     Ok(media::decode_mask_file(path, limits)?)
 }
 
@@ -293,6 +293,15 @@ fn read_files(paths: &[PathBuf], is_recursive: bool, limits: &DecodeLimits) -> R
             Err(error) => return Err(usage(format!("\"{}\": {error}", path.display()))),
         };
         file.notes.iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
+        if let Some(of_video) =
+            file.prompts.iter().find(|entry| entry.frame.is_some() || entry.object.is_some())
+        {
+            return Err(usage(format!(
+                "\"{}\", {}: `frame` and `object` are of videos; use `samovar track`",
+                path.display(),
+                file.kind.place(of_video.row)
+            )));
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         let source = sources.len();
         let entry = |said: PromptEntry| Entry {
@@ -333,7 +342,7 @@ fn read_files(paths: &[PathBuf], is_recursive: bool, limits: &DecodeLimits) -> R
 }
 
 /// A file that a document names, from the folder of the document. Documents of Windows write `\` where others have `/`.
-fn existing(folder: &Path, file: &Path) -> PathBuf {
+pub fn existing(folder: &Path, file: &Path) -> PathBuf {
     let slashes = || folder.join(file.to_string_lossy().replace('\\', "/"));
     let path = folder.join(file);
     if path.exists() { path } else { Some(slashes()).filter(|path| path.exists()).unwrap_or(path) }

@@ -1,0 +1,308 @@
+//! `samovar track`: objects through a video or a sequence of images.
+
+mod frames;
+mod output;
+mod prompts;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use clap::ValueEnum;
+use samovar::media::video::{FrameNumber, FrameSource};
+use samovar::resources::contents::{Key, KeyBuilder};
+use samovar::tracking::{self, News, ObjectId, ShotOptions, TrackedFrame};
+use serde_json::{Value, json};
+
+use self::frames::RangeArgs;
+use self::output::{Format, Output};
+use self::prompts::PromptArgs;
+use super::segment::print;
+use crate::cache_args::CacheArgs;
+use crate::failure::usage;
+use crate::inputs::Sources;
+use crate::model_args::ModelArgs;
+use crate::session::Session;
+use crate::{interrupt, progress, result_folder::JOB_FILE};
+
+/// Follow objects through a video or a sequence of images, from prompts on some of its frames
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A folder of images, a pattern (shot.####.png, shot.%04d.png), or a video
+    #[arg(value_name = "FRAMES")]
+    frames: PathBuf,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    range: RangeArgs,
+    /// Folder of results; the same command goes on where it was stopped, and does anew what changed prompts reach
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
+    /// What to write of each frame
+    #[arg(long, short, value_enum, default_value = "labels")]
+    format: Format,
+    /// Which way objects are followed from their prompts
+    #[arg(long, value_enum, default_value = "both")]
+    direction: Direction,
+    /// Keep after so many frames where each object can be gone on with
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    checkpoint_every: u32,
+    /// Write over results of another command
+    #[arg(long)]
+    overwrite: bool,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Direction {
+    /// To later frames
+    Forward,
+    /// To earlier frames
+    Backward,
+    /// Forward from an object's first prompt, and backward to the frames before it
+    Both,
+}
+
+impl From<Direction> for tracking::Direction {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Forward => Self::Forward,
+            Direction::Backward => Self::Backward,
+            Direction::Both => Self::Both,
+        }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  samovar track shot/ --point 420,300 --out masks/                      the object there in the first frame, through all of them
+  samovar track shot.####.png --frame 1001 --box 60,40,500,380 --out masks/
+  samovar track clip.mp4 --prompts prompts.json --out masks/            many objects, prompts on any frames
+  samovar track clip.mp4 --prompts prompts.json --out cut/ --format cutout --start 100 --end 250
+  samovar eval DAVIS/Annotations/480p --masks results/                  how good they are
+
+prompts.json has entries with `frame` (the sequence's own number; a video counts from 0), `object` (1 to 255), and points, a box or a mask:
+  {\"prompts\": [{\"frame\": 1001, \"object\": 1, \"points\": [[420, 300, 1], [380, 260, 0]]},
+               {\"frame\": 1040, \"object\": 1, \"points\": [[410, 310, 1]]}],
+   \"locked\": [{\"object\": 1, \"frames\": [1010, 1011]}]}
+
+To correct a mask, add a prompt on its frame and run the same command again: the latest prompt is what counts there, and only the frames \
+of that object that it can change are done anew; which ones did change is said. Locked frames keep the masks they have. Objects are \
+followed each for itself: adding or removing one leaves the others as they are.
+
+Ctrl-C keeps what is finished, and the same command goes on from there.";
+
+/// Name of the record of what was found, in the folder of results.
+const LOG: &str = ".samovar-track";
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let session = Session::start(&args.model, &args.cache)?;
+    let mut frames = frames::open(&args.frames, &args.range, session.engine.decode_limits())?;
+    frames.notes().iter().for_each(|note| say!("note: \"{}\": {note}", args.frames.display()));
+    let prompts = args.prompt.read(frames.size(), session.engine.decode_limits())?;
+    check_folder(args)?;
+    let wait = progress::spinner("loading the model");
+    let (_cache, model) = session.load(false)?;
+    wait.finish_and_clear();
+    let first = frames::first(&mut *frames)?;
+    let digits = frames::digits(&args.frames, first);
+    let source = source_key(args);
+    let mut output = Output::open(&args.out, args.format, digits)?;
+    write_job(args)?;
+    let options =
+        ShotOptions { log: Some(args.out.join(LOG)), checkpoint_every: args.checkpoint_every, source };
+    let expected = frames.expected_frames();
+    let mut shot = model.open_video(frames, &options)?;
+    if shot.damaged_records() > 0 {
+        say!(
+            "note: {} damaged records of an earlier run are left out; their frames are done anew",
+            shot.damaged_records()
+        );
+    }
+    prompts.say(&mut shot, first)?;
+    let direction = tracking::Direction::from(args.direction);
+    let keys = shot.keys(direction);
+    let objects: Vec<ObjectId> = shot.objects().collect();
+    // What is written already and would be written again as it is.
+    let from = match direction {
+        tracking::Direction::Backward => None,
+        _ => {
+            let mut done: Vec<FrameNumber> = output.frames().collect();
+            done.sort_unstable();
+            let is_there = |frame: &&FrameNumber| {
+                output.has(**frame, keys.of(**frame), objects.iter().copied().filter(|_| false))
+            };
+            done.iter().take_while(is_there).last().copied()
+        }
+    };
+    interrupt::catch_saying("stopping after the frame at hand");
+    let bar = progress::items(expected.unwrap_or(0), "frames");
+    bar.watch(&session.engine);
+    let began = Instant::now();
+    let mut report = Report::default();
+    let mut walk_back = |frame: FrameNumber| {
+        bar.set_message(format!("backward, frame {frame}"));
+        !interrupt::asked()
+    };
+    let mut stopped = false;
+    for frame in shot.propagate_from(direction, from, &mut walk_back)? {
+        let frame = frame?;
+        let key = keys.of(frame.number);
+        report.take(&frame);
+        let there = frame.objects.iter().map(|object| object.object);
+        if !output.has(frame.number, key, there) {
+            output.write(&frame, key)?;
+        }
+        bar.item_ended(began.elapsed(), false);
+        if interrupt::asked() {
+            stopped = true;
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    let written = output.files;
+    if stopped {
+        return Err(anyhow!(
+            "stopped after {} frames, which are kept; run the same command again to go on",
+            report.frames
+        ));
+    }
+    let name = args.frames.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let document = output.finish(&name)?;
+    report.say(args, written, document.as_deref(), began.elapsed())
+}
+
+/// What is told at the end.
+#[derive(Default)]
+struct Report {
+    frames: usize,
+    /// Frames whose masks are others than an earlier run's.
+    changed: Vec<FrameNumber>,
+    /// Frames with masks that were not known.
+    found: usize,
+    objects: std::collections::BTreeMap<ObjectId, Seen>,
+}
+
+/// An object.
+#[derive(Default)]
+struct Seen {
+    frames: usize,
+    visible: usize,
+}
+
+impl Report {
+    fn take(&mut self, frame: &TrackedFrame) {
+        self.frames += 1;
+        for object in &frame.objects {
+            let seen = self.objects.entry(object.object).or_default();
+            seen.frames += 1;
+            seen.visible += usize::from(!object.mask.mask().is_empty());
+        }
+        let any = |news: News| frame.objects.iter().any(|object| object.news == news);
+        if any(News::Changed) {
+            self.changed.push(frame.number);
+        }
+        self.found += usize::from(any(News::Found));
+    }
+
+    fn say(&self, args: &Args, written: usize, document: Option<&Path>, took: Duration) -> Result<()> {
+        if args.json {
+            let objects: Vec<Value> = self
+                .objects
+                .iter()
+                .map(|(object, seen)| json!({ "object": object, "frames": seen.frames, "visible": seen.visible }))
+                .collect();
+            return print(&json!({
+                "frames": self.frames, "found": self.found, "changed": self.changed, "files": written,
+                "objects": objects, "annotations": document, "seconds": took.as_secs_f64(),
+            }));
+        }
+        for (object, seen) in &self.objects {
+            say!("object {object}: seen in {} of {} frames", seen.visible, seen.frames);
+        }
+        if !self.changed.is_empty() {
+            say!("changed: frames {}", ranges(&self.changed));
+        }
+        let rate = self.frames as f64 / took.as_secs_f64().max(1e-9);
+        let place =
+            document.map_or_else(|| args.out.display().to_string(), |path| path.display().to_string());
+        say!(
+            "{} frames ({rate:.1} a second), {} with new masks; results in {place}",
+            self.frames,
+            self.found + self.changed.len()
+        );
+        Ok(())
+    }
+}
+
+/// 3-5, 9.
+fn ranges(frames: &[FrameNumber]) -> String {
+    let mut frames = frames.to_vec();
+    frames.sort_unstable();
+    let parts = frames.chunk_by(|a, b| b - a == 1).map(|run| match run {
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first}-{last}"),
+        [] => String::new(),
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// What tells these frames from others: names, sizes and times of the files, and the range.
+fn source_key(args: &Args) -> Key {
+    let mut key = KeyBuilder::new("samovar frames 1");
+    for file in frames::files(&args.frames) {
+        let Ok(metadata) = file.metadata() else { continue };
+        let time = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        key = key
+            .part("name", file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default())
+            .part("bytes", metadata.len().to_le_bytes())
+            .part("time", time.unwrap_or_default().as_nanos().to_le_bytes());
+    }
+    key.part("range", args.range.key()).finish()
+}
+
+fn job(args: &Args) -> Value {
+    json!({ "command": "track", "format": args.format.to_possible_value().map(|value| value.get_name().to_owned()) })
+}
+
+/// Refuses folders of frames, and of results of others.
+fn check_folder(args: &Args) -> Result<()> {
+    let out = &args.out;
+    if out.exists() && !out.is_dir() {
+        return Err(usage(format!("\"{}\" is a file; --out takes a folder here", out.display())));
+    }
+    let sources = Sources::of([args.frames.as_path()].into_iter().chain(args.prompt.files()));
+    let is_inside = |folder: &Path| {
+        let whole = |path: &Path| std::fs::canonicalize(path).ok();
+        whole(folder).is_some() && whole(folder) == whole(out)
+    };
+    if is_inside(&args.frames) || args.frames.parent().is_some_and(is_inside) {
+        return Err(usage(format!("\"{}\" holds the frames; choose another folder", out.display())));
+    }
+    sources.check_folder(out)?;
+    let before = std::fs::read(out.join(JOB_FILE)).ok();
+    let is_ours = before.as_ref().is_some_and(|before| {
+        serde_json::from_slice::<Value>(before).is_ok_and(|before| before == job(args))
+    });
+    let is_empty = !out.exists() || std::fs::read_dir(out)?.next().is_none();
+    if !is_ours && !is_empty && !args.overwrite {
+        return Err(usage(format!(
+            "\"{}\" holds other files, or results of another command or format; choose another folder, or --overwrite",
+            out.display()
+        )));
+    }
+    Ok(())
+}
+
+fn write_job(args: &Args) -> Result<()> {
+    Ok(samovar::media::write::write_json(&args.out.join(JOB_FILE), &job(args))?)
+}

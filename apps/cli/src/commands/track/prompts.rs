@@ -1,0 +1,134 @@
+//! What is said about objects, and on which frames.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use samovar::prompt_file::{LockedFrames, MAX_BYTES, PromptFile, PromptFileKind};
+use samovar::tracking::{ObjectId, Shot};
+use samovar::{Box2, DecodeLimits, Image, MaskPrompt, Prompt, PromptPoint};
+
+use crate::commands::segment::objects::{bounds, existing, point, read_mask};
+use crate::failure::usage;
+use crate::inputs;
+
+/// What means objects, on frames.
+#[derive(clap::Args, Debug, Clone)]
+pub struct PromptArgs {
+    /// Prompts from a JSON file: {"prompts": [{"frame": 1001, "object": 1, "points": [[x, y, 1]], "box": [x0, y0, x1, y1], "mask": "a.png"}],
+    /// "locked": [{"object": 1, "frames": [1010]}]}
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["point", "bounds", "mask", "frame", "object"])]
+    prompts: Option<PathBuf>,
+    /// A click on the object in pixels; `,0` behind it means "not this". May be given several times
+    #[arg(long, short, value_name = "X,Y[,0|1]", value_parser = point, allow_hyphen_values = true)]
+    point: Vec<PromptPoint>,
+    /// A box around the object, two opposite corners
+    #[arg(long = "box", short, value_name = "X0,Y0,X1,Y1", value_parser = bounds, allow_hyphen_values = true)]
+    bounds: Option<Box2<Image>>,
+    /// The object's mask: an image of the frame's size, white (over 127) is the object, or what a cut-out leaves
+    #[arg(long, value_name = "FILE")]
+    mask: Option<PathBuf>,
+    /// The frame that the click, box or mask is on, by the sequence's own number [default: the first]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    frame: Option<i64>,
+    /// The number of the object, from 1 [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    object: Option<ObjectId>,
+}
+
+/// A prompt on a frame.
+struct Said {
+    frame: Option<i64>,
+    object: ObjectId,
+    prompt: Prompt,
+    /// Where it stands, for errors.
+    place: String,
+}
+
+/// All that was said.
+pub struct Prompts {
+    said: Vec<Said>,
+    locked: Vec<LockedFrames>,
+}
+
+impl PromptArgs {
+    /// The files that are read for it.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.prompts.iter().chain(&self.mask).map(PathBuf::as_path)
+    }
+
+    /// Reads it, and the masks that it names. `size` is that of all frames.
+    pub fn read(&self, size: samovar::Size<Image>, limits: &DecodeLimits) -> Result<Prompts> {
+        let Some(path) = &self.prompts else { return self.single(limits) };
+        let takes = "--prompts takes a JSON file of prompts";
+        let file = PromptFile::parse(&inputs::read_small(path, MAX_BYTES as u64, takes)?);
+        let file = file.map_err(|error| usage(format!("\"{}\": {error}", path.display())))?;
+        if file.kind != PromptFileKind::Prompts {
+            return Err(usage(format!(
+                "\"{}\": this is no list of prompts with frames; {takes}, see `samovar track --help`",
+                path.display()
+            )));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut said = Vec::with_capacity(file.prompts.len());
+        for entry in &file.prompts {
+            let place = format!("\"{}\", {}", path.display(), file.kind.place(entry.row));
+            let wrong = |what: String| usage(format!("{place}: {what}"));
+            if entry.image.is_some() {
+                return Err(wrong("it names an image; in videos it is `frame` that says where".into()));
+            }
+            entry.check_size(size).map_err(|error| wrong(error.to_string()))?;
+            let mask = match &entry.mask {
+                Some(mask) => Some(read_mask(&existing(folder, mask), limits)?),
+                None => entry.drawn(size).map_err(|error| wrong(error.to_string()))?,
+            };
+            said.push(Said {
+                frame: entry.frame,
+                object: entry.object.unwrap_or(1),
+                prompt: entry.prompt(mask),
+                place,
+            });
+        }
+        Ok(Prompts { said, locked: file.locked })
+    }
+
+    fn single(&self, limits: &DecodeLimits) -> Result<Prompts> {
+        let mask = self.mask.as_deref().map(|mask| read_mask(mask, limits)).transpose()?;
+        if self.point.is_empty() && self.bounds.is_none() && mask.is_none() {
+            return Err(usage(
+                "nothing to follow; give --prompts FILE.json, or --point X,Y, --box X0,Y0,X1,Y1 or --mask FILE",
+            ));
+        }
+        let mask = mask.map(MaskPrompt::Mask);
+        let prompt = Prompt { points: self.point.clone(), bounds: self.bounds, mask, ..Prompt::default() };
+        let said =
+            Said { frame: self.frame, object: self.object.unwrap_or(1), prompt, place: "the prompt".into() };
+        Ok(Prompts { said: vec![said], locked: Vec::new() })
+    }
+}
+
+impl Prompts {
+    /// Says all of it. What stands on one frame about one object is taken together: points add up, of boxes and masks the last counts.
+    /// `first` is the frame of prompts that name none.
+    pub fn say(self, shot: &mut Shot, first: i64) -> Result<()> {
+        for Said { frame, object, prompt, place } in self.said {
+            let frame = frame.unwrap_or(first);
+            let before = shot.prompts().find(|(one, at, _)| (*one, *at) == (object, frame));
+            let together = match before.map(|(.., before)| before.clone()) {
+                None => prompt,
+                Some(mut before) => {
+                    before.points.extend(prompt.points);
+                    before.bounds = prompt.bounds.or(before.bounds);
+                    before.mask = prompt.mask.or(before.mask);
+                    before
+                }
+            };
+            shot.prompt(frame, object, &together).map_err(|error| usage(format!("{place}: {error}")))?;
+        }
+        for LockedFrames { object, frames } in self.locked {
+            for frame in frames {
+                shot.lock(frame, object)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! `samovar track` as a user has it: the real binary on sequences of images.
+
+mod common;
+
+use common::Bench;
+use serde_json::{Value, json};
+
+/// A disc that moves over frames 1001 to 1000 + `count`.
+fn sequence(bench: &Bench, count: usize) {
+    std::fs::create_dir_all(bench.path("shot")).unwrap();
+    for index in 0..count {
+        let disc = (60.0 + 6.0 * index as f64, 60.0 + 2.0 * index as f64, 24.0);
+        bench.picture(&format!("shot/plate.{}.png", 1001 + index), 200, 120, &[disc]);
+    }
+}
+
+/// Pixels of a label map with a label.
+fn labelled(bench: &Bench, file: &str, label: u8) -> Vec<(u32, u32)> {
+    let map = bench.rgba(file);
+    let with = map.enumerate_pixels().filter(|(_, _, pixel)| pixel[0] == label);
+    with.map(|(x, y, _)| (x, y)).collect()
+}
+
+fn centre(pixels: &[(u32, u32)]) -> (f64, f64) {
+    let mean = |of: fn(&(u32, u32)) -> u32| {
+        pixels.iter().map(|pixel| f64::from(of(pixel))).sum::<f64>() / pixels.len() as f64
+    };
+    (mean(|pixel| pixel.0), mean(|pixel| pixel.1))
+}
+
+/// Names of the results, without the records of runs.
+fn results(bench: &Bench, folder: &str) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(bench.path(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn one_click_is_followed_through_a_sequence_by_its_own_numbers() {
+    let bench = Bench::new();
+    sequence(&bench, 6);
+    let run = bench.done(&["track", "shot", "--point", "72,64", "--frame", "1003", "--out", "masks"]);
+    assert!(run.stderr.contains("object 1: seen in 6 of 6 frames"), "{run:?}");
+    let names: Vec<String> = (1001..=1006).map(|number| format!("{number}.png")).collect();
+    assert_eq!(results(&bench, "masks"), names);
+    for index in 0..6 {
+        let (x, y) = centre(&labelled(&bench, &format!("masks/{}.png", 1001 + index), 1));
+        let (dx, dy) = (x - 60.0 - 6.0 * index as f64, y - 60.0 - 2.0 * index as f64);
+        assert!(dx.hypot(dy) < 4.0, "frame {}: {x},{y}", 1001 + index);
+    }
+    let again = bench.done(&["track", "shot", "--point", "72,64", "--frame", "1003", "--out", "masks"]);
+    assert!(again.stderr.contains(" 0 with new masks"), "{again:?}");
+    let ahead = ["track", "shot/plate.####.png", "--point", "72,64", "--frame", "1003"];
+    bench.done(&[&ahead[..], &["--direction", "forward", "--out", "ahead"]].concat());
+    assert_eq!(labelled(&bench, "ahead/1002.png", 1), [], "before its prompt nothing is known");
+    assert_eq!(labelled(&bench, "ahead/1005.png", 1), labelled(&bench, "masks/1005.png", 1));
+}
+
+#[test]
+fn a_prompt_that_is_added_changes_its_frame_and_says_which_did() {
+    let bench = Bench::new();
+    sequence(&bench, 6);
+    let write = |prompts: Value| {
+        std::fs::write(bench.path("prompts.json"), json!({ "prompts": prompts }).to_string()).unwrap();
+    };
+    let first = json!({ "frame": 1001, "object": 3, "points": [[60, 60, 1]] });
+    write(json!([first]));
+    let track = ["track", "shot", "--prompts", "prompts.json", "--out", "masks", "--format", "rle", "--json"];
+    let found: Value = serde_json::from_str(&bench.done(&track).stdout).unwrap();
+    assert_eq!((&found["found"], &found["changed"]), (&json!(6), &json!([])));
+    let before: Vec<Value> = (1001..=1006).map(|frame| bench.json(&format!("masks/{frame}.json"))).collect();
+    assert_eq!(before[2]["frame"], 1003);
+    assert_eq!(before[2]["objects"][0]["object"], 3);
+    write(json!([first, { "frame": 1004, "object": 3, "box": [100, 20, 180, 100] }]));
+    let corrected: Value = serde_json::from_str(&bench.done(&track).stdout).unwrap();
+    let changed: Vec<i64> = serde_json::from_value(corrected["changed"].clone()).unwrap();
+    assert!(changed.contains(&1004) && changed.iter().all(|frame| *frame >= 1004), "{changed:?}");
+    for (index, before) in before.iter().enumerate() {
+        let after = bench.json(&format!("masks/{}.json", 1001 + index));
+        let is_same = after["objects"][0]["segmentation"] == before["objects"][0]["segmentation"];
+        assert_eq!(!is_same, changed.contains(&(1001 + index as i64)), "frame {}", 1001 + index);
+    }
+}
+
+#[test]
+fn formats_have_their_files() {
+    let bench = Bench::new();
+    sequence(&bench, 3);
+    let track = |format: &str, out: &str| {
+        bench.done(&["track", "shot", "--point", "60,60", "--format", format, "--out", out]);
+        results(&bench, out)
+    };
+    let frames = ["1001.png", "1002.png", "1003.png"];
+    assert_eq!(track("overlay", "overlays"), frames);
+    assert_eq!(track("png", "pngs"), ["1"]);
+    assert_eq!(results(&bench, "pngs/1"), frames);
+    assert_eq!(track("cutout", "cut"), ["1"]);
+    let cut = bench.rgba("cut/1/1002.png");
+    assert_eq!((cut.get_pixel(66, 62)[3], cut.get_pixel(5, 5)[3]), (255, 0));
+    assert_eq!(track("coco-video", "coco"), ["annotations.json"]);
+    let coco = bench.json("coco/annotations.json");
+    assert_eq!(coco["videos"][0]["length"], 3);
+    assert_eq!(coco["annotations"][0]["segmentations"].as_array().unwrap().len(), 3);
+    assert_eq!(coco["annotations"][0]["segmentations"][0]["size"], json!([120, 200]));
+}
+
+#[test]
+fn what_cannot_be_is_said_before_anything_is_written() {
+    let bench = Bench::new();
+    sequence(&bench, 2);
+    bench.refused(2, "nothing to follow", &["track", "shot", "--out", "masks"]);
+    bench.refused(2, "holds the frames", &["track", "shot", "--point", "60,60", "--out", "shot"]);
+    bench.refused(1, "nowhere", &["track", "nowhere/####.png", "--point", "60,60", "--out", "masks"]);
+    std::fs::create_dir(bench.path("mine")).unwrap();
+    std::fs::write(bench.path("mine/notes.txt"), "mine").unwrap();
+    bench.refused(2, "other files", &["track", "shot", "--point", "60,60", "--out", "mine"]);
+    std::fs::write(
+        bench.path("p.json"),
+        r#"{"prompts": [{"frame": 1001, "object": 1, "points": [[60, 60, 1]]}]}"#,
+    )
+    .unwrap();
+    bench.refused(2, "samovar track", &["segment", "shot/plate.1001.png", "--prompts", "p.json"]);
+}

@@ -1,0 +1,29 @@
+//! Objects through a video or a sequence: what is prompted on some frames is followed through the others.
+//!
+//! ```text
+//! Model ── open_video(frames) ── Shot ── prompt(frame, object, …) ── propagate(direction) ── TrackedFrame ── masks
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`shot`] | [`Shot`]: prompts, what of them reaches which frame, and the walk through the frames |
+//! | [`carrier`] | what follows objects from frame to frame: one trait for models with a memory and without |
+//! | [`carried`] | for models without: masks carried by optical flow, and asked anew in a crop |
+//! | [`patch`] | the map that is carried |
+//! | [`mask`] | [`TrackedMask`]: a mask in a frame, and the logits it was drawn from |
+//! | [`reach`] | which frames a prompt can change, and where a later run can go on |
+//! | [`log`] | what was found, in a file |
+
+mod carried;
+mod carrier;
+mod log;
+mod mask;
+mod patch;
+mod reach;
+mod shot;
+
+pub use carrier::ObjectId;
+pub use mask::TrackedMask;
+pub use shot::{
+    Direction, FrameKeys, MAX_OBJECTS, News, Propagation, Shot, ShotOptions, TrackedFrame, TrackedObject,
+};
