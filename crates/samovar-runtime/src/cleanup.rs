@@ -68,7 +68,8 @@ impl Cleanup {
 }
 
 /// Soft edges of a mask that was cleaned up, from those of the mask as it was drawn: what was taken out becomes
-/// transparent with its own soft edge, what was filled opaque. Nothing changes where nothing was cleaned up.
+/// transparent with its own soft edge, what was filled opaque. It is over 127 exactly where the mask is set, also along a cut through
+/// the mask. Nothing changes where nothing was cleaned up.
 ///
 /// # Errors
 /// [`Error::Usage`] when the two are not of one size.
@@ -89,6 +90,9 @@ pub(crate) fn alpha_of_cleaned(drawn: AlphaMask, cleaned: &BitMask) -> Result<Al
                 *value = 0;
             } else if !near_gap.get(x, y) {
                 *value = 255;
+            } else {
+                // A cut goes through what was opaque; the first step beside it is on its own side of the half.
+                *value = if cleaned.get(x, y) { (*value).max(128) } else { (*value).min(127) };
             }
         }
     }
@@ -190,6 +194,17 @@ mod tests {
         let at = |x: u32, y: u32| cleaned.values()[(y * 70 + x) as usize];
         assert_eq!((at(31, 3), at(45, 25), at(8, 8), at(8, 9)), (0, 0, 255, 255));
         assert_eq!(at(2, 2), 200, "edges stay soft");
+    }
+
+    #[test]
+    fn alpha_follows_a_cut_through_the_mask() {
+        let mask = parts();
+        let opaque = AlphaMask::from_raw(mask.size(), mask.to_bytes(255)).unwrap();
+        let cut = BitMask::from_fn(mask.size(), |x, y| mask.get(x, y) && x < 10 || (x, y) == (60, 35));
+        let alpha = alpha_of_cleaned(opaque, &cut).unwrap();
+        assert!(is_drawn(&alpha, &cut));
+        let at = |x: u32, y: u32| alpha.values()[(y * 70 + x) as usize];
+        assert_eq!([at(9, 5), at(10, 5), at(11, 5), at(60, 35)], [255, 127, 0, 128]);
     }
 
     #[test]

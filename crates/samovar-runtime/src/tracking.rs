@@ -13,17 +13,23 @@
 //! | [`mask`] | [`TrackedMask`]: a mask in a frame, and the logits it was drawn from |
 //! | [`reach`] | which frames a prompt can change, and where a later run can go on |
 //! | [`log`] | what was found, in a file |
+//! | [`signals`] | frames to look at |
+//! | [`overlap`] | masks that share no pixel, without holes and islands |
 
 mod carried;
 mod carrier;
 mod log;
 mod mask;
+mod overlap;
 mod patch;
 mod reach;
 mod shot;
+mod signals;
 
 pub use carrier::ObjectId;
 pub use mask::TrackedMask;
+pub use overlap::{separate, tidy_up};
 pub use shot::{
     Direction, FrameKeys, MAX_OBJECTS, News, Propagation, Shot, ShotOptions, TrackedFrame, TrackedObject,
 };
+pub use signals::{Seen, Signal, SignalKind, SignalSummary, Signals};

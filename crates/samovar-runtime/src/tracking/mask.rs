@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::f16;
 use samovar_geometry::{Image, ResizeRule, Size};
-use samovar_media::{AlphaMask, BitMask, Upscaler};
+use samovar_media::{AlphaMask, BitMask, PreparedLogits, Upscaler};
 
 use crate::cleanup::alpha_of_cleaned;
 use crate::error::Result;
@@ -89,15 +89,43 @@ impl RegionLogits {
         Ok(AlphaMask::from_raw(frame, values)?)
     }
 
-    /// The enlarged logits of a row of the frame, and the column of the first; `None` beside the region.
-    #[expect(dead_code, reason = "overlaps are decided row by row")]
-    pub(crate) fn row(&self, y: u32) -> Result<Option<(u32, Vec<f32>)>> {
-        let Some(y) = y.checked_sub(self.region.y0).filter(|&y| y < self.region.size.height) else {
-            return Ok(None);
-        };
-        let mut row = vec![0.0; self.region.size.width as usize];
-        self.upscaler.prepare(&self.to_f32())?.logit_rows(y..y + 1, &mut row)?;
-        Ok(Some((self.region.x0, row)))
+    /// The enlarged logits, to be read row by row; `values` are [`RegionLogits::to_f32`]'s.
+    pub(crate) fn rows<'a>(&'a self, values: &'a [f32]) -> Result<LogitRows<'a>> {
+        let row = vec![f32::NEG_INFINITY; self.region.size.width as usize];
+        Ok(LogitRows { region: self.region, prepared: self.upscaler.prepare(values)?, row })
+    }
+}
+
+/// Enlarged logits, a row at a time.
+pub(crate) struct LogitRows<'a> {
+    region: Region,
+    prepared: PreparedLogits<'a>,
+    row: Vec<f32>,
+}
+
+impl LogitRows<'_> {
+    /// A row of the frame.
+    pub(crate) fn row(&mut self, y: u32) -> Result<LogitRow<'_>> {
+        let Region { x0, y0, size } = self.region;
+        match y.checked_sub(y0).filter(|&y| y < size.height) {
+            Some(y) => self.prepared.logit_rows(y..y + 1, &mut self.row)?,
+            None => self.row.fill(f32::NEG_INFINITY),
+        }
+        Ok(LogitRow { x0, values: &self.row })
+    }
+}
+
+/// Enlarged logits of a row of the frame.
+pub(crate) struct LogitRow<'a> {
+    x0: u32,
+    values: &'a [f32],
+}
+
+impl LogitRow<'_> {
+    /// That of a pixel; less than all others beside the region.
+    pub(crate) fn at(&self, x: u32) -> f32 {
+        let at = x.checked_sub(self.x0).and_then(|x| self.values.get(x as usize));
+        at.copied().unwrap_or(f32::NEG_INFINITY)
     }
 }
 
@@ -140,9 +168,14 @@ impl TrackedMask {
         self.logits.as_ref()
     }
 
+    /// The mask, to take pixels from.
+    pub(crate) fn mask_mut(&mut self) -> &mut BitMask {
+        &mut self.mask
+    }
+
     /// The same object with another mask, made of this one.
     #[must_use]
-    pub(crate) fn with_mask(self, mask: BitMask) -> Self {
+    pub fn with_mask(self, mask: BitMask) -> Self {
         Self { mask, ..self }
     }
 }
