@@ -49,5 +49,5 @@ pub use mask::{
     BitMask, Connectivity, LabelMap, Rle, SmallRegions, batched_nms, connected_components, nms,
     remove_small_regions,
 };
-pub use resize::{Normalisation, resize_bilinear, resize_normalise};
+pub use resize::{Normalisation, resize_bilinear, resize_normalise, resize_plane};
 pub use upscale::{AlphaMask, MeasuredMask, PreparedLogits, Upscaler};

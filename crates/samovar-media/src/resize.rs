@@ -12,6 +12,7 @@
 mod across;
 mod coefficients;
 mod passes;
+mod plane;
 
 use samovar_geometry::{Image, Input, Size};
 
@@ -20,6 +21,7 @@ use crate::image::RgbImage;
 use crate::room::zeros;
 use coefficients::Coefficients;
 use passes::Resampler;
+pub use plane::resize_plane;
 
 /// Per-channel mean and standard deviation of a model's training pixels, for values scaled to 0..=1.
 #[derive(Debug, Clone, Copy, PartialEq)]
