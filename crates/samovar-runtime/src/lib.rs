@@ -58,6 +58,8 @@ pub mod rounding;
 pub mod segmentation;
 pub mod sharing;
 pub mod source;
+mod tracker_plan;
+mod tracker_slot;
 pub mod tracking;
 
 pub use admission::Reservation;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use samovar_media::LazyImage;
-use samovar_models::{Model as Network, Parts};
+use samovar_models::{Capability, Model as Network, Parts};
 use samovar_tensor::Precision;
 
 use crate::admission::Reservation;
@@ -14,6 +14,7 @@ use crate::model::Model;
 use crate::picture_bytes::{PictureUse, of_image};
 use crate::planning::{Planner, check_picture};
 use crate::source::{ModelSource, OpenedModel};
+use crate::tracker_slot::TrackerSlot;
 
 impl Engine {
     /// Loads a model by name (see [`ModelSource::resolve`]); those of the hub from [`Options::hub_cache`].
@@ -33,7 +34,7 @@ impl Engine {
         let (opened, precision, planner) = self.open_admitted(source)?;
         let network = self.load_parts(&opened, precision, Parts::IMAGES)?;
         let model = Model::new(self.clone(), network, planner, source.name(), precision)?;
-        Ok(model.with_notes(opened.weights.notes()))
+        Ok(self.with_tracker(model, source, &opened, precision).with_notes(opened.weights.notes()))
     }
 
     /// Loads what answers prompts, and the encoder when an image first needs it: with a cache of features
@@ -55,7 +56,21 @@ impl Engine {
         let (name, preprocessing) = (source.name(), opened.config.preprocessing());
         let model =
             Model::with_encoder(self.clone(), network, encoder, preprocessing, planner, name, precision)?;
-        Ok(model.with_notes(opened.weights.notes()))
+        Ok(self.with_tracker(model, source, &opened, precision).with_notes(opened.weights.notes()))
+    }
+
+    /// The model with its tracker, if it has one. The files must stay as they are until it is loaded.
+    fn with_tracker(
+        &self,
+        model: Model,
+        source: &ModelSource,
+        opened: &OpenedModel,
+        precision: Precision,
+    ) -> Model {
+        match opened.config.capabilities().contains(&Capability::Tracker) {
+            true => model.with_tracker(TrackerSlot::of(self, source, opened.config.clone(), precision)),
+            false => model,
+        }
     }
 
     /// A model that may be loaded: opened, planned and found to fit.

@@ -7,7 +7,7 @@ use samovar_geometry::{Grid, Image, Input, ResizeRule, Size};
 use samovar_media::{LazyImage, Normalisation, RgbImage, Upscaler, resize_normalise};
 use samovar_models::{
     Family, ImageEncoder, ImageFeatures, MaskChoice, MaskOutput, MaskPrediction, Model as Network,
-    Preprocessing, PromptBatch, PromptableSegmenter, Recommendations,
+    Preprocessing, PromptBatch, PromptableSegmenter, Recommendations, Tracker,
 };
 use samovar_resources::cache::{Key, Store};
 use samovar_tensor::{Device, PoolStats, Precision, Tensor};
@@ -22,6 +22,8 @@ use crate::picture_bytes::{PictureBytes, PictureUse, of_image};
 use crate::planning::{PROMPTS_AT_ONCE, Planner, PromptShape, check_picture};
 use crate::prompt::{MaskPrompt, Prompt, logits_of_mask};
 use crate::segmentation::{Logits, PredictedMask, Segmentation, check_finite};
+use crate::tracker_plan::TrackerPlan;
+use crate::tracker_slot::TrackerSlot;
 
 /// A model that encodes images and answers prompts on them, ready to run. Cheap to clone; clones share the weights.
 #[derive(Clone)]
@@ -37,6 +39,7 @@ pub struct Model {
     cleans_up: bool,
     notes: Arc<[String]>,
     cache: Option<ModelCache>,
+    tracker: Option<Arc<TrackerSlot>>,
 }
 
 impl Model {
@@ -86,12 +89,37 @@ impl Model {
             cleans_up,
             notes: Arc::from([]),
             cache: None,
+            tracker: None,
         })
     }
 
     /// The same model, with this to say about its weights.
     pub(crate) fn with_notes(self, notes: &[String]) -> Self {
         Self { notes: notes.into(), ..self }
+    }
+
+    /// The same model with a tracker, which is loaded when it is needed.
+    pub(crate) fn with_tracker(self, tracker: TrackerSlot) -> Self {
+        Self { tracker: Some(Arc::new(tracker)), ..self }
+    }
+
+    /// Whether the model follows objects through video ([`crate::tracking`]).
+    pub fn can_track(&self) -> bool {
+        self.tracker.is_some()
+    }
+
+    /// The model's tracker and its plan.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it has none, naming the models that have; those of loading it.
+    pub(crate) fn tracker(&self) -> Result<(Arc<dyn Tracker>, Arc<TrackerPlan>)> {
+        match &self.tracker {
+            Some(tracker) => tracker.get(),
+            None => match self.network.tracker() {
+                Err(lacks) => Err(Error::from(lacks).of_model(self.name.to_string())),
+                Ok(_) => Err(Error::usage(format!("{}: its tracker was made elsewhere", self.name))),
+            },
+        }
     }
 
     /// What a user should know about the choice of weights, in a sentence each: which of several a file holds are run,
@@ -160,6 +188,14 @@ impl Model {
             None => find()?.into(),
         };
         self.embedding_of(features, image_size)
+    }
+
+    /// What the encoder finds in a frame, or has found.
+    pub(crate) fn features(&self, image: &RgbImage) -> Result<Arc<ImageFeatures>> {
+        match &self.cache {
+            Some(cache) => cache.get_or_compute(key_of_pixels(image), || self.find_features(image)),
+            None => Ok(self.find_features(image)?.into()),
+        }
     }
 
     fn find_features(&self, image: &RgbImage) -> Result<ImageFeatures> {
@@ -253,6 +289,11 @@ impl Model {
     /// In which precision its weights are held.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// The same, to be shared.
+    pub(crate) fn shared_name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The engine the model runs on.

@@ -86,6 +86,14 @@ impl Prompt {
         self
     }
 
+    /// The mask, if that is all there is.
+    pub(crate) fn only_mask(&self) -> Option<&BitMask> {
+        match &self.mask {
+            Some(MaskPrompt::Mask(mask)) if self.points.is_empty() && self.bounds.is_none() => Some(mask),
+            _ => None,
+        }
+    }
+
     /// Whether a single click is all there is, which may mean a thing or its parts.
     pub fn is_one_click(&self) -> bool {
         let [click] = self.points.as_slice() else { return false };

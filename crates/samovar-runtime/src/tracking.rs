@@ -9,6 +9,8 @@
 //! | [`shot`] | [`Shot`]: prompts, what of them reaches which frame, and the walk through the frames |
 //! | [`carrier`] | what follows objects from frame to frame: one trait for models with a memory and without |
 //! | [`carried`] | for models without: masks carried by optical flow, and asked anew in a crop |
+//! | [`remembering`] | for models with a memory (SAM 2): [`bank`] keeps it, [`step`] is one object on one frame |
+//! | [`upstream`] | the same as SAM 2's own predictor does it, for comparisons |
 //! | [`patch`] | the map that is carried |
 //! | [`mask`] | [`TrackedMask`]: a mask in a frame, and the logits it was drawn from |
 //! | [`reach`] | which frames a prompt can change, and where a later run can go on |
@@ -16,6 +18,7 @@
 //! | [`signals`] | frames to look at |
 //! | [`overlap`] | masks that share no pixel, without holes and islands |
 
+mod bank;
 mod carried;
 mod carrier;
 mod log;
@@ -23,8 +26,11 @@ mod mask;
 mod overlap;
 mod patch;
 mod reach;
+mod remembering;
 mod shot;
 mod signals;
+mod step;
+pub mod upstream;
 
 pub use carrier::ObjectId;
 pub use mask::TrackedMask;

@@ -13,6 +13,7 @@ use super::carrier::{Ask, Carrier, Found, ObjectId};
 use super::log::{Pass, TrackLog};
 use super::mask::TrackedMask;
 use super::reach::{Reach, key_of_mask, key_of_prompt};
+use super::remembering::Remembering;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::prompt::Prompt;
@@ -151,6 +152,7 @@ impl Model {
             .part("model", self.name())
             .part("precision", self.precision().to_string())
             .part("cleans up", [u8::from(self.cleans_up())])
+            .part("remembers", [u8::from(self.can_track())])
             .part("source", options.source.as_bytes())
             .finish();
         Ok(Shot {
@@ -348,7 +350,13 @@ impl<'s> Propagation<'s> {
         let reaches: Vec<Reach> =
             objects.iter().filter_map(|&object| shot.reach(object, pass, only_first)).collect();
         let behind = objects.iter().filter_map(|&object| shot.reach(object, Pass::Backward, true)).collect();
-        let carrier: Box<dyn Carrier> = Box::new(Carried::new(&shot.model));
+        let carrier: Box<dyn Carrier> = match shot.model.can_track() {
+            true => {
+                let (size, source) = (shot.source.size(), &mut shot.source);
+                Box::new(Remembering::new(&shot.model, size, |most| Ok(source.count_up_to(most)?))?)
+            }
+            false => Box::new(Carried::new(&shot.model)),
+        };
         match pass {
             Pass::Forward => {
                 let begins = reaches.iter().filter_map(Reach::begins).min();
