@@ -72,8 +72,8 @@ pub struct Signal {
     /// The other one of a swap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other: Option<ObjectId>,
-    /// 0 to 1. For score, area, flicker and swap 0.5 is just over the limit; for a vanished object 1 is that it had its full size before, as
-    /// one has that is lost and one that leaves the picture has not.
+    /// 0 to 1. For score, area, flicker and swap 0.5 is just over the limit. An object that vanishes within the picture has more than 0.5, one at
+    /// its border, which may have left it, less; either the more, the less it had shrunk before.
     pub severity: f32,
     /// The same for people.
     pub words: String,
@@ -222,7 +222,8 @@ impl Step<'_> {
             tell(past.frame, SignalKind::Flicker, 1.0 - 1.25 * past.shared.max(self.own), words);
         }
         if vanishes {
-            let severity = past.last.area as f64 / past.areas.most();
+            let left = past.last.area as f64 / past.areas.most();
+            let severity = if past.last.is_at_border(self.seen.mask) { left / 2.0 } else { 0.5 + left / 2.0 };
             tell(self.frame, SignalKind::Vanished, severity, "nothing is found of it any more".into());
         } else if had_vanished && !is_new && cut.area > 0 && !is_prompted {
             tell(self.frame, SignalKind::Appeared, APPEARED_SEVERITY, "it is found again".into());
@@ -354,6 +355,12 @@ impl Cut {
         let Some(bounds) = mask.pixel_bounds() else { return Self::default() };
         let [x0, y0, x1, y1] = bounds;
         Self { bounds, mask: mask.cropped(x0, y0, Size::new(x1 - x0, y1 - y0)), area: mask.area() }
+    }
+
+    /// Whether it touches the border of the frame that this is a mask of.
+    fn is_at_border(&self, frame: &BitMask) -> bool {
+        let [x0, y0, x1, y1] = self.bounds;
+        x0 == 0 || y0 == 0 || x1 >= frame.width() || y1 >= frame.height()
     }
 
     /// Intersection over union; 0 if both are empty.

@@ -191,11 +191,15 @@ fn vanishing_and_appearing_are_found_once_each() {
 
 #[test]
 fn an_object_that_leaves_the_picture_is_less_severe_than_one_that_is_lost() {
-    let leaves = Shot::of((0..20).map(|frame| (0, 50, 60_u32.saturating_sub(4 * frame), 30)));
-    let vanished: Vec<Signal> =
-        leaves.walk(false).into_iter().filter(|signal| signal.kind == Vanished).collect();
-    assert_eq!(vanished.len(), 1);
-    assert!(vanished[0].severity < 0.3, "{vanished:?}");
+    let severity = |left: u32| {
+        let shrinks = Shot::of((0..20).map(|frame| (left, 50, 60_u32.saturating_sub(4 * frame), 30)));
+        let vanished = shrinks.walk(false).into_iter().filter(|signal| signal.kind == Vanished);
+        let vanished: Vec<f32> = vanished.map(|signal| signal.severity).collect();
+        assert_eq!(vanished.len(), 1);
+        vanished[0]
+    };
+    assert!(severity(0) < 0.25, "at the border: {}", severity(0));
+    assert!((0.5..0.75).contains(&severity(1)), "within: {}", severity(1));
 }
 
 #[test]
