@@ -125,3 +125,112 @@ fn what_cannot_be_is_said_before_anything_is_written() {
     .unwrap();
     bench.refused(2, "samovar track", &["segment", "shot/plate.1001.png", "--prompts", "p.json"]);
 }
+
+#[test]
+fn objects_share_no_pixel_where_that_is_asked_and_frames_to_look_at_are_told() {
+    let bench = Bench::new();
+    sequence(&bench, 4);
+    // Twice the same disc: all of it is contested.
+    let twice = json!({ "prompts": [
+        { "frame": 1001, "object": 1, "points": [[60, 60, 1]] },
+        { "frame": 1001, "object": 2, "box": [36, 36, 84, 84] },
+    ] });
+    std::fs::write(bench.path("prompts.json"), twice.to_string()).unwrap();
+    let track = ["track", "shot", "--prompts", "prompts.json", "--format", "png", "--out", "masks"];
+    let masks = || {
+        let set = |object: u32, frame: u32| labelled(&bench, &format!("masks/{object}/{frame}.png"), 255);
+        (1001..=1004).map(|frame| [set(1, frame), set(2, frame)]).collect::<Vec<_>>()
+    };
+    let shared = |[one, two]: &[Vec<(u32, u32)>; 2]| one.iter().filter(|pixel| two.contains(pixel)).count();
+    bench.done(&track);
+    assert!(masks().iter().all(|both| shared(both) > 500), "they meet");
+    let apart = [&track[..], &["--no-overlap", "--signals", "look.json"]].concat();
+    let run = bench.done(&apart);
+    assert!(run.stderr.contains(" 0 with new masks"), "what was found is not found anew: {run:?}");
+    let found = masks();
+    assert!(found.iter().all(|both| shared(both) == 0));
+    assert!(found.iter().all(|[one, two]| one.len() + two.len() > 1000), "nothing is lost");
+    let signals = bench.json("look.json");
+    assert_eq!(signals["total"].as_u64().unwrap() as usize, signals["signals"].as_array().unwrap().len());
+    let none = [&track[..], &["--remove-islands", "100000"]].concat();
+    bench.done(&none);
+    assert!(
+        masks().iter().all(|[one, two]| one.is_empty() && two.is_empty()),
+        "all are islands of fewer pixels"
+    );
+}
+
+/// Tensors of a safetensors file, by name.
+fn tensors(path: &std::path::Path) -> std::collections::BTreeMap<String, Vec<f32>> {
+    let file = std::fs::read(path).unwrap();
+    let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let described: serde_json::Map<String, Value> = serde_json::from_slice(&file[8..8 + header]).unwrap();
+    let of = |(name, tensor): (String, Value)| {
+        let [start, end]: [usize; 2] = serde_json::from_value(tensor["data_offsets"].clone()).unwrap();
+        let values = file[8 + header + start..8 + header + end].chunks_exact(4);
+        (name, values.map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect())
+    };
+    described.into_iter().filter(|(name, _)| name != "__metadata__").map(of).collect()
+}
+
+/// From a folder of frames and a file of prompts to the numbers of the original's predictor.
+#[test]
+fn logits_are_those_of_the_originals_predictor() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens/sam2_video");
+    let sessions: Value =
+        serde_json::from_str(&std::fs::read_to_string(golden.join("sessions.json")).unwrap()).unwrap();
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("model")).unwrap();
+    std::fs::copy(golden.join("config.json"), bench.path("model/config.json")).unwrap();
+    std::fs::copy(golden.join("original.pt"), bench.path("model/pytorch_model.bin")).unwrap();
+    let steps = sessions["forward"]["steps"].as_array().unwrap();
+    let prompt = |step: &Value| {
+        let given = step.get("prompt")?;
+        let mut prompt = json!({
+            "frame": 1001 + given["frame"].as_i64().unwrap(), "object": given["object"],
+        });
+        if let (Some(points), Some(labels)) = (given["points"].as_array(), given["labels"].as_array()) {
+            let both = points.iter().zip(labels);
+            prompt["points"] = both.map(|(point, label)| json!([point[0], point[1], label])).collect();
+        }
+        if given["box"].is_array() {
+            prompt["box"] = given["box"].clone();
+        }
+        if let Some(mask) = given["mask"].as_str() {
+            prompt["mask"] = json!(golden.join(mask));
+        }
+        Some(prompt)
+    };
+    let prompts: Vec<Value> = steps.iter().filter_map(prompt).collect();
+    std::fs::write(bench.path("prompts.json"), json!({ "prompts": prompts }).to_string()).unwrap();
+    let shot = golden.join("shot");
+    let shot = shot.to_str().unwrap();
+    let files = ["--prompts", "prompts.json", "--logits", "out.safetensors", "--out", "masks"];
+    let track = [&["track", shot, "--model", "model", "--direction", "forward"], &files[..]].concat();
+    let run = bench.done(&track);
+    assert!(run.stderr.contains("40 masks"), "{run:?}");
+    let (found, expected) =
+        (tensors(&bench.path("out.safetensors")), tensors(&golden.join("outputs.safetensors")));
+    let close = |found: &[f32], expected: &[f32], what: &str| {
+        let largest = expected.iter().fold(1.0f32, |most, value| most.max(value.abs()));
+        assert_eq!(found.len(), expected.len(), "{what}");
+        let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= 1e-3 * largest, "{what}: {worst} of {largest}");
+    };
+    let mut compared = 0;
+    for frame in 0..20 {
+        for object in [1, 2] {
+            let name = format!("frame_{}.object_{object}", 1001 + frame);
+            let scores = &expected[&format!("forward.all.{frame}.scores")];
+            close(&found[&format!("{name}.score")], &scores[object - 1..object], &name);
+            if let Some(masks) = expected.get(&format!("forward.all.{frame}.masks")) {
+                let each = masks.len() / 2;
+                close(&found[&name], &masks[(object - 1) * each..object * each], &name);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 20, "{compared} masks were compared");
+    assert_eq!(results(&bench, "masks").len(), 20);
+    bench.refused(2, "tracker", &["track", shot, "--point", "20,36", "--logits", "nano.safetensors"]);
+}

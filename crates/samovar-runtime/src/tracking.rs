@@ -11,6 +11,7 @@
 //! | [`carried`] | for models without: masks carried by optical flow, and asked anew in a crop |
 //! | [`remembering`] | for models with a memory (SAM 2): [`bank`] keeps it, [`step`] is one object on one frame |
 //! | [`upstream`] | the same as SAM 2's own predictor does it, for comparisons |
+//! | [`logits_file`] | what upstream's predictor finds, as numbers in a file |
 //! | [`patch`] | the map that is carried |
 //! | [`mask`] | [`TrackedMask`]: a mask in a frame, and the logits it was drawn from |
 //! | [`reach`] | which frames a prompt can change, and where a later run can go on |
@@ -22,6 +23,7 @@ mod bank;
 mod carried;
 mod carrier;
 mod log;
+mod logits_file;
 mod mask;
 mod overlap;
 mod patch;
@@ -33,6 +35,7 @@ mod step;
 pub mod upstream;
 
 pub use carrier::ObjectId;
+pub use logits_file::write_logits;
 pub use mask::TrackedMask;
 pub use overlap::{separate, tidy_up};
 pub use shot::{

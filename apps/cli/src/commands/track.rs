@@ -9,19 +9,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
+use samovar::Model;
 use samovar::media::video::{FrameNumber, FrameSource};
 use samovar::resources::contents::{Key, KeyBuilder};
-use samovar::tracking::{self, News, ObjectId, ShotOptions, TrackedFrame};
+use samovar::tracking::{
+    self, News, ObjectId, Seen, ShotOptions, Signal, SignalSummary, Signals, TrackedFrame,
+};
 use serde_json::{Value, json};
 
 use self::frames::RangeArgs;
 use self::output::{Format, Output};
-use self::prompts::PromptArgs;
+use self::prompts::{PromptArgs, Prompts};
 use super::segment::print;
 use crate::cache_args::CacheArgs;
 use crate::failure::usage;
 use crate::inputs::Sources;
 use crate::model_args::ModelArgs;
+use crate::outputs::check_place;
 use crate::session::Session;
 use crate::{interrupt, progress, result_folder::JOB_FILE};
 
@@ -39,14 +43,31 @@ pub struct Args {
     #[command(flatten)]
     range: RangeArgs,
     /// Folder of results; the same command goes on where it was stopped, and does anew what changed prompts reach
-    #[arg(long, short, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, short, value_name = "DIR", required_unless_present = "logits")]
+    out: Option<PathBuf>,
+    /// Write what SAM 2's own predictor would find, unrefined: every prompted frame counts before and behind. safetensors of f32
+    /// `frame_<i>.object_<id>` (low-resolution logits) and `frame_<i>.object_<id>.score`
+    #[arg(long, value_name = "OUT.safetensors")]
+    logits: Option<PathBuf>,
     /// What to write of each frame
     #[arg(long, short, value_enum, default_value = "labels")]
     format: Format,
     /// Which way objects are followed from their prompts
     #[arg(long, value_enum, default_value = "both")]
     direction: Direction,
+    /// Objects share no pixel: where masks meet, the likelier one has it
+    #[arg(long)]
+    no_overlap: bool,
+    /// Fill holes of at most so many pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 0)]
+    fill_holes: u64,
+    /// Remove islands of at most so many pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 0)]
+    remove_islands: u64,
+    /// Write all frames that should be looked at, with the reason, as JSON: the score drops, the area jumps, the mask flickers, objects
+    /// swap or vanish. The worst are told at the end in any case
+    #[arg(long, value_name = "FILE.json")]
+    signals: Option<PathBuf>,
     /// Keep after so many frames where each object can be gone on with
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     checkpoint_every: u32,
@@ -109,17 +130,52 @@ pub fn run(args: &Args) -> Result<()> {
     let mut frames = frames::open(&args.frames, &args.range, session.engine.decode_limits())?;
     frames.notes().iter().for_each(|note| say!("note: \"{}\": {note}", args.frames.display()));
     let prompts = args.prompt.read(frames.size(), session.engine.decode_limits())?;
-    check_folder(args)?;
+    if let Some(logits) = &args.logits {
+        let sources = Sources::of([args.frames.as_path()].into_iter().chain(args.prompt.files()));
+        check_place(logits, "--logits takes a file", &sources)?;
+    }
+    if let Some(out) = &args.out {
+        check_folder(args, out)?;
+    }
     let wait = progress::spinner("loading the model");
     let (_cache, model) = session.load(false)?;
     wait.finish_and_clear();
     let first = frames::first(&mut *frames)?;
+    interrupt::catch_saying("stopping after the frame at hand");
+    if let Some(logits) = &args.logits {
+        let bar = progress::items(frames.expected_frames().unwrap_or(0), "frames");
+        let again = frames::open(&args.frames, &args.range, session.engine.decode_limits())?;
+        let mut told = |_: FrameNumber| {
+            bar.item_ended(Duration::ZERO, false);
+            !interrupt::asked()
+        };
+        let direction = args.direction.into();
+        let written =
+            tracking::write_logits(&model, again, &prompts.list(first), direction, logits, &mut told)?;
+        bar.finish_and_clear();
+        say!("{}  {written} masks", logits.display());
+    }
+    match &args.out {
+        Some(out) => follow(args, &session, &model, frames, prompts, first, out),
+        None => Ok(()),
+    }
+}
+
+/// Follows the objects and writes what is found.
+fn follow(
+    args: &Args,
+    session: &Session,
+    model: &Model,
+    frames: Box<dyn FrameSource>,
+    prompts: Prompts,
+    first: FrameNumber,
+    out: &Path,
+) -> Result<()> {
     let digits = frames::digits(&args.frames, first);
     let source = source_key(args);
-    let mut output = Output::open(&args.out, args.format, digits)?;
-    write_job(args)?;
-    let options =
-        ShotOptions { log: Some(args.out.join(LOG)), checkpoint_every: args.checkpoint_every, source };
+    let mut output = Output::open(out, args.format, digits)?;
+    write_job(args, out)?;
+    let options = ShotOptions { log: Some(out.join(LOG)), checkpoint_every: args.checkpoint_every, source };
     let expected = frames.expected_frames();
     let mut shot = model.open_video(frames, &options)?;
     if shot.damaged_records() > 0 {
@@ -139,25 +195,39 @@ pub fn run(args: &Args) -> Result<()> {
             let mut done: Vec<FrameNumber> = output.frames().collect();
             done.sort_unstable();
             let is_there = |frame: &&FrameNumber| {
-                output.has(**frame, keys.of(**frame), objects.iter().copied().filter(|_| false))
+                output.has(
+                    **frame,
+                    shown_key(args, keys.of(**frame)),
+                    objects.iter().copied().filter(|_| false),
+                )
             };
             done.iter().take_while(is_there).last().copied()
         }
     };
-    interrupt::catch_saying("stopping after the frame at hand");
     let bar = progress::items(expected.unwrap_or(0), "frames");
     bar.watch(&session.engine);
     let began = Instant::now();
-    let mut report = Report::default();
+    let mut report = Report {
+        signals: SignalSummary::new(MOST_SIGNALS),
+        frames: 0,
+        changed: Vec::new(),
+        found: 0,
+        objects: std::collections::BTreeMap::new(),
+    };
     let mut walk_back = |frame: FrameNumber| {
         bar.set_message(format!("backward, frame {frame}"));
         !interrupt::asked()
     };
     let mut stopped = false;
+    let mut signals = Signals::new();
     for frame in shot.propagate_from(direction, from, &mut walk_back)? {
-        let frame = frame?;
-        let key = keys.of(frame.number);
-        report.take(&frame);
+        let mut frame = frame?;
+        let key = shown_key(args, keys.of(frame.number));
+        for signal in report.take(&frame, &mut signals) {
+            bar.set_message(format!("look at frame {}: {}", signal.frame, signal.words));
+            report.signals.add(signal);
+        }
+        refine(args, &mut frame)?;
         let there = frame.objects.iter().map(|object| object.object);
         if !output.has(frame.number, key, there) {
             output.write(&frame, key)?;
@@ -176,32 +246,66 @@ pub fn run(args: &Args) -> Result<()> {
             report.frames
         ));
     }
+    if let Some(place) = &args.signals {
+        samovar::media::write::write_json(
+            place,
+            &json!({ "total": report.signals.total(), "signals": report.signals.signals() }),
+        )?;
+    }
     let name = args.frames.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let document = output.finish(&name)?;
-    report.say(args, written, document.as_deref(), began.elapsed())
+    report.say(args, written, document.as_deref().unwrap_or(out), began.elapsed())
 }
 
+/// What decides how a frame is shown.
+fn shown_key(args: &Args, found: Key) -> Key {
+    let rules = format!("{} {} {}", args.no_overlap, args.fill_holes, args.remove_islands);
+    KeyBuilder::new("samovar shown 1").part("found", found.as_bytes()).part("rules", rules).finish()
+}
+
+/// What was found as it is to be shown.
+fn refine(args: &Args, frame: &mut TrackedFrame) -> Result<()> {
+    if args.no_overlap {
+        tracking::separate(&mut frame.objects)?;
+    }
+    if args.fill_holes > 0 || args.remove_islands > 0 {
+        for object in &mut frame.objects {
+            let mask = tracking::tidy_up(object.mask.mask(), args.fill_holes, args.remove_islands);
+            object.mask = object.mask.clone().with_mask(mask);
+        }
+    }
+    Ok(())
+}
+
+/// Signals that are kept of one run.
+const MOST_SIGNALS: usize = 1000;
+/// Signals that are told at its end.
+const TOLD_SIGNALS: usize = 5;
+
 /// What is told at the end.
-#[derive(Default)]
 struct Report {
+    signals: SignalSummary,
     frames: usize,
     /// Frames whose masks are others than an earlier run's.
     changed: Vec<FrameNumber>,
     /// Frames with masks that were not known.
     found: usize,
-    objects: std::collections::BTreeMap<ObjectId, Seen>,
+    objects: std::collections::BTreeMap<ObjectId, Sighted>,
 }
 
 /// An object.
 #[derive(Default)]
-struct Seen {
+struct Sighted {
     frames: usize,
     visible: usize,
 }
 
 impl Report {
-    fn take(&mut self, frame: &TrackedFrame) {
+    /// Takes a frame, and tells what in it should be looked at.
+    fn take(&mut self, frame: &TrackedFrame, signals: &mut Signals) -> Vec<Signal> {
         self.frames += 1;
+        let seen: Vec<Seen> = frame.objects.iter().map(Seen::from).collect();
+        let found = signals.take(frame.number, &seen);
         for object in &frame.objects {
             let seen = self.objects.entry(object.object).or_default();
             seen.frames += 1;
@@ -212,9 +316,10 @@ impl Report {
             self.changed.push(frame.number);
         }
         self.found += usize::from(any(News::Found));
+        found
     }
 
-    fn say(&self, args: &Args, written: usize, document: Option<&Path>, took: Duration) -> Result<()> {
+    fn say(&self, args: &Args, written: usize, results: &Path, took: Duration) -> Result<()> {
         if args.json {
             let objects: Vec<Value> = self
                 .objects
@@ -223,22 +328,32 @@ impl Report {
                 .collect();
             return print(&json!({
                 "frames": self.frames, "found": self.found, "changed": self.changed, "files": written,
-                "objects": objects, "annotations": document, "seconds": took.as_secs_f64(),
+                "objects": objects,
+                "signals": self.signals.signals(), "results": results, "seconds": took.as_secs_f64(),
             }));
         }
         for (object, seen) in &self.objects {
             say!("object {object}: seen in {} of {} frames", seen.visible, seen.frames);
         }
+        let worst = self.signals.signals();
+        if !worst.is_empty() {
+            say!(
+                "{} frames to look at, the worst first (--signals FILE.json has all):",
+                self.signals.total()
+            );
+            for signal in worst.iter().take(TOLD_SIGNALS) {
+                say!("  frame {}: {}", signal.frame, signal.words);
+            }
+        }
         if !self.changed.is_empty() {
             say!("changed: frames {}", ranges(&self.changed));
         }
         let rate = self.frames as f64 / took.as_secs_f64().max(1e-9);
-        let place =
-            document.map_or_else(|| args.out.display().to_string(), |path| path.display().to_string());
         say!(
-            "{} frames ({rate:.1} a second), {} with new masks; results in {place}",
+            "{} frames ({rate:.1} a second), {} with new masks; results in {}",
             self.frames,
-            self.found + self.changed.len()
+            self.found + self.changed.len(),
+            results.display()
         );
         Ok(())
     }
@@ -275,8 +390,7 @@ fn job(args: &Args) -> Value {
 }
 
 /// Refuses folders of frames, and of results of others.
-fn check_folder(args: &Args) -> Result<()> {
-    let out = &args.out;
+fn check_folder(args: &Args, out: &Path) -> Result<()> {
     if out.exists() && !out.is_dir() {
         return Err(usage(format!("\"{}\" is a file; --out takes a folder here", out.display())));
     }
@@ -303,6 +417,6 @@ fn check_folder(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn write_job(args: &Args) -> Result<()> {
-    Ok(samovar::media::write::write_json(&args.out.join(JOB_FILE), &job(args))?)
+fn write_job(args: &Args, out: &Path) -> Result<()> {
+    Ok(samovar::media::write::write_json(&out.join(JOB_FILE), &job(args))?)
 }

@@ -36,6 +36,7 @@ pub struct PromptArgs {
 }
 
 /// A prompt on a frame.
+#[derive(Clone)]
 struct Said {
     frame: Option<i64>,
     object: ObjectId,
@@ -45,6 +46,7 @@ struct Said {
 }
 
 /// All that was said.
+#[derive(Clone)]
 pub struct Prompts {
     said: Vec<Said>,
     locked: Vec<LockedFrames>,
@@ -107,6 +109,12 @@ impl PromptArgs {
 }
 
 impl Prompts {
+    /// One after the other; `first` is the frame of prompts that name none.
+    pub fn list(&self, first: i64) -> Vec<(i64, ObjectId, Prompt)> {
+        let one = |said: &Said| (said.frame.unwrap_or(first), said.object, said.prompt.clone());
+        self.said.iter().map(one).collect()
+    }
+
     /// Says all of it. What stands on one frame about one object is taken together: points add up, of boxes and masks the last counts.
     /// `first` is the frame of prompts that name none.
     pub fn say(self, shot: &mut Shot, first: i64) -> Result<()> {
