@@ -265,14 +265,15 @@ fn shown_key(args: &Args, found: Key) -> Key {
 
 /// What was found as it is to be shown.
 fn refine(args: &Args, frame: &mut TrackedFrame) -> Result<()> {
-    if args.no_overlap {
-        tracking::separate(&mut frame.objects)?;
-    }
     if args.fill_holes > 0 || args.remove_islands > 0 {
         for object in &mut frame.objects {
             let mask = tracking::tidy_up(object.mask.mask(), args.fill_holes, args.remove_islands);
             object.mask = object.mask.clone().with_mask(mask);
         }
+    }
+    // Filling may cover what lies in a hole.
+    if args.no_overlap {
+        tracking::separate(&mut frame.objects)?;
     }
     Ok(())
 }
