@@ -1,6 +1,6 @@
 //! Many images: what is done is kept, what was done before is skipped, what fails is reported and the rest goes on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -43,6 +43,9 @@ pub struct Summary {
     /// Whether the work ended because nothing more can be written.
     #[serde(skip)]
     pub disk_full: bool,
+    /// Why the work ended where its results are not where they were any more.
+    #[serde(skip)]
+    pub lost: Option<String>,
     /// Where the time went.
     pub time: Spent,
 }
@@ -132,8 +135,11 @@ impl Summary {
 
     /// An error that tells what is not done, if anything is not.
     pub fn into_result(self) -> Result<()> {
-        let Self { done, skipped, failed, failed_before, left, disk_full, .. } = self;
+        let Self { done, skipped, failed, failed_before, left, disk_full, lost, .. } = self;
         let all = done + skipped + failed.len() + failed_before.len() + left;
+        if let Some(lost) = lost {
+            return Err(anyhow!("stopped with {} of {all} images done: {lost}", done + skipped));
+        }
         if disk_full {
             return Err(anyhow!(
                 "stopped because the disk is full: {} of {all} images are done and kept; make room and run the same \
@@ -194,6 +200,11 @@ pub trait Memory {
 
     /// Why that did not succeed with an image.
     fn take_error(&self, _: &InputImage) -> Option<anyhow::Error> {
+        None
+    }
+
+    /// Why nothing more can be put where what was done is.
+    fn lost(&self) -> Option<String> {
         None
     }
 
@@ -349,6 +360,8 @@ pub fn for_each_image<V: Send>(
     };
     // Every other image would fail the same way.
     let is_full = Cell::new(false);
+    let lost = RefCell::new(None);
+    let without_place = Cell::new(0);
     let mut values: Vec<Option<V>> = std::iter::repeat_with(|| None).take(open.len()).collect();
     let mut finished = vec![false; open.len()];
     let mut run = |sharing: &Sharing, numbers: &[usize], again: &mut Vec<usize>| {
@@ -379,6 +392,10 @@ pub fn for_each_image<V: Send>(
                     });
                     bar.set_message(format!("{} {words}", input.result_name));
                 }
+                Err(_) if lost.borrow().is_some() => {
+                    without_place.set(without_place.get() + 1);
+                    return;
+                }
                 Err(error) if sharing.computing() > 1 && kind_of(&error) == Some(ErrorKind::OutOfMemory) => {
                     again.push(number);
                     return;
@@ -402,8 +419,10 @@ pub fn for_each_image<V: Send>(
         };
         let each = |events: Vec<ItemEvent<Ended<V>, anyhow::Error>>| {
             memory.commit();
+            lost.replace(memory.lost());
             events.into_iter().for_each(&mut each_one);
-            if is_full.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let is_over = is_full.get() || lost.borrow().is_some();
+            if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let work = |worker: &Worker, &number: &usize| one(sharing, worker, open[number]);
         let events = events.clone();
@@ -431,7 +450,8 @@ pub fn for_each_image<V: Send>(
         .finished
         .extend(open.iter().zip(&finished).filter(|(_, done)| **done).map(|(input, _)| input.path.clone()));
     summary.disk_full = is_full.get();
-    summary.left = left + again.len();
+    summary.lost = lost.into_inner().or_else(|| memory.lost());
+    summary.left = left + again.len() + without_place.get();
     summary.time = time;
     Ok((summary, values.into_iter().flatten().collect()))
 }

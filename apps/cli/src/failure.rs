@@ -46,6 +46,9 @@ pub fn describe(error: &anyhow::Error) -> String {
         if let Some(variables) = variables_behind(cause) {
             line = format!("{line} (set by {variables})");
         }
+        for (option, setting) in OPTIONS {
+            line = line.replace(option, setting);
+        }
         // samovar's own errors say everything; what is below them was quoted or is noise.
         if cause.is::<samovar::Error>() || cause.is::<samovar::media::MediaError>() {
             break;
@@ -53,6 +56,16 @@ pub fn describe(error: &anyhow::Error) -> String {
     }
     line
 }
+
+/// What messages for those who write programs call the options of an engine, and what those who run this one set.
+const OPTIONS: &[(&str, &str)] = &[
+    (", or Options::memory_budget_bytes)", ", SAMOVAR_MEMORY, or memory in a preset)"),
+    (
+        "(Options::memory_thresholds.critical over",
+        "(SAMOVAR_MEMORY_CRITICAL, or memory_critical in a preset, over",
+    ),
+    ("set Options::hub_cache", "set HF_HOME"),
+];
 
 /// Where a user of this program sets the options that an error of the hub names.
 fn variables_behind(cause: &(dyn std::error::Error + 'static)) -> Option<String> {

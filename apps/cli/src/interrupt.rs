@@ -22,8 +22,8 @@ fn ours() -> MutexGuard<'static, Ours> {
     OURS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Catches Ctrl-C from now on; commands over many images call this before work that is worth finishing. The first asks the work to
-/// stop, the second ends the program.
+/// Catches Ctrl-C, and the system's requests to end, from now on; commands over many images call this before work that is worth
+/// finishing. The first asks the work to stop, the second ends the program.
 pub fn catch() {
     catch_saying("stopping after the image at hand");
 }
@@ -31,12 +31,15 @@ pub fn catch() {
 /// The same for other work: `what` the first Ctrl-C does.
 pub fn catch_saying(what: &'static str) {
     // Without a handler the work simply ends at once; what was written is whole either way.
-    let _ = ctrlc::set_handler(move || {
+    let ask = move |again: &str| {
         if ASKED.swap(true, Ordering::SeqCst) {
             std::process::exit(1);
         }
-        say!("\n{what}; press Ctrl-C again to stop at once");
-    });
+        say!("\n{what}; {again} to stop at once");
+    };
+    if ctrlc::set_handler(move || ask("press Ctrl-C again")).is_ok() {
+        on_request_to_end(move |_| ask("ask again"));
+    }
 }
 
 /// Catches Ctrl-C and the system's requests to end, for work with a [`Child`] and a [`Folder`]: both are gone when it ends.

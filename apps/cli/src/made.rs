@@ -33,7 +33,7 @@ impl Made {
 
     fn lines(&self) -> Vec<String> {
         let Some(list) = &self.list else { return Vec::new() };
-        let is_small = std::fs::metadata(list).is_ok_and(|found| found.len() <= MAX_BYTES);
+        let is_small = std::fs::metadata(list).is_ok_and(|found| found.is_file() && found.len() <= MAX_BYTES);
         let bytes = if is_small { std::fs::read(list).unwrap_or_default() } else { Vec::new() };
         String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
     }

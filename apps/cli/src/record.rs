@@ -45,6 +45,8 @@ pub struct Record {
     shard: Option<Shard>,
     /// Open and locked; `None` before the first run in this folder begins.
     journal: Option<JournalWriter>,
+    /// Damaged lines of it.
+    damaged: usize,
     /// Of a part: the record that all parts hold.
     _held: Option<JournalLock>,
     said: Mutex<Said>,
@@ -123,12 +125,13 @@ impl Record {
                 let opened = JournalWriter::open(&path, JournalOptions::default(), &mut each);
                 let (writer, reading) = named(&path, opened).map_err(|error| in_words(error, folder))?;
                 record.journal = Some(writer);
+                record.damaged = reading.damaged_lines;
                 reading
             } else {
                 named(&path, read_journal(&path, &mut each))?
             };
             one.damaged_lines = reading.damaged_lines;
-            if let Some(first) = reading.first_damaged_line {
+            if let Some(first) = reading.first_damaged_line.filter(|_| one.new_damaged_lines() > 0) {
                 let which = match reading.damaged_lines {
                     1 => format!("line {first} is damaged and left out"),
                     count => format!("{count} lines are damaged and left out, line {first} first"),
@@ -146,6 +149,7 @@ impl Record {
             folder: folder.to_owned(),
             shard,
             journal: None,
+            damaged: 0,
             _held: None,
             said: Mutex::new(said),
             refreshed,
@@ -184,7 +188,27 @@ impl Record {
         if !fine.is_empty() {
             self.note(Line::Fine(fine))?;
         }
-        self.note(Line::Begin(Begin { at: now_ms() as f64 / 1e3, images, done, shard: self.shard }))
+        self.note(Line::Begin(Begin {
+            at: now_ms() as f64 / 1e3,
+            images,
+            done,
+            damaged: self.damaged,
+            shard: self.shard,
+        }))
+    }
+
+    /// Refuses to go on once the folder of results was moved, removed or replaced, or its record alone: what was written now
+    /// would be where nobody looks for it, or nobody would know that it is there.
+    pub fn check_place(&self) -> Result<()> {
+        let journal = self.journal()?;
+        if journal.is_in_place() {
+            return Ok(());
+        }
+        let (folder, record) = (self.folder.display(), journal.path().display());
+        Err(anyhow!(
+            "\"{folder}\" was moved, removed or replaced while this run wrote to it, or \"{record}\" in it: what was done is \
+             where that folder is now; put it back, or give another one, and run the same command again"
+        ))
     }
 
     /// How an image was done, by the name of its results. One whose files were all announced and are all there is done, even if

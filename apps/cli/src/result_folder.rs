@@ -1,5 +1,7 @@
 //! A folder of results, and what makes them: what is done is kept as long as nothing it was made from has changed.
 
+mod job_file;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,6 @@ use samovar::files;
 use samovar::media::write::write_json;
 use samovar::resources::contents::Key;
 use samovar::source::ModelSource;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::batch::Memory;
@@ -22,14 +23,12 @@ use crate::inputs::{InputImage, Sources};
 use crate::job_args::JobArgs;
 use crate::outputs::{Files, HashedFile, Placing, Remember, check_place, keep_aside, remove};
 use crate::record::{Done, Own, Record, State};
+use job_file::RECORD;
+pub use job_file::{JOB_FILE, JobFile};
 
-/// Name of the file that says which command makes the results of a folder.
-pub const JOB_FILE: &str = ".samovar-job.json";
 /// Raised when this program makes other results from the same files and parameters. (The model in the program has its
 /// version.)
 const RESULTS: u32 = 1;
-/// Raised when records are written in another way.
-const RECORD: u32 = 2;
 /// Files told in one message.
 const TOLD: usize = 3;
 /// Files that wait at most to be put in their places; each is open.
@@ -93,18 +92,6 @@ impl Waiting {
     }
 }
 
-/// What makes the results of a folder.
-#[derive(Debug, Serialize, Deserialize, PartialEq)]
-pub struct JobFile {
-    /// The command.
-    pub command: String,
-    /// Its parameters.
-    pub parameters: Value,
-    /// How the record beside it is written.
-    #[serde(default)]
-    record: u32,
-}
-
 /// What the weights are. Files of some gigabytes are read for it, beside the work.
 #[derive(Debug)]
 enum ModelContent {
@@ -131,7 +118,10 @@ impl ResultFolder {
         sources.check_folder(folder)?;
         let job = JobFile { command: command.to_owned(), parameters, record: RECORD };
         let before = std::fs::read(folder.join(JOB_FILE)).ok();
-        let other: Option<JobFile> = before.as_ref().and_then(|before| serde_json::from_slice(before).ok());
+        let other = match before.as_ref().map(|before| JobFile::of(folder, before)) {
+            Some(Err(error)) if !overwrite => return Err(error),
+            other => other.and_then(Result::ok),
+        };
         let goes_on = other.as_ref() == Some(&job);
         if other.as_ref().is_some_and(|other| other.record != RECORD) && !overwrite {
             return Err(usage(format!(
@@ -285,13 +275,14 @@ impl ResultFolder {
         )))
     }
 
-    /// Refuses to replace what is not as this program wrote it. Where the record is damaged nobody knows: it is kept aside.
+    /// Refuses to replace what is not as this program wrote it. What is in a folder of this job and in no line of its record
+    /// may have been in one that is lost: it is kept aside.
     fn check_state(&mut self, result: &Path) -> Result<()> {
         let place = self.folder.join(result);
         let shown = place.display();
         match self.record.state(&result.to_string_lossy()) {
             State::Absent | State::Ours => Ok(()),
-            State::Foreign if self.record.is_damaged() => {
+            State::Foreign if self.goes_on || self.record.is_damaged() => {
                 self.aside.push(place);
                 Ok(())
             }
@@ -338,9 +329,10 @@ impl ResultFolder {
         self.folder.join(name)
     }
 
-    /// The same, with the folders on the way made.
+    /// The same, with the folders on the way made, but for that of the results, which is there as long as this run is.
     pub fn make_place(&self, name: &Path) -> Result<PathBuf> {
         let path = self.place(name);
+        self.record.check_place()?;
         if let Some(folder) = path.parent() {
             files::make_folder(folder)?;
             self.sweep(folder);
@@ -407,6 +399,7 @@ impl ResultFolder {
         if images.is_empty() {
             return;
         }
+        self.keep(&mut images, |_| self.record.check_place());
         self.keep(&mut images, |image| Ok(image.placing.group.sync()?));
         self.keep(&mut images, |image| {
             let keys = image.placing.keys.iter().map(|(file, key)| (self.name_of(file), *key)).collect();
@@ -422,6 +415,8 @@ impl ResultFolder {
             remove(&image.placing.obsolete)?;
             self.record.is_done(&image.name, &image.files, image.image.clone(), image.ms)
         });
+        // Files and record may have parted in between.
+        self.keep(&mut images, |_| self.record.check_place());
     }
 
     /// Keeps the images of which something can be done, and the errors of the others.
@@ -463,6 +458,7 @@ impl ResultFolder {
 
     /// Writes a result of all images together, whole or not at all.
     pub fn write_together(&self, name: &str, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        self.record.check_place()?;
         let path = self.place(name.as_ref());
         let mut file = HashedFile::create(&path)?;
         fill(&mut file)?;
@@ -509,21 +505,6 @@ impl ResultFolder {
     }
 }
 
-impl JobFile {
-    /// The first parameters that differ, for people.
-    fn difference_to(&self, other: &Self) -> String {
-        if self.command != other.command {
-            return format!(" (of `{}`)", other.command);
-        }
-        let (Value::Object(now), Value::Object(before)) = (&self.parameters, &other.parameters) else {
-            return String::new();
-        };
-        let names: Vec<&str> =
-            now.keys().filter(|name| now.get(*name) != before.get(*name)).map(String::as_str).collect();
-        if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
-    }
-}
-
 /// What a folder of results, if there is one, knows of images. `made_from` is what their results are made from besides image, model
 /// and parameters.
 pub struct Known<'a, F> {
@@ -550,6 +531,10 @@ impl<F: Fn(&InputImage, &Contents) -> Result<Value>> Memory for Known<'_, F> {
 
     fn take_error(&self, input: &InputImage) -> Option<anyhow::Error> {
         self.folder?.take_error(input)
+    }
+
+    fn lost(&self) -> Option<String> {
+        Some(self.folder?.record.check_place().err()?.to_string())
     }
 
     fn fail(&self, input: &InputImage, error: &str) -> Result<()> {

@@ -20,6 +20,11 @@ pub fn one_line(name: &str) -> String {
     replaced(name, steers)
 }
 
+/// A number of things, of one or of several.
+pub fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
 fn replaced(words: &str, is_replaced: impl Fn(char) -> bool) -> String {
     words.chars().map(|c| if is_replaced(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

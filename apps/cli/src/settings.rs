@@ -107,7 +107,31 @@ impl Settings {
                 .map_err(|expected| usage(format!("{name} is `{}`; {expected}", text.trim())))?;
             settings.set(setting, kept, Source::Variable(name));
         }
+        settings.check_levels()?;
         Ok(settings)
+    }
+
+    /// Refuses levels of memory out of order, which would leave out what the lower one does.
+    fn check_levels(&self) -> Result<()> {
+        let levels = ["memory_pressure", "memory_warning", "memory_critical"].map(|key| self.value(key));
+        for pair in levels.windows(2) {
+            let (lower, upper) = (pair[0], pair[1]);
+            if self.share(lower.setting.key) <= self.share(upper.setting.key) {
+                continue;
+            }
+            let said = |value: &Value| format!("{} is `{}`", value.setting.key, value.text);
+            // Whoever said one of them can say another.
+            let (first, second) =
+                if lower.source == Source::Default { (upper, lower) } else { (lower, upper) };
+            return Err(usage(format!(
+                "{}: {}, and {} ({}); expected memory_pressure up to memory_warning up to memory_critical",
+                first.source,
+                said(first),
+                said(second),
+                second.source
+            )));
+        }
+        Ok(())
     }
 
     /// With what a flag says, if it was given.

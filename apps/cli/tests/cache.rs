@@ -213,3 +213,39 @@ fn many_processes_share_a_cache_while_one_is_killed_again_and_again() {
     let verified: Value = serde_json::from_str(&bench.done(&["cache", "verify", "--json"]).stdout).unwrap();
     assert_eq!(verified["removed"].as_array().unwrap().len(), 0, "{verified}");
 }
+
+/// Whoever opened the pipe waited for ever, and `verify` did not see it.
+#[cfg(unix)]
+#[test]
+fn pipes_and_folders_in_the_place_of_entries_stop_no_work_and_are_removed() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 90, 70, &[(45.0, 35.0, 20.0)]);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let first = segment(&bench, &[]);
+    let ending = |path: &PathBuf| path.extension().is_some_and(|end| end == "entry");
+    let all: Vec<PathBuf> = entries(&bench.path("cache/features")).into_iter().filter(ending).collect();
+    assert!(all.len() >= 2, "{all:?}");
+    let put = |is_pipe: bool| {
+        for entry in &all {
+            let _ = std::fs::remove_file(entry);
+            match is_pipe {
+                true => assert!(std::process::Command::new("mkfifo").arg(entry).status().unwrap().success()),
+                false => std::fs::create_dir_all(entry.join("within")).unwrap(),
+            }
+        }
+    };
+    for is_pipe in [true, false] {
+        put(is_pipe);
+        assert_eq!(segment(&bench, &[]), first);
+        assert!(all.iter().all(|entry| entry.is_file()), "they are made anew");
+        put(is_pipe);
+        assert!(stats(&bench)["kinds"].as_object().unwrap().is_empty());
+        let said = bench.done(&["cache", "verify"]).stderr;
+        assert!(
+            all.iter().all(|entry| said.contains(&format!("removed \"{}\": no file", entry.display()))),
+            "{said}"
+        );
+        assert!(said.contains(&format!("0 entries are sound, 0 B; removed {}", all.len())), "{said}");
+        assert!(all.iter().all(|entry| entry.symlink_metadata().is_err()));
+    }
+}

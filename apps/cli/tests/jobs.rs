@@ -288,3 +288,104 @@ fn what_is_told_of_a_job_is_of_the_images_that_it_has_now() {
     assert_eq!(segment(&bench, &["--out", "out"]).code, 0);
     counts((2, 2, 0));
 }
+
+/// What a run leaves in its folder is what it says: here it was moved away, with or without another one in its place, or its
+/// record was removed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_of_results_that_was_moved_or_replaced_ends_the_run() {
+    let bench = pictures(150);
+    let (out, away) = (bench.path("out"), bench.path("away"));
+    let record = out.join(".samovar-results.jsonl");
+    let moved = || std::fs::rename(&out, &away).unwrap();
+    let replaced = || {
+        moved();
+        std::fs::create_dir(&out).unwrap();
+    };
+    let removed = || std::fs::remove_file(&record).unwrap();
+    let ways: [(&str, &dyn Fn()); 3] = [("moved", &moved), ("replaced", &replaced), ("removed", &removed)];
+    for (name, way) in ways {
+        let mut command = bench.command();
+        command.args(["segment", "imgs"]).args(POINT).args(["--out", "out"]);
+        let mut run = command.stderr(Stdio::piped()).spawn().unwrap();
+        while !out.join("001.png").exists() {
+            assert!(run.try_wait().unwrap().is_none(), "{name}: it ended before anything was done");
+        }
+        way();
+        let run = Run::from(run.wait_with_output().unwrap());
+        assert!(run.code == 1 && run.stderr.contains("was moved, removed or replaced"), "{name}: {run:?}");
+        assert!(!run.stderr.contains("results in out"), "{name}: {run:?}");
+        assert!(name == "removed" || results(&bench, "out").is_empty(), "{name}: {run:?}");
+        assert_eq!(out.exists(), name != "moved", "{name}");
+        // What it counted is there, and the next run goes on with it.
+        if name != "removed" {
+            let _ = std::fs::remove_dir(&out);
+            std::fs::rename(&away, &out).unwrap();
+        }
+        let said = run.stderr.split(" done, ").next().unwrap().rsplit([' ', '\n']).next().unwrap();
+        let (said, there): (usize, _) = (said.parse().unwrap(), results(&bench, "out").len());
+        assert!(said <= there && 0 < there && there < 150, "{name}: {there} {run:?}");
+        let again = segment(&bench, &["--out", "out"]);
+        assert!(again.code == 0, "{name}: {again:?}");
+        let kept =
+            results(&bench, "out").keys().filter(|file| file.to_string_lossy().contains(".kept-")).count();
+        assert_eq!((results(&bench, "out").len() - kept, kept > 0), (150, name == "removed"), "{again:?}");
+        std::fs::remove_dir_all(&out).unwrap();
+    }
+}
+
+#[test]
+fn a_record_that_lost_its_end_or_all_of_it_blocks_no_folder() {
+    let bench = pictures(4);
+    let first = segment(&bench, &["--out", "out"]);
+    assert_eq!(first.code, 0, "{first:?}");
+    let (record, made) = (bench.path("out/.samovar-results.jsonl"), results(&bench, "out"));
+    let sound = std::fs::read(&record).unwrap();
+    for left in [sound.len() / 2, 40, 0] {
+        std::fs::write(&record, &sound[..left]).unwrap();
+        let run = segment(&bench, &["--out", "out"]);
+        assert!(run.code == 0 && (left > 40 || run.stderr.contains("000.png.kept-1")), "{left}: {run:?}");
+        let now = results(&bench, "out");
+        assert!(made.iter().all(|(name, bytes)| now[name] == *bytes), "{left}");
+        for kept in now.keys().filter(|name| !made.contains_key(*name)) {
+            std::fs::remove_file(bench.path("out").join(kept)).unwrap();
+        }
+    }
+    // A line that was damaged and found out anew is no matter any more.
+    let sound = std::fs::read(&record).unwrap();
+    let mut damaged = sound.clone();
+    damaged[20] ^= 1;
+    std::fs::write(&record, damaged).unwrap();
+    let words = bench.done(&["job", "status", "out"]).stdout;
+    assert!(words.contains("1 line of the record is damaged"), "{words}");
+    assert!(segment(&bench, &["--out", "out"]).stderr.contains("line 1 is damaged"));
+    assert!(!segment(&bench, &["--out", "out"]).stderr.contains("damaged"));
+    assert_eq!(status(&bench, "out")["damaged_lines"], 0);
+
+    std::fs::write(bench.path("out/.samovar-job.json"), "{\"comm").unwrap();
+    bench.refused(2, ".samovar-job.json\" is damaged", &["job", "status", "out"]);
+    let command = [&["segment", "imgs"][..], &POINT, &["--out", "out"]].concat();
+    bench.refused(2, ".samovar-job.json\" is damaged", &command);
+    std::fs::remove_file(bench.path("out/.samovar-job.json")).unwrap();
+    let run = segment(&bench, &["--out", "out"]);
+    assert!(run.code == 0 && run.stderr.contains("0 done, 4 done before"), "{run:?}");
+    bench.refused(2, "no folder of results", &["job", "status", "imgs/000.png"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_request_to_end_finishes_the_image_at_hand() {
+    let bench = pictures(150);
+    let mut command = bench.command();
+    command.args(["segment", "imgs"]).args(POINT).args(["--out", "out"]);
+    let mut run = command.stderr(Stdio::piped()).spawn().unwrap();
+    while !bench.path("out/001.png").exists() {
+        assert!(run.try_wait().unwrap().is_none(), "it ended before anything was done");
+    }
+    let asked = std::process::Command::new("kill").arg(run.id().to_string()).status().unwrap();
+    assert!(asked.success());
+    let run = Run::from(run.wait_with_output().unwrap());
+    assert!(run.code == 1 && run.stderr.contains("stopping after the image at hand"), "{run:?}");
+    assert!(run.stderr.contains("images left; run the same command again to go on"), "{run:?}");
+    assert!(segment(&bench, &["--out", "out"]).code == 0 && results(&bench, "out").len() == 150);
+}

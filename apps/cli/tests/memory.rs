@@ -169,6 +169,18 @@ fn a_budget_is_kept_by_every_command() {
         &["doctor", "--images", "photos", "--dtype", "bf16"],
         &["doctor", "--limit", "2"],
         &["profile", large, "--repeat", "1"],
+        &[
+            "segment",
+            "photos",
+            "--point",
+            "80,60",
+            "--multimask",
+            "--format",
+            "overlay",
+            "--out",
+            "m",
+            "--overwrite",
+        ],
         &["bench", "encode", "--repeat", "1"],
         &["bench", "decode", "--repeat", "1"],
         &["plan", "photos"],
@@ -190,4 +202,43 @@ fn a_budget_is_kept_by_every_command() {
         }
     }
     assert!(kept > 18, "{kept}");
+}
+
+/// The number that a refusal names does, and it is named before the work: `profile` had three, one after its last round, and
+/// `eval` one for the first picture and another when a larger one came.
+#[test]
+fn what_a_refusal_names_is_enough() {
+    let bench = Bench::new();
+    photos(&bench);
+    pack(&bench);
+    let commands: &[&[&str]] = &[
+        &["segment", "photos/a.png", "--point", "80,60", "--out", "s.png", "--overwrite"],
+        &["eval", "pictures.segpack", "--clicks", "1"],
+        &["profile", "photos/a.png", "--everything", "--repeat", "3"],
+        &["profile", "photos/b.png", "--repeat", "1"],
+    ];
+    for command in commands {
+        let run = |megabytes: u64| {
+            let budget = format!("{megabytes}MB");
+            measured(&bench, &[command, &["--memory", &budget, "--threads", "2"][..]].concat())
+        };
+        // The model alone is refused before a pack is read.
+        for megabytes in if command[0] == "eval" { [62, 65] } else { [30, 62] } {
+            let refused = run(megabytes);
+            if refused.code == 0 {
+                continue;
+            }
+            let named = refused
+                .stderr
+                .split("--memory ")
+                .nth(1)
+                .and_then(|rest| rest.split_once("MB"))
+                .map(|(number, _)| number);
+            let named: u64 =
+                named.unwrap_or_else(|| panic!("{command:?}: {}", refused.stderr)).parse().unwrap();
+            let found = run(named);
+            assert_eq!(found.code, 0, "{command:?} {named} MB: {}", found.stderr);
+            assert!(found.peak_bytes <= named * 1_000_000, "{command:?} {named}: {}", found.peak_bytes);
+        }
+    }
 }

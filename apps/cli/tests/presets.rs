@@ -157,3 +157,28 @@ fn config_show_refuses_what_the_flags_of_commands_refuse() {
     let said = String::from_utf8(run.stderr).unwrap();
     assert!(said.contains("SAMOVAR_THREADS is `0`; expected a number from 1"), "{said}");
 }
+
+/// Messages named fields of Rust, which nobody sets on a command line.
+#[test]
+fn levels_of_memory_are_checked_and_told_of_by_the_names_of_settings() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("my.toml"), "# mine\nmemory_pressure = 0.95\nmemory_warning = 0.5\n").unwrap();
+    for command in [&["config", "show"][..], &["plan"], &["profile"]] {
+        let words = "my.toml:2: memory_pressure is `0.95`, and memory_warning is `0.5` (my.toml:3)";
+        bench.refused(2, words, &[command, &["--preset", "my.toml"]].concat());
+    }
+    bench.picture("photo.png", 64, 48, &[(30.0, 20.0, 12.0)]);
+    let point = ["segment", "photo.png", "--point", "30,20"];
+    let mut command = bench.command();
+    for level in ["PRESSURE", "WARNING", "CRITICAL"] {
+        command.env(format!("SAMOVAR_MEMORY_{level}"), "0.000001");
+    }
+    let scarce = common::Run::from(command.args(point).output().unwrap());
+    assert!(
+        scarce.code == 1 && scarce.stderr.contains("SAMOVAR_MEMORY_CRITICAL, or memory_critical"),
+        "{scarce:?}"
+    );
+    let tight = bench.run(&[&point[..], &["--memory", "30MB"]].concat());
+    assert!(tight.code == 1 && tight.stderr.contains("SAMOVAR_MEMORY, or memory in a preset"), "{tight:?}");
+    assert!(!(scarce.stderr + &tight.stderr).contains("Options::"));
+}

@@ -121,6 +121,11 @@ pub fn evaluate(
     let start = Instant::now();
     let _room = model.engine().set_aside("reading a pack", job_bytes(0))?;
     let survey = Survey::of(model, pack, options)?;
+    // In the middle of the work it would cost all figures.
+    if let Some((what, needs)) = &survey.largest {
+        drop(model.reserve(what, needs)?);
+    }
+    let largest_bytes = survey.largest.as_ref().map_or(0, |(_, needs)| needs.peak_bytes());
     let jobs = Jobs {
         state: Mutex::new(State {
             records: Records::open(pack, &survey)?,
@@ -138,7 +143,7 @@ pub fn evaluate(
         options,
         progress,
     };
-    let mut models = one_per_thread(model, survey.chosen(), survey.largest_bytes)?;
+    let mut models = one_per_thread(model, survey.chosen(), largest_bytes)?;
     // Where no worker fits beside a picture, the engine itself does all.
     let mine = models.pop().unwrap_or_else(|| model.clone());
     thread::scope(|scope| {

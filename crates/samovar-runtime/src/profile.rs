@@ -34,15 +34,15 @@ impl Profiler {
         Arc::default()
     }
 
-    /// One that also keeps every call, and how much of `pool` was in use meanwhile: for stages and traces. It resets the
-    /// pool's peak again and again, which whoever else reads that should know.
-    pub fn recording(pool: &Arc<Pool>) -> Arc<Self> {
-        Arc::new(Self { operators: Mutex::default(), recording: Some(Recording::new(pool)) })
+    /// One that also adds up stages, and how much of `pool` was in use meanwhile, and with `keeps_calls` keeps every call, for
+    /// traces. It resets the pool's peak again and again, which whoever else reads that should know.
+    pub fn recording(pool: &Arc<Pool>, keeps_calls: bool) -> Arc<Self> {
+        Arc::new(Self { operators: Mutex::default(), recording: Some(Recording::new(pool, keeps_calls)) })
     }
 
-    /// Bytes of the host that a recording of so many calls takes, and making a trace or a flame graph of it where `is_drawn`.
-    pub fn recording_bytes(calls: usize, is_drawn: bool) -> usize {
-        recording::bytes_of(calls, is_drawn)
+    /// Bytes of the host that keeping so many calls takes, and making a trace or a flame graph of them.
+    pub fn recording_bytes(calls: usize) -> usize {
+        recording::bytes_of(calls)
     }
 
     /// The sums by stage and operator so far; the profiler starts again at nothing.
@@ -69,7 +69,7 @@ impl Profiler {
         self.recording.as_ref().map(Recording::rounds).unwrap_or_default()
     }
 
-    /// All rounds so far: round, stage, operator, and the memory of the pool; empty unless recording.
+    /// All rounds so far: round, stage, operator, and the memory of the pool; empty unless calls are kept.
     pub fn trace(&self, process: &str) -> Trace {
         self.recording.as_ref().map(|recording| recording.trace(process)).unwrap_or_default()
     }

@@ -16,6 +16,7 @@ use super::segment::print;
 use crate::cache_args::open_store;
 use crate::failure::usage;
 use crate::model_args::resolve;
+use crate::say::counted;
 use crate::settings::Settings;
 
 /// Show, check and clear what is kept of images from one run to the next
@@ -101,7 +102,8 @@ fn stats(store: &Arc<Store>, as_json: bool) -> Result<()> {
     let (held, budget) = (bytes(all as usize), bytes(disk.budget_bytes as usize));
     say!("{}: {held} of {budget}", disk.folder.display());
     for (kind, (entries, held)) in usage {
-        say!("  {kind:10} {entries:7} entries {:>10}", bytes(held as usize).to_string());
+        let word = if entries == 1 { "entry" } else { "entries" };
+        say!("  {kind:10} {entries:7} {word:7} {:>10}", bytes(held as usize).to_string());
     }
     Ok(())
 }
@@ -111,7 +113,7 @@ fn clear(store: &Arc<Store>, selection: &Selection, as_json: bool) -> Result<()>
     if as_json {
         return print(&json!({"removed": entries, "bytes": freed}));
     }
-    say!("removed {entries} entries, {}", bytes(freed as usize));
+    say!("removed {}, {}", counted(entries, "entry", "entries"), bytes(freed as usize));
     Ok(())
 }
 
@@ -129,8 +131,8 @@ fn verify(store: &Arc<Store>, as_json: bool) -> Result<()> {
         say!("removed \"{}\": {why}", path.display());
     }
     say!(
-        "{} entries are sound, {}; removed {}",
-        found.sound,
+        "{} sound, {}; removed {}",
+        counted(found.sound, "entry is", "entries are"),
         bytes(found.sound_bytes as usize),
         found.removed.len()
     );

@@ -337,7 +337,7 @@ impl Job<'_> {
         let total: usize = found.iter().map(|(masks, _)| masks).sum();
         let mut merged = None;
         // Of a part of the images there is no whole; the run on all of them finds all done, and puts them together.
-        let merges_now = merges && !summary.disk_full && args.job.shard.is_none();
+        let merges_now = merges && !summary.disk_full && summary.lost.is_none() && args.job.shard.is_none();
         if let Some(folder) = folder.filter(|folder| merges_now && folder.keeps_together) {
             merged = Some(folder.place(MERGED.as_ref()));
         } else if let Some(folder) = folder.filter(|_| merges_now) {
@@ -368,7 +368,9 @@ impl Job<'_> {
         } else {
             let into = match (merged, &args.out) {
                 (Some(path), _) => format!("; all together in {}", path.display()),
-                (None, Some(out)) if !merges => format!("; results in {}", out.display()),
+                (None, Some(out)) if !merges && summary.lost.is_none() => {
+                    format!("; results in {}", out.display())
+                }
                 _ => String::new(),
             };
             say!("{}{into}", summary.counts(&format!(" with {}", described(total))));

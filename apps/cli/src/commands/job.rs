@@ -1,6 +1,7 @@
 //! `samovar job`: how far the work in a folder of results is.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -72,7 +73,7 @@ impl<'a> Status<'a> {
         let path = folder.join(JOB_FILE);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if [NotFound, NotADirectory].contains(&error.kind()) => {
                 let shown = folder.display();
                 return Err(usage(format!(
                     "\"{shown}\" is no folder of results: there is no {JOB_FILE} in it; `segment` and `everything` make one \
@@ -81,7 +82,7 @@ impl<'a> Status<'a> {
             }
             Err(error) => return Err(error).with_context(|| format!("\"{}\"", path.display())),
         };
-        let job = serde_json::from_slice(&bytes).with_context(|| format!("\"{}\"", path.display()))?;
+        let job = JobFile::of(folder, &bytes)?;
         // Before the journals are read: a run that ends meanwhile is not missed.
         let is_at_work = record::is_at_work(folder);
         let said = record::read(folder, &Contents::default())?;
@@ -121,7 +122,7 @@ impl<'a> Status<'a> {
             "at_work": self.is_at_work, "images": self.images, "done": self.done(), "left": self.left(),
             "failed": failed, "images_per_second": self.rate,
             "seconds_left": self.time_left().map(|left| left.as_secs_f64()),
-            "damaged_lines": self.said.damaged_lines,
+            "damaged_lines": self.said.new_damaged_lines(),
         })
     }
 
@@ -153,9 +154,16 @@ impl<'a> Status<'a> {
         if !parts.is_empty() {
             let _ = writeln!(words, "of parts {}", parts.join(", "));
         }
-        if self.said.damaged_lines > 0 {
-            let _ = writeln!(words, "{} lines of the record are damaged", self.said.damaged_lines);
-        }
+        let _ = match self.said.new_damaged_lines() {
+            0 => Ok(()),
+            1 => writeln!(words, "1 line of the record is damaged; the next run finds out anew what it said"),
+            lines => {
+                writeln!(
+                    words,
+                    "{lines} lines of the record are damaged; the next run finds out anew what they said"
+                )
+            }
+        };
         for failed in failed.iter().take(TOLD) {
             let image = one_line(&failed.image.display().to_string());
             let error = one_line(&failed.error);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Result;
 use samovar::automatic::{self, AutomaticOptions};
 use samovar::profile::{Profiler, Roofline};
-use samovar::{Engine, LazyImage, Model, PictureUse, Prompt, RgbImage, Size};
+use samovar::{Engine, ErrorKind, LazyImage, Model, PictureUse, Precision, Prompt, RgbImage, Size};
 
 use super::segment::print;
 use crate::failure::usage;
@@ -68,8 +68,8 @@ Examples:
 One round encodes the image and answers one click with three masks; its picture is decoded before.
 
 The roof of an operator is the least that it could take here: its arithmetic at the peak of its numbers, its operands and results \
-moved through memory once, or its calls; the largest of the three is what bounds it. The ceilings are measured before the rounds and after \
-them, a fifth of a second each, and the better counts; what they differ by is said: multiply-adds in registers, copies of 64 MiB, calls that do nothing, on all threads. \
+moved through memory once, or its calls; the largest of the three is what bounds it. The ceilings are measured before the rounds and, \
+where memory allows, after them, a fifth of a second each, and the better counts; what they differ by is said: multiply-adds in registers, copies of 64 MiB, calls that do nothing, on all threads. \
 Large products use additions beside multiply-adds where the machine has units for both, or fewer multiply-adds than are \
 counted, and what is in cache need not come from memory: such operators may exceed their roof. With int8 the peak is that of \
 the fastest numbers an operator may use, though some of its layers stay f32.";
@@ -92,29 +92,34 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let engine = args.model.engine()?;
     let made_of = if args.everything { PictureUse::Crops } else { PictureUse::Masks };
-    let mut _room = None;
     let image = match &args.image {
-        Some(path) => {
-            let image = LazyImage::open_within(path, *engine.decode_limits());
-            _room = Some(args.model.reserve_picture(&engine, &image, made_of)?);
-            image.pixels()?
-        }
-        None => {
-            let made = RgbImage::from_fn(Size::new(1024, 768), |x, y| [x as u8, y as u8, (x ^ y) as u8]);
-            let image = LazyImage::from_pixels(made);
-            _room = Some(args.model.reserve_picture(&engine, &image, made_of)?);
-            image.pixels()?
-        }
+        Some(path) => LazyImage::open_within(path, *engine.decode_limits()),
+        None => LazyImage::from_pixels(RgbImage::from_fn(Size::new(1024, 768), |x, y| {
+            [x as u8, y as u8, (x ^ y) as u8]
+        })),
     };
-    let model = args.model.load_on(&engine)?;
-    if args.routes {
-        return print_routes(args, &engine, &model, &image);
-    }
+    let reserve = || args.model.reserve_picture(&engine, &image, made_of);
     // Before its own work is part of the load.
     let busy = busy_words();
     let wait = progress::spinner("measuring the machine");
-    let before_rounds = Roofline::measure(&engine, model.precision(), CEILING_TIME)?;
-    let profiler = Profiler::recording(engine.device().pool());
+    // Before anything else is held: what is copied is larger than a small model.
+    let before_rounds = match args.routes {
+        true => None,
+        false => {
+            let measured = Roofline::measure(&engine, Precision::F32, CEILING_TIME);
+            Some(measured.map_err(|error| the_larger(error.into(), reserve().err()))?)
+        }
+    };
+    let _room = reserve()?;
+    let image = image.pixels()?;
+    let model = args.model.load_on(&engine)?;
+    let Some(before_rounds) = before_rounds else {
+        wait.finish_and_clear();
+        return print_routes(args, &engine, &model, &image);
+    };
+    let before_rounds = Roofline { precision: model.precision(), ..before_rounds };
+    let is_drawn = args.trace.is_some() || args.flamegraph.is_some();
+    let profiler = Profiler::recording(engine.device().pool(), is_drawn);
     let watched = model.on(&engine.with_instrument(profiler.clone()));
     let options = AutomaticOptions::for_model(&model);
     let work = || match args.everything {
@@ -125,8 +130,8 @@ pub fn run(args: &Args) -> Result<()> {
     work()?;
     let calls: u64 = profiler.take().values().map(|time| time.calls).sum();
     let calls = usize::try_from(calls)?.saturating_mul(args.repeat as usize + 1);
-    let is_drawn = args.trace.is_some() || args.flamegraph.is_some();
-    let _calls = engine.set_aside("a record of every call", Profiler::recording_bytes(calls, is_drawn))?;
+    let calls_bytes = if is_drawn { Profiler::recording_bytes(calls) } else { 0 };
+    let _calls = engine.set_aside("a record of every call", calls_bytes)?;
     let before = engine.device().transfers();
     for round in 1..=args.repeat {
         wait.set_message(format!("round {round} of {}", args.repeat));
@@ -134,7 +139,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let copies = Copies::since(&before, &engine.device().transfers(), f64::from(args.repeat));
     wait.set_message("measuring the machine again");
-    let after_rounds = Roofline::measure(&engine, model.precision(), CEILING_TIME)?;
+    let after_rounds = match Roofline::measure(&engine, model.precision(), CEILING_TIME) {
+        Err(error) if error.kind() == ErrorKind::OutOfMemory => None,
+        other => Some(other?),
+    };
     let ceilings = TwoRooflines { before_rounds, after_rounds, busy };
     let measured = Measured::of(&engine, &model, &profiler, ceilings, copies)?;
     let name = format!("samovar profile: {}, {}", model.name(), model.precision());
@@ -155,6 +163,18 @@ pub fn run(args: &Args) -> Result<()> {
     }
     files.iter().for_each(|file| say!("{}", file.display()));
     Ok(())
+}
+
+/// Of two refusals the one that names more memory: what it names does for both.
+fn the_larger(one: anyhow::Error, other: Option<anyhow::Error>) -> anyhow::Error {
+    let needed = |error: &anyhow::Error| match error.downcast_ref() {
+        Some(samovar::Error::DoesNotFit { needed_bytes, .. }) => Some(*needed_bytes),
+        _ => None,
+    };
+    match other {
+        Some(other) if needed(&other) > needed(&one) => other,
+        _ => one,
+    }
 }
 
 /// One click, from pixels to a mask.

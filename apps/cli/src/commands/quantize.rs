@@ -39,6 +39,9 @@ Examples:
   samovar doctor --model facebook/sam-vit-base --images photos/      what int8 costs and saves here
   samovar segment photo.jpg --model vit_b-int8.safetensors --point 420,300
 
+There is no --memory here: weights are read from the mapped file and rounded one tensor after the other, so that of any model two or \
+three of its largest tensors are in memory.
+
 int8: one scale per output of a layer in the file, activations rounded row by row while running, so nothing has to be \
 calibrated; layers whose errors would reach the masks stay as they are. `--dtype` of the other commands does the same \
 while loading, to the bit. While running, int8 also does attention in bf16 where the processor multiplies bf16 numbers.";

@@ -306,7 +306,8 @@ fn many(
             "failed_before": summary.failed_before, "left": summary.left,
         }))?;
     } else {
-        let into = args.out.as_ref().map(|out| format!("; results in {}", out.display())).unwrap_or_default();
+        let out = args.out.as_ref().filter(|_| summary.lost.is_none());
+        let into = out.map(|out| format!("; results in {}", out.display())).unwrap_or_default();
         say!("{}{into}", summary.counts(""));
         summary.say_time();
     }

@@ -39,9 +39,16 @@ pub struct Begin {
     /// Those that were done before.
     #[serde(default)]
     pub done: usize,
+    /// Damaged lines that it found in its journal: what they said it has found out anew.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub damaged: usize,
     /// The part of the images, if it takes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A run, as its journal tells.
@@ -286,6 +293,11 @@ impl Said {
     /// What an image was announced to be made by, and its files, if it is not known to be done.
     pub fn announced(&self, name: &str) -> Option<&Pending> {
         self.announced.get(name)
+    }
+
+    /// Damaged lines that no run has found yet.
+    pub fn new_damaged_lines(&self) -> usize {
+        self.damaged_lines.saturating_sub(self.runs.iter().map(|run| run.begin.damaged).sum())
     }
 
     /// The last run of each journal.

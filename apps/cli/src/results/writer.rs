@@ -147,7 +147,7 @@ pub struct Writing<'a> {
     out: PathBuf,
     file_name: String,
     image: &'a RgbImage,
-    /// Of all masks, or of the first if each has its own beside it.
+    /// Of all masks, or, if each has its own file, of the first as long as there is no other: alone its file has no number.
     sheet: Option<Sheet<'a>>,
     index: Option<Sheet<'a>>,
     masks: usize,
@@ -163,6 +163,13 @@ impl Writing<'_> {
             Layout::Numbered if self.masks > 0 => Some(numbered(&self.out, self.masks)),
             _ => None,
         };
+        // The next would be in memory beside it.
+        if self.writer.layout == Layout::Numbered
+            && self.masks > 0
+            && let Some(first) = self.sheet.take()
+        {
+            self.files.add(&numbered(&self.out, 0), &first.encode(&self.file_name)?)?;
+        }
         self.masks += 1;
         self.index.as_mut().map_or(Ok(()), |index| index.add(found))?;
         let Some(file) = own_file else {
@@ -181,11 +188,8 @@ impl Writing<'_> {
     /// Writes what is left; tells which files there are. What tells a later run that this image is done is put in its
     /// place last.
     pub fn finish(mut self) -> Result<Vec<PathBuf>> {
-        // The first mask has waited, because without others its file has no number.
         if let Some(sheet) = self.sheet.take() {
-            let is_numbered = self.writer.layout == Layout::Numbered && self.masks > 1;
-            let first = if is_numbered { numbered(&self.out, 0) } else { self.out.clone() };
-            self.files.add(&first, &sheet.encode(&self.file_name)?)?;
+            self.files.add(&self.out, &sheet.encode(&self.file_name)?)?;
             let mut files = self.files.finish()?;
             files.rotate_right(1);
             return Ok(files);

@@ -102,6 +102,23 @@ fn values_that_mean_nothing_are_refused_with_their_place() {
     assert_eq!(error, "SAMOVAR_THREADS is `many`; expected a number from 1 to 1024, or auto");
 }
 
+/// `config show` took them, and commands named fields of Rust.
+#[test]
+fn levels_of_memory_out_of_order_are_refused_with_their_places() {
+    let preset = |text: &str| parsed(text).unwrap();
+    let both = preset("memory_pressure = 0.95\nmemory_warning = 0.5\n");
+    let error = Settings::of(Some(&both), Vec::new()).unwrap_err();
+    assert!(crate::failure::is_usage(&error));
+    let words = "my.toml:1: memory_pressure is `0.95`, and memory_warning is `0.5` (my.toml:2); expected memory_pressure";
+    assert!(error.to_string().starts_with(words), "{error}");
+    let critical = vec![(Setting::find("memory_critical").unwrap(), "0.5".to_owned())];
+    let error = Settings::of(None, critical).unwrap_err().to_string();
+    let words = "SAMOVAR_MEMORY_CRITICAL: memory_critical is `0.5`, and memory_warning is `0.85` (default); ";
+    assert!(error.starts_with(words), "{error}");
+    let equal = preset("memory_pressure = 1.0\nmemory_warning = 1.0\nmemory_critical = 1.0\n");
+    assert!(Settings::of(Some(&equal), Vec::new()).is_ok());
+}
+
 #[test]
 fn values_may_be_written_as_toml_has_them() {
     let preset = parsed("threads = 1_0\nmax_pixels = 300_000\nmemory = 2000000000\nsimd = 'scalar'\n");

@@ -4,6 +4,7 @@
 //! worth least. Two processes that do so at once remove a little too much; nothing else can go wrong between them.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,6 +80,8 @@ struct Lying {
     path: PathBuf,
     bytes: u64,
     last_use: SystemTime,
+    /// Others have put there what is none: a folder, a named pipe.
+    is_file: bool,
 }
 
 /// What became of looking for an entry.
@@ -114,7 +117,7 @@ impl Disk {
             ReadEntry::Sound(_) => "it is the entry of something else",
             ReadEntry::Damaged(why) => why,
         };
-        let _ = fs::remove_file(&path);
+        let _ = remove(&path);
         Found::Rejected(why)
     }
 
@@ -174,6 +177,7 @@ impl Disk {
         let mut all: Vec<(f64, Lying)> = self
             .list()
             .into_iter()
+            .filter(|lying| lying.is_file)
             .map(|lying| {
                 let cost = entry_file::read_header(&lying.path).map_or(0.0, |header| header.cost_seconds);
                 let idle = now.duration_since(lying.last_use).unwrap_or_default().as_secs_f64() + 1.0;
@@ -207,9 +211,10 @@ impl Disk {
         let entries =
             files.filter(|file| Path::new(&file.file_name()).extension().is_some_and(|end| end == ENDING));
         let lying = entries.filter_map(|file| {
-            let found = file.metadata().ok().filter(fs::Metadata::is_file)?;
+            let found = file.metadata().ok()?;
             let last_use = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            Some(Lying { path: file.path(), bytes: found.len(), last_use })
+            let is_file = found.is_file();
+            Some(Lying { path: file.path(), bytes: if is_file { found.len() } else { 0 }, last_use, is_file })
         });
         lying.collect()
     }
@@ -217,7 +222,7 @@ impl Disk {
     /// Number of entries and their bytes, by kind.
     pub(super) fn usage(&self) -> std::collections::BTreeMap<String, (usize, u64)> {
         let mut usage = std::collections::BTreeMap::<_, (usize, u64)>::new();
-        for lying in self.list() {
+        for lying in self.list().into_iter().filter(|lying| lying.is_file) {
             let kind = lying.path.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
             let (entries, bytes) = usage.entry(kind.to_string_lossy().into_owned()).or_default();
             (*entries, *bytes) = (*entries + 1, *bytes + lying.bytes);
@@ -234,7 +239,7 @@ impl Disk {
             let is_meant = *selection == Selection::default()
                 || entry_file::read_header(&lying.path)
                     .is_some_and(|header| selection.is_meant(&header, unused_for));
-            if is_meant && fs::remove_file(&lying.path).is_ok() {
+            if is_meant && remove(&lying.path).is_ok() {
                 removed = (removed.0 + 1, removed.1 + lying.bytes);
             }
         }
@@ -252,6 +257,8 @@ impl Disk {
             let stem = lying.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let kind = lying.path.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
             let why = match entry_file::read(&lying.path, u64::MAX) {
+                // A link that leads nowhere.
+                ReadEntry::Absent if !lying.is_file => "no file",
                 ReadEntry::Absent => continue,
                 ReadEntry::Sound(sound) if sound.header.key == stem && *sound.header.kind == *kind => {
                     verification.sound += 1;
@@ -261,10 +268,18 @@ impl Disk {
                 ReadEntry::Sound(_) => "it is the entry of something else",
                 ReadEntry::Damaged(why) => why,
             };
-            let _ = fs::remove_file(&lying.path);
+            let _ = remove(&lying.path);
             verification.removed.push((lying.path, why.to_owned()));
         }
         verification
+    }
+}
+
+/// Removes what is in an entry's place, whatever it is.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path)?.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
     }
 }
 

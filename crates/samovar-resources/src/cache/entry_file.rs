@@ -4,8 +4,8 @@
 //! magic[8]  length of the header u32 LE  header (JSON)  payload  BLAKE3 of everything before [32]
 //! ```
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use samovar_files::AtomicFile;
@@ -66,9 +66,24 @@ pub(super) fn write(path: &Path, header: &Header, payload: &[u8]) -> samovar_fil
     file.commit_unsynced()
 }
 
+/// Opens what may be an entry, and waits for nobody: whoever opens a named pipe waits for its other end, maybe for ever.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    }
+    options.open(path)
+}
+
 /// The header alone, unchecked: good enough to choose what goes, not to serve from.
 pub(super) fn read_header(path: &Path) -> Option<Header> {
-    let mut file = File::open(path).ok()?;
+    let mut file = open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     let mut start = [0; 12];
     file.read_exact(&mut start).ok()?;
     let length = header_length(&start)?;
@@ -108,10 +123,10 @@ pub(super) enum ReadEntry {
 
 /// Reads and checks an entry of at most `max_bytes`.
 pub(super) fn read(path: &Path, max_bytes: u64) -> ReadEntry {
-    let Ok(file) = File::open(path) else { return ReadEntry::Absent };
+    let Ok(file) = open(path) else { return ReadEntry::Absent };
     let Ok(found) = file.metadata() else { return ReadEntry::Absent };
     if !found.is_file() {
-        return ReadEntry::Absent;
+        return ReadEntry::Damaged("no file");
     }
     if found.len() > max_bytes {
         return ReadEntry::Damaged("too large");

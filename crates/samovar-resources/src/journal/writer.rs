@@ -96,6 +96,28 @@ impl JournalWriter {
         &self.path
     }
 
+    /// Whether the path still leads to the file that is written, and that was neither moved, nor removed, nor replaced. Where
+    /// the system does not tell files apart, one that is there counts.
+    pub fn is_in_place(&self) -> bool {
+        let (there, ours) = match (std::fs::metadata(&self.path), self.file.metadata()) {
+            (Ok(there), Ok(ours)) => (there, ours),
+            (Err(error), _) => {
+                return !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+            }
+            (_, Err(_)) => return true,
+        };
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            (there.dev(), there.ino()) == (ours.dev(), ours.ino())
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = (there, ours);
+            true
+        }
+    }
+
     /// Says where the line ends, and whether its group is to be synced.
     fn write(&self, line: &impl Serialize) -> io::Result<(u64, bool)> {
         let line = to_line(line)?;

@@ -38,6 +38,11 @@ fn masks_at_once(area: usize) -> usize {
     (MASK_BYTES_AT_ONCE / (MASKS_KEPT * area.div_ceil(8)).max(1)).clamp(1, MASKS_AT_ONCE)
 }
 
+/// A picture of a pack, for messages.
+pub(super) fn named(header: &SegpackHeader) -> String {
+    format!("\"{}\" of {}", header.id, header.src)
+}
+
 /// What a picture takes while it is measured: by its own header, or as long as nobody has read that, by the pack's.
 pub(super) fn needs(model: &Model, record: &SegpackRecord, metadata: Option<&ImageMetadata>) -> PictureBytes {
     let header = &record.header;
@@ -91,9 +96,8 @@ pub(super) fn measure(
     report: &dyn Fn(usize) -> ControlFlow<()>,
 ) -> Result<Picture> {
     let limits = model.engine().decode_limits();
-    let what = || format!("\"{}\" of {}", record.header.id, record.header.src);
     let metadata = record.metadata(limits)?;
-    let _room = model.reserve(&what(), &needs(model, record, Some(&metadata)))?;
+    let _room = model.reserve(&named(&record.header), &needs(model, record, Some(&metadata)))?;
     let image = record.image(limits)?;
     let layers = layers(model, record, image.size())?;
     let masks = masks(&layers, record, image.size(), options);

@@ -65,9 +65,11 @@ impl Roofline {
     /// Measures this machine, each ceiling for about `limit`, for a model with weights in this precision.
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] on other devices than processors, [`crate::Error::Cpu`].
+    /// [`crate::Error::Usage`] on other devices than processors, [`crate::Error::Cpu`], and [`crate::Error::DoesNotFit`] when
+    /// what is copied does not.
     pub fn measure(engine: &Engine, precision: Precision, limit: Duration) -> Result<Self> {
         let kernels = engine.cpu()?;
+        engine.device().reserve()?;
         let _room = engine.set_aside("measuring how fast memory is copied", Ceilings::BYTES)?;
         let ceilings = kernels.measure_ceilings(limit)?;
         let call_s = door_seconds(engine.device())?;

@@ -1,4 +1,4 @@
-//! Every call of a run: what stages and traces are made of.
+//! The stages of rounds as they come, and every call of them where a trace is to be made.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -11,10 +11,9 @@ use samovar_tensor::{Cost, Pool, Shape, Span};
 const MOST_CALLS: usize = 1 << 18;
 
 /// Bytes that keeping so many calls takes, and making a trace or a flame graph of them.
-pub(super) fn bytes_of(calls: usize, is_drawn: bool) -> usize {
+pub(super) fn bytes_of(calls: usize) -> usize {
     // A vector may be twice as long as what is in it. Drawn, a call is a span and a line of JSON.
-    let each = 2 * size_of::<Call>() + if is_drawn { size_of::<TraceSpan>() + 400 } else { 0 };
-    calls.min(MOST_CALLS) * each
+    calls.min(MOST_CALLS) * (2 * size_of::<Call>() + size_of::<TraceSpan>() + 400)
 }
 
 /// A part of a round: calls of one stage, one after the other.
@@ -60,9 +59,10 @@ impl Call {
     }
 }
 
-/// Keeps calls as they come.
+/// Adds up calls as they come, and keeps them where `keeps_calls`.
 pub(super) struct Recording {
     pool: Arc<Pool>,
+    keeps_calls: bool,
     began: Instant,
     kept: Mutex<Kept>,
 }
@@ -72,6 +72,12 @@ struct Kept {
     calls: Vec<Call>,
     rounds: Vec<(Duration, Duration)>,
     threads: Vec<ThreadId>,
+    /// When the last call of each of them ended.
+    ends: Vec<Duration>,
+    /// The stage that the thread of the rounds is in, and the number of its round.
+    stage: Option<(usize, Stage)>,
+    /// Those that are over.
+    uses: Vec<StageUse>,
 }
 
 impl Kept {
@@ -79,6 +85,7 @@ impl Kept {
         let own = std::thread::current().id();
         let place = self.threads.iter().position(|&thread| thread == own).unwrap_or_else(|| {
             self.threads.push(own);
+            self.ends.push(Duration::ZERO);
             self.threads.len() - 1
         });
         place + 1
@@ -86,35 +93,63 @@ impl Kept {
 
     /// The calls of the thread that runs the rounds, in order, as stages of rounds.
     fn stages(&self) -> Vec<Stage> {
-        let mut stages: Vec<Stage> = Vec::new();
-        let mut of_round = 0;
+        let mut stages = Vec::new();
+        let mut stage = None;
         for call in self.calls.iter().filter(|call| call.thread == 1) {
-            let Some(round) = self.rounds.iter().rposition(|&(start, _)| start <= call.start) else {
-                continue;
-            };
-            match stages.last_mut().filter(|stage| stage.name == call.stage && of_round == round) {
-                Some(stage) => {
-                    stage.duration = call.end() - stage.start;
-                    stage.peak_bytes = stage.peak_bytes.max(call.peak_bytes);
-                }
-                None => stages.push(Stage {
-                    name: call.stage,
-                    start: call.start,
-                    duration: call.duration,
-                    peak_bytes: call.peak_bytes,
-                }),
+            if let Some(round) = self.round_of(call) {
+                stages.extend(go_on(&mut stage, round, call));
             }
-            of_round = round;
         }
+        stages.extend(stage.map(|(_, stage)| stage));
         stages
+    }
+
+    /// The number of the round that a call is in.
+    fn round_of(&self, call: &Call) -> Option<usize> {
+        self.rounds.iter().rposition(|&(start, _)| start <= call.start)
+    }
+
+    /// Adds the next call of the thread that runs the rounds to its stage.
+    fn add(&mut self, call: &Call) {
+        if let Some(round) = self.round_of(call)
+            && let Some(over) = go_on(&mut self.stage, round, call)
+        {
+            add(&mut self.uses, &over);
+        }
+    }
+}
+
+/// Lets a call go on with the stage that its thread is in, or begin another; hands out the one that is over.
+fn go_on(stage: &mut Option<(usize, Stage)>, round: usize, call: &Call) -> Option<Stage> {
+    if let Some((of_round, stage)) = stage
+        && *of_round == round
+        && stage.name == call.stage
+    {
+        stage.duration = call.end() - stage.start;
+        stage.peak_bytes = stage.peak_bytes.max(call.peak_bytes);
+        return None;
+    }
+    let Call { start, duration, stage: name, peak_bytes, .. } = *call;
+    stage.replace((round, Stage { name, start, duration, peak_bytes })).map(|(_, stage)| stage)
+}
+
+fn add(uses: &mut Vec<StageUse>, stage: &Stage) {
+    let &Stage { name, duration, peak_bytes, .. } = stage;
+    match uses.iter_mut().find(|used| used.name == name) {
+        Some(used) => {
+            used.duration += duration;
+            used.peak_bytes = used.peak_bytes.max(peak_bytes);
+        }
+        None => uses.push(StageUse { name, duration, peak_bytes }),
     }
 }
 
 impl Recording {
-    pub(super) fn new(pool: &Arc<Pool>) -> Self {
+    pub(super) fn new(pool: &Arc<Pool>, keeps_calls: bool) -> Self {
         pool.reset_peak();
-        let kept = Mutex::new(Kept { threads: vec![std::thread::current().id()], ..Kept::default() });
-        Self { pool: Arc::clone(pool), began: Instant::now(), kept }
+        let threads = vec![std::thread::current().id()];
+        let kept = Mutex::new(Kept { threads, ends: vec![Duration::ZERO], ..Kept::default() });
+        Self { pool: Arc::clone(pool), keeps_calls, began: Instant::now(), kept }
     }
 
     pub(super) fn record(&self, span: &Span) {
@@ -122,15 +157,11 @@ impl Recording {
         let memory = self.pool.stats();
         self.pool.reset_peak();
         let mut kept = self.lock();
-        if kept.calls.len() >= MOST_CALLS {
-            return;
-        }
         let thread = kept.thread();
         // Told a moment after it ended: it must not reach into the one before.
-        let before =
-            kept.calls.iter().rev().find(|call| call.thread == thread).map_or(Duration::ZERO, Call::end);
+        let before = std::mem::replace(&mut kept.ends[thread - 1], end);
         let duration = span.duration.min(end.saturating_sub(before));
-        kept.calls.push(Call {
+        let call = Call {
             start: end - duration,
             duration,
             stage: span.stage,
@@ -140,7 +171,13 @@ impl Recording {
             thread,
             in_use_bytes: memory.in_use_bytes,
             peak_bytes: memory.peak_bytes,
-        });
+        };
+        if thread == 1 {
+            kept.add(&call);
+        }
+        if self.keeps_calls && kept.calls.len() < MOST_CALLS {
+            kept.calls.push(call);
+        }
     }
 
     pub(super) fn round<T>(&self, work: impl FnOnce() -> T) -> T {
@@ -161,18 +198,10 @@ impl Recording {
     }
 
     pub(super) fn stages(&self) -> Vec<StageUse> {
-        let mut uses: Vec<StageUse> = Vec::new();
-        for stage in self.lock().stages() {
-            match uses.iter_mut().find(|used| used.name == stage.name) {
-                Some(used) => {
-                    used.duration += stage.duration;
-                    used.peak_bytes = used.peak_bytes.max(stage.peak_bytes);
-                }
-                None => {
-                    let Stage { name, duration, peak_bytes, .. } = stage;
-                    uses.push(StageUse { name, duration, peak_bytes });
-                }
-            }
+        let kept = self.lock();
+        let mut uses = kept.uses.clone();
+        if let Some((_, stage)) = &kept.stage {
+            add(&mut uses, stage);
         }
         uses
     }

@@ -9,10 +9,14 @@ fn engine(precision: Option<Precision>) -> Engine {
     Engine::new(Options { threads: 2, precision, ..Options::default() }).unwrap()
 }
 
-/// Two rounds, watched.
+/// Two rounds, watched, with all their calls.
 fn profiled(engine: &Engine) -> Arc<Profiler> {
+    watched(engine, true)
+}
+
+fn watched(engine: &Engine, keeps_calls: bool) -> Arc<Profiler> {
     let model = engine.load("nano").unwrap();
-    let profiler = Profiler::recording(engine.device().pool());
+    let profiler = Profiler::recording(engine.device().pool(), keeps_calls);
     let model = model.on(&engine.with_instrument(profiler.clone()));
     let image = RgbImage::from_fn(Size::new(90, 60), |x, y| [x as u8, y as u8, 7]);
     let click = Prompt::default().point(40.0, 30.0);
@@ -56,6 +60,29 @@ fn spans_nest_and_stages_add_up() {
     let counted: u64 = profiler.take().values().map(|time| time.calls).sum();
     assert_eq!(operators, counted, "the round that does not count is left out of both");
     assert_eq!(trace.samples.len(), 2 * operators as usize);
+}
+
+/// Records grew with the rounds though no trace was asked for, and stages were cut off where there were too many.
+#[test]
+fn stages_add_up_without_a_record_of_every_call() {
+    let engine = engine(None);
+    let profiler = watched(&engine, false);
+    let names: Vec<_> = profiler.stages().iter().map(|stage| stage.name).collect();
+    assert_eq!((profiler.rounds().0, names), (2, vec!["preprocess", "encoder", "decoder", "postprocess"]));
+    assert!(profiler.trace("test").spans.iter().all(|span| span.category == "round"));
+    let one = profiler.stages();
+    let span = Span {
+        op: "linear",
+        stage: "encoder",
+        output: [1, 2].into(),
+        cost: Cost::default(),
+        duration: Duration::from_nanos(1),
+    };
+    profiler.round(|| (0..(1 << 18) + 10).for_each(|_| profiler.record(&span)));
+    let all = profiler.stages();
+    assert_eq!(all.len(), one.len());
+    assert!(all[1].duration > one[1].duration && all[2] == one[2], "{one:?} {all:?}");
+    assert!(all[1].duration <= profiler.rounds().1);
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn measure() -> Result<Measured> {
         apart_per_s.push(images_per_s(&alone, &image)?);
     }
     let (together_per_s, apart_per_s) = (median(together_per_s), median(apart_per_s));
-    let folder = environment::cache_folder();
+    let folder = environment::feature_folder();
     let disk_bytes = folder.as_deref().and_then(disk::free_bytes);
     let (instructions, memory) = (engine.instructions(), Memory::now());
     Ok(Measured {
@@ -188,14 +188,18 @@ fn write(measured: &Measured) -> String {
     line("cache = \"auto\"");
     line("");
     let in_memory = (memory.available_bytes / 32).clamp(32_000_000, 1_000_000_000) / 1_000_000;
-    line(&format!("# A thirty-second of the {} that are free, 1 GB at most.", bytes(memory.available_bytes)));
+    line(&format!(
+        "# A thirty-second of the {} that are free, 32 MB at least and 1 GB at most.",
+        bytes(memory.available_bytes)
+    ));
     line(&format!("cache_memory = \"{in_memory}MB\""));
     line("");
     let on_disk = match measured.disk_bytes {
         Some(free) => {
             let share = (free as f64 * SHARE_OF_DISK) as u64;
             line(&format!(
-                "# A tenth of the {} that are free where features are kept, 16 GB at most; one of SAM ViT-B is 4.2 MB.",
+                "# A tenth of the {} that are free where features are kept, 1 GB at least (or half of them where that is less) and 16 GB at \
+                 most; one of SAM ViT-B is 4.2 MB.",
                 bytes(free as usize)
             ));
             share.clamp(LEAST_ON_DISK.min(free / 2), MOST_ON_DISK)

@@ -59,25 +59,35 @@ const QUIET: f64 = 0.1;
 /// What the machine could do before the rounds, and after them.
 pub struct TwoRooflines {
     pub before_rounds: Roofline,
-    pub after_rounds: Roofline,
+    /// `None` where memory did not allow it.
+    pub after_rounds: Option<Roofline>,
     /// What is said of other work on the machine.
     pub busy: Option<String>,
 }
 
 impl TwoRooflines {
-    fn difference(&self) -> f64 {
-        self.before_rounds.difference(&self.after_rounds)
+    fn best(&self) -> Roofline {
+        self.after_rounds.map_or(self.before_rounds, |after| self.before_rounds.best(&after))
+    }
+
+    fn difference(&self) -> Option<f64> {
+        Some(self.before_rounds.difference(self.after_rounds.as_ref()?))
     }
 
     fn doubts(&self) -> Vec<String> {
-        let difference = self.difference();
-        let differ = (difference > QUIET).then(|| {
+        let differ = match self.difference() {
+            None => Some(
+                "the ceilings were not measured again after the rounds: what is copied for that did not fit beside the model (--memory)"
+                    .to_owned(),
+            ),
+            Some(difference) => (difference > QUIET).then(|| {
             format!(
                 "the ceilings before and after the rounds differ by {:.0} %: shares of roofs are as uncertain; measure again on a \
                  quiet machine",
                 100.0 * difference
             )
-        });
+            }),
+        };
         differ.into_iter().chain(self.busy.clone()).collect()
     }
 }
@@ -91,7 +101,7 @@ pub struct Measured {
     /// The better of both measurements.
     pub roofline: Roofline,
     /// By which share both differ.
-    pub ceilings_differ_by: f64,
+    pub ceilings_differ_by: Option<f64>,
     /// Why the ceilings may not be those of the machine, in words.
     pub doubts: Vec<String>,
     /// Of a round.
@@ -112,7 +122,7 @@ impl Measured {
         ceilings: TwoRooflines,
         copies: Copies,
     ) -> Result<Self> {
-        let roofline = ceilings.before_rounds.best(&ceilings.after_rounds);
+        let roofline = ceilings.best();
         let (count, whole) = profiler.rounds();
         let rounds = count.max(1) as f64;
         let rows = profiler.take().into_iter().map(|((stage, op), time)| {
