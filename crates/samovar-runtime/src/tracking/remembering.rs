@@ -164,27 +164,34 @@ impl Remembering {
         if saved.is_empty() {
             return Some(bank);
         }
-        let mut rest = saved.strip_prefix(MARK)?;
-        let mut take = |len: usize| {
-            let (taken, left) = rest.split_at_checked(len)?;
-            rest = left;
-            Some(taken)
-        };
-        while let Some(flags) = take(2) {
-            let ago = i64::from_le_bytes(take(8)?.try_into().ok()?);
-            let pointer = take(rule.pointer_channels * size_of::<f32>())?.as_chunks::<4>().0;
-            let memory = match flags[1] {
+        let rest = &mut saved.strip_prefix(MARK)?;
+        while !rest.is_empty() {
+            let &[is_prompted, has_memory] = take(rest, 2)? else { return None };
+            let ago = i64::from_le_bytes(take(rest, 8)?.try_into().ok()?);
+            let pointer = take(rest, rule.pointer_channels * size_of::<f32>())?.as_chunks::<4>().0;
+            let memory = match has_memory {
                 1 => {
-                    let bytes = Arc::new(take(shape.len() * DType::BF16.size_bytes())?.to_vec());
+                    let bytes = Arc::new(take(rest, shape.len() * DType::BF16.size_bytes())?.to_vec());
                     Some(Tensor::from_weights(bytes, 0, shape, DType::BF16).ok()?)
                 }
                 _ => None,
             };
             let pointer: Vec<f32> = pointer.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            let frames = if flags[0] == 1 { &mut bank.conditioning } else { &mut bank.others };
+            let frames = if is_prompted == 1 { &mut bank.conditioning } else { &mut bank.others };
             let place = self.now.checked_sub(ago).filter(|place| *place < self.now)?;
             frames.insert(place, Kept { memory, pointer, found: None });
         }
         Some(bank)
     }
 }
+
+/// The next bytes, if there are so many.
+fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(len)?;
+    *rest = left;
+    Some(taken)
+}
+
+#[cfg(test)]
+#[path = "remembering_tests.rs"]
+mod tests;
