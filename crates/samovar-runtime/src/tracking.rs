@@ -6,18 +6,18 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`shot`] | [`Shot`]: prompts, what of them reaches which frame, and the walk through the frames |
-//! | [`carrier`] | what follows objects from frame to frame: one trait for models with a memory and without |
-//! | [`carried`] | for models without: masks carried by optical flow, and asked anew in a crop |
-//! | [`remembering`] | for models with a memory (SAM 2): [`bank`] keeps it, [`step`] is one object on one frame |
+//! | `shot` | [`Shot`]: prompts, what of them reaches which frame, and the walk through the frames |
+//! | `carrier` | what follows objects from frame to frame: one trait for models with a memory and without |
+//! | `carried` | for models without: masks carried by optical flow, and asked anew in a crop |
+//! | `remembering` | for models with a memory (SAM 2): `bank` keeps it, `step` is one object on one frame |
 //! | [`upstream`] | the same as SAM 2's own predictor does it, for comparisons |
-//! | [`logits_file`] | what upstream's predictor finds, as numbers in a file |
-//! | [`patch`] | the map that is carried |
-//! | [`mask`] | [`TrackedMask`]: a mask in a frame, and the logits it was drawn from |
-//! | [`reach`] | which frames a prompt can change, and where a later run can go on |
-//! | [`log`] | what was found, in a file |
-//! | [`signals`] | frames to look at |
-//! | [`overlap`] | masks that share no pixel, without holes and islands |
+//! | `logits_file` | what upstream's predictor finds, as numbers in a file |
+//! | `patch` | the map that is carried |
+//! | `mask` | [`TrackedMask`]: a mask in a frame, and the logits it was drawn from |
+//! | `reach` | which frames a prompt can change, and where a later run can go on |
+//! | `log` | what was found, in a file |
+//! | `signals` | frames to look at |
+//! | `overlap` | masks that share no pixel, without holes and islands |
 
 mod bank;
 mod carried;
