@@ -54,6 +54,9 @@ fn one_click_is_followed_through_a_sequence_by_its_own_numbers() {
     }
     let again = bench.done(&["track", "shot", "--point", "72,64", "--frame", "1003", "--out", "masks"]);
     assert!(again.stderr.contains(" 0 with new masks"), "{again:?}");
+    let some = ["track", "shot", "--point", "72,64", "--frame", "1003", "--out", "masks", "--end", "1004"];
+    assert!(bench.done(&some).stderr.contains(" 0 with new masks"), "a narrower range of what is known");
+    bench.refused(2, "other frames", &["track", "shot/plate.####.png", "--point", "72,64", "--out", "masks"]);
     let ahead = ["track", "shot/plate.####.png", "--point", "72,64", "--frame", "1003"];
     bench.done(&[&ahead[..], &["--direction", "forward", "--out", "ahead"]].concat());
     assert_eq!(labelled(&bench, "ahead/1002.png", 1), [], "before its prompt nothing is known");

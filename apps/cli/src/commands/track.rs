@@ -220,7 +220,8 @@ fn follow(
     };
     let mut stopped = false;
     let mut signals = Signals::new();
-    for frame in shot.propagate_from(direction, from, &mut walk_back)? {
+    let mut walk = shot.propagate_from(direction, from, &mut walk_back)?;
+    while let Some(frame) = walk.next() {
         let mut frame = frame?;
         let key = shown_key(args, keys.of(frame.number));
         for signal in report.take(&frame, &mut signals) {
@@ -234,6 +235,7 @@ fn follow(
         }
         bar.item_ended(began.elapsed(), false);
         if interrupt::asked() {
+            walk.keep()?;
             stopped = true;
             break;
         }
@@ -387,7 +389,11 @@ fn source_key(args: &Args) -> Key {
 }
 
 fn job(args: &Args) -> Value {
-    json!({ "command": "track", "format": args.format.to_possible_value().map(|value| value.get_name().to_owned()) })
+    let frames = std::fs::canonicalize(&args.frames).unwrap_or_else(|_| args.frames.clone());
+    json!({
+        "command": "track", "format": args.format.to_possible_value().map(|value| value.get_name().to_owned()),
+        "frames": frames.to_string_lossy(), "model": args.model.model,
+    })
 }
 
 /// Refuses folders of frames, and of results of others.
@@ -411,7 +417,7 @@ fn check_folder(args: &Args, out: &Path) -> Result<()> {
     let is_empty = !out.exists() || std::fs::read_dir(out)?.next().is_none();
     if !is_ours && !is_empty && !args.overwrite {
         return Err(usage(format!(
-            "\"{}\" holds other files, or results of another command or format; choose another folder, or --overwrite",
+            "\"{}\" holds other files, or results of other frames, another model, command or format; choose another folder, or --overwrite",
             out.display()
         )));
     }

@@ -297,6 +297,7 @@ impl Shot {
             back.is_silent = true;
             while let Some(frame) = back.advance()? {
                 if !told(frame.number) {
+                    back.keep()?;
                     return Err(Error::Stopped);
                 }
             }
@@ -361,6 +362,8 @@ impl<'s> Propagation<'s> {
             Pass::Forward => {
                 let begins = reaches.iter().filter_map(Reach::begins).min();
                 let from = from.map(|from| begins.map_or(from, |begins| begins.min(from)));
+                // What an earlier run has found may lie beyond a narrower range.
+                let from = from.filter(|from| shot.source.place(*from).is_some());
                 shot.source.start(from, video::Direction::Forward)?;
             }
             Pass::Backward => {
@@ -472,6 +475,14 @@ impl<'s> Propagation<'s> {
             any = true;
         }
         if any { self.shot.log.sync() } else { Ok(()) }
+    }
+
+    /// Keeps where each object can be gone on with after the last frame that came: for whoever stops here.
+    ///
+    /// # Errors
+    /// [`Error::File`] where that cannot be kept.
+    pub fn keep(&mut self) -> Result<()> {
+        self.last.map_or(Ok(()), |last| self.checkpoint(last))
     }
 
     fn end(&mut self) -> Result<()> {

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use samovar_geometry::{Image, Size};
 
@@ -123,7 +124,7 @@ impl Run {
                 MediaError::new(MediaErrorKind::OutOfMemory, what).caused_by(error)
             })?);
         let limits = order.limits;
-        let mut reader = Reader { announced, stdout, limits, has_ended: false };
+        let mut reader = Reader { announced, stdout, limits, size: None, has_ended: false };
         run.ahead = Some(Ahead::new(move || reader.next())?);
         Ok(run)
     }
@@ -249,8 +250,15 @@ struct Reader {
     announced: Receiver<Line>,
     stdout: Option<ChildStdout>,
     limits: DecodeLimits,
+    /// Of the frame before.
+    size: Option<Size<Image>>,
     has_ended: bool,
 }
+
+/// So long without a word about a frame, and its pixels may be waiting all the same: threads of ffmpeg cut each other's lines in two.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Pixels that are there, and still nothing about them: the word was lost.
+const LOST: Duration = Duration::from_secs(2);
 
 impl Reader {
     fn next(&mut self) -> Option<Decoded> {
@@ -258,18 +266,48 @@ impl Reader {
             return None;
         }
         // Lines that mean nothing here are not sent.
-        let frame = match self.announced.recv().ok()? {
+        let announced = match self.announced.recv_timeout(SILENCE) {
+            Err(RecvTimeoutError::Timeout) => match self.size.filter(|_| self.stdout.is_some()) {
+                Some(size) => return self.next_unannounced(size),
+                None => self.announced.recv().ok()?,
+            },
+            announced => announced.ok()?,
+        };
+        let frame = match announced {
             Line::Frame(frame) => frame,
             Line::Damage(text) => return Some(Decoded::Damage(text)),
             _ => return None,
         };
         let Some(stdout) = &mut self.stdout else { return Some(Decoded::Frame(frame, None)) };
+        self.size = Some(frame.size);
         let decoded = pixels(stdout, frame.size, &self.limits);
         self.has_ended = !matches!(decoded, Ok(Some(_)));
         Some(match decoded {
             Ok(Some(pixels)) => Decoded::Frame(frame, Some(pixels)),
             Ok(None) => Decoded::Cut,
             Err(error) => Decoded::Refused(error),
+        })
+    }
+}
+
+impl Reader {
+    /// The next frame, whose word has not come: ffmpeg is slow, or waits for its pixels to be read.
+    fn next_unannounced(&mut self, size: Size<Image>) -> Option<Decoded> {
+        let lost = || Decoded::Damage("what ffmpeg said of a frame was lost among its complaints".to_owned());
+        let stdout = self.stdout.as_mut()?;
+        let decoded = pixels(stdout, size, &self.limits);
+        let announced = self.announced.recv_timeout(LOST);
+        self.has_ended = true;
+        Some(match (decoded, announced) {
+            (Ok(Some(pixels)), Ok(Line::Frame(frame))) if frame.size == size => {
+                self.has_ended = false;
+                Decoded::Frame(frame, Some(pixels))
+            }
+            (_, Ok(Line::Damage(text))) => Decoded::Damage(text),
+            (Ok(Some(_)), _) => lost(),
+            (Ok(None), Err(RecvTimeoutError::Disconnected)) => return None,
+            (Ok(None), _) => Decoded::Cut,
+            (Err(error), _) => Decoded::Refused(error),
         })
     }
 }
