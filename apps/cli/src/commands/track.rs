@@ -127,7 +127,7 @@ const LOG: &str = ".samovar-track";
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let session = Session::start(&args.model, &args.cache)?;
-    let mut frames = frames::open(&args.frames, &args.range, session.engine.decode_limits())?;
+    let frames = frames::open(&args.frames, &args.range, session.engine.decode_limits())?;
     frames.notes().iter().for_each(|note| say!("note: \"{}\": {note}", args.frames.display()));
     let prompts = args.prompt.read(frames.size(), session.engine.decode_limits())?;
     if let Some(logits) = &args.logits {
@@ -140,7 +140,7 @@ pub fn run(args: &Args) -> Result<()> {
     let wait = progress::spinner("loading the model");
     let (_cache, model) = session.load(false)?;
     wait.finish_and_clear();
-    let first = frames::first(&mut *frames)?;
+    let first = frames::first(&*frames)?;
     interrupt::catch_saying("stopping after the frame at hand");
     if let Some(logits) = &args.logits {
         let bar = progress::items(frames.expected_frames().unwrap_or(0), "frames");
@@ -187,7 +187,6 @@ fn follow(
     prompts.say(&mut shot, first)?;
     let direction = tracking::Direction::from(args.direction);
     let keys = shot.keys(direction);
-    let objects: Vec<ObjectId> = shot.objects().collect();
     // What is written already and would be written again as it is.
     let from = match direction {
         tracking::Direction::Backward => None,
@@ -195,11 +194,7 @@ fn follow(
             let mut done: Vec<FrameNumber> = output.frames().collect();
             done.sort_unstable();
             let is_there = |frame: &&FrameNumber| {
-                output.has(
-                    **frame,
-                    shown_key(args, keys.of(**frame)),
-                    objects.iter().copied().filter(|_| false),
-                )
+                output.has(**frame, shown_key(args, keys.of(**frame)), std::iter::empty())
             };
             done.iter().take_while(is_there).last().copied()
         }
@@ -221,6 +216,7 @@ fn follow(
     let mut stopped = false;
     let mut signals = Signals::new();
     let mut walk = shot.propagate_from(direction, from, &mut walk_back)?;
+    let mut item_began = Instant::now();
     while let Some(frame) = walk.next() {
         let mut frame = frame?;
         let key = shown_key(args, keys.of(frame.number));
@@ -233,7 +229,8 @@ fn follow(
         if !output.has(frame.number, key, there) {
             output.write(&frame, key)?;
         }
-        bar.item_ended(began.elapsed(), false);
+        bar.item_ended(item_began.elapsed(), false);
+        item_began = Instant::now();
         if interrupt::asked() {
             walk.keep()?;
             stopped = true;

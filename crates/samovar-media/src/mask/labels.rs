@@ -147,9 +147,17 @@ impl LabelPainter {
 
     /// Draws the next mask; refuses one of another size, and the 65,536th.
     pub fn add(&mut self, mask: &BitMask) -> Result<()> {
-        let size = self.map.size;
         let label = u16::try_from(self.areas.len() + 1)
             .map_err(|_| MediaError::too_large("a label map holds at most 65535 masks"))?;
+        self.add_as(label, mask)
+    }
+
+    /// Draws a mask under a label of its own, from 1, and refuses one that is not greater than those before, and a mask of another size.
+    pub fn add_as(&mut self, label: u16, mask: &BitMask) -> Result<()> {
+        let size = self.map.size;
+        if usize::from(label) <= self.areas.len() {
+            return Err(MediaError::mismatch(format!("label {label} after {}", self.areas.len())));
+        }
         if mask.size() != size {
             let index = self.areas.len();
             return Err(MediaError::mismatch(format!(
@@ -168,6 +176,7 @@ impl LabelPainter {
                 }
             }
         }
+        self.areas.resize(usize::from(label) - 1, 0);
         self.areas.push(area);
         Ok(())
     }

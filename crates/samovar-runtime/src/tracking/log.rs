@@ -182,14 +182,14 @@ impl TrackLog {
 
     fn append(&mut self, header: &Header, body: &[&[u8]]) -> Result<()> {
         let described = serde_json::to_vec(header).unwrap_or_default();
-        let mut record = Vec::new();
-        record.extend_from_slice(&(described.len() as u16).to_le_bytes());
-        record.extend_from_slice(&described);
-        body.iter().for_each(|part| record.extend_from_slice(part));
-        let mut whole = Vec::with_capacity(record.len() + 8);
-        whole.extend_from_slice(&(record.len() as u32).to_le_bytes());
-        whole.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
-        whole.append(&mut record);
+        // Length and checksum are those of what stands behind them.
+        let mut whole = vec![0; 8];
+        whole.extend_from_slice(&(described.len() as u16).to_le_bytes());
+        whole.extend_from_slice(&described);
+        body.iter().for_each(|part| whole.extend_from_slice(part));
+        let (start, record) = whole.split_at_mut(8);
+        start[..4].copy_from_slice(&(record.len() as u32).to_le_bytes());
+        start[4..].copy_from_slice(&crc32fast::hash(record).to_le_bytes());
         let written = self.file.seek(SeekFrom::Start(self.end)).and_then(|_| self.file.write_all(&whole));
         if let Err(error) = written {
             // What was written of it would be found damaged.

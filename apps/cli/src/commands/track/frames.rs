@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use samovar::DecodeLimits;
-use samovar::media::video::{self, Direction, FrameNumber, FrameRange, FrameSource, VideoOptions};
+use samovar::media::video::{self, FrameNumber, FrameRange, FrameSource, VideoOptions};
 
 use crate::failure::usage;
 
@@ -48,11 +48,8 @@ pub fn open(path: &Path, range: &RangeArgs, limits: &DecodeLimits) -> Result<Box
 }
 
 /// The number of the first frame.
-pub fn first(frames: &mut dyn FrameSource) -> Result<FrameNumber> {
-    frames.start(None, Direction::Forward)?;
-    let first = frames.next()?.map(|frame| frame.number);
-    frames.start(None, Direction::Forward)?;
-    first.ok_or_else(|| usage("there are no frames"))
+pub fn first(frames: &dyn FrameSource) -> Result<FrameNumber> {
+    frames.number_at(0).ok_or_else(|| usage("there are no frames"))
 }
 
 /// How many digits the frames' numbers have in names: as many as the sequence's own, and five for videos and plain numbers.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use samovar::files;
 use samovar::media::LabelMap;
+use samovar::media::mask::LabelPainter;
 use samovar::media::write::{
     CocoSegmentation, Overlay, encode_cut_out_png, encode_label_png, encode_mask_png, encode_rgb_png,
 };
@@ -171,18 +172,11 @@ fn label_map<'a>(
     size: Size<Image>,
     masks: impl Iterator<Item = (ObjectId, &'a BitMask)>,
 ) -> Result<LabelMap> {
-    let mut masks: Vec<_> = masks.collect();
-    // Smaller ones show over larger ones.
-    masks.sort_by_key(|(_, mask)| std::cmp::Reverse(mask.area()));
-    let mut labels = vec![0u16; size.area() as usize];
+    let mut labels = LabelPainter::new(size);
     for (object, mask) in masks {
-        for (y, row) in (0..).zip(labels.chunks_exact_mut(size.width as usize)) {
-            for (x0, x1) in mask.runs(y) {
-                row[x0 as usize..x1 as usize].fill(object as u16);
-            }
-        }
+        labels.add_as(u16::try_from(object)?, mask)?;
     }
-    Ok(LabelMap::from_raw(size, labels)?)
+    Ok(labels.finish())
 }
 
 /// The frame with its masks; each object has one colour throughout.
