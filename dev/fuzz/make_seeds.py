@@ -50,6 +50,25 @@ def safetensors_seeds():
     write("safetensors", "integers.safetensors", save_safetensors(integers))
 
 
+def exr_seeds():
+    # Wants OpenEXR's own bindings (`pip install OpenEXR`).
+    import OpenEXR
+
+    ramp = np.linspace(0, 1, 20 * 12, dtype=np.float32).reshape(12, 20)
+    half = ramp.astype(np.float16)
+    for name in ["NO", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44A", "DWAA", "DWAB"]:
+        header = {"type": OpenEXR.scanlineimage, "compression": getattr(OpenEXR, f"{name}_COMPRESSION")}
+        write_exr(OpenEXR, f"{name.lower()}.exr", header, {"R": half, "G": half, "B": ramp, "A": half})
+    tiles = {"type": OpenEXR.tiledimage, "compression": OpenEXR.ZIP_COMPRESSION, "tiles": OpenEXR.TileDescription()}
+    write_exr(OpenEXR, "tiled.exr", tiles, {"Y": ramp})
+
+
+def write_exr(library, name, header, channels):
+    path = CORPUS / "exr" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    library.File(header, channels).write(str(path))
+
+
 def torch_seeds():
     plain = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.arange(4).half()}
     base = torch.arange(12.0)
@@ -233,6 +252,7 @@ safetensors_seeds()
 torch_seeds()
 growth_seeds()
 image_seeds()
+exr_seeds()
 for name, png in label_pngs().items():
     write("labels", f"{name}.png", png)
 segpack_seeds()

@@ -1,24 +1,26 @@
 //! Many images: what is done is kept, what was done before is skipped, what fails is reported and the rest goes on.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use samovar::forecast::job_bytes;
+use samovar::media::image::ColourSpace;
 use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers, WorkersReport};
 use samovar::resources::instruments::Events;
 use samovar::sharing::Sharing;
 use samovar::tensor::Stop;
-use samovar::{ErrorKind, LazyImage, Model, PictureBytes, PictureUse, RgbImage};
+use samovar::{DecodeLimits, ErrorKind, LazyImage, Model, PictureBytes, PictureUse, RgbImage};
 use serde::Serialize;
 
 use crate::cache_args::Cache;
 use crate::contents::Contents;
 use crate::failure::describe;
+use crate::frames::Shot;
 use crate::inputs::InputImage;
 use crate::job_args::JobArgs;
 use crate::say::one_line;
@@ -37,9 +39,12 @@ pub struct Summary {
     pub failed_before: Vec<Failed>,
     /// Images left when Ctrl-C came, or the disk was full.
     pub left: usize,
-    /// Images whose results are there, done now or before.
+    /// Images whose results are there, done now or before, by the names of their results.
     #[serde(skip)]
-    pub finished: Vec<PathBuf>,
+    pub finished: HashSet<String>,
+    /// What they are, as "images".
+    #[serde(skip)]
+    pub unit: &'static str,
     /// Whether the work ended because nothing more can be written.
     #[serde(skip)]
     pub disk_full: bool,
@@ -135,14 +140,14 @@ impl Summary {
 
     /// An error that tells what is not done, if anything is not.
     pub fn into_result(self) -> Result<()> {
-        let Self { done, skipped, failed, failed_before, left, disk_full, lost, .. } = self;
+        let Self { done, skipped, failed, failed_before, left, disk_full, lost, unit, .. } = self;
         let all = done + skipped + failed.len() + failed_before.len() + left;
         if let Some(lost) = lost {
-            return Err(anyhow!("stopped with {} of {all} images done: {lost}", done + skipped));
+            return Err(anyhow!("stopped with {} of {all} {unit} done: {lost}", done + skipped));
         }
         if disk_full {
             return Err(anyhow!(
-                "stopped because the disk is full: {} of {all} images are done and kept; make room and run the same \
+                "stopped because the disk is full: {} of {all} {unit} are done and kept; make room and run the same \
                  command again to go on",
                 done + skipped
             ));
@@ -151,18 +156,18 @@ impl Summary {
             (0, 0) => match failed_before.len() {
                 0 => Ok(()),
                 count => Err(anyhow!(
-                    "{count} of {all} images failed before and were not tried again; --retry-failed tries them"
+                    "{count} of {all} {unit} failed before and were not tried again; --retry-failed tries them"
                 )),
             },
             (0, left) => {
-                Err(anyhow!("stopped with {left} of {all} images left; run the same command again to go on"))
+                Err(anyhow!("stopped with {left} of {all} {unit} left; run the same command again to go on"))
             }
             (failed, 0) if !failed_before.is_empty() => Err(anyhow!(
-                "{failed} of {all} images failed, and {} failed before and were not tried again (--retry-failed tries them)",
+                "{failed} of {all} {unit} failed, and {} failed before and were not tried again (--retry-failed tries them)",
                 failed_before.len()
             )),
-            (failed, 0) => Err(anyhow!("{failed} of {all} images failed; the others are done")),
-            (failed, left) => Err(anyhow!("{failed} of {all} images failed and {left} are left")),
+            (failed, 0) => Err(anyhow!("{failed} of {all} {unit} failed; the others are done")),
+            (failed, left) => Err(anyhow!("{failed} of {all} {unit} failed and {left} are left")),
         }
     }
 }
@@ -181,6 +186,33 @@ pub struct Job<'a> {
     pub cache: Option<&'a Cache>,
     /// Who listens.
     pub events: &'a Events,
+    /// Where the pictures come from, if not from files of their own.
+    pub source: Source<'a>,
+}
+
+/// Where pictures come from.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// Each from its file; what its values mean.
+    Files(Option<ColourSpace>),
+    /// From a shot.
+    Shot(&'a Shot),
+}
+
+impl Source<'_> {
+    fn open(self, input: &InputImage, limits: DecodeLimits) -> LazyImage {
+        match self {
+            Self::Files(space) => LazyImage::open_as(&input.path, limits, space),
+            Self::Shot(shot) => shot.image(input),
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Files(_) => "images",
+            Self::Shot(_) => "frames",
+        }
+    }
 }
 
 /// What is known of images from earlier runs, and what later ones should know.
@@ -303,21 +335,21 @@ pub fn for_each_image<V: Send>(
     memory: &(impl Memory + Sync),
     work: impl Fn(&Work) -> Result<(String, V)> + Sync,
 ) -> Result<(Summary, Vec<V>)> {
-    let mut summary = Summary::default();
+    let mut summary = Summary { unit: job.source.unit(), ..Summary::default() };
     let mut open = Vec::new();
     for input in images {
         if memory.is_done(input) {
             summary.skipped += 1;
-            summary.finished.push(input.path.clone());
+            summary.finished.insert(input.result_name.clone());
         } else if let Some(error) = memory.failed_before(input) {
-            summary.failed_before.push(Failed { image: input.path.display().to_string(), error });
+            summary.failed_before.push(Failed { image: input.label(), error });
         } else {
             open.push(input);
         }
     }
-    let Job { args, model, made, contents, cache, events } = *job;
+    let Job { args, model, made, contents, cache, events, source } = *job;
     let bar =
-        progress::items(images.len() as u64, "images").with_position((images.len() - open.len()) as u64);
+        progress::items(images.len() as u64, source.unit()).with_position((images.len() - open.len()) as u64);
     bar.watch(model.engine());
     if let Some(cache) = cache {
         bar.watch_caches(cache.figures());
@@ -328,7 +360,7 @@ pub fn for_each_image<V: Send>(
     let one = |sharing: &Sharing, worker: &Worker, input: &InputImage| -> Result<Ended<V>> {
         let began = Instant::now();
         let model = sharing.model(worker.index);
-        let image = LazyImage::open_within(&input.path, limits);
+        let image = source.open(input, limits);
         let _room = model.reserve_picture(&image, made)?;
         let read = Instant::now();
         let pixels = worker.stage("read", || {
@@ -362,6 +394,7 @@ pub fn for_each_image<V: Send>(
     let is_full = Cell::new(false);
     let lost = RefCell::new(None);
     let without_place = Cell::new(0);
+    let mut said: HashSet<String> = HashSet::new();
     let mut values: Vec<Option<V>> = std::iter::repeat_with(|| None).take(open.len()).collect();
     let mut finished = vec![false; open.len()];
     let mut run = |sharing: &Sharing, numbers: &[usize], again: &mut Vec<usize>| {
@@ -370,18 +403,22 @@ pub fn for_each_image<V: Send>(
         let mut each_one = |event: ItemEvent<Ended<V>, anyhow::Error>| {
             let (number, took, result) = match event {
                 ItemEvent::Began(index) => {
-                    bar.set_message(open[numbers[index]].path.display().to_string());
+                    bar.set_message(open[numbers[index]].label());
                     return;
                 }
                 ItemEvent::Ended(index, took, result) => (numbers[index], took, result),
             };
             let input = open[number];
-            let image = input.path.display().to_string();
+            let image = input.label();
             let result = result.and_then(|ended| memory.take_error(input).map_or(Ok(ended), Err));
             let has_failed = result.is_err();
             match result {
                 Ok(Ended { notes, words, value }) => {
                     for note in notes {
+                        // Of frames one says what all the others would.
+                        if matches!(source, Source::Shot(_)) && !said.insert(note.clone()) {
+                            continue;
+                        }
                         bar.suspend(|| say!("note: \"{}\": {note}", one_line(&image)));
                     }
                     summary.done += 1;
@@ -430,7 +467,7 @@ pub fn for_each_image<V: Send>(
         workers.run(numbers, || !interrupt::asked(), retry, work, each)
     };
     let at_once = args.images_at_once.map(usize::from);
-    let first = open.first().and_then(|input| LazyImage::open_within(&input.path, limits).metadata().ok());
+    let first = open.first().and_then(|input| source.open(input, limits).metadata().ok());
     let picture_bytes = first.map_or(0, |metadata| PictureBytes::of(&metadata, made).peak_bytes());
     let sharing = Sharing::of(model, open.len(), at_once, picture_bytes)?;
     let mut again = Vec::new();
@@ -446,9 +483,9 @@ pub fn for_each_image<V: Send>(
         left += rest.left;
     }
     bar.finish_and_clear();
-    summary
-        .finished
-        .extend(open.iter().zip(&finished).filter(|(_, done)| **done).map(|(input, _)| input.path.clone()));
+    summary.finished.extend(
+        open.iter().zip(&finished).filter(|(_, done)| **done).map(|(input, _)| input.result_name.clone()),
+    );
     summary.disk_full = is_full.get();
     summary.lost = lost.into_inner().or_else(|| memory.lost());
     summary.left = left + again.len() + without_place.get();
@@ -508,7 +545,7 @@ mod tests {
                 let path = folder.path().join(format!("{index}.png"));
                 image::RgbImage::new(3, 2).save(&path).unwrap();
                 let result_name = index.to_string();
-                InputImage { in_folder: path.file_name().unwrap().into(), path, result_name }
+                InputImage { in_folder: path.file_name().unwrap().into(), path, result_name, frame: None }
             })
             .collect();
         let engine = Engine::new(Options { threads: 1, ..Options::default() }).unwrap();
@@ -523,6 +560,7 @@ mod tests {
             contents: None,
             cache: None,
             events: &events,
+            source: Source::Files(None),
         };
         let (summary, values) =
             for_each_image(&images, &job, &Nothing, |work| match asked.fetch_add(1, Ordering::SeqCst) {

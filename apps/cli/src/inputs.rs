@@ -8,6 +8,8 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use samovar::media::image::ColourSpace;
+use samovar::media::video::FrameNumber;
 use samovar::{DecodeLimits, LazyImage};
 
 use self::kind::{Kind, LeftOut};
@@ -24,6 +26,8 @@ pub struct InputImage {
     /// What its results are called: its name without the ending, or with it where results of two images would collide
     /// ([`Inputs::keep_apart`]). Within a recursive folder the way there comes first.
     pub result_name: String,
+    /// Its number in the file, where that is a video.
+    pub frame: Option<FrameNumber>,
 }
 
 /// What stands for the image that is written to stdin.
@@ -37,10 +41,10 @@ impl InputImage {
         self.path == Path::new(STDIN)
     }
 
-    /// The image, read as far as it must be.
-    pub fn open(&self, limits: &DecodeLimits) -> Result<LazyImage> {
+    /// The image, read as far as it must be; its values mean this.
+    pub fn open(&self, limits: &DecodeLimits, space: Option<ColourSpace>) -> Result<LazyImage> {
         if !self.is_stdin() {
-            return Ok(LazyImage::open_within(&self.path, *limits));
+            return Ok(LazyImage::open_as(&self.path, *limits, space));
         }
         let mut bytes = Vec::new();
         let stdin = io::stdin().lock();
@@ -53,8 +57,14 @@ impl InputImage {
             len if len > MAX_STDIN_BYTES => Err(usage(format!(
                 "stdin has over {MAX_STDIN_BYTES} bytes; write the image to a file and name it"
             ))),
-            _ => Ok(LazyImage::from_bytes(bytes, *limits)),
+            _ => Ok(LazyImage::from_bytes_as(bytes, *limits, space)),
         }
+    }
+
+    /// What people call it: its path, and of a video the frame.
+    pub fn label(&self) -> String {
+        let path = self.path.display();
+        self.frame.map_or_else(|| path.to_string(), |frame| format!("{path}, frame {frame}"))
     }
 
     /// Name of its file, without the way there.
@@ -91,6 +101,11 @@ pub struct Sources {
 }
 
 impl Inputs {
+    /// The frames of a shot.
+    pub fn of_shot(images: Vec<InputImage>) -> Self {
+        Self { images, is_single: false, folders: Vec::new(), recursive: false, left_out: LeftOut::default() }
+    }
+
     /// Whether images are taken from folders, and not only those that were named one by one.
     pub fn has_folders(&self) -> bool {
         !self.folders.is_empty()
@@ -226,7 +241,7 @@ pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
                 let left_out =
                     left_out.describe().map_or_else(String::new, |words| format!("; left out: {words}"));
                 return Err(usage(format!(
-                    "\"{}\": no images in this folder; PNG, JPEG, WebP, TIFF, BMP, GIF and PNM are looked for{recursive}\
+                    "\"{}\": no images in this folder; PNG, JPEG, WebP, TIFF, BMP, GIF, PNM and OpenEXR are looked for{recursive}\
                      {left_out}",
                     path.display(),
                 )));
@@ -239,7 +254,7 @@ pub fn list(paths: &[PathBuf], recursive: bool) -> Result<Inputs> {
     let is_single = matches!(paths, [path] if !path.is_dir());
     let image = |(path, in_folder): (PathBuf, PathBuf)| {
         let result_name = readable(&in_folder.with_extension(""));
-        InputImage { path, in_folder, result_name }
+        InputImage { path, in_folder, result_name, frame: None }
     };
     let images = found.into_iter().map(image).collect();
     Ok(Inputs { images, is_single, folders, recursive, left_out })

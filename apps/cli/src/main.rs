@@ -30,10 +30,12 @@ mod say;
 
 mod batch;
 mod cache_args;
+mod colour_args;
 mod commands;
 mod contents;
 mod environment;
 mod failure;
+mod frames;
 mod inputs;
 mod interrupt;
 mod job_args;

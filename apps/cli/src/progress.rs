@@ -22,7 +22,7 @@ pub struct Progress {
 /// A bar over `count` items.
 pub fn items(count: u64, unit: &'static str) -> Progress {
     let template = format!(
-        "{{bar:30}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{elapsed}} passed, {{eta}} left  {{memory}}  {{wide_msg}}"
+        "{{bar:30}} {{pos}}/{{len}} {unit}  {{rate}}  {{elapsed}} passed, {{eta}} left  {{memory}}  {{wide_msg}}"
     );
     Progress::of(ProgressBar::new(count).with_style(style(&template)), unit)
 }
@@ -115,7 +115,25 @@ fn command() -> String {
 
 fn style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).expect("the templates above are sound");
-    style.with_key("memory", Resident::default())
+    let style = style.with_key("memory", Resident::default());
+    style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+        let _ = out.write_str(&rate_words(state.per_sec()));
+    })
+}
+
+/// So many items a second, to three digits; of slow work, a minute or an hour.
+pub fn rate_words(per_second: f64) -> String {
+    let (rate, unit) = match per_second {
+        rate if rate >= 0.995 => (rate, "s"),
+        rate if rate * 60.0 >= 0.995 => (rate * 60.0, "min"),
+        rate => (rate * 3600.0, "h"),
+    };
+    let decimals = match rate {
+        rate if rate >= 99.95 => 0,
+        rate if rate >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{rate:.decimals$}/{unit}")
 }
 
 /// What the process holds of the machine's memory, looked up twice a second.
@@ -146,5 +164,17 @@ impl ProgressTracker for Resident {
         if self.resident_bytes > 0 {
             let _ = write!(out, "{} of memory", bytes(self.resident_bytes));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rate_words;
+
+    #[test]
+    fn rates_have_three_digits_and_a_unit_that_fits() {
+        let rates = [87.0652, 1234.5, 99.96, 9.9951, 1.0, 0.5, 0.01, 0.0].map(rate_words);
+        let expected = ["87.1/s", "1234/s", "100/s", "10.0/s", "1.00/s", "30.0/min", "36.0/h", "0.00/h"];
+        assert_eq!(rates, expected);
     }
 }

@@ -59,6 +59,7 @@ mod tests {
                     path: format!("/data/{name}").into(),
                     in_folder: name.into(),
                     result_name: "".into(),
+                    frame: None,
                 }
             })
             .collect();

@@ -41,7 +41,7 @@ impl MediaErrorKind {
             Self::NotFound => "check the path",
             Self::Read => "check that the file can be read",
             Self::Write => "check that the folder exists, is writable and has free space",
-            Self::Unsupported => "convert it to PNG, JPEG, WebP, TIFF, BMP, GIF or PNM",
+            Self::Unsupported => "convert it to PNG, JPEG, WebP, TIFF, BMP, GIF, PNM or OpenEXR",
             Self::Damaged => "get the file again from where it came from",
             Self::TooLarge => {
                 "make it smaller, or raise the limit (--max-pixels, or `DecodeLimits::of_pixels`)"

@@ -1,7 +1,9 @@
 //! Images: pixels in one known layout, decoding with limits, and images that load when first looked at.
 
+mod colour;
 mod decode;
 mod depth;
+mod exr;
 mod foreign;
 mod guard;
 mod indices;
@@ -15,8 +17,10 @@ mod stored;
 mod tiff;
 mod webp;
 
+pub use colour::ColourSpace;
 pub use decode::{
-    ImageFormat, ImageMetadata, decode_bytes, decode_file, decode_mask_file, metadata_of_bytes, read_metadata,
+    ImageFormat, ImageMetadata, decode_bytes, decode_bytes_as, decode_file, decode_file_as, decode_mask_file,
+    metadata_of_bytes, read_metadata,
 };
 pub use foreign::{foreign_by_ending, foreign_by_start, how_to_convert};
 pub use guard::is_decoding;
@@ -25,6 +29,7 @@ pub use limits::DecodeLimits;
 pub(crate) use limits::check_limits;
 pub use rgb::{Orientation, RgbImage};
 
-pub(crate) use decode::{decode_dynamic, decode_frame, largest_unstated};
+pub(crate) use colour::View;
+pub(crate) use decode::{decode_dynamic, decode_frame, values_of};
 pub(crate) use depth::RangeOfShot;
 pub(crate) use indices::palette_indices;

@@ -20,10 +20,13 @@ mod range;
 mod reversed;
 mod sequence;
 mod source;
+mod viewed;
 
+pub use ahead::FRAMES_AHEAD;
 pub use ffmpeg::VideoFile;
 pub use open::{VideoOptions, is_video, open};
 pub use range::{FrameRange, Ranged};
 pub use reversed::Reversed;
 pub use sequence::{Sequence, is_pattern};
 pub use source::{Direction, Frame, FrameNumber, FrameSource, FramesInMemory};
+pub use viewed::Viewed;

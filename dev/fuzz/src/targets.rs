@@ -53,6 +53,8 @@ pub const TARGETS: &[Target] = &[
     // The TIFF library reserves up to 256 MiB, untouched, for a table of values before it looks whether the file
     // holds them; its limits can be set only after that.
     Target { name: "tiff", run: image, memory_bytes: 288 << 20, memory_factor: 8 },
+    // The library makes room for what a chunk says it holds, and for a few tables of half a megabyte.
+    Target { name: "exr", run: image, memory_bytes: 64 << 20, memory_factor: 8 },
     Target { name: "labels", run: labels, memory_bytes: 32 << 20, memory_factor: 8 },
     Target { name: "segpack", run: segpack, memory_bytes: 32 << 20, memory_factor: 64 },
     Target { name: "rle", run: rle, memory_bytes: 1 << 20, memory_factor: 64 },

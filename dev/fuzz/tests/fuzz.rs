@@ -32,7 +32,7 @@ macro_rules! targets {
 }
 
 targets!(
-    safetensors torch_zip torch_pickle torch_growth image tiff labels segpack rle config preprocessor coco prompts
+    safetensors torch_zip torch_pickle torch_growth image tiff exr labels segpack rle config preprocessor coco prompts
 );
 
 #[test]

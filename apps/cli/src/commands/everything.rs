@@ -1,10 +1,9 @@
-//! `samovar everything`: masks for all that is in an image, without a prompt.
+//! `samovar everything`: masks for all that is in an image, or in each frame of a video, without a prompt.
 
 mod output;
 mod parameters;
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,16 +11,19 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
 use samovar::files::sweep_beside;
+use samovar::media::video::is_video;
 use samovar::media::write::CocoDataset;
 use samovar::{Model, PictureUse, RgbImage};
 use serde_json::{Value, json};
 
 use super::segment::print;
-use crate::batch::{self, for_each_image};
+use crate::batch::{self, Memory, Source, for_each_image};
 use crate::cache_args::CacheArgs;
+use crate::colour_args::ColourArgs;
 use crate::contents::Contents;
 use crate::failure::usage;
-use crate::inputs::{self, InputImage, Sources};
+use crate::frames::{RangeArgs, Shot};
+use crate::inputs::{self, InputImage, Inputs, Sources};
 use crate::job_args::JobArgs;
 use crate::made::Made;
 use crate::model_args::{ModelArgs, resolve};
@@ -33,17 +35,19 @@ use crate::session::Session;
 use output::{Automatic, MERGED};
 use parameters::Parameters;
 
-/// Find the masks of everything in images, without prompts, as COCO JSON or in any other format
+/// Find the masks of everything in images, or in each frame of a video, without prompts, as COCO JSON or in any other format
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Images, or folders of images; `-` is one image from stdin
-    #[arg(required = true, value_name = "IMAGE|DIR")]
+    /// Images, or folders of images; `-` is one image from stdin. Or one video, or the pattern of a sequence (shot.####.png, shot.%04d.png)
+    #[arg(required = true, value_name = "IMAGE|DIR|VIDEO")]
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     cache: CacheArgs,
+    #[command(flatten)]
+    colour: ColourArgs,
     /// File to write (`photo.json` in the current folder if not given), `-` for stdout; a folder for several images, and for
     /// formats with a file per mask
     #[arg(long, short, value_name = "FILE|DIR")]
@@ -59,7 +63,9 @@ pub struct Args {
     /// Folders: also images in the folders within
     #[arg(long, short)]
     recursive: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Frames of a video, a pattern, or a folder that is a sequence")]
+    range: RangeArgs,
+    #[command(flatten, next_help_heading = "Options")]
     job: JobArgs,
     #[command(flatten, next_help_heading = "Parameters, named as in segment-anything")]
     parameters: Parameters,
@@ -74,6 +80,8 @@ Examples:
   samovar everything photo.jpg --format polygon --separate --out shapes/
   samovar everything photo.jpg --model facebook/sam-vit-base --crop-n-layers 1 --out masks.json
   samovar everything frames/ --out masks/               one JSON per image, then masks/annotations.json
+  samovar everything clip.mp4 --out masks/ --every-nth 10 --fast-mode   every tenth frame of a video, named by its number
+  samovar everything shot.####.png --start 1001 --end 1050 --out masks/ --format labels
   samovar everything frames/ --out masks/ --preset memory-constrained
   samovar everything photo.jpg --json | jq '.annotations | length'
 
@@ -84,19 +92,25 @@ have a file per mask with --separate.
 Each annotation has COCO's fields (run lengths, area, bbox) and predicted_iou, stability_score, point_coords, crop_box. \
 Masks of best predicted IoU come first.
 
-A folder's run goes on where it was stopped. It remembers what its results were made from, by content: image, points, model and \
+A video is read by the system's ffmpeg, frame by frame; its results have the numbers of the frames (a video counts from 0).
+
+A folder's or a video's run goes on where it was stopped. It remembers what its results were made from, by content: image, points, model and \
 parameters. What has changed is done anew, and results that somebody changed are kept. Ctrl-C finishes the image at hand.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     args.format.check()?;
-    let mut inputs = inputs::list(&args.images, args.recursive)?;
+    let shot = shot_of(args)?;
+    let mut inputs = match &shot {
+        Some(shot) => Inputs::of_shot(shot.images.clone()),
+        None => inputs::list(&args.images, args.recursive)?,
+    };
     let into_folder = |out: &PathBuf| {
         !is_stdout(out) && out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator)
     };
     let is_single = inputs.is_single && !args.out.as_ref().is_some_and(into_folder);
     let format = output::format_of(args.format.format, args.out.as_deref().filter(|_| is_single))?;
-    let job = Job { args, format };
+    let job = Job { args, format, shot: shot.as_ref() };
     // A folder of numbered files is named after its image, so that --out is a folder of results for a single image too.
     let is_single = is_single && !(job.has_folders() && args.out.is_some());
     if let Some(out) = args.out.as_deref().filter(|_| !is_single) {
@@ -113,10 +127,37 @@ pub fn run(args: &Args) -> Result<()> {
     result
 }
 
+/// The shot that is named, by an ending of videos, a pattern, or a folder with a range.
+fn shot_of(args: &Args) -> Result<Option<Shot>> {
+    let is_shot = |path: &PathBuf| is_video(path) || args.range.is_given() && path.is_dir();
+    match &args.images[..] {
+        [path] if is_shot(path) => {
+            let shot =
+                Shot::open(path, &args.range, &args.model.engine.decode_limits()?, args.colour.space())?;
+            shot.notes.iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
+            Ok(Some(shot))
+        }
+        images => match images.iter().find(|path| is_video(path)) {
+            Some(path) => {
+                let shown = path.display();
+                Err(usage(format!(
+                    "\"{shown}\" is a video, which stands alone; give each a command and an --out of its own"
+                )))
+            }
+            None if args.range.is_given() => Err(usage(
+                "--start, --end, --every-nth and --max-frames are for a video, a pattern (shot.####.png) or one folder",
+            )),
+            None => Ok(None),
+        },
+    }
+}
+
 /// What was asked for.
 struct Job<'a> {
     args: &'a Args,
     format: Format,
+    /// What the images are frames of.
+    shot: Option<&'a Shot>,
 }
 
 impl Job<'_> {
@@ -169,7 +210,7 @@ impl Job<'_> {
     fn one(&self, input: &InputImage, sources: &Sources) -> Result<()> {
         let args = self.args;
         let session = Session::start(&args.model, &args.cache)?;
-        let image = input.open(session.engine.decode_limits())?;
+        let image = input.open(session.engine.decode_limits(), args.colour.space())?;
         // What is wrong with picture, places or parameters should show before the model is loaded.
         let _room = session.reserve_picture(&image, self.picture_use())?;
         let pixels = image.pixels()?;
@@ -257,11 +298,15 @@ impl Job<'_> {
         let args = self.args;
         let places = self.writer(json!(null));
         let name = |input: &InputImage| places.name_in_folder(&input.result_name);
-        let made_from = |_: &InputImage, contents: &Contents| {
+        let made_from = |input: &InputImage, contents: &Contents| {
             let grids = args.parameters.point_grids();
             let grids =
                 grids.map(|path| contents.of(path).with_context(|| format!("\"{}\"", path.display())));
-            Ok(json!({ "point_grids": grids.transpose()? }))
+            let mut made_from = json!({ "point_grids": grids.transpose()? });
+            if let Some(frame) = input.frame {
+                made_from["frame"] = frame.into();
+            }
+            Ok(made_from)
         };
         let merges = self.format == Format::Coco;
         let mut folder = match (&args.out, args.json) {
@@ -288,6 +333,7 @@ impl Job<'_> {
                         "tolerance": args.format.tolerance, "outlines": args.format.outlines,
                     });
                 }
+                args.colour.add_to(&mut parameters);
                 let model = resolve(&args.model.model)?;
                 let mut folder =
                     ResultFolder::open(out, "everything", parameters, &model, &args.job, sources)?;
@@ -296,7 +342,11 @@ impl Job<'_> {
                 Some(folder)
             }
             (None, true) if !args.overlay => None,
-            _ => return Err(usage("several images need a folder for their results; give --out DIR")),
+            _ => {
+                return Err(usage(
+                    "several images or frames need a folder for their results; give --out DIR",
+                ));
+            }
         };
         let session = Session::start(&args.model, &args.cache)?;
         let (cache, model) = session.load(false)?;
@@ -313,8 +363,18 @@ impl Job<'_> {
             contents,
             cache: cache.as_ref(),
             events: &session.events,
+            source: self.shot.map_or(Source::Files(args.colour.space()), Source::Shot),
         };
         let known = Known { folder, made_from };
+        let _ahead = match self.shot {
+            Some(shot) => {
+                let is_open =
+                    |input: &&InputImage| !known.is_done(input) && known.failed_before(input).is_none();
+                shot.expect(images.iter().filter(is_open));
+                Some(session.engine.set_aside("frames that are decoded ahead", shot.ahead_bytes())?)
+            }
+            None => None,
+        };
         let (summary, found) = for_each_image(images, &job, &known, |work| {
             let (input, pixels) = (work.input, work.pixels);
             let masks = work.compute("masks", |model| generate(model, pixels, &options))?;
@@ -342,10 +402,9 @@ impl Job<'_> {
             merged = Some(folder.place(MERGED.as_ref()));
         } else if let Some(folder) = folder.filter(|_| merges_now) {
             // Of an image that was not done there may be a file all the same: of another run, or of the user.
-            let finished: HashSet<&PathBuf> = summary.finished.iter().collect();
             let results: Vec<_> = images
                 .iter()
-                .filter(|input| finished.contains(&input.path))
+                .filter(|input| summary.finished.contains(&input.result_name))
                 .map(|input| (input.name_in_folder(), folder.place(&name(input))))
                 .collect();
             if !results.is_empty() {

@@ -11,8 +11,9 @@ use samovar::files::sweep_beside;
 use samovar::{BitMask, Embedding, Model, PictureUse, RgbImage};
 use serde_json::{Value, json};
 
-use crate::batch::{Job, Turn, for_each_image};
+use crate::batch::{Job, Source, Turn, for_each_image};
 use crate::cache_args::{CacheArgs, embed};
+use crate::colour_args::ColourArgs;
 use crate::failure::usage;
 use crate::inputs::{self, InputImage, Sources};
 use crate::job_args::JobArgs;
@@ -37,6 +38,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     cache: CacheArgs,
+    #[command(flatten)]
+    colour: ColourArgs,
     #[command(flatten)]
     prompt: PromptArgs,
     /// All three masks that an ambiguous prompt may mean, the likeliest first, in numbered files
@@ -166,7 +169,7 @@ fn one(
     sources: &Sources,
 ) -> Result<()> {
     let session = Session::start(&args.model, &args.cache)?;
-    let image = input.open(session.engine.decode_limits())?;
+    let image = input.open(session.engine.decode_limits(), args.colour.space())?;
     let made = match args.out.is_none() && args.json {
         true => PictureUse::Masks,
         false => writer.style.format.picture_use(),
@@ -241,12 +244,13 @@ fn many(
             ));
         }
         (Some(out), _) => {
-            let parameters = json!({
+            let mut parameters = json!({
                 "model": args.model.model, "prompts": prompts.to_json(), "multimask": args.multimask,
                 "format": writer.style.format.name(), "separate": args.format.separate,
                 "tolerance": args.format.tolerance, "outlines": args.format.outlines,
                 "clean_up": format!("{:?}", args.clean_up), "dtype": args.model.precision()?.map(|dtype| dtype.to_string()),
             });
+            args.colour.add_to(&mut parameters);
             let model = resolve(&args.model.model)?;
             Some(ResultFolder::open(out, "segment", parameters, &model, &args.job, sources)?)
         }
@@ -277,6 +281,7 @@ fn many(
         contents,
         cache: cache.as_ref(),
         events: &session.events,
+        source: Source::Files(args.colour.space()),
     };
     let made_from = |input: &InputImage, contents: &_| prompts.made_from(&input.path, contents);
     let known = Known { folder, made_from };

@@ -1,6 +1,5 @@
 //! `samovar track`: objects through a video or a sequence of images.
 
-mod frames;
 mod output;
 mod prompts;
 
@@ -17,12 +16,13 @@ use samovar::tracking::{
 };
 use serde_json::{Value, json};
 
-use self::frames::RangeArgs;
 use self::output::{Format, Output};
 use self::prompts::{PromptArgs, Prompts};
 use super::segment::print;
 use crate::cache_args::CacheArgs;
+use crate::colour_args::ColourArgs;
 use crate::failure::usage;
+use crate::frames::{self, RangeArgs};
 use crate::inputs::Sources;
 use crate::model_args::ModelArgs;
 use crate::outputs::check_place;
@@ -42,6 +42,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     range: RangeArgs,
+    #[command(flatten)]
+    colour: ColourArgs,
     /// Folder of results; the same command goes on where it was stopped, and does anew what changed prompts reach
     #[arg(long, short, value_name = "DIR", required_unless_present = "logits")]
     out: Option<PathBuf>,
@@ -127,7 +129,8 @@ const LOG: &str = ".samovar-track";
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let session = Session::start(&args.model, &args.cache)?;
-    let frames = frames::open(&args.frames, &args.range, session.engine.decode_limits())?;
+    let frames =
+        frames::open(&args.frames, &args.range, session.engine.decode_limits(), args.colour.space())?;
     frames.notes().iter().for_each(|note| say!("note: \"{}\": {note}", args.frames.display()));
     let prompts = args.prompt.read(frames.size(), session.engine.decode_limits())?;
     if let Some(logits) = &args.logits {
@@ -144,7 +147,8 @@ pub fn run(args: &Args) -> Result<()> {
     interrupt::catch_saying("stopping after the frame at hand");
     if let Some(logits) = &args.logits {
         let bar = progress::items(frames.expected_frames().unwrap_or(0), "frames");
-        let again = frames::open(&args.frames, &args.range, session.engine.decode_limits())?;
+        let again =
+            frames::open(&args.frames, &args.range, session.engine.decode_limits(), args.colour.space())?;
         let mut told = |_: FrameNumber| {
             bar.item_ended(Duration::ZERO, false);
             !interrupt::asked()
@@ -381,6 +385,9 @@ fn source_key(args: &Args) -> Key {
             .part("name", file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default())
             .part("bytes", metadata.len().to_le_bytes())
             .part("time", time.unwrap_or_default().as_nanos().to_le_bytes());
+    }
+    if let Some(space) = args.colour.space() {
+        key = key.part("colorspace", space.name());
     }
     key.part("range", args.range.key()).finish()
 }

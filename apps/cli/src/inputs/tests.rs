@@ -58,7 +58,7 @@ fn a_folder_without_images_says_what_is_in_it() {
 fn named(names: &[&str]) -> Vec<InputImage> {
     let image = |name: &&str| {
         let result_name = Path::new(name).with_extension("").to_string_lossy().into_owned();
-        InputImage { path: name.into(), in_folder: name.into(), result_name }
+        InputImage { path: name.into(), in_folder: name.into(), result_name, frame: None }
     };
     names.iter().map(image).collect()
 }

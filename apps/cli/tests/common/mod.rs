@@ -101,6 +101,51 @@ impl Bench {
     }
 }
 
+/// Whether there is an ffmpeg to test with; if not, it is said, and with `SAMOVAR_TEST_FFMPEG=1` it is a failure.
+pub fn has_ffmpeg() -> bool {
+    let found = Command::new("ffmpeg").arg("-version").output().is_ok_and(|output| output.status.success());
+    let is_wanted = std::env::var_os("SAMOVAR_TEST_FFMPEG").is_some_and(|value| value == "1");
+    assert!(found || !is_wanted, "SAMOVAR_TEST_FFMPEG=1, and there is no ffmpeg");
+    if !found {
+        eprintln!("skipped: there is no ffmpeg (SAMOVAR_TEST_FFMPEG=1 makes this a failure)");
+    }
+    found
+}
+
+impl Bench {
+    /// A disc that moves by (6, 2) a frame, over frames 1001 to 1000 + `count` of `shot/plate.####.png`.
+    pub fn sequence(&self, count: usize) {
+        for index in 0..count {
+            self.picture(&format!("shot/plate.{}.png", 1001 + index), 200, 120, &[disc_at(index)]);
+        }
+    }
+
+    /// Has ffmpeg make `name` of what the arguments, split at blanks, say.
+    pub fn ffmpeg(&self, name: &str, arguments: &str) -> PathBuf {
+        let arguments = arguments.split_whitespace();
+        let mut command = Command::new("ffmpeg");
+        command
+            .current_dir(self.folder.path())
+            .args(["-nostdin", "-v", "error", "-y"])
+            .args(arguments)
+            .arg(name);
+        let made = command.output().unwrap();
+        assert!(made.status.success(), "{name}: {}", String::from_utf8_lossy(&made.stderr));
+        self.path(name)
+    }
+
+    /// The moving disc as a video without losses at 25 frames a second.
+    pub fn clip(&self, name: &str, count: usize) -> PathBuf {
+        self.sequence(count);
+        self.ffmpeg(name, "-framerate 25 -start_number 1001 -i shot/plate.%04d.png -c:v ffv1 -pix_fmt bgr0")
+    }
+}
+
+/// Centre and radius of the disc of [`Bench::sequence`].
+pub fn disc_at(index: usize) -> (f64, f64, f64) {
+    (60.0 + 6.0 * index as f64, 60.0 + 2.0 * index as f64, 24.0)
+}
+
 pub fn is_inside(&(cx, cy, radius): &(f64, f64, f64), x: u32, y: u32) -> bool {
     (f64::from(x) + 0.5 - cx).hypot(f64::from(y) + 0.5 - cy) < radius
 }

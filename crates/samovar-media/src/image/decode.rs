@@ -8,13 +8,14 @@ use ::image::codecs::jpeg::JpegDecoder;
 use ::image::{ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Limits};
 use samovar_geometry::{Image, Size};
 
-use super::depth::{RangeOfShot, Samples};
+use super::colour::ColourSpace;
+use super::depth::{RangeOfShot, Samples, Viewing};
 use super::guard::guarded;
 use super::limits::{DecodeLimits, check_limits};
 use super::raw::Raw;
 use super::rgb::{Orientation, RgbImage};
 use super::stored::Stored;
-use super::{foreign, jpeg, pages, tiff, webp};
+use super::{exr, foreign, jpeg, pages, tiff, webp};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::mask::BitMask;
 use crate::room::{collected, room, zeros};
@@ -31,6 +32,7 @@ pub enum ImageFormat {
     Tiff,
     Gif,
     Pnm,
+    Exr,
 }
 
 impl ImageFormat {
@@ -44,13 +46,14 @@ impl ImageFormat {
             Self::Tiff => "TIFF",
             Self::Gif => "GIF",
             Self::Pnm => "PNM",
+            Self::Exr => "OpenEXR",
         }
     }
 
     /// File name extensions in lower case, for folder listings. Reading goes by content, never by name.
     pub const EXTENSIONS: &'static [&'static str] = &[
         "png", "apng", "jpg", "jpeg", "jpe", "jfif", "mpo", "webp", "bmp", "dib", "tif", "tiff", "btf",
-        "tf8", "gif", "pbm", "pgm", "ppm", "pnm", "pam",
+        "tf8", "gif", "pbm", "pgm", "ppm", "pnm", "pam", "exr", "sxr", "mxr",
     ];
 
     /// The format, by a file's first bytes (32 are enough). Those of PNM and BMP are only two bytes, which other files
@@ -59,6 +62,9 @@ impl ImageFormat {
         // BigTIFF, which the library does not know as one.
         if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
             return Some(Self::Tiff);
+        }
+        if bytes.starts_with(exr::MAGIC) {
+            return Some(Self::Exr);
         }
         ::image::guess_format(bytes).ok().and_then(Self::of_library)
     }
@@ -100,28 +106,46 @@ pub fn read_metadata(path: &Path, limits: &DecodeLimits) -> Result<ImageMetadata
 
 /// Decodes an image file to upright RGB; see [`decode_bytes`].
 pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage> {
-    read_file(path, limits).and_then(|bytes| decode_bytes(&bytes, limits)).map_err(|error| error.at(path))
+    decode_file_as(path, limits, None)
 }
 
-/// Decodes a frame of a shot, whose samples of 16 bits have this range where the file states none.
+/// Decodes an image file whose values mean this; see [`decode_bytes_as`].
+pub fn decode_file_as(path: &Path, limits: &DecodeLimits, space: Option<ColourSpace>) -> Result<RgbImage> {
+    let bytes = read_file(path, limits);
+    bytes.and_then(|bytes| decode_bytes_as(&bytes, limits, space)).map_err(|error| error.at(path))
+}
+
+/// Decodes a frame of a shot, whose values mean this, and whose samples of 16 bits have this range where the file states none.
 pub(crate) fn decode_frame(
     path: &Path,
     limits: &DecodeLimits,
     range: Option<RangeOfShot>,
+    space: Option<ColourSpace>,
 ) -> Result<RgbImage> {
     let decode = || {
         let mut raw = decode_raw(&read_file(path, limits)?, limits)?;
         if let Some(range) = range {
             raw.stated = range.or_stated(raw.stated);
         }
-        raw.into_rgb()
+        raw.into_rgb(Viewing { space, is_frame: true })
     };
     decode().map_err(|error| error.at(path))
 }
 
-/// The largest value of a picture of 16 bits a sample, where the file does not say how many it uses.
-pub(crate) fn largest_unstated(path: &Path, limits: &DecodeLimits) -> Result<Option<u16>> {
-    Ok(decode_raw(&read_file(path, limits)?, limits)?.largest_unstated())
+/// What the values of a picture are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Values {
+    /// The largest of a picture of 16 bits a sample, where the file does not say how many it uses.
+    pub(crate) largest_unstated: Option<u16>,
+    /// Whether frames of them are taken for linear light where nobody says otherwise.
+    pub(crate) is_linear: bool,
+}
+
+/// Looks at the values of a picture.
+pub(crate) fn values_of(path: &Path, limits: &DecodeLimits) -> Result<Values> {
+    let raw = decode_raw(&read_file(path, limits)?, limits)?;
+    let is_linear = Viewing { space: None, is_frame: true }.space_of(&raw.samples, raw.is_linear).is_some();
+    Ok(Values { largest_unstated: raw.largest_unstated(), is_linear })
 }
 
 fn read_file(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>> {
@@ -166,7 +190,13 @@ pub fn decode_mask_file(path: &Path, limits: &DecodeLimits) -> Result<BitMask> {
 ///
 /// JPEG values may differ from libjpeg's by a few units where chroma is subsampled; the standard leaves that open.
 pub fn decode_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage> {
-    decode_raw(bytes, limits)?.into_rgb()
+    decode_bytes_as(bytes, limits, None)
+}
+
+/// The same for values that mean this, shown as sRGB by [`ColourSpace`]'s table. `None`: OpenEXR is linear light in the primaries that the
+/// file states (else those of Rec. 709), everything else sRGB.
+pub fn decode_bytes_as(bytes: &[u8], limits: &DecodeLimits, space: Option<ColourSpace>) -> Result<RgbImage> {
+    decode_raw(bytes, limits)?.into_rgb(Viewing { space, is_frame: false })
 }
 
 /// What the file holds.
@@ -174,6 +204,7 @@ fn decode_raw(bytes: &[u8], limits: &DecodeLimits) -> Result<Raw> {
     let format = checked_format(bytes, limits)?;
     let mut raw = match format {
         ImageFormat::Tiff => guarded(|| tiff::decode(bytes, limits))?,
+        ImageFormat::Exr => guarded(|| exr::decode(bytes, limits))?,
         _ => guarded(|| raw_of_library(bytes, format, limits))?,
     };
     let pictures = match format {
@@ -340,6 +371,7 @@ pub fn metadata_of_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageMet
     let format = sniff(bytes)?;
     let stored = guarded(|| match format {
         ImageFormat::Tiff => tiff::header(Cursor::new(bytes), limits),
+        ImageFormat::Exr => exr::header(Cursor::new(bytes), limits),
         _ => {
             let decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(library_error)?;
             stored_of(decoder, format, bytes, limits)
@@ -369,6 +401,7 @@ fn metadata_of_file(path: &Path, limits: &DecodeLimits) -> Result<ImageMetadata>
     }
     let stored = guarded(|| match format {
         ImageFormat::Tiff => tiff::header(file, limits),
+        ImageFormat::Exr => exr::header(file, limits),
         _ => stored_of(reader(file)?.into_decoder().map_err(library_error)?, format, &start, limits),
     })?;
     Ok(as_seen(&stored, format, file_bytes))

@@ -12,6 +12,7 @@
 //!
 //! What is no number, infinite, or marked as no data counts for nothing and becomes 0.
 
+use super::colour::{ColourSpace, Primaries, View};
 use crate::error::Result;
 use crate::room::collected;
 
@@ -68,6 +69,51 @@ impl RangeOfShot {
 /// Bits that cameras and microscopes store in 16.
 const USUAL_BITS: [u8; 5] = [8, 10, 12, 14, 16];
 
+/// How a picture is to be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Viewing {
+    /// What its values mean, where somebody says so.
+    pub(crate) space: Option<ColourSpace>,
+    /// Whether it is a frame of a shot, so that nothing may depend on its values alone.
+    pub(crate) is_frame: bool,
+}
+
+impl Viewing {
+    /// The space that values are shown through; `None` where they are sRGB already, or its rule of ranges has it. `is_linear`: the format's
+    /// values are.
+    pub(super) fn space_of(&self, samples: &Samples, is_linear: bool) -> Option<ColourSpace> {
+        let is_float = matches!(samples, Samples::Float(_));
+        match self.space {
+            Some(ColourSpace::Srgb) if !is_float => None,
+            Some(space) => Some(space),
+            None if is_linear || is_float && self.is_frame => Some(ColourSpace::Linear),
+            None => None,
+        }
+    }
+}
+
+/// The samples of colours through a viewing transform, as 8 bits of sRGB, with the words for what was cut off. `own`: primaries that the file
+/// states for linear light.
+pub(super) fn viewed(
+    samples: &Samples,
+    space: ColourSpace,
+    own: Option<Primaries>,
+    stated: Stated,
+    colours: usize,
+    alpha: Option<&[f32]>,
+) -> Result<(Vec<u8>, Option<String>)> {
+    let view = View::new(space, own.filter(|_| space == ColourSpace::Linear));
+    let (shown, clipped) = match samples {
+        Samples::Eight(values) => view.of_integers(values, u16::from(u8::MAX), colours)?,
+        Samples::Sixteen(values) => {
+            let (bits, _) = bits_of(values, stated);
+            view.of_integers(values, ((1u32 << bits) - 1) as u16, colours)?
+        }
+        Samples::Float(values) | Samples::Integer(values) => view.of_floats(values, colours, alpha)?,
+    };
+    Ok((shown, clipped.words()))
+}
+
 /// The samples as 8 bits; and what was guessed, if anything was. `no_data` is a value that means nothing.
 pub(super) fn to_eight_bits(
     samples: Samples,
@@ -84,7 +130,6 @@ pub(super) fn to_eight_bits(
 
 fn sixteen(values: &[u16], stated: Stated) -> Result<(Vec<u8>, Option<String>)> {
     let largest = values.iter().copied().max().unwrap_or(0);
-    let fits = |bits: u8| u32::from(largest) < 1 << bits;
     if let Stated::Range(black, white) = stated
         && white > black
         && f32::from(largest) <= white
@@ -97,7 +142,17 @@ fn sixteen(values: &[u16], stated: Stated) -> Result<(Vec<u8>, Option<String>)> 
         let bytes = values.iter().map(|&value| (value.min(most) >> (bits - 8)) as u8);
         return Ok((collected(values.len(), bytes)?, None));
     }
-    let (bits, note) = match stated {
+    let (bits, note) = bits_of(values, stated);
+    let bytes = values.iter().map(|&value| (value >> (bits - 8)) as u8);
+    Ok((collected(values.len(), bytes)?, note))
+}
+
+/// How many bits values have; and the guess in words, if it is one.
+fn bits_of(values: &[u16], stated: Stated) -> (u8, Option<String>) {
+    let largest = values.iter().copied().max().unwrap_or(0);
+    let fits = |bits: u8| u32::from(largest) < 1 << bits;
+    match stated {
+        Stated::BitsOfShot(bits) => (bits, None),
         // Two habits: PNG asks for the significant bits to be spread over all 16, but many leave them low.
         Stated::Bits(bits @ 8..16) => (if fits(bits) { bits } else { 16 }, None),
         _ => match USUAL_BITS.into_iter().find(|&bits| fits(bits)).filter(|_| largest > 0) {
@@ -108,9 +163,7 @@ fn sixteen(values: &[u16], stated: Stated) -> Result<(Vec<u8>, Option<String>)> 
             }
             _ => (16, None),
         },
-    };
-    let bytes = values.iter().map(|&value| (value >> (bits - 8)) as u8);
-    Ok((collected(values.len(), bytes)?, note))
+    }
 }
 
 fn wide(

@@ -13,7 +13,6 @@ pub fn foreign_by_ending(ending: &str) -> Option<&'static str> {
             "a camera's raw file"
         }
         "psd" | "psb" => "Photoshop's format",
-        "exr" => "OpenEXR",
         "hdr" => "Radiance HDR",
         "dds" => "DDS",
         "tga" => "TGA",
@@ -53,13 +52,12 @@ pub fn foreign_by_start(start: &[u8]) -> Option<&'static str> {
             _ => None,
         };
     }
-    let known: [(&[u8], &str); 7] = [
+    let known: [(&[u8], &str); 6] = [
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         (b"\xff\x4f\xff\x51", "JPEG 2000"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\xff\x0a", "JPEG XL"),
         (b"8BPS", "Photoshop's format"),
-        (b"v/1\x01", "OpenEXR"),
         (b"#?RADIANCE", "Radiance HDR"),
     ];
     known.into_iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| name)

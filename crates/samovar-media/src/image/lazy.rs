@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use samovar_geometry::{Image, Size};
 
-use super::decode::{ImageMetadata, decode_bytes, decode_file, metadata_of_bytes, read_metadata};
+use super::colour::ColourSpace;
+use super::decode::{ImageMetadata, decode_bytes_as, decode_file_as, metadata_of_bytes, read_metadata};
 use super::limits::DecodeLimits;
 use super::rgb::{Orientation, RgbImage};
 use crate::error::Result;
@@ -35,6 +36,8 @@ pub struct LazyImage {
 struct Inner {
     source: Source,
     limits: DecodeLimits,
+    /// What values mean, where somebody says so.
+    space: Option<ColourSpace>,
     metadata: OnceLock<ImageMetadata>,
     /// Weak: the image never keeps pixels alive, its users do. The lock is held while decoding.
     pixels: Mutex<Weak<RgbImage>>,
@@ -45,7 +48,11 @@ enum Source {
     Bytes(Arc<[u8]>),
     /// Pixels that came from memory and cannot be loaded again; these are held for good.
     Pixels(Arc<RgbImage>),
+    /// Whatever gives pixels of this size.
+    Loader(Size<Image>, Loader),
 }
+
+type Loader = Box<dyn Fn() -> Result<Arc<RgbImage>> + Send + Sync>;
 
 impl LazyImage {
     /// An image file, with the default limits. Touches nothing yet.
@@ -58,9 +65,23 @@ impl LazyImage {
         Self::new(Source::File(path.into()), limits, Weak::new())
     }
 
+    /// The same for values that mean this; see [`decode_bytes_as`](crate::image::decode_bytes_as).
+    pub fn open_as(path: impl Into<PathBuf>, limits: DecodeLimits, space: Option<ColourSpace>) -> Self {
+        Self::new_as(Source::File(path.into()), limits, space, Weak::new())
+    }
+
     /// An encoded image in memory (an upload, say).
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, limits: DecodeLimits) -> Self {
         Self::new(Source::Bytes(bytes.into()), limits, Weak::new())
+    }
+
+    /// The same for values that mean this; see [`decode_bytes_as`](crate::image::decode_bytes_as).
+    pub fn from_bytes_as(
+        bytes: impl Into<Arc<[u8]>>,
+        limits: DecodeLimits,
+        space: Option<ColourSpace>,
+    ) -> Self {
+        Self::new_as(Source::Bytes(bytes.into()), limits, space, Weak::new())
     }
 
     /// Pixels that are already there (a video frame, say). They are held as long as this image.
@@ -70,8 +91,25 @@ impl LazyImage {
         Self::new(Source::Pixels(pixels), DecodeLimits::default(), weak)
     }
 
+    /// An image that something else loads, opaque and of this size, when its pixels are asked for (a frame that is still to be decoded, say).
+    pub fn from_loader(
+        size: Size<Image>,
+        load: impl Fn() -> Result<Arc<RgbImage>> + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(Source::Loader(size, Box::new(load)), DecodeLimits::default(), Weak::new())
+    }
+
     fn new(source: Source, limits: DecodeLimits, pixels: Weak<RgbImage>) -> Self {
-        let inner = Inner { source, limits, metadata: OnceLock::new(), pixels: Mutex::new(pixels) };
+        Self::new_as(source, limits, None, pixels)
+    }
+
+    fn new_as(
+        source: Source,
+        limits: DecodeLimits,
+        space: Option<ColourSpace>,
+        pixels: Weak<RgbImage>,
+    ) -> Self {
+        let inner = Inner { source, limits, space, metadata: OnceLock::new(), pixels: Mutex::new(pixels) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -79,7 +117,7 @@ impl LazyImage {
     pub fn path(&self) -> Option<&Path> {
         match &self.inner.source {
             Source::File(path) => Some(path),
-            Source::Bytes(_) | Source::Pixels(_) => None,
+            Source::Bytes(_) | Source::Pixels(_) | Source::Loader(..) => None,
         }
     }
 
@@ -87,7 +125,7 @@ impl LazyImage {
     pub fn encoded_bytes(&self) -> Option<&Arc<[u8]>> {
         match &self.inner.source {
             Source::Bytes(bytes) => Some(bytes),
-            Source::File(_) | Source::Pixels(_) => None,
+            Source::File(_) | Source::Pixels(_) | Source::Loader(..) => None,
         }
     }
 
@@ -104,6 +142,13 @@ impl LazyImage {
         let metadata = match &self.inner.source {
             Source::File(path) => read_metadata(path, &self.inner.limits)?,
             Source::Bytes(bytes) => metadata_of_bytes(bytes, &self.inner.limits)?,
+            Source::Loader(size, _) => ImageMetadata {
+                size: *size,
+                format: None,
+                orientation: Orientation::NoTransforms,
+                decoding_bytes: 0,
+                pixel_bytes: size.area().saturating_mul(3),
+            },
             Source::Pixels(pixels) => {
                 let held_bytes = pixels.pixels().len() + pixels.alpha().map_or(0, <[u8]>::len);
                 ImageMetadata {
@@ -125,9 +170,10 @@ impl LazyImage {
             return Ok(pixels);
         }
         let pixels = match &self.inner.source {
-            Source::File(path) => Arc::new(decode_file(path, &self.inner.limits)?),
-            Source::Bytes(bytes) => Arc::new(decode_bytes(bytes, &self.inner.limits)?),
+            Source::File(path) => Arc::new(decode_file_as(path, &self.inner.limits, self.inner.space)?),
+            Source::Bytes(bytes) => Arc::new(decode_bytes_as(bytes, &self.inner.limits, self.inner.space)?),
             Source::Pixels(pixels) => Arc::clone(pixels),
+            Source::Loader(_, load) => load()?,
         };
         *held = Arc::downgrade(&pixels);
         Ok(pixels)
@@ -150,6 +196,7 @@ impl fmt::Debug for LazyImage {
             Source::File(path) => write!(f, "LazyImage({:?})", path),
             Source::Bytes(bytes) => write!(f, "LazyImage({} bytes)", bytes.len()),
             Source::Pixels(pixels) => write!(f, "LazyImage({})", pixels.size()),
+            Source::Loader(size, _) => write!(f, "LazyImage({size})"),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use samovar_geometry::{Image, Size};
 
-use super::depth::{Samples, Stated, to_eight_bits};
+use super::colour::Primaries;
+use super::depth::{Samples, Stated, Viewing, to_eight_bits, viewed};
 use super::rgb::{Orientation, RgbImage};
 use crate::error::{MediaError, Result};
 use crate::room::zeros;
@@ -23,6 +24,10 @@ pub(super) struct Raw {
     pub(super) orientation: Orientation,
     /// Range of the colours' values.
     pub(super) stated: Stated,
+    /// Whether the format's values are linear light, as OpenEXR's.
+    pub(super) is_linear: bool,
+    /// Of linear light, where the file states them.
+    pub(super) primaries: Option<Primaries>,
     /// The value that means that there is none.
     pub(super) no_data: Option<f32>,
     pub(super) icc_profile: Option<Vec<u8>>,
@@ -40,6 +45,8 @@ impl Raw {
             is_premultiplied: false,
             orientation: Orientation::NoTransforms,
             stated: Stated::Nothing,
+            is_linear: false,
+            primaries: None,
             no_data: None,
             icc_profile: None,
             notes: Vec::new(),
@@ -55,8 +62,25 @@ impl Raw {
     }
 
     /// 8-bit RGB, upright, with alpha and profile where the file has them.
-    pub(super) fn into_rgb(self) -> Result<RgbImage> {
-        let (values, guess) = to_eight_bits(self.samples, self.stated, self.no_data)?;
+    pub(super) fn into_rgb(mut self, viewing: Viewing) -> Result<RgbImage> {
+        let mut notes = std::mem::take(&mut self.notes);
+        let space = viewing.space_of(&self.samples, self.is_linear);
+        let (is_viewed, is_float) = (space.is_some(), matches!(self.samples, Samples::Float(_)));
+        let (values, guess) = match space {
+            Some(space) => {
+                let alpha = match &self.alpha {
+                    Some(Samples::Float(alpha)) if self.is_premultiplied => Some(&alpha[..]),
+                    _ => None,
+                };
+                let primaries = self.primaries.filter(|_| viewing.space.is_none());
+                if viewing.space.is_none() && !viewing.is_frame {
+                    notes.push("its values are linear light: shown as sRGB".to_owned());
+                }
+                self.icc_profile = None;
+                viewed(&self.samples, space, primaries, self.stated, self.colours, alpha)?
+            }
+            None => to_eight_bits(self.samples, self.stated, self.no_data)?,
+        };
         let mut pixels = match self.colours {
             1 => {
                 let mut pixels = zeros(values.len().saturating_mul(3))?;
@@ -65,10 +89,16 @@ impl Raw {
             }
             _ => values,
         };
-        let mut notes = self.notes;
-        let to_alpha = |alpha| Ok::<_, MediaError>(to_eight_bits(alpha, Stated::Nothing, None)?.0);
+        // Of an alpha that is viewed, halves round a little beyond 1.
+        let range = if is_viewed { Stated::Range(0.0, 1.0) } else { Stated::Nothing };
+        let to_alpha = |alpha: Samples| match alpha {
+            Samples::Float(_) => Ok::<_, MediaError>(to_eight_bits(alpha, range, None)?.0),
+            _ => Ok(to_eight_bits(alpha, Stated::Nothing, None)?.0),
+        };
         let alpha = self.alpha.map(to_alpha).transpose()?;
-        if let Some(alpha) = alpha.as_ref().filter(|_| self.is_premultiplied) {
+        // What is viewed was divided before it was.
+        let is_multiplied = self.is_premultiplied && !(is_viewed && is_float);
+        if let Some(alpha) = alpha.as_ref().filter(|_| is_multiplied) {
             divide(&mut pixels, alpha);
             notes.push("its colours were multiplied by its alpha, which is undone".to_owned());
         }

@@ -8,8 +8,9 @@ use super::range::{FrameRange, Ranged};
 use super::reversed::Reversed;
 use super::sequence::{Sequence, is_pattern};
 use super::source::FrameSource;
+use super::viewed::Viewed;
 use crate::error::{MediaError, Result};
-use crate::image::{DecodeLimits, ImageFormat};
+use crate::image::{ColourSpace, DecodeLimits, ImageFormat};
 
 /// How shots are read.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct VideoOptions {
     pub limits: DecodeLimits,
     /// Which frames.
     pub range: FrameRange,
+    /// What values mean, where somebody says so. `None`: OpenEXR and TIFFs of floating point are linear light, everything else is sRGB.
+    pub space: Option<ColourSpace>,
     /// Name or path of the program `ffmpeg`.
     pub ffmpeg: OsString,
     /// Most bytes of frames that are held to go backward through a video.
@@ -29,6 +32,7 @@ impl Default for VideoOptions {
         Self {
             limits: DecodeLimits::default(),
             range: FrameRange::default(),
+            space: None,
             ffmpeg: "ffmpeg".into(),
             backward_bytes: 256 << 20,
         }
@@ -56,7 +60,9 @@ pub fn is_video(path: &Path) -> bool {
 pub fn open(path: &Path, options: &VideoOptions) -> Result<Box<dyn FrameSource>> {
     options.range.check()?;
     if path.is_dir() || is_pattern(path) {
-        return Ok(Box::new(Sequence::open(path, &options.limits)?.within(&options.range)?));
+        return Ok(Box::new(
+            Sequence::open_as(path, &options.limits, options.space)?.within(&options.range)?,
+        ));
     }
     if is_single_picture(path) {
         let what = "this is one picture, not a shot";
@@ -67,7 +73,10 @@ pub fn open(path: &Path, options: &VideoOptions) -> Result<Box<dyn FrameSource>>
     let video = VideoFile::open(path, &options.ffmpeg, &options.limits)?;
     let video = Reversed::new(video, options.backward_bytes);
     let ranged = Ranged::new(video, &options.range).map_err(|error| error.at(path))?;
-    Ok(Box::new(ranged))
+    Ok(match options.space.filter(|space| *space != ColourSpace::Srgb) {
+        Some(space) => Box::new(Viewed::new(ranged, space)),
+        None => Box::new(ranged),
+    })
 }
 
 /// Whether a file is a picture by its ending. Of those that may be animated, ffmpeg reads GIF and APNG.

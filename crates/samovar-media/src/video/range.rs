@@ -1,5 +1,7 @@
 //! A part of a shot: from a frame, to a frame, every n-th, so many.
 
+use std::path::PathBuf;
+
 use samovar_geometry::{Image, Size};
 
 use super::source::{Direction, Frame, FrameNumber, FrameSource};
@@ -194,6 +196,10 @@ impl<S: FrameSource> FrameSource for Ranged<S> {
             (range, source) => range.or(source)?,
         };
         Some(((end - 1 - self.first) / self.step + 1).max(1) as u64)
+    }
+
+    fn file(&self, number: FrameNumber) -> Option<PathBuf> {
+        self.source.file(number)
     }
 
     fn notes(&self) -> Vec<String> {

@@ -15,8 +15,8 @@ use super::range::FrameRange;
 use super::source::{Direction, Frame, FrameNumber, FrameSource, Position, check_size, no_such_frame};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::image::{
-    DecodeLimits, ImageFormat, RangeOfShot, decode_frame, foreign_by_ending, how_to_convert,
-    largest_unstated, read_metadata,
+    ColourSpace, DecodeLimits, ImageFormat, RangeOfShot, decode_frame, foreign_by_ending, how_to_convert,
+    read_metadata, values_of,
 };
 
 /// Whether a path means an image sequence by its name: `shot.####.png`, `shot.%04d.png`. A file that is called so is a file.
@@ -46,33 +46,48 @@ struct Files {
     limits: DecodeLimits,
     /// Of frames with 16 bits a sample that do not say how many they use.
     range: Option<RangeOfShot>,
-    /// How that was guessed.
-    range_note: Option<String>,
+    /// What values mean, where somebody says so.
+    space: Option<ColourSpace>,
+    /// How they are taken.
+    value_notes: Vec<String>,
 }
 
 impl Files {
-    fn new(folder: PathBuf, frames: Vec<(FrameNumber, OsString)>, limits: &DecodeLimits) -> Result<Self> {
-        let mut files =
-            Self { folder, frames, size: Size::new(0, 0), limits: *limits, range: None, range_note: None };
+    fn new(
+        folder: PathBuf,
+        frames: Vec<(FrameNumber, OsString)>,
+        limits: &DecodeLimits,
+        space: Option<ColourSpace>,
+    ) -> Result<Self> {
+        let (size, value_notes) = (Size::new(0, 0), Vec::new());
+        let mut files = Self { folder, frames, size, limits: *limits, range: None, space, value_notes };
         let size = |index| read_metadata(&files.path(index), limits).map(|metadata| metadata.size);
         files.size =
             (0..files.frames.len()).find_map(|index| size(index).ok()).map_or_else(|| size(0), Ok)?;
         Ok(files)
     }
 
-    /// Decides on one range for all frames by some of them, and says it.
-    fn find_range(&mut self) -> Option<String> {
+    /// Decides what values mean and on one range for all frames by some of them, and says it.
+    fn look_at_values(&mut self) {
         /// Frames looked at, evenly over the shot, where the first says that there is something to decide.
         const LOOKED_AT: usize = 5;
         let last = self.frames.len() - 1;
-        let largest = |index| largest_unstated(&self.path(index), &self.limits).ok().flatten();
-        let mut most = largest(0)?;
-        for step in 1..LOOKED_AT.min(self.frames.len()) {
-            most = most.max(largest(last * step / (LOOKED_AT - 1).min(last)).unwrap_or(0));
-        }
-        let (range, note) = RangeOfShot::of(most);
-        self.range = Some(range);
-        note
+        let values = |index| values_of(&self.path(index), &self.limits).ok();
+        let largest = |index| values(index)?.largest_unstated;
+        let Some(first) = values(0) else { return };
+        let space_note = match self.space {
+            Some(space) => Some(space.note()),
+            None => first.is_linear.then(|| "frames are linear light, shown as sRGB".to_owned()),
+        };
+        let range = first.largest_unstated.map(|mut most| {
+            for step in 1..LOOKED_AT.min(self.frames.len()) {
+                most = most.max(largest(last * step / (LOOKED_AT - 1).min(last)).unwrap_or(0));
+            }
+            RangeOfShot::of(most)
+        });
+        let range_note = range.as_ref().and_then(|(_, note)| note.clone());
+        self.range = range.map(|(range, _)| range);
+        self.value_notes = space_note.into_iter().chain(range_note).collect();
     }
 
     fn path(&self, index: usize) -> PathBuf {
@@ -82,7 +97,7 @@ impl Files {
     fn decode(&self, index: usize) -> Result<Frame> {
         let number = self.frames[index].0;
         let path = self.path(index);
-        let pixels = decode_frame(&path, &self.limits, self.range)
+        let pixels = decode_frame(&path, &self.limits, self.range, self.space)
             .map_err(|error| error.of_part(format!("frame {number}")))?;
         check_size(number, pixels.size(), self.size).map_err(|error| error.at(path))?;
         Ok(Frame { number, time: None, pixels: Arc::new(pixels) })
@@ -99,10 +114,18 @@ impl Sequence {
     /// - [`MediaErrorKind::Unsupported`] for formats that are not read.
     /// - The first picture's error where no picture has a header that can be read.
     pub fn open(path: &Path, limits: &DecodeLimits) -> Result<Self> {
-        Self::opened(path, limits).map_err(|error| error.at(path))
+        Self::open_as(path, limits, None)
     }
 
-    fn opened(path: &Path, limits: &DecodeLimits) -> Result<Self> {
+    /// The same, with values that mean this. `None`: OpenEXR and TIFFs of floating point are linear light, everything else is sRGB.
+    ///
+    /// # Errors
+    /// As [`Sequence::open`].
+    pub fn open_as(path: &Path, limits: &DecodeLimits, space: Option<ColourSpace>) -> Result<Self> {
+        Self::opened(path, limits, space).map_err(|error| error.at(path))
+    }
+
+    fn opened(path: &Path, limits: &DecodeLimits, space: Option<ColourSpace>) -> Result<Self> {
         let mut notes = Vec::new();
         let (folder, frames) = if path.is_dir() {
             (path.to_path_buf(), of_folder(path, &mut notes)?)
@@ -113,11 +136,11 @@ impl Sequence {
             (folder, frames)
         };
         notes.extend(gaps(&frames));
-        Ok(Self::of(Files::new(folder, frames, limits)?, notes))
+        Ok(Self::of(Files::new(folder, frames, limits, space)?, notes))
     }
 
     fn of(mut files: Files, notes: Vec<String>) -> Self {
-        files.range_note = files.find_range();
+        files.look_at_values();
         let position = Position::first(files.frames.len(), Direction::Forward);
         Self { files: Arc::new(files), notes, position, ahead: None }
     }
@@ -131,14 +154,14 @@ impl Sequence {
         if range.is_everything() {
             return Ok(self);
         }
-        let Files { folder, frames, limits, .. } = &*self.files;
+        let Files { folder, frames, limits, space, .. } = &*self.files;
         let (first, last) = (frames[0].0, frames[frames.len() - 1].0);
         let selected = frames.iter().filter(|frame| range.contains(frame.0)).step_by(range.every_nth);
         let frames: Vec<_> = selected.take(range.max_frames.unwrap_or(usize::MAX)).cloned().collect();
         if frames.is_empty() {
             return Err(range.selects_nothing(first, last).at(folder));
         }
-        Ok(Self::of(Files::new(folder.clone(), frames, limits)?, self.notes))
+        Ok(Self::of(Files::new(folder.clone(), frames, limits, *space)?, self.notes))
     }
 
     /// Numbers of the frames, ascending.
@@ -212,8 +235,12 @@ impl FrameSource for Sequence {
         Some(self.files.frames.len() as u64)
     }
 
+    fn file(&self, number: FrameNumber) -> Option<PathBuf> {
+        self.place(number).map(|place| self.files.path(place as usize))
+    }
+
     fn notes(&self) -> Vec<String> {
-        self.notes.iter().chain(&self.files.range_note).cloned().collect()
+        self.notes.iter().chain(&self.files.value_notes).cloned().collect()
     }
 }
 
@@ -246,8 +273,9 @@ fn of_folder(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<(FrameNumber,
     if pictures.is_empty() {
         return Err(match unread {
             Some(format) => not_read(unread_count, format),
-            None => MediaError::new(MediaErrorKind::NotFound, "there is no picture in this folder")
-                .advise("name a folder of PNG, JPEG or TIFF pictures, or a pattern (FOLDER/shot.####.png)"),
+            None => MediaError::new(MediaErrorKind::NotFound, "there is no picture in this folder").advise(
+                "name a folder of PNG, JPEG, TIFF or OpenEXR pictures, or a pattern (FOLDER/shot.####.png)",
+            ),
         });
     }
     if let Some(format) = unread {

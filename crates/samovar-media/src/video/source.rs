@@ -1,6 +1,7 @@
 //! What a source of frames is, and the simplest one: frames that are in memory already.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use samovar_geometry::{Image, Size};
@@ -83,6 +84,11 @@ pub trait FrameSource: Send {
         None
     }
 
+    /// The file that a frame is read from, where it has one of its own. Unless overridden none.
+    fn file(&self, _number: FrameNumber) -> Option<PathBuf> {
+        None
+    }
+
     /// What the user should know of how the shot is read (gaps in the numbers, a viewing transform), each a phrase for people.
     fn notes(&self) -> Vec<String> {
         Vec::new()
@@ -116,6 +122,10 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
 
     fn expected_frames(&self) -> Option<u64> {
         (**self).expected_frames()
+    }
+
+    fn file(&self, number: FrameNumber) -> Option<PathBuf> {
+        (**self).file(number)
     }
 
     fn notes(&self) -> Vec<String> {

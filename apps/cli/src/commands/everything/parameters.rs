@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use samovar::automatic::{AutomaticOptions, PARAMETERS};
 use samovar::{CATALOGUE, Model};
 use serde_json::{Map, Value};
@@ -17,12 +17,15 @@ const MAX_GRIDS_BYTES: u64 = 64 << 20;
 
 /// Name of the one parameter that is no number.
 const POINT_GRIDS: &str = "point_grids";
+/// Name of the one that stands for several.
+const FAST_MODE: &str = "fast_mode";
 
 /// What the command line said; everything else is the model's default.
 #[derive(Debug, Clone)]
 pub struct Parameters {
     given: Vec<(&'static str, String)>,
     point_grids: Option<PathBuf>,
+    is_fast: bool,
 }
 
 impl clap::Args for Parameters {
@@ -60,7 +63,11 @@ impl clap::Args for Parameters {
             .help("Points to ask instead of a grid: one list of [x, y] in 0..1 for the image, then one per layer of crops")
             .conflicts_with("points_per_side")
             .value_parser(value_parser!(PathBuf));
-        command.arg(grids)
+        let fast = Arg::new(FAST_MODE).long(flag(FAST_MODE)).action(ArgAction::SetTrue).help(format!(
+            "Fewer questions, for videos and first looks: {}; what is given beside it counts",
+            AutomaticOptions::FAST_MODE
+        ));
+        command.arg(fast).arg(grids)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -79,6 +86,7 @@ impl FromArgMatches for Parameters {
         Ok(Self {
             given: PARAMETERS.iter().filter_map(|parameter| given(parameter.name)).collect(),
             point_grids: matches.get_one::<PathBuf>(POINT_GRIDS).cloned(),
+            is_fast: matches.get_flag(FAST_MODE),
         })
     }
 
@@ -93,6 +101,9 @@ impl Parameters {
     pub fn options(&self, model: &Model, settings: &Settings) -> Result<AutomaticOptions> {
         let mut options = AutomaticOptions::for_model(model);
         options.points_per_batch = settings.count("points_per_batch").unwrap_or(options.points_per_batch);
+        if self.is_fast {
+            options = options.fast();
+        }
         for (name, text) in &self.given {
             options.set(name, text)?;
         }
@@ -130,6 +141,9 @@ impl Parameters {
             self.given.iter().map(|(name, text)| ((*name).to_owned(), text.trim().into())).collect();
         // No mask depends on it.
         given.remove("points_per_batch");
+        if self.is_fast {
+            given.insert(FAST_MODE.to_owned(), true.into());
+        }
         if let Some(path) = &self.point_grids {
             given.insert(POINT_GRIDS.to_owned(), path.display().to_string().into());
         }

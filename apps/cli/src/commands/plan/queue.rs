@@ -71,7 +71,7 @@ impl Queue {
         let (mut headers, mut unreadable) = (Vec::new(), Vec::new());
         for input in &inputs.images {
             let name = input.path.display().to_string();
-            match input.open(engine.decode_limits()).and_then(|image| Ok(image.metadata()?)) {
+            match input.open(engine.decode_limits(), None).and_then(|image| Ok(image.metadata()?)) {
                 Ok(metadata) => headers.push((name, metadata)),
                 Err(error) if inputs.is_single => return Err(error),
                 Err(error) => unreadable.push((name, describe(&error))),

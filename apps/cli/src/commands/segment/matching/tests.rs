@@ -7,6 +7,7 @@ fn image(folder: &str, in_folder: &str) -> InputImage {
         path: Path::new(folder).join(in_folder),
         in_folder: in_folder.into(),
         result_name: in_folder.to_owned(),
+        frame: None,
     }
 }
 

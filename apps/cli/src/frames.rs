@@ -1,0 +1,218 @@
+//! Where the frames of a shot come from: a video, a pattern, or a folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use samovar::media::image::ColourSpace;
+use samovar::media::video::{self, Direction, FrameNumber, FrameRange, FrameSource, VideoOptions};
+use samovar::media::{MediaError, MediaErrorKind};
+use samovar::{DecodeLimits, Image, LazyImage, RgbImage, Size};
+
+use crate::failure::usage;
+use crate::inputs::InputImage;
+use crate::progress;
+
+/// Which frames are taken.
+#[derive(clap::Args, Debug, Clone)]
+pub struct RangeArgs {
+    /// The first frame, by the sequence's own number
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    start: Option<FrameNumber>,
+    /// The last frame
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    end: Option<FrameNumber>,
+    /// Every Nth of the frames, from the first on
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    every_nth: u32,
+    /// So many frames at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_frames: Option<u32>,
+}
+
+impl RangeArgs {
+    fn range(&self) -> FrameRange {
+        FrameRange {
+            start: self.start,
+            end: self.end,
+            every_nth: self.every_nth as usize,
+            max_frames: self.max_frames.map(|most| most as usize),
+        }
+    }
+
+    /// Whether anything was said.
+    pub fn is_given(&self) -> bool {
+        !self.range().is_everything()
+    }
+
+    /// What of it decides which frames follow each other: where it ends does not.
+    pub fn key(&self) -> String {
+        format!("{:?} {}", self.start, self.every_nth)
+    }
+}
+
+/// Opens frames, of which those of the range are taken.
+pub fn open(
+    path: &Path,
+    range: &RangeArgs,
+    limits: &DecodeLimits,
+    space: Option<ColourSpace>,
+) -> Result<Box<dyn FrameSource>> {
+    let options = VideoOptions { limits: *limits, range: range.range(), space, ..VideoOptions::default() };
+    Ok(video::open(path, &options)?)
+}
+
+/// The number of the first frame.
+pub fn first(frames: &dyn FrameSource) -> Result<FrameNumber> {
+    frames.number_at(0).ok_or_else(|| usage("there are no frames"))
+}
+
+/// How many digits the frames' numbers have in names: as many as the sequence's own, and five for videos and plain numbers.
+pub fn digits(path: &Path, first: FrameNumber) -> usize {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let hashes = name.chars().filter(|&c| c == '#').count();
+    let percent = name.split_once("%0").and_then(|(_, rest)| rest.split_once('d')?.0.parse().ok());
+    let own = if hashes > 1 { hashes } else { percent.unwrap_or(0) };
+    match own {
+        0 if (1000..10_000).contains(&first) => 4,
+        0 => 5,
+        own => own.min(20),
+    }
+}
+
+/// The files that frames are read from, as far as names tell.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let inside = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect()
+    };
+    let mut files: Vec<PathBuf> = match (path.is_dir(), path.is_file(), path.parent()) {
+        (true, ..) => inside(path),
+        (_, true, _) => vec![path.to_owned()],
+        (.., Some(parent)) if !parent.as_os_str().is_empty() => inside(parent),
+        _ => inside(Path::new(".")),
+    };
+    files.sort();
+    files
+}
+
+/// The frames of a shot as pictures of a list, for work that takes each for itself. Decoded in their order as they are asked for, whoever
+/// asks first; what was taken and is asked for again is decoded again.
+pub struct Shot {
+    /// One a frame, in order.
+    pub images: Vec<InputImage>,
+    /// What the user should know of how it is read.
+    pub notes: Vec<String>,
+    size: Size<Image>,
+    numbers: BTreeMap<String, FrameNumber>,
+    stream: Arc<Mutex<Stream>>,
+}
+
+impl Shot {
+    /// The frames of a range. Those of a video are counted by decoding it once, without its pixels.
+    pub fn open(
+        path: &Path,
+        range: &RangeArgs,
+        limits: &DecodeLimits,
+        space: Option<ColourSpace>,
+    ) -> Result<Self> {
+        let mut source = open(path, range, limits, space)?;
+        let first = first(&*source)?;
+        let wait = progress::spinner(&format!("counting the frames of {}", path.display()));
+        let count = source.count_up_to(usize::MAX)?;
+        wait.finish_and_clear();
+        let digits = digits(path, first);
+        let image = |number: FrameNumber| {
+            let sign = if number < 0 { "-" } else { "" };
+            let result_name = format!("{sign}{:0digits$}", number.unsigned_abs());
+            match source.file(number) {
+                Some(file) => {
+                    let in_folder = file.file_name().map(PathBuf::from).unwrap_or_default();
+                    InputImage { path: file, in_folder, result_name, frame: None }
+                }
+                None => {
+                    let in_folder = PathBuf::from(&result_name);
+                    InputImage { path: path.to_owned(), in_folder, result_name, frame: Some(number) }
+                }
+            }
+        };
+        let all: Vec<FrameNumber> = (0..count as i64).filter_map(|place| source.number_at(place)).collect();
+        let images: Vec<InputImage> = all.iter().map(|&number| image(number)).collect();
+        let numbers = images.iter().map(|image| image.result_name.clone()).zip(all).collect();
+        let (size, notes) = (source.size(), source.notes());
+        let stream =
+            Stream { source, wanted: BTreeSet::new(), at: FrameNumber::MIN, waiting: BTreeMap::new() };
+        Ok(Self { images, notes, size, numbers, stream: Arc::new(Mutex::new(stream)) })
+    }
+
+    /// Bytes of the frames that are decoded before they are asked for.
+    pub fn ahead_bytes(&self) -> usize {
+        let frame_bytes = usize::try_from(self.size.area().saturating_mul(3)).unwrap_or(usize::MAX);
+        frame_bytes.saturating_mul(video::FRAMES_AHEAD + 1)
+    }
+
+    /// Says which frames will be asked for; the others are passed over.
+    pub fn expect<'i>(&self, images: impl Iterator<Item = &'i InputImage>) {
+        let wanted = images.filter_map(|image| self.numbers.get(&image.result_name).copied()).collect();
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner).wanted = wanted;
+    }
+
+    /// A frame, decoded when its pixels are asked for.
+    pub fn image(&self, input: &InputImage) -> LazyImage {
+        let (number, stream) = (self.numbers.get(&input.result_name).copied(), Arc::clone(&self.stream));
+        LazyImage::from_loader(self.size, move || {
+            let gone = || MediaError::new(MediaErrorKind::NoSuchFrame, "the shot has no such frame");
+            stream.lock().unwrap_or_else(PoisonError::into_inner).take(number.ok_or_else(gone)?)
+        })
+    }
+}
+
+/// Frames on their way to those that ask for them.
+struct Stream {
+    source: Box<dyn FrameSource>,
+    /// Frames that somebody will ask for, and that were not decoded yet.
+    wanted: BTreeSet<FrameNumber>,
+    /// Frames before this one went by.
+    at: FrameNumber,
+    /// Decoded for those that are at it and did not ask before the one behind.
+    waiting: BTreeMap<FrameNumber, samovar::media::Result<Arc<RgbImage>>>,
+}
+
+impl Stream {
+    fn take(&mut self, number: FrameNumber) -> samovar::media::Result<Arc<RgbImage>> {
+        if let Some(frame) = self.waiting.remove(&number) {
+            return frame;
+        }
+        if !self.wanted.contains(&number) {
+            return self.decode(number);
+        }
+        loop {
+            let next = self.wanted.range(self.at..).next().copied().unwrap_or(number);
+            let frame = self.decode(next);
+            self.wanted.remove(&next);
+            self.at = next.saturating_add(1);
+            if next == number {
+                return frame;
+            }
+            self.waiting.insert(next, frame);
+        }
+    }
+
+    fn decode(&mut self, number: FrameNumber) -> samovar::media::Result<Arc<RgbImage>> {
+        let mut decode = || {
+            self.source.start(Some(number), Direction::Forward)?;
+            let frame = self.source.next()?.filter(|frame| frame.number == number);
+            let gone = || {
+                let what = format!("frame {number} was there before, and is not there any more");
+                MediaError::new(MediaErrorKind::Damaged, what)
+            };
+            frame.map(|frame| frame.pixels).ok_or_else(gone)
+        };
+        match decode() {
+            // The program that decodes may have been killed, and may live the next time.
+            Err(error) if error.kind() == MediaErrorKind::Read => decode(),
+            decoded => decoded,
+        }
+    }
+}

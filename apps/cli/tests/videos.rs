@@ -1,0 +1,137 @@
+//! `samovar everything` on the frames of videos and sequences.
+
+mod common;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{Bench, disc_at, has_ffmpeg, is_inside};
+use serde_json::Value;
+
+const FEW: [&str; 4] = ["--points-per-side", "5", "--pred-iou-thresh", "0.4"];
+
+fn annotations(document: &Value) -> Vec<(Value, Value)> {
+    let all = document["annotations"].as_array().unwrap();
+    all.iter().map(|one| (one["segmentation"].clone(), one["bbox"].clone())).collect()
+}
+
+/// IoU of the mask that fits a disc best.
+fn best_iou(document: &Value, disc: (f64, f64, f64)) -> f64 {
+    let size = samovar::Size::new(200, 120);
+    let truth = samovar::BitMask::from_fn(size, |x, y| is_inside(&disc, x, y));
+    let mask = |(segmentation, _): &(Value, Value)| {
+        samovar::Rle::from_coco_string(size, segmentation["counts"].as_str().unwrap()).unwrap().to_mask()
+    };
+    annotations(document).iter().map(|one| mask(one).iou(&truth).unwrap()).fold(0.0, f64::max)
+}
+
+#[test]
+fn frames_of_a_video_have_the_masks_of_its_pictures_by_their_numbers() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.clip("clip.mkv", 7);
+    let everything = |arguments: &[&str]| bench.done(&[&["everything"], arguments, &FEW].concat());
+    let run = everything(&["clip.mkv", "--out", "video"]);
+    assert!(run.stderr.contains("7 done"), "{run:?}");
+    everything(&["shot", "--out", "pictures"]);
+    for index in 0..7 {
+        let frame = bench.json(&format!("video/{index:05}.json"));
+        let picture = bench.json(&format!("pictures/plate.{}.json", 1001 + index));
+        assert_eq!(annotations(&frame), annotations(&picture), "frame {index}");
+        assert!(best_iou(&frame, disc_at(index)) > 0.8, "frame {index}");
+        assert_eq!(frame["images"][0]["file_name"], format!("{index:05}"));
+    }
+    assert_eq!(bench.json("video/annotations.json")["images"].as_array().unwrap().len(), 7);
+    // The same command does nothing anew, another format is another folder, and a part is a part.
+    let again = everything(&["clip.mkv", "--out", "video"]);
+    assert!(again.stderr.contains("0 done with 0 masks, 7 done before"), "{again:?}");
+    let part =
+        ["clip.mkv", "--out", "part", "--start", "1", "--end", "6", "--every-nth", "2", "--max-frames", "2"];
+    everything(&[&part[..], &["--format", "labels"]].concat());
+    let mut names: Vec<String> = std::fs::read_dir(bench.path("part"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.') && name != "samovar.json")
+        .collect();
+    names.sort();
+    assert_eq!(
+        names.iter().filter(|name| name.ends_with(".png")).collect::<Vec<_>>(),
+        ["00001.png", "00003.png"]
+    );
+}
+
+#[test]
+fn a_pattern_and_a_folder_with_a_range_are_sequences() {
+    let bench = Bench::new();
+    bench.sequence(5);
+    let fast = ["--fast-mode", "--pred-iou-thresh", "0.4", "--out"];
+    bench.done(
+        &[&["everything", "shot/plate.####.png", "--start", "1002", "--max-frames", "2"], &fast[..], &["a"]]
+            .concat(),
+    );
+    bench.done(&[&["everything", "shot", "--every-nth", "4"], &fast[..], &["b"]].concat());
+    for name in ["a/1002.json", "a/1003.json", "b/1001.json", "b/1005.json"] {
+        let document = bench.json(name);
+        assert_eq!(document["info"]["parameters"]["points_per_side"], 8, "half of nano's own");
+        assert_eq!(document["images"][0]["file_name"], format!("plate.{}.png", &name[2..6]));
+    }
+    assert!(!bench.path("a/1001.json").exists() && !bench.path("b/1002.json").exists());
+    bench.done(&[
+        "everything",
+        "shot/plate.1001.png",
+        "--fast-mode",
+        "--points-per-side",
+        "5",
+        "--out",
+        "c.json",
+    ]);
+    assert_eq!(bench.json("c.json")["info"]["parameters"]["points_per_side"], 5, "what is given counts");
+    bench.refused(2, "is a video, which stands alone", &["everything", "a.mp4", "b.mp4", "--out", "x"]);
+    bench.refused(2, "--every-nth", &["everything", "shot/plate.1001.png", "--every-nth", "2", "--out", "x"]);
+    bench.refused(2, "folder for their results", &["everything", "shot/plate.####.png"]);
+}
+
+#[test]
+fn a_damaged_frame_fails_and_the_others_are_done() {
+    let bench = Bench::new();
+    bench.sequence(5);
+    let whole = std::fs::read(bench.path("shot/plate.1003.png")).unwrap();
+    std::fs::write(bench.path("shot/plate.1003.png"), &whole[..whole.len() / 2]).unwrap();
+    let arguments = [&["everything", "shot/plate.####.png", "--out", "out"], &FEW[..]].concat();
+    let run = bench.run(&arguments);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("1 of 5 frames failed; the others are done"), "{run:?}");
+    assert!(run.stderr.contains("plate.1003.png"), "{run:?}");
+    for frame in [1001, 1002, 1004, 1005] {
+        assert!(bench.path(&format!("out/{frame}.json")).is_file(), "{frame}");
+    }
+    std::fs::write(bench.path("shot/plate.1003.png"), whole).unwrap();
+    let mended = bench.done(&arguments);
+    assert!(mended.stderr.contains("1 done") && mended.stderr.contains("4 done before"), "{mended:?}");
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_was() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.clip("clip.mkv", 12);
+    let arguments =
+        ["everything", "clip.mkv", "--out", "out", "--points-per-side", "12", "--images-at-once", "1"];
+    let mut kills = 0;
+    for pause_ms in [150, 300, 600] {
+        let mut child = bench.command().args(arguments).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        kills += i32::from(child.try_wait().unwrap().is_none());
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    assert!(kills > 0, "every run was over before it was killed");
+    bench.done(&arguments);
+    let all = bench.json("out/annotations.json");
+    bench.done(&["everything", "clip.mkv", "--out", "whole", "--points-per-side", "12"]);
+    assert_eq!(annotations(&all), annotations(&bench.json("whole/annotations.json")));
+}
