@@ -69,6 +69,14 @@ impl Made {
         Err(usage(format!("{what}; name another file with {flag}, or --overwrite to replace it")))
     }
 
+    /// Takes note of a file that this program has just made.
+    pub fn remember(&self, file: &Path) {
+        if let Ok(key) = Key::of_file(file) {
+            // Without the note there is a question at the next run.
+            let _ = self.add(&[(file.to_owned(), key)]);
+        }
+    }
+
     fn add(&self, keys: &[(PathBuf, Key)]) -> io::Result<()> {
         let Some(list) = &self.list else { return Ok(()) };
         if let Some(folder) = list.parent() {

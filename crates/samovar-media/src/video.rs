@@ -9,18 +9,23 @@
 //! | a video that the system's `ffmpeg` reads | [`VideoFile`], both ways as [`Reversed`] |
 //! | pictures in memory | [`FramesInMemory`] |
 //!
-//! [`open`] tells them apart, and takes the part that a [`FrameRange`] selects.
+//! [`open`] tells them apart, and takes the part that a [`FrameRange`] selects. [`Skipping`] goes on behind damage, [`Viewed`] shows what is no
+//! sRGB, and [`write_video`] has ffmpeg write frames.
 
 mod ahead;
 #[cfg(test)]
 mod clips;
 mod ffmpeg;
+mod matroska;
 mod open;
+mod process_group;
 mod range;
 mod reversed;
 mod sequence;
+mod skipping;
 mod source;
 mod viewed;
+mod writer;
 
 pub use ahead::FRAMES_AHEAD;
 pub use ffmpeg::VideoFile;
@@ -28,5 +33,7 @@ pub use open::{VideoOptions, is_video, open};
 pub use range::{FrameRange, Ranged};
 pub use reversed::Reversed;
 pub use sequence::{Sequence, is_pattern};
+pub use skipping::{Skipped, Skipping};
 pub use source::{Direction, Frame, FrameNumber, FrameSource, FramesInMemory};
 pub use viewed::Viewed;
+pub use writer::{VideoWriter, check_video, write_video};

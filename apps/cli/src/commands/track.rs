@@ -1,15 +1,17 @@
 //! `samovar track`: objects through a video or a sequence of images.
 
 mod output;
+mod preview;
 mod prompts;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use samovar::Model;
-use samovar::media::video::{FrameNumber, FrameSource};
+use samovar::media::video::{FrameNumber, FrameSource, Skipped, Skipping};
 use samovar::resources::contents::{Key, KeyBuilder};
 use samovar::tracking::{
     self, News, ObjectId, Seen, ShotOptions, Signal, SignalSummary, Signals, TrackedFrame,
@@ -26,6 +28,7 @@ use crate::frames::{self, RangeArgs};
 use crate::inputs::Sources;
 use crate::model_args::ModelArgs;
 use crate::outputs::check_place;
+use crate::say::one_line;
 use crate::session::Session;
 use crate::{interrupt, progress, result_folder::JOB_FILE};
 
@@ -70,6 +73,12 @@ pub struct Args {
     /// swap or vanish. The worst are told at the end in any case
     #[arg(long, value_name = "FILE.json")]
     signals: Option<PathBuf>,
+    /// Also write a video with the masks drawn on it, at the frames' own times: .mp4, .mov, .mkv or .webm, by the system's ffmpeg
+    #[arg(long, value_name = "FILE.mp4", requires = "out")]
+    preview: Option<PathBuf>,
+    /// Frames a second of the preview where the frames have no times, as those of sequences
+    #[arg(long, value_name = "N", default_value_t = 24.0, value_parser = preview::rate)]
+    fps: f64,
     /// Keep after so many frames where each object can be gone on with
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     checkpoint_every: u32,
@@ -110,6 +119,8 @@ Examples:
   samovar track shot.####.png --frame 1001 --box 60,40,500,380 --out masks/
   samovar track clip.mp4 --prompts prompts.json --out masks/            many objects, prompts on any frames
   samovar track clip.mp4 --prompts prompts.json --out cut/ --format cutout --start 100 --end 250
+  samovar track clip.mp4 --point 420,300 --out masks/ --preview look.mp4  and a video to look at
+  samovar track plates/shot.####.exr --frame 1001 --box 60,40,500,380 --colorspace acescg --out masks/
   samovar eval DAVIS/Annotations/480p --masks results/                  how good they are
 
 prompts.json has entries with `frame` (the sequence's own number; a video counts from 0), `object` (1 to 255), and points, a box or a mask:
@@ -120,6 +131,8 @@ prompts.json has entries with `frame` (the sequence's own number; a video counts
 To correct a mask, add a prompt on its frame and run the same command again: the latest prompt is what counts there, and only the frames \
 of that object that it can change are done anew; which ones did change is said. Locked frames keep the masks they have, and following goes on from them as from a mask that was given. Objects are \
 followed each for itself: adding or removing one leaves the others as they are.
+
+A frame that cannot be read is named and has no masks, the others go on without it, and the exit code is 1; a frame with a prompt has to be read.
 
 Ctrl-C keeps what is finished, and the same command goes on from there.";
 
@@ -139,6 +152,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if let Some(out) = &args.out {
         check_folder(args, out)?;
+    }
+    if let Some(place) = &args.preview {
+        let sources = Sources::of([args.frames.as_path()].into_iter().chain(args.prompt.files()));
+        preview::check(place, &sources, args.overwrite)?;
     }
     let wait = progress::spinner("loading the model");
     let (_cache, model) = session.load(false)?;
@@ -181,7 +198,9 @@ fn follow(
     write_job(args, out)?;
     let options = ShotOptions { log: Some(out.join(LOG)), checkpoint_every: args.checkpoint_every, source };
     let expected = frames.expected_frames();
-    let mut shot = model.open_video(frames, &options)?;
+    let frames = Skipping::new(frames, prompts.frames(first));
+    let skipped = frames.skipped();
+    let mut shot = model.open_video(Box::new(frames), &options)?;
     if shot.damaged_records() > 0 {
         say!(
             "note: {} damaged records of an earlier run are left out; their frames are done anew",
@@ -218,6 +237,7 @@ fn follow(
         !interrupt::asked()
     };
     let mut stopped = false;
+    let mut told = BTreeSet::new();
     let mut signals = Signals::new();
     let mut walk = shot.propagate_from(direction, from, &mut walk_back)?;
     let mut item_began = Instant::now();
@@ -232,6 +252,11 @@ fn follow(
         let there = frame.objects.iter().map(|object| object.object);
         if !output.has(frame.number, key, there) {
             output.write(&frame, key)?;
+        }
+        for (number, error) in skipped.frames() {
+            if told.insert(number) {
+                bar.suspend(|| say!("failed: {}", one_line(&error)));
+            }
         }
         bar.item_ended(item_began.elapsed(), false);
         item_began = Instant::now();
@@ -257,7 +282,20 @@ fn follow(
     }
     let name = args.frames.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let document = output.finish(&name)?;
-    report.say(args, written, document.as_deref().unwrap_or(out), began.elapsed())
+    let took = began.elapsed();
+    if let Some(place) = &args.preview {
+        preview::write(place, args.fps, &mut shot, &keys, |frame| refine(args, frame))?;
+    }
+    report.say(args, written, document.as_deref().unwrap_or(out), took, &skipped)?;
+    match &skipped.frames().into_keys().collect::<Vec<_>>()[..] {
+        [] => Ok(()),
+        unread => Err(anyhow!(
+            "{} could not be read and {} no masks ({}); the others are done",
+            if unread.len() == 1 { "1 frame".to_owned() } else { format!("{} frames", unread.len()) },
+            if unread.len() == 1 { "has" } else { "have" },
+            ranges(unread)
+        )),
+    }
 }
 
 /// What decides how a frame is shown.
@@ -323,7 +361,14 @@ impl Report {
         found
     }
 
-    fn say(&self, args: &Args, written: usize, results: &Path, took: Duration) -> Result<()> {
+    fn say(
+        &self,
+        args: &Args,
+        written: usize,
+        results: &Path,
+        took: Duration,
+        skipped: &Skipped,
+    ) -> Result<()> {
         if args.json {
             let objects: Vec<Value> = self
                 .objects
@@ -334,6 +379,7 @@ impl Report {
                 "frames": self.frames, "found": self.found, "changed": self.changed, "files": written,
                 "objects": objects,
                 "signals": self.signals.signals(), "results": results, "seconds": took.as_secs_f64(),
+                "preview": args.preview, "unread": skipped.frames(),
             }));
         }
         for (object, seen) in &self.objects {

@@ -33,8 +33,11 @@ pub struct VideoFile {
     program: OsString,
     limits: DecodeLimits,
     is_old: bool,
+    /// Whether a word was lost where several threads decode, so that one does.
+    is_alone: bool,
     size: Size<Image>,
     time_base: Option<f64>,
+    frame_rate: Option<f64>,
     expected: Option<u64>,
     /// Frames that went by.
     known: Vec<Known>,
@@ -94,8 +97,10 @@ impl VideoFile {
             program: program.to_owned(),
             limits: *limits,
             is_old: false,
+            is_alone: false,
             size: Size::new(0, 0),
             time_base: None,
+            frame_rate: None,
             expected: None,
             known: Vec::new(),
             damaged: BTreeMap::new(),
@@ -119,6 +124,7 @@ impl VideoFile {
                     let seconds_and_rate = told.duration.zip(told.frame_rate);
                     let expected = seconds_and_rate.map(|(seconds, rate)| (seconds * rate).round() as u64);
                     (self.size, self.time_base) = (frame.size, told.time_base);
+                    self.frame_rate = told.frame_rate;
                     self.expected = expected.filter(|frames| *frames > 0);
                     self.known.push(Known::from(&frame));
                     decoding.index = 1;
@@ -131,7 +137,7 @@ impl VideoFile {
                     self.notes = vec![format!("the video begins with data that cannot be decoded ({text})")];
                 }
                 Some(Decoded::Refused(error)) => return Err(error),
-                Some(Decoded::Frame(_, None) | Decoded::Cut) | None => {
+                Some(Decoded::Frame(_, None) | Decoded::Cut | Decoded::Lost) | None => {
                     let (status, told) = decoding.run.ended()?;
                     if self.is_old || !told.errors.iter().any(|text| text.contains("fps_mode")) {
                         return Err(nothing_decoded(status, &told, &self.limits));
@@ -150,6 +156,7 @@ impl VideoFile {
             limits: self.limits,
             from: None,
             with_pixels: true,
+            is_alone: self.is_alone,
             is_old: self.is_old,
         }
     }
@@ -209,6 +216,13 @@ impl VideoFile {
                     decoding.index += 1;
                     check_size(index as FrameNumber, frame.size, self.size)?;
                     return Ok(Next::Frame(frame, pixels));
+                }
+                Some(Decoded::Lost) if !self.is_alone => {
+                    (self.is_alone, self.run) = (true, None);
+                }
+                Some(Decoded::Lost) => {
+                    let text = "what ffmpeg said of a frame was lost among its complaints";
+                    self.damaged.insert(decoding.index, text.to_owned());
                 }
                 // Told of the first time that anything came by here.
                 Some(Decoded::Damage(_)) if is_known => {}
@@ -390,7 +404,7 @@ impl FrameSource for VideoFile {
                     }
                 }
                 Some(Decoded::Refused(error)) => return Err(error.at(&self.path)),
-                Some(Decoded::Cut) | None => {
+                Some(Decoded::Cut | Decoded::Lost) | None => {
                     let (status, told) = run.ended()?;
                     if !status.success() {
                         return Err(stopped(index, status, &told).at(&self.path));
@@ -405,6 +419,10 @@ impl FrameSource for VideoFile {
 
     fn expected_frames(&self) -> Option<u64> {
         self.count.map(|count| count as u64).or(self.expected)
+    }
+
+    fn frame_rate(&self) -> Option<f64> {
+        self.frame_rate
     }
 
     fn notes(&self) -> Vec<String> {

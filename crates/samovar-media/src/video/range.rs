@@ -198,6 +198,10 @@ impl<S: FrameSource> FrameSource for Ranged<S> {
         Some(((end - 1 - self.first) / self.step + 1).max(1) as u64)
     }
 
+    fn frame_rate(&self) -> Option<f64> {
+        self.source.frame_rate().map(|rate| rate / self.step as f64)
+    }
+
     fn file(&self, number: FrameNumber) -> Option<PathBuf> {
         self.source.file(number)
     }

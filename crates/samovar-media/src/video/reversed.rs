@@ -137,6 +137,10 @@ impl<S: FrameSource> FrameSource for Reversed<S> {
         self.source.expected_frames()
     }
 
+    fn frame_rate(&self) -> Option<f64> {
+        self.source.frame_rate()
+    }
+
     fn notes(&self) -> Vec<String> {
         self.source.notes()
     }

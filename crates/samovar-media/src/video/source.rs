@@ -84,6 +84,11 @@ pub trait FrameSource: Send {
         None
     }
 
+    /// Frames a second, where the source says so: of varying rates about.
+    fn frame_rate(&self) -> Option<f64> {
+        None
+    }
+
     /// The file that a frame is read from, where it has one of its own. Unless overridden none.
     fn file(&self, _number: FrameNumber) -> Option<PathBuf> {
         None
@@ -122,6 +127,10 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
 
     fn expected_frames(&self) -> Option<u64> {
         (**self).expected_frames()
+    }
+
+    fn frame_rate(&self) -> Option<f64> {
+        (**self).frame_rate()
     }
 
     fn file(&self, number: FrameNumber) -> Option<PathBuf> {

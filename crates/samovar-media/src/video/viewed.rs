@@ -54,6 +54,10 @@ impl<S: FrameSource> FrameSource for Viewed<S> {
         self.source.expected_frames()
     }
 
+    fn frame_rate(&self) -> Option<f64> {
+        self.source.frame_rate()
+    }
+
     fn file(&self, number: FrameNumber) -> Option<PathBuf> {
         self.source.file(number)
     }

@@ -52,7 +52,7 @@ pub(super) fn key_of_mask(mask: &BitMask) -> Key {
 #[derive(Debug, Clone)]
 pub(super) struct Reach {
     pub(super) object: ObjectId,
-    pass: Pass,
+    pub(super) pass: Pass,
     /// Frames with prompts or masks that are fixed, in the order of the pass, and the key of all that reaches from each on.
     keys: Vec<(i64, Key)>,
     /// The frame from whose state it can be gone on with.

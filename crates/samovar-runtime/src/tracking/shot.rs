@@ -267,6 +267,30 @@ impl Shot {
         FrameKeys { reaches: reaches.collect() }
     }
 
+    /// What was found of a frame before, by the keys of [`Shot::keys`]; nothing is computed, and what is not known is not there.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the record cannot be read.
+    pub fn known(&mut self, keys: &FrameKeys, frame: FrameNumber) -> Result<Vec<TrackedObject>> {
+        let mut objects = Vec::new();
+        for reach in keys
+            .reaches
+            .iter()
+            .flat_map(|both| both.iter().flatten().find(|reach| reach.key(frame).is_some()))
+        {
+            let (object, Some(key)) = (reach.object, reach.key(frame)) else { continue };
+            let said = &self.said.get(&object);
+            let is_prompted = said
+                .is_some_and(|said| said.prompts.contains_key(&frame) || said.locked.contains_key(&frame));
+            if self.log.has(object, frame, reach.pass, key)
+                && let Some(found) = self.log.found(object, frame, reach.pass)?
+            {
+                objects.push(tracked(found, is_prompted, News::Known));
+            }
+        }
+        Ok(objects)
+    }
+
     /// Follows the objects through the frames, which come one by one; what an earlier run found and nothing has changed since is
     /// read and not computed. What was found is kept as it comes.
     ///

@@ -16,7 +16,7 @@ use samovar::media::write::{
 };
 use samovar::resources::contents::Key;
 use samovar::tracking::{ObjectId, TrackedFrame};
-use samovar::{BitMask, Image, Size};
+use samovar::{BitMask, Image, RgbImage, Size};
 use serde_json::json;
 
 use crate::results::overlay_style;
@@ -179,8 +179,13 @@ fn label_map<'a>(
     Ok(labels.finish())
 }
 
+/// The frame with its masks as PNG.
+fn overlay(frame: &TrackedFrame) -> Result<Vec<u8>> {
+    Ok(encode_rgb_png(&drawn(frame)?)?)
+}
+
 /// The frame with its masks; each object has one colour throughout.
-pub fn overlay(frame: &TrackedFrame) -> Result<Vec<u8>> {
+pub fn drawn(frame: &TrackedFrame) -> Result<RgbImage> {
     let mut overlay = Overlay::new(&frame.pixels, overlay_style(&frame.pixels));
     let mut next = 1;
     for object in &frame.objects {
@@ -192,7 +197,7 @@ pub fn overlay(frame: &TrackedFrame) -> Result<Vec<u8>> {
         overlay.add(object.mask.mask())?;
         next = object.object + 1;
     }
-    Ok(encode_rgb_png(&overlay.finish())?)
+    Ok(overlay.finish())
 }
 
 /// COCO's document of a video: lists per object, which grow in files of their own, so that memory does not grow with the shot.

@@ -1,5 +1,6 @@
 //! What is said about objects, and on which frames.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -109,6 +110,12 @@ impl PromptArgs {
 }
 
 impl Prompts {
+    /// Frames that something is said on; `first` is that of prompts that name none.
+    pub fn frames(&self, first: i64) -> BTreeSet<i64> {
+        let locked = self.locked.iter().flat_map(|locked| locked.frames.iter().copied());
+        self.said.iter().map(|said| said.frame.unwrap_or(first)).chain(locked).collect()
+    }
+
     /// One after the other; `first` is the frame of prompts that name none.
     pub fn list(&self, first: i64) -> Vec<(i64, ObjectId, Prompt)> {
         let one = |said: &Said| (said.frame.unwrap_or(first), said.object, said.prompt.clone());

@@ -16,6 +16,7 @@ use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::image::{DecodeLimits, RgbImage, check_limits};
 use crate::room::zeros;
 use crate::video::ahead::Ahead;
+use crate::video::process_group::own_group;
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub(super) struct Order<'o> {
     pub(super) from: Option<f64>,
     /// Whether frames come with pixels, or are counted only.
     pub(super) with_pixels: bool,
+    /// Whether one thread decodes, which is slow, and keeps lines whole.
+    pub(super) is_alone: bool,
     /// Whether this ffmpeg is one before 5.1, which calls an option otherwise.
     pub(super) is_old: bool,
 }
@@ -50,6 +53,9 @@ impl Order<'_> {
         ]);
         if let Some(from) = self.from {
             add(&["-ss", &format!("{from:.6}")]);
+        }
+        if self.is_alone {
+            add(&["-threads", "1"]);
         }
         add(&["-protocol_whitelist", "file", "-max_pixels:v", &max_pixels, "-i"]);
         arguments.push(self.input.to_owned());
@@ -77,6 +83,8 @@ pub(super) enum Decoded {
     Damage(String),
     /// A frame that cannot be taken: too large, or no memory for it.
     Refused(MediaError),
+    /// What was said of a frame was lost: complaints of several threads cut it in two. Nothing comes any more.
+    Lost,
     /// A frame was announced, and its pixels did not come.
     Cut,
 }
@@ -105,13 +113,13 @@ const MAX_ANNOUNCED: usize = 4096;
 
 impl Run {
     pub(super) fn begin(order: &Order<'_>) -> Result<Self> {
-        let mut child = Command::new(order.program)
+        let mut command = Command::new(order.program);
+        command
             .args(order.arguments())
             .stdin(Stdio::null())
             .stdout(if order.with_pixels { Stdio::piped() } else { Stdio::null() })
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| missing(order.program, error))?;
+            .stderr(Stdio::piped());
+        let mut child = own_group(&mut command).spawn().map_err(|error| missing(order.program, error))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let told = Arc::new(Mutex::new(Told::default()));
         // From here on dropping it ends the child.
@@ -293,7 +301,6 @@ impl Reader {
 impl Reader {
     /// The next frame, whose word has not come: ffmpeg is slow, or waits for its pixels to be read.
     fn next_unannounced(&mut self, size: Size<Image>) -> Option<Decoded> {
-        let lost = || Decoded::Damage("what ffmpeg said of a frame was lost among its complaints".to_owned());
         let stdout = self.stdout.as_mut()?;
         let decoded = pixels(stdout, size, &self.limits);
         let announced = self.announced.recv_timeout(LOST);
@@ -304,7 +311,7 @@ impl Reader {
                 Decoded::Frame(frame, Some(pixels))
             }
             (_, Ok(Line::Damage(text))) => Decoded::Damage(text),
-            (Ok(Some(_)), _) => lost(),
+            (Ok(Some(_)), _) => Decoded::Lost,
             (Ok(None), Err(RecvTimeoutError::Disconnected)) => return None,
             (Ok(None), _) => Decoded::Cut,
             (Err(error), _) => Decoded::Refused(error),

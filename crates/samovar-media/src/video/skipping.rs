@@ -1,0 +1,142 @@
+//! A shot whose frames may be damaged: those that cannot be read are passed over and named.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use samovar_geometry::{Image, Size};
+
+use super::source::{Direction, Frame, FrameNumber, FrameSource};
+use crate::error::{MediaError, MediaErrorKind, Result};
+
+/// Frames that were passed over, with the reason; shared with whoever tells of them.
+#[derive(Debug, Clone, Default)]
+pub struct Skipped {
+    frames: Arc<Mutex<BTreeMap<FrameNumber, String>>>,
+}
+
+impl Skipped {
+    /// By their numbers.
+    pub fn frames(&self) -> BTreeMap<FrameNumber, String> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// A source that goes on behind a frame that is damaged, missing, of another size or of a kind that is not read; the frame does not come. What
+/// ends a source for good, as a program that was killed or a machine without memory, is an error as before.
+pub struct Skipping<S> {
+    source: S,
+    skipped: Skipped,
+    /// Frames that nothing can be done without.
+    needed: BTreeSet<FrameNumber>,
+    direction: Direction,
+    /// Place of the frame that comes next.
+    next: i64,
+}
+
+impl<S: FrameSource> Skipping<S> {
+    /// The frames of `source`, of which those that are `needed` are errors if they cannot be read.
+    pub fn new(source: S, needed: BTreeSet<FrameNumber>) -> Self {
+        Self { source, skipped: Skipped::default(), needed, direction: Direction::Forward, next: 0 }
+    }
+
+    /// What is passed over, now and later.
+    pub fn skipped(&self) -> Skipped {
+        self.skipped.clone()
+    }
+
+    fn step(&self) -> i64 {
+        match self.direction {
+            Direction::Forward => 1,
+            Direction::Backward => -1,
+        }
+    }
+}
+
+/// Whether a frame fails for what it is itself.
+fn is_of_the_frame(error: &MediaError) -> bool {
+    use MediaErrorKind::{Damaged, Empty, Mismatch, NotFound, TooLarge, Unsupported};
+    matches!(error.kind(), Damaged | Empty | Mismatch | NotFound | TooLarge | Unsupported)
+}
+
+impl<S: FrameSource> FrameSource for Skipping<S> {
+    fn size(&self) -> Size<Image> {
+        self.source.size()
+    }
+
+    fn start(&mut self, from: Option<FrameNumber>, direction: Direction) -> Result<()> {
+        self.source.start(from, direction)?;
+        self.direction = direction;
+        self.next = match (from, direction) {
+            (Some(number), _) => self.source.place(number).unwrap_or(0),
+            (None, Direction::Forward) => 0,
+            (None, Direction::Backward) => self.source.count_up_to(usize::MAX)? as i64 - 1,
+        };
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>> {
+        loop {
+            let error = match self.source.next() {
+                Ok(Some(frame)) => {
+                    self.next = self.source.place(frame.number).unwrap_or(self.next) + self.step();
+                    return Ok(Some(frame));
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => error,
+            };
+            let number = self.source.number_at(self.next).filter(|_| is_of_the_frame(&error));
+            let Some(number) = number.filter(|number| !self.needed.contains(number)) else {
+                return Err(error);
+            };
+            self.skipped
+                .frames
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(number, error.to_string());
+            self.next += self.step();
+            let Some(number) = self.source.number_at(self.next) else { return Ok(None) };
+            match self.source.start(Some(number), self.direction) {
+                // The damage was behind the last frame.
+                Err(error) if error.kind() == MediaErrorKind::NoSuchFrame => return Ok(None),
+                started => started?,
+            }
+        }
+    }
+
+    fn place(&self, number: FrameNumber) -> Option<i64> {
+        self.source.place(number)
+    }
+
+    fn number_at(&self, place: i64) -> Option<FrameNumber> {
+        self.source.number_at(place)
+    }
+
+    fn count_up_to(&mut self, most: usize) -> Result<usize> {
+        self.source.count_up_to(most)
+    }
+
+    fn expected_frames(&self) -> Option<u64> {
+        self.source.expected_frames()
+    }
+
+    fn frame_rate(&self) -> Option<f64> {
+        self.source.frame_rate()
+    }
+
+    fn file(&self, number: FrameNumber) -> Option<PathBuf> {
+        self.source.file(number)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.source.notes()
+    }
+}
+
+#[cfg(test)]
+mod tests;
