@@ -140,16 +140,21 @@ def build_predictor(state, *, version="2.1", max_cond_frames=-1, corrections_con
 
     original.__class__ = Predictor
     original.unrounded, original.attended, original.margins = {}, {}, []
-    original.fill_hole_area, original.non_overlap_masks = 0, False
-    original.clear_non_cond_mem_around_input = False
-    original.add_all_frames_to_correct_as_cond = corrections_condition
-    original.binarize_mask_from_pts_for_mem_enc = True
+    return settle(original, corrections_condition)
+
+
+def settle(predictor, corrections_condition=False):
+    """A predictor of the original with the settings of its published builds for video, without what comes after the logits."""
+    predictor.fill_hole_area, predictor.non_overlap_masks = 0, False
+    predictor.clear_non_cond_mem_around_input = False
+    predictor.add_all_frames_to_correct_as_cond = corrections_condition
+    predictor.binarize_mask_from_pts_for_mem_enc = True
 
     def float_memories(module, arguments, named):
         return arguments, {**named, "memory": named["memory"].to(next(module.parameters()).dtype)}
 
-    original.memory_attention.register_forward_pre_hook(float_memories, with_kwargs=True)
-    return original
+    predictor.memory_attention.register_forward_pre_hook(float_memories, with_kwargs=True)
+    return predictor
 
 
 def rounded_bytes(features):

@@ -5,6 +5,7 @@
     python run.py decode  --samovar ... --workdir DIR --model mobile_sam --mobilesam-path DIR
     python run.py encode  --samovar ... --workdir DIR --model sam2_tiny --sam2-path DIR
     python run.py everything --samovar ... --workdir DIR        no mask filtered by its scores
+    python run.py track   --samovar ... --workdir DIR           SAM 2.1 tiny through a clip: 1 and 5 objects (track.py)
     python run.py startup --samovar ...                         process start to written mask
     python run.py masks   --samovar ... --pack PACK [--limit 3 --per-image 2]    IoU and boundary F beside GrabCut and flood fill
     python run.py all     --samovar ... --workdir DIR --mobilesam-path DIR --calibrate PACK    one table of ratios
@@ -37,6 +38,7 @@ import time
 from pathlib import Path
 
 import summary
+import track
 
 HERE = Path(__file__).resolve().parent
 WORKER = HERE / "worker.py"
@@ -379,7 +381,7 @@ def run_masks(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=["encode", "decode", "everything", "startup", "masks", "all"])
+    parser.add_argument("work", choices=["encode", "decode", "everything", "track", "startup", "masks", "all"])
     parser.add_argument("--samovar", type=Path, help="the binary; without it only the peers run")
     parser.add_argument("--before", type=Path, help="the binary before a change, measured beside it")
     parser.add_argument("--model", choices=["vit_b", "mobile_sam", "sam2_tiny"], default="vit_b")
@@ -395,6 +397,7 @@ def main():
     parser.add_argument("--repeat", type=int, help="calls per process (default: 3, decode 30, everything 1)")
     parser.add_argument("--rounds", type=int, help="processes per tool (default: 3, startup 5, everything 1)")
     parser.add_argument("--workdir", type=Path, help="weights and exports are kept here")
+    parser.add_argument("--objects", default="1,5", help="for track: how many, several in turn (default: 1,5)")
     parser.add_argument("--image", type=Path, default=PICTURE, help="for everything and startup")
     parser.add_argument("--points-per-side", type=int, help="for everything (default: 16; of all: 32)")
     parser.add_argument("--peer-points-per-side", type=int,
@@ -426,6 +429,12 @@ def main():
         parser.error("openvino-int8 needs --calibrate")
     if arguments.work == "all":
         documents = run_all(arguments)
+    elif arguments.work == "track":
+        found = machine()
+        results = track.measure(arguments, binaries(arguments), start, last_json, aligned)
+        found["load_average_after"] = [round(value, 2) for value in os.getloadavg()]
+        documents = {"track": {
+            "machine": found, "versions": versions(arguments.python), "threads": arguments.threads, "results": results, "failed": {}}}
     else:
         arguments.points_per_side = arguments.points_per_side or 16
         documents = {arguments.work: document(settle(arguments))}

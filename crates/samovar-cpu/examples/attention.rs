@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
-use samovar_tensor::{Attention, AttentionBias, Device, Pool, Precision, Result, Rows, TokenLayout};
+use samovar_tensor::{
+    Attention, AttentionBias, AxialAttention, Device, Pool, Precision, Result, Rows, TokenLayout,
+};
 
 use shared::{numbers, thread_seconds};
 
@@ -35,6 +37,7 @@ fn main() -> Result<()> {
         ("MobileSAM windows of 7", 128, 7, 4, 32, false),
         ("MobileSAM windows of 14", 64, 14, 5, 32, false),
         ("nano global", 24, 0, 4, 32, false),
+        ("SAM 2 memory, itself", 64, 0, 1, 256, false),
     ] {
         if !name.contains(&wanted) {
             continue;
@@ -95,6 +98,70 @@ fn main() -> Result<()> {
             peak / 1e9,
             reduced * 1e3,
             reduced / exact
+        );
+    }
+    if "SAM 2 memory, bank".contains(&wanted) {
+        to_memories(&device, &kernels)?;
+    }
+    Ok(())
+}
+
+/// Memories of SAM 2 as its layers attend to them, and as projected keys would be attended to.
+fn to_memories(device: &Device, kernels: &CpuKernels) -> Result<()> {
+    let (side, channels, memory, beside) = (64, 256, 64, 64);
+    let cells = side * side;
+    for maps in [1, 2, 3, 7, 14] {
+        let count = maps * cells + beside;
+        let load = |shape: &[usize], scale: f32| device.load(&numbers(shape, scale));
+        let q = load(&[1, cells, channels], 1.0)?;
+        let (keys, placeless) = (load(&[maps * cells, memory], 1.0)?, load(&[beside, memory], 1.0)?);
+        let (values, table) = (load(&[count, memory], 1.0)?, load(&[side, memory + 1, channels / 2], 0.1)?);
+        let projected = load(&[count, channels], 1.0)?;
+        let scale = 1.0 / (channels as f32).sqrt();
+        let axial = AxialAttention {
+            q: &q,
+            keys: &keys,
+            beside: Some(&placeless),
+            values: &values,
+            columns: &table,
+            rows: &table,
+            scale,
+        };
+        let plain = Attention {
+            q: Rows::whole(&q),
+            k: Rows::whole(&projected),
+            v: Rows::whole(&values),
+            heads: 1,
+            head_channels: channels,
+            value_channels: memory,
+            scale,
+            layout: TokenLayout::Sequence { batch: 1, key_batch: 1, queries: cells, keys: count },
+            bias: AttentionBias::None,
+            precision: Precision::F32,
+        };
+        let (mut best, mut peak) = ([f64::MAX; 2], 0.0f64);
+        for _ in 0..4 {
+            peak = peak.max(kernels.measure_peak_by(Duration::from_millis(20), thread_seconds));
+            let start = thread_seconds();
+            device.axial_attention(&axial)?;
+            let middle = thread_seconds();
+            device.attention(&plain)?;
+            best = [best[0].min(middle - start), best[1].min(thread_seconds() - middle)];
+        }
+        // Sums of products count as half of one.
+        let tables = 2 * side * (memory + 1) * channels;
+        let operations = [
+            cells * (tables + cells * memory + count * (4 * memory + 5)),
+            cells * count * (2 * (channels + memory) + 5),
+        ];
+        let share = |i: usize| operations[i] as f64 / best[i] / peak * 100.0;
+        println!(
+            "SAM 2 memory, bank of {maps:2} {:8.2} ms {:5.1} % of {:.1} GFLOP/s; projected {:8.2} ms {:5.1} %",
+            best[0] * 1e3,
+            share(0),
+            peak / 1e9,
+            best[1] * 1e3,
+            share(1)
         );
     }
     Ok(())

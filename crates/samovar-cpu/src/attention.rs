@@ -10,6 +10,7 @@
 //!
 //! The decomposed relative position costs two small products with pieces of its tables, done once; see [`bias`].
 
+pub(crate) mod axial;
 pub(crate) mod bias;
 pub(crate) mod few_keys;
 pub(crate) mod folded;

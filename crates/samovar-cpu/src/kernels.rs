@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use samovar_tensor::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, DType, Epilogue, Error, FoldedAttention, Fused,
-    Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision, ResizeMode,
-    Result, Rows, Shape, Tensor, checks,
+    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, DType, Epilogue, Error,
+    FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool,
+    Precision, ResizeMode, Result, Rows, Shape, Tensor, checks,
 };
 
 #[cfg(target_arch = "x86_64")]
 use crate::attention::in_lanes::{self, blocking::LaneBlocking};
 use crate::attention::shape::AttentionShape;
 use crate::attention::tokens::Tokens;
-use crate::attention::{few_keys, folded, in_rows};
+use crate::attention::{axial, few_keys, folded, in_rows};
 use crate::dispatch::{with_dot, with_simd};
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::pack_int8::PackedInt8;
@@ -460,6 +460,12 @@ impl Kernels for CpuKernels {
         checks::result("folded_attention", out, &checks::folded_attention(attention)?)?;
         self.note("folded_attention", out.shape());
         with_simd!(self.machine.level, s => folded::folded_attention(&self.threads, s, attention, out))
+    }
+
+    fn axial_attention(&self, attention: &AxialAttention, out: &mut Tensor) -> Result<()> {
+        checks::result("axial_attention", out, &checks::axial_attention(attention)?.shape)?;
+        self.note("axial_attention", out.shape());
+        with_simd!(self.machine.level, s => axial::axial_attention(&self.threads, s, attention, out))
     }
 
     fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed> {

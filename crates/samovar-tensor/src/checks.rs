@@ -4,8 +4,8 @@
 //! because nothing but [`crate::Device`] itself makes callers take the door.
 
 use crate::{
-    Attention, AttentionBias, Conv2d, ConvTranspose2d, Epilogue, Error, FoldedAttention, LayerNorm, Linear,
-    MaskHead, Result, Rows, Shape, Tensor, TokenLayout,
+    Attention, AttentionBias, AxialAttention, Conv2d, ConvTranspose2d, Epilogue, Error, FoldedAttention,
+    LayerNorm, Linear, MaskHead, Result, Rows, Shape, Tensor, TokenLayout,
 };
 
 /// Checks that a result is to be written to a tensor of its shape.
@@ -255,6 +255,74 @@ pub fn folded_attention(a: &FoldedAttention) -> Result<Shape> {
         return Err(Error::shape(OP, what));
     }
     Shape::of_result(OP, &[batch, rows, channels])
+}
+
+/// What the operands of an [`AxialAttention`] make.
+#[derive(Debug, Clone, Copy)]
+pub struct AxialSizes {
+    /// Of the result.
+    pub shape: Shape,
+    /// Rows of `q`.
+    pub queries: usize,
+    /// Cells of all maps over those of one.
+    pub maps: usize,
+    /// Rows and columns of a map.
+    pub grid: [usize; 2],
+    /// Keys that have no cell.
+    pub beside: usize,
+    /// Of a query.
+    pub channels: usize,
+    /// Of a key as it is given.
+    pub key_channels: usize,
+    /// Of a value and of the result.
+    pub value_channels: usize,
+}
+
+/// Of [`crate::Kernels::axial_attention`].
+///
+/// # Errors
+/// See [`result`].
+pub fn axial_attention(a: &AxialAttention) -> Result<AxialSizes> {
+    const OP: &str = "axial_attention";
+    let [cells_of_all, key_channels] = a.keys.shape().fixed(OP)?;
+    let [keys, value_channels] = a.values.shape().fixed(OP)?;
+    let [columns, column_inputs, column_half] = a.columns.shape().fixed(OP)?;
+    let [rows, row_inputs, row_half] = a.rows.shape().fixed(OP)?;
+    let [beside, beside_channels] = match a.beside {
+        Some(beside) => beside.shape().fixed(OP)?,
+        None => [0, key_channels],
+    };
+    let (channels, cells) = (a.q.shape().channels(), rows.saturating_mul(columns));
+    let fits = channels.is_multiple_of(4)
+        && [channels, key_channels, value_channels].iter().all(|&count| count > 0)
+        && [column_half, row_half] == [channels / 2; 2]
+        && [Some(column_inputs), Some(row_inputs)] == [key_channels.checked_add(1); 2]
+        && beside_channels == key_channels
+        && cells > 0
+        && cells_of_all > 0
+        && cells_of_all.is_multiple_of(cells)
+        && Some(keys) == cells_of_all.checked_add(beside);
+    if !fits {
+        let what = format!(
+            "q {}, keys {} and {beside} beside them, values {}, columns {}, rows {}",
+            a.q.shape(),
+            a.keys.shape(),
+            a.values.shape(),
+            a.columns.shape(),
+            a.rows.shape()
+        );
+        return Err(Error::shape(OP, what));
+    }
+    Ok(AxialSizes {
+        shape: a.q.shape().result_with_channels(OP, value_channels)?,
+        queries: a.q.shape().rows(),
+        maps: cells_of_all / cells,
+        grid: [rows, columns],
+        beside,
+        channels,
+        key_channels,
+        value_channels,
+    })
 }
 
 /// Of [`crate::Kernels::mask_logits`].

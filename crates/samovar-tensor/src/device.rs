@@ -1,6 +1,7 @@
 //! The one door: every operator call checks its operands, takes its output from the pool, runs, and is reported.
 
 mod attention;
+mod axial;
 mod decoder;
 mod load;
 mod operators;

@@ -6,8 +6,8 @@ use crate::cross_attention::{CrossAttention, CrossAttentionRoute};
 use crate::memory::{Memory, host_memory};
 use crate::packed::{PackRequest, Packed, PackedSize};
 use crate::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Error, FoldedAttention, LayerNorm,
-    Linear, MaskHead, Pool, ResizeMode, Result, Rows, Tensor,
+    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Error,
+    FoldedAttention, LayerNorm, Linear, MaskHead, Pool, ResizeMode, Result, Rows, Tensor,
 };
 
 /// What a backend may do in one go instead of step by step. [`crate::Device`] composes what a backend does not fuse from
@@ -21,6 +21,8 @@ pub enum Fused {
     KeyPositions,
     /// [`Kernels::folded_attention`].
     FoldedAttention,
+    /// [`Kernels::axial_attention`].
+    AxialAttention,
     /// [`Kernels::pack_mask_head`] and [`Kernels::mask_logits`].
     MaskLogits,
 }
@@ -156,6 +158,11 @@ pub trait Kernels: Send + Sync {
     /// See [`FoldedAttention`].
     fn folded_attention(&self, _: &FoldedAttention, _: &mut Tensor) -> Result<()> {
         Err(self.not_fused(Fused::FoldedAttention))
+    }
+
+    /// See [`AxialAttention`].
+    fn axial_attention(&self, _: &AxialAttention, _: &mut Tensor) -> Result<()> {
+        Err(self.not_fused(Fused::AxialAttention))
     }
 
     /// Orders the two matrices of a [`MaskHead`], `[factor · factor · outputs, inputs]` in host memory. The result comes

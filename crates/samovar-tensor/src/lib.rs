@@ -18,6 +18,7 @@
 //! - [`Device::shape_only`]: runs the same model code on shapes alone, so bytes and operations are known before any
 //!   work ([`Plan`]).
 
+mod axial_attention;
 pub mod checks;
 mod conv2d_geometry;
 mod cost;
@@ -42,6 +43,7 @@ mod tensor;
 mod transfer;
 mod weight;
 
+pub use axial_attention::AxialAttention;
 pub use conv2d_geometry::Conv2dGeometry;
 pub use cost::Cost;
 pub use cross_attention::{CrossAttention, CrossAttentionDirection, CrossAttentionRoute};

@@ -1,6 +1,7 @@
 //! The operators as formulas: scalar, sequential, exact. Every backend is tested against these.
 
 mod attention;
+mod axial;
 mod convolution;
 mod decoder;
 mod elementwise;
@@ -12,9 +13,9 @@ mod resize;
 use std::sync::Arc;
 
 use crate::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention, Fused, Kernels,
-    LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision, ResizeMode, Result, Rows,
-    Tensor,
+    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention,
+    Fused, Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision,
+    ResizeMode, Result, Rows, Tensor,
 };
 
 /// The scalar reference backend.
@@ -95,6 +96,10 @@ impl Kernels for Reference {
 
     fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
         decoder::folded_attention(attention, out)
+    }
+
+    fn axial_attention(&self, attention: &AxialAttention, out: &mut Tensor) -> Result<()> {
+        axial::axial_attention(attention, out)
     }
 
     fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed> {

@@ -1,6 +1,7 @@
 //! The operator suite: one set of generated cases for every backend.
 
 mod attention;
+mod axial;
 mod cases;
 mod convolution;
 mod decoder;
@@ -33,6 +34,7 @@ impl Suite {
         linear::add(&mut cases);
         convolution::add(&mut cases);
         attention::add(&mut cases);
+        axial::add(&mut cases);
         decoder::add(&mut cases);
         elementwise::add(&mut cases);
         movement::add(&mut cases);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use samovar_tensor::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention, CrossAttentionRoute, Epilogue,
-    FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead, Memory, PackRequest, Packed, PackedSize,
-    Pool, ResizeMode, Result, Rows, Tensor,
+    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention,
+    CrossAttentionRoute, Epilogue, FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead, Memory,
+    PackRequest, Packed, PackedSize, Pool, ResizeMode, Result, Rows, Tensor,
 };
 
 /// The kernels of a backend in host memory.
@@ -79,6 +79,10 @@ impl Kernels for Poisoned {
 
     fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
         self.0.folded_attention(attention, spoil(out)?)
+    }
+
+    fn axial_attention(&self, attention: &AxialAttention, out: &mut Tensor) -> Result<()> {
+        self.0.axial_attention(attention, spoil(out)?)
     }
 
     fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed> {

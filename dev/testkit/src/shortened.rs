@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention,
+    Activation, Attention, AttentionBias, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention,
     CrossAttentionRoute, DType, Epilogue, Error, FoldedAttention, Fused, Kernels, LayerNorm, Linear,
     MaskHead, Memory, PackRequest, Packed, PackedSize, Pool, Residual, ResizeMode, Result, Rows, Shape,
     Tensor, TokenLayout,
@@ -282,6 +282,21 @@ impl Kernels for Shortened {
         })?;
         self.norm(a.norm, out, |norm, out| self.0.folded_attention(&FoldedAttention { norm, ..*a }, out))?;
         self.0.folded_attention(a, out)
+    }
+
+    fn axial_attention(&self, a: &AxialAttention, out: &mut Tensor) -> Result<()> {
+        self.operands([a.q, a.keys, a.values], out, |[q, keys, values], out| {
+            self.0.axial_attention(&AxialAttention { q, keys, values, ..*a }, out)
+        })?;
+        self.operands([a.columns, a.rows], out, |[columns, rows], out| {
+            self.0.axial_attention(&AxialAttention { columns, rows, ..*a }, out)
+        })?;
+        if let Some(beside) = a.beside {
+            self.operand(out, one_less(beside)?, |beside, out| {
+                self.0.axial_attention(&AxialAttention { beside: Some(beside), ..*a }, out)
+            })?;
+        }
+        self.0.axial_attention(a, out)
     }
 
     fn pack_mask_head(&self, pool: &Arc<Pool>, first: &Tensor, second: &Tensor) -> Result<Packed> {

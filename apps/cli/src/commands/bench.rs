@@ -13,6 +13,7 @@ mod photographs;
 mod pressure;
 mod single;
 mod table;
+mod track;
 mod worker;
 
 use std::time::Instant;
@@ -36,6 +37,8 @@ enum What {
     Encode(single::Args),
     /// From one click to three masks of low-resolution logits, on an encoded image
     Decode(single::Args),
+    /// From a decoded frame to the masks of objects that are followed and long known, with the time of each part of the model
+    Track(track::Args),
     /// The document's table: load, single image, batch of 10, peak memory; the same image again; frames that repeat
     Document(document::Args),
     /// Images and prompts at once: latency against throughput, and where batching does not pay
@@ -63,6 +66,7 @@ enum What {
 const EXAMPLES: &str = "\
 Examples:
   samovar bench encode --model facebook/sam-vit-base --threads 2 --repeat 5 --json
+  samovar bench track --model sam2.1_hiera_tiny.pt --objects 5
   samovar bench document --baseline ./samovar-before --save today.json
   samovar bench folder --images 1000
   samovar bench pressure --runs 100
@@ -72,13 +76,14 @@ In the tables \"off\" is `--no-optimizations`, \"on\" the defaults, and a baseli
 all columns take turns, so that what else the machine does meets them alike; every run is a process of its own, whose peak memory \
 is reported. The claims are those of the documents that ask for the table, on their machines.
 
-encode and decode: load time runs from the start of the process until the model is ready. Peak memory is that of the whole process.";
+encode, decode and track: load time runs from the start of the process until the model is ready. Peak memory is that of the whole process.";
 
 /// Runs the command.
 pub fn run(args: &Args, process_start: Instant) -> Result<()> {
     match &args.what {
         What::Encode(args) => single::run(args, single::What::Encode, process_start),
         What::Decode(args) => single::run(args, single::What::Decode, process_start),
+        What::Track(args) => track::run(args, process_start),
         What::Document(args) => document::run(args),
         What::Batch(args) => batch::run(args),
         What::Load(args) => load::run(args),

@@ -391,7 +391,8 @@ pub(crate) static ATTENTION: &[Entry<AttentionShape, AttentionRoute>] = &[
 ];
 
 /// Operators with one kernel for all shapes.
-pub(crate) static SINGLE: [Route; 11] = [
+pub(crate) static SINGLE: [Route; 12] = [
+    single("axial attention", &["axial_attention"], "attention/axial.rs", "axial.rs"),
     single("folded attention", &["folded_attention"], "attention/folded.rs", "decoder.rs"),
     single("mask head", &["mask_logits"], "mask_head.rs", "decoder.rs"),
     single("layer norm", &["layer_norm"], "norm.rs", "linear.rs"),

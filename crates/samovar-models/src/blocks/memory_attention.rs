@@ -59,7 +59,8 @@ impl MemoryAttention {
             Ok(sine_positions::of_cells(grid, channels).iter().map(|x| POSITION_SHARE * x).collect())
         })?;
         let turns = loader.derived(&shape, || Ok(rotary::of_cells(grid, channels, config.theta)))?;
-        let layer = |i| SelfCrossBlock::load(&loader.at(format!("layers.{i}")), config.layer);
+        let layer =
+            |i| SelfCrossBlock::load(&loader.at(format!("layers.{i}")), config.layer, grid, config.theta);
         Ok(Self {
             layers: (0..config.depth).map(layer).collect::<Result<_>>()?,
             norm: loader.layer_norm("layer_norm", channels, config.layer.epsilon)?,
@@ -76,10 +77,10 @@ impl MemoryAttention {
 
     /// The image `[1, cells, channels]` with what is remembered of one object.
     pub(crate) fn finish(&self, device: &Device, begun: &Begun, memories: &Remembered) -> Result<Tensor> {
-        let mut x = self.layers[0].finish(device, begun, memories, &self.turns)?;
+        let mut x = self.layers[0].finish(device, begun, memories)?;
         for layer in &self.layers[1..] {
             let begun = layer.begin(device, &x, &self.turns)?;
-            x = layer.finish(device, &begun, memories, &self.turns)?;
+            x = layer.finish(device, &begun, memories)?;
         }
         Ok(device.layer_norm(&x, &self.norm, Activation::Identity)?)
     }

@@ -12,9 +12,7 @@ use crate::error::Result;
 
 /// Cosines and sines of the cells of a map, `[rows · columns, channels]`: a table for `Device::rotate`.
 pub(crate) fn of_cells([rows, columns]: [usize; 2], channels: usize, theta: f32) -> Vec<f32> {
-    let quarter = channels / 4;
-    let frequencies: Vec<f32> =
-        (0..quarter).map(|i| 1.0 / theta.powf((4 * i) as f32 / channels as f32)).collect();
+    let frequencies: Vec<f32> = frequencies(channels, theta).collect();
     let mut table = Vec::with_capacity(rows * columns * channels);
     for cell in 0..rows * columns {
         let (x, y) = ((cell % columns) as f32, (cell / columns) as f32);
@@ -24,6 +22,41 @@ pub(crate) fn of_cells([rows, columns]: [usize; 2], channels: usize, theta: f32)
         table.extend(angles.map(|angle| angle.sin() as f32));
     }
     table
+}
+
+/// Matrices that make turned keys of what is remembered, along one axis (0 for columns, 1 for rows): `[places, inputs + 1, channels / 2]`,
+/// of a layer `[channels, inputs]` in upstream's order and its bias, which comes last; for [`samovar_tensor::AxialAttention`].
+pub(crate) fn turned_along(
+    axis: usize,
+    places: usize,
+    [weight, bias]: [&[f32]; 2],
+    inputs: usize,
+    theta: f32,
+) -> Vec<f32> {
+    let channels = bias.len();
+    let quarter = channels / 4;
+    let mut matrices = Vec::with_capacity(places * (inputs + 1) * 2 * quarter);
+    for place in 0..places {
+        let turns: Vec<(f64, f64)> =
+            frequencies(channels, theta).map(|f| f64::from(place as f32 * f).sin_cos()).collect();
+        for input in 0..=inputs {
+            let of = |channel: usize| {
+                f64::from(if input < inputs { weight[channel * inputs + input] } else { bias[channel] })
+            };
+            let pairs = turns.iter().enumerate().map(|(i, &(sin, cos))| {
+                let first = 2 * (axis * quarter + i);
+                [of(first) * cos - of(first + 1) * sin, of(first) * sin + of(first + 1) * cos]
+            });
+            matrices.extend(pairs.clone().map(|[first, _]| first as f32));
+            matrices.extend(pairs.map(|[_, second]| second as f32));
+        }
+    }
+    matrices
+}
+
+/// Of the pairs of one axis.
+fn frequencies(channels: usize, theta: f32) -> impl Iterator<Item = f32> {
+    (0..channels / 4).map(move |i| 1.0 / theta.powf((4 * i) as f32 / channels as f32))
 }
 
 /// The rows of a weight `[channels, ..]` or bias `[channels]` with the first numbers of all pairs before the second ones.

@@ -3,17 +3,18 @@
 //!
 //! Memories are narrower than the image. Values see no positions, so the layer that makes values of memories, and the one that
 //! reads what was attended to, are multiplied out when the model is loaded: `W_o (Σ a (W_v m + b_v)) + b_o` is
-//! `(W_o W_v) Σ a m + (W_o b_v + b_o)`, as weights of a softmax have the sum 1. Attention then adds up the memories themselves.
+//! `(W_o W_v) Σ a m + (W_o b_v + b_o)`, as weights of a softmax have the sum 1. Attention then adds up the memories themselves. Nor are
+//! keys ever made: a key of a cell is a product of the memory with a matrix of its column and one of its row, see
+//! [`AxialAttention`].
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, Device, Epilogue, LayerNorm, Linear, Precision, Rows, Tensor,
-    TokenLayout,
+    Activation, AxialAttention, Device, Epilogue, LayerNorm, Linear, Rows, Tensor, TokenLayout,
 };
 
 use super::attention::attention;
 use super::loader::Loader;
 use super::mlp::Mlp;
-use super::rotary::pairs_apart;
+use super::rotary::{self, pairs_apart};
 use crate::error::Result;
 use crate::tracker::Begun;
 
@@ -34,7 +35,8 @@ pub(crate) struct SelfCrossBlock {
     self_out: Linear,
     layer_norm2: LayerNorm,
     query: Linear,
-    key: Linear,
+    /// Matrices of keys by column and by row.
+    keys: [Tensor; 2],
     /// `W_o W_v`.
     out: Linear,
     layer_norm3: LayerNorm,
@@ -53,8 +55,14 @@ pub(crate) struct Remembered {
 }
 
 impl SelfCrossBlock {
-    pub(crate) fn load(loader: &Loader, config: SelfCrossConfig) -> Result<Self> {
-        let SelfCrossConfig { channels, memory_channels, mlp_channels, epsilon } = config;
+    /// For maps of `grid` rows and columns, with rotary positions of this base.
+    pub(crate) fn load(
+        loader: &Loader,
+        config: SelfCrossConfig,
+        grid: [usize; 2],
+        theta: f32,
+    ) -> Result<Self> {
+        let SelfCrossConfig { channels, mlp_channels, epsilon, .. } = config;
         let (own, cross) = (loader.at("self_attn"), loader.at("cross_attn_image"));
         let norm = |name: &str| loader.layer_norm(name, channels, epsilon);
         Ok(Self {
@@ -63,7 +71,7 @@ impl SelfCrossBlock {
             self_out: own.linear("out_proj", channels, channels)?,
             layer_norm2: norm("layer_norm2")?,
             query: turned_linear(&cross.at("q_proj"), channels, channels)?,
-            key: turned_linear(&cross.at("k_proj"), memory_channels, channels)?,
+            keys: keys_by_place(&cross.at("k_proj"), config, grid, theta)?,
             out: values_and_out(&cross, config)?,
             layer_norm3: norm("layer_norm3")?,
             mlp: Mlp::load(loader, ["linear1", "linear2"], channels, mlp_channels, Activation::Relu)?,
@@ -92,36 +100,18 @@ impl SelfCrossBlock {
     }
 
     /// The second half: what the memories answer, and the rest of the layer.
-    pub(crate) fn finish(
-        &self,
-        device: &Device,
-        begun: &Begun,
-        memories: &Remembered,
-        turns: &Tensor,
-    ) -> Result<Tensor> {
-        let SelfCrossConfig { channels, memory_channels, .. } = self.config;
+    pub(crate) fn finish(&self, device: &Device, begun: &Begun, memories: &Remembered) -> Result<Tensor> {
         let Begun { tokens, query } = begun;
-        let [batch, cells, _] = query.shape().fixed("memory attention")?;
-        let key = device.linear(&memories.placed, &self.key, &Epilogue::NONE)?;
-        let mut key = device.rotate(Rows::whole(&key), turns)?;
-        if let Some(beside) = &memories.placed_beside {
-            let beside = device.linear(beside, &self.key, &Epilogue::NONE)?;
-            key = device.concat(&[&key, &beside], 0)?;
-        }
-        let attended = device.attention(&Attention {
-            q: Rows::whole(query),
-            k: Rows::whole(&key),
-            v: Rows::whole(&memories.values),
-            heads: 1,
-            head_channels: channels,
-            value_channels: memory_channels,
-            scale: 1.0 / (channels as f32).sqrt(),
-            layout: TokenLayout::Sequence { batch, key_batch: 1, queries: cells, keys: key.shape().rows() },
-            bias: AttentionBias::None,
-            precision: Precision::F32,
+        let [columns, rows] = &self.keys;
+        let attended = device.axial_attention(&AxialAttention {
+            q: query,
+            keys: &memories.placed,
+            beside: memories.placed_beside.as_ref(),
+            values: &memories.values,
+            columns,
+            rows,
+            scale: 1.0 / (self.config.channels as f32).sqrt(),
         })?;
-        drop(key);
-        let attended = attended.reshape([batch, cells, memory_channels])?;
         let x = device.linear(&attended, &self.out, &Epilogue::add(tokens))?;
         drop(attended);
         let normed = device.layer_norm(&x, &self.layer_norm3, Activation::Identity)?;
@@ -151,6 +141,28 @@ fn turned_linear(layer: &Loader, inputs: usize, outputs: usize) -> Result<Linear
     let weight = pairs_apart(&layer.weight("weight", &[outputs, inputs])?)?;
     let bias = pairs_apart(&layer.raw("bias", &[outputs])?)?;
     Ok(layer.device.load_linear(&weight, Some(&bias))?)
+}
+
+/// Matrices of keys by column and by row.
+fn keys_by_place(
+    layer: &Loader,
+    config: SelfCrossConfig,
+    [rows, columns]: [usize; 2],
+    theta: f32,
+) -> Result<[Tensor; 2]> {
+    let SelfCrossConfig { channels, memory_channels: inputs, .. } = config;
+    let _copies = layer.copies(2, inputs * channels)?;
+    let weight = layer.weight("weight", &[channels, inputs])?;
+    let bias = layer.raw("bias", &[channels])?;
+    let along = |axis: usize, places: usize| -> Result<Tensor> {
+        let _made = layer.copies(1, places * (inputs + 1) * channels / 2)?;
+        let matrices = layer.derived(&[places, inputs + 1, channels / 2], || {
+            let (weight, bias) = (weight.to_f32_vec()?, bias.to_f32_vec()?);
+            Ok(rotary::turned_along(axis, places, [&weight, &bias], inputs, theta))
+        })?;
+        Ok(layer.device.load(&matrices)?)
+    };
+    Ok([along(0, columns)?, along(1, rows)?])
 }
 
 /// `W_o W_v` and `W_o b_v + b_o`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use samovar_tensor::{
-    Activation, Attention, AttentionBias, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention,
+    Activation, Attention, AttentionBias, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention,
     CrossAttentionRoute, DType, Epilogue, FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead,
     Memory, PackRequest, Packed, PackedSize, Pool, Precision, Residual, ResizeMode, Result, Rows, SetAside,
     Shape, Tensor, TokenLayout,
@@ -315,6 +315,16 @@ impl Kernels for Remote {
             let [x, positions, keys, values] = [0, 1, 2, 3].map(|index| &operands[index]);
             let norm = &norm.open()?;
             kernels.folded_attention(&FoldedAttention { x, positions, keys, values, heads, norm }, out)
+        })
+    }
+
+    fn axial_attention(&self, a: &AxialAttention, out: &mut Tensor) -> Result<()> {
+        let (scale, mut operands) = (a.scale, vec![a.q, a.keys, a.values, a.columns, a.rows]);
+        operands.extend(a.beside);
+        self.operate(&operands, out, move |kernels, operands, out| {
+            let [q, keys, values, columns, rows] = [0, 1, 2, 3, 4].map(|index| &operands[index]);
+            let beside = operands.get(5);
+            kernels.axial_attention(&AxialAttention { q, keys, beside, values, columns, rows, scale }, out)
         })
     }
 
