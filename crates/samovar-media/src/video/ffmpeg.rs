@@ -404,6 +404,11 @@ impl FrameSource for VideoFile {
                     }
                 }
                 Some(Decoded::Refused(error)) => return Err(error.at(&self.path)),
+                Some(Decoded::Lost) if !self.is_alone => {
+                    self.is_alone = true;
+                    run = Run::begin(&Order { with_pixels: false, ..self.order(&input) })?;
+                    index = 0;
+                }
                 Some(Decoded::Cut | Decoded::Lost) | None => {
                     let (status, told) = run.ended()?;
                     if !status.success() {

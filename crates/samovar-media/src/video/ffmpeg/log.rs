@@ -5,6 +5,8 @@ use samovar_geometry::{Image, Size};
 /// A frame, as announced before its pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Announced {
+    /// Its number in this run, from 0: where one is missing, a word was lost.
+    pub(super) number: u64,
     /// Presentation time in units of the [time base](Line::TimeBase); `None` where the file has none.
     pub(super) time_stamp: Option<i64>,
     /// After rotation.
@@ -71,6 +73,7 @@ fn of_showinfo(said: &str) -> Option<Line> {
         return Some(Line::TimeBase(parse_ratio(base)?, parse_ratio(rate)));
     }
     let fields = said.strip_prefix("n:")?;
+    let number = fields.split_whitespace().next()?.parse().ok()?;
     let time_stamp = match field(fields, " pts:")? {
         "NOPTS" => None,
         number => Some(number.parse().ok()?),
@@ -78,7 +81,7 @@ fn of_showinfo(said: &str) -> Option<Line> {
     let (width, height) = field(fields, " s:")?.split_once('x')?;
     let size = Size::new(width.parse().ok()?, height.parse().ok()?);
     let checksum = u32::from_str_radix(field(fields, " checksum:")?, 16).ok()?;
-    Some(Line::Frame(Announced { time_stamp, size, checksum }))
+    Some(Line::Frame(Announced { number, time_stamp, size, checksum }))
 }
 
 /// The word behind a name, which may be padded.

@@ -132,7 +132,7 @@ impl Run {
                 MediaError::new(MediaErrorKind::OutOfMemory, what).caused_by(error)
             })?);
         let limits = order.limits;
-        let mut reader = Reader { announced, stdout, limits, size: None, has_ended: false };
+        let mut reader = Reader { announced, stdout, limits, size: None, number: 0, has_ended: false };
         run.ahead = Some(Ahead::new(move || reader.next())?);
         Ok(run)
     }
@@ -260,6 +260,8 @@ struct Reader {
     limits: DecodeLimits,
     /// Of the frame before.
     size: Option<Size<Image>>,
+    /// Of the frame that comes next.
+    number: u64,
     has_ended: bool,
 }
 
@@ -275,17 +277,27 @@ impl Reader {
         }
         // Lines that mean nothing here are not sent.
         let announced = match self.announced.recv_timeout(SILENCE) {
-            Err(RecvTimeoutError::Timeout) => match self.size.filter(|_| self.stdout.is_some()) {
+            Ok(announced) => announced,
+            Err(silence) => match self.size.filter(|_| self.stdout.is_some()) {
                 Some(size) => return self.next_unannounced(size),
-                None => self.announced.recv().ok()?,
+                None if silence == RecvTimeoutError::Timeout => self.announced.recv().ok()?,
+                None => return None,
             },
-            announced => announced.ok()?,
         };
         let frame = match announced {
             Line::Frame(frame) => frame,
             Line::Damage(text) => return Some(Decoded::Damage(text)),
             _ => return None,
         };
+        // Where the form of the frames changes, the filter begins anew.
+        if frame.number == 0 {
+            self.number = 0;
+        }
+        if frame.number != self.number {
+            self.has_ended = true;
+            return Some(Decoded::Lost);
+        }
+        self.number += 1;
         let Some(stdout) = &mut self.stdout else { return Some(Decoded::Frame(frame, None)) };
         self.size = Some(frame.size);
         let decoded = pixels(stdout, frame.size, &self.limits);
@@ -299,15 +311,17 @@ impl Reader {
 }
 
 impl Reader {
-    /// The next frame, whose word has not come: ffmpeg is slow, or waits for its pixels to be read.
+    /// The next frame, whose word has not come: ffmpeg is slow, waits for its pixels to be read, or has ended and its word was lost.
     fn next_unannounced(&mut self, size: Size<Image>) -> Option<Decoded> {
         let stdout = self.stdout.as_mut()?;
         let decoded = pixels(stdout, size, &self.limits);
         let announced = self.announced.recv_timeout(LOST);
         self.has_ended = true;
         Some(match (decoded, announced) {
-            (Ok(Some(pixels)), Ok(Line::Frame(frame))) if frame.size == size => {
-                self.has_ended = false;
+            (Ok(Some(pixels)), Ok(Line::Frame(frame)))
+                if (frame.size, frame.number) == (size, self.number) =>
+            {
+                (self.has_ended, self.number) = (false, self.number + 1);
                 Decoded::Frame(frame, Some(pixels))
             }
             (_, Ok(Line::Damage(text))) => Decoded::Damage(text),
