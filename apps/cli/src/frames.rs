@@ -32,6 +32,9 @@ pub struct RangeArgs {
 }
 
 impl RangeArgs {
+    /// All frames.
+    pub const ALL: Self = Self { start: None, end: None, every_nth: 1, max_frames: None };
+
     fn range(&self) -> FrameRange {
         FrameRange {
             start: self.start,
@@ -52,14 +55,17 @@ impl RangeArgs {
     }
 }
 
-/// Opens frames, of which those of the range are taken.
+/// Opens frames, of which those of the range are taken. On the way back through a video blocks of so many bytes are held, if that is said.
 pub fn open(
     path: &Path,
     range: &RangeArgs,
     limits: &DecodeLimits,
     space: Option<ColourSpace>,
+    backward_bytes: Option<u64>,
 ) -> Result<Box<dyn FrameSource>> {
-    let options = VideoOptions { limits: *limits, range: range.range(), space, ..VideoOptions::default() };
+    let usual = VideoOptions::default();
+    let backward_bytes = backward_bytes.unwrap_or(usual.backward_bytes);
+    let options = VideoOptions { limits: *limits, range: range.range(), space, backward_bytes, ..usual };
     Ok(video::open(path, &options)?)
 }
 
@@ -117,7 +123,7 @@ impl Shot {
         limits: &DecodeLimits,
         space: Option<ColourSpace>,
     ) -> Result<Self> {
-        let mut source = open(path, range, limits, space)?;
+        let mut source = open(path, range, limits, space, None)?;
         let first = first(&*source)?;
         let wait = progress::spinner(&format!("counting the frames of {}", path.display()));
         let count = source.count_up_to(usize::MAX)?;

@@ -86,6 +86,34 @@ fn pack(bench: &Bench) {
 const SEGMENT: [&str; 6] = ["segment", "--point", "80,60", "--format", "png", "--threads"];
 
 #[test]
+fn track_takes_what_the_plan_of_a_shot_says_and_refuses_less() {
+    let bench = Bench::new();
+    photos(&bench);
+    std::fs::create_dir(bench.path("shot")).unwrap();
+    for number in 0..12 {
+        std::fs::copy(bench.path("photos/c.png"), bench.path(&format!("shot/f.{number:04}.png"))).unwrap();
+    }
+    let shot = "shot/f.####.png";
+    let track = |out, memory| {
+        let limit = format!("--memory={memory}");
+        measured(&bench, &["track", shot, "--point", "80,60", "--threads", "2", "--out", out, &limit])
+    };
+    let foreseen =
+        |memory: &str| plan(&bench, &[shot, memory])["video"]["for"]["label maps, cut-outs"].clone();
+    let free = foreseen("--memory=1GB");
+    let run = track("free", 1_000_000_000);
+    let expected = free["forward_peak_bytes"].as_u64().unwrap();
+    let share = run.peak_bytes as f64 / expected as f64;
+    assert!(run.code == 0 && (0.9..1.0).contains(&share), "{share}: {}", run.stderr);
+    let least = free["least_bytes"].as_u64().unwrap();
+    let run = track("least", least);
+    assert!(run.code == 0 && run.peak_bytes <= least, "{} of {least}: {}", run.peak_bytes, run.stderr);
+    let run = track("less", least - 1);
+    assert_eq!(run.code, 1);
+    assert!(run.stderr.contains("following objects through frames of 2400x1800 needs"), "{}", run.stderr);
+}
+
+#[test]
 fn plan_and_forecast_are_within_a_tenth_of_the_measured_peak() {
     let bench = Bench::new();
     photos(&bench);

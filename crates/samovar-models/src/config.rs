@@ -206,6 +206,11 @@ impl ModelConfig {
         self.preprocessor.map_or(own, |preprocessor| preprocessor.applied_to(own))
     }
 
+    /// Whether it remembers objects from frame to frame.
+    pub fn can_track(&self) -> bool {
+        self.capabilities().contains(&Capability::Tracker)
+    }
+
     /// What the model can do.
     pub fn capabilities(&self) -> &'static [Capability] {
         match &self.dimensions {

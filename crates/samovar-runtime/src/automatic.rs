@@ -70,6 +70,7 @@ pub fn generate(
     let mut state =
         Progress { crop: 0, crops: crops.len(), points_done: 0, points, stages: Stages::default() };
     let mut found: Vec<Candidate> = Vec::new();
+    let mut aside = model.engine().set_aside("masks", 0)?;
     for (index, crop) in crops.iter().enumerate() {
         let before = Progress { crop: index, ..state };
         let mut report = |points_done: usize, stages: Stages| {
@@ -78,7 +79,7 @@ pub fn generate(
         };
         let held_bytes = found.iter().map(Candidate::size_bytes).sum();
         let run = CropRun { model, image, options, crop: *crop, held_bytes };
-        found.extend(run.run(&grids[crop.layer], before.stages, &mut report)?);
+        found.extend(run.run(&grids[crop.layer], before.stages, &mut aside, &mut report)?);
     }
     if crops.len() > 1 {
         found = suppress::across_crops(found, options.crop_nms_thresh);

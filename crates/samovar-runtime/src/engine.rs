@@ -13,7 +13,7 @@ use samovar_resources::memory::{Memory, MemoryLevel, MemoryManager, MemoryThresh
 use samovar_tensor::{Device, Instrument, Kernels, MemoryId, Pool, PoolStats, Precision, SetAside, Stop};
 
 use crate::admission::{Gate, Promise, Reservation};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::memory_watch::MemoryWatch;
 use crate::planning::does_not_fit;
 
@@ -196,13 +196,29 @@ impl Engine {
         BatchProcessor::new(options).with_memory(self.memory()).with_events(self.events.clone())
     }
 
-    /// Has all given back that lies idle or can be had again, beside the pool's idle blocks, which it gives up by itself; says
-    /// how many bytes that were.
-    pub(crate) fn give_back(&self) -> usize {
+    /// Has some of that given back which lies idle or can be had again, beside the pool's idle blocks, which it gives up by itself; what is
+    /// dearest last. Says how many bytes that were.
+    fn give_some_back(&self) -> usize {
         let in_use = || self.device.pool().stats().in_use_bytes;
         let before = in_use();
-        self.memory().cleanup(true);
+        for level in [MemoryLevel::Warning, MemoryLevel::Critical] {
+            self.memory().cleanup_at(level);
+            if in_use() < before {
+                break;
+            }
+        }
         before.saturating_sub(in_use())
+    }
+
+    /// Does what takes memory; where that does not suffice, again with less and less kept beside it: features of images before, encoders
+    /// that lie idle.
+    pub(crate) fn with_room<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            match work() {
+                Err(error) if error.kind() == ErrorKind::OutOfMemory && self.give_some_back() > 0 => {}
+                answer => return answer,
+            }
+        }
     }
 
     /// How long an encoder may lie idle that can be loaded again.
@@ -248,7 +264,7 @@ impl Engine {
 
     /// Lets work begin on the memory that is left; see [`Gate::enter`].
     pub(crate) fn enter<T>(&self, admit: impl Fn(&PoolStats) -> Result<(T, usize)>) -> Result<(T, Promise)> {
-        self.gate.enter(|| self.device.pool().stats(), admit)
+        self.with_room(|| self.gate.enter(|| self.device.pool().stats(), &admit))
     }
 
     /// Holds memory of the host for a picture and what is made of it; see [`Gate::hold`]. Other memories than the host's have
@@ -261,7 +277,7 @@ impl Engine {
         let pool = self.device.pool();
         self.tend();
         match pool.is_host() {
-            true => self.gate.hold(pool, bytes, admit),
+            true => self.with_room(|| self.gate.hold(pool, bytes, &admit)),
             false => self.gate.hold(pool, 0, |_, _| Ok(())),
         }
     }
@@ -272,13 +288,22 @@ impl Engine {
     /// # Errors
     /// [`Error::DoesNotFit`], naming `what`.
     pub fn set_aside(&self, what: &str, bytes: usize) -> Result<SetAside> {
+        let mut aside = self.device.pool().set_aside(0)?;
+        self.set_aside_more(&mut aside, what, bytes)?;
+        Ok(aside)
+    }
+
+    /// [`Engine::set_aside`] for what grows: `bytes` altogether.
+    ///
+    /// # Errors
+    /// As there; what was set aside before stays so.
+    pub(crate) fn set_aside_more(&self, aside: &mut SetAside, what: &str, bytes: usize) -> Result<()> {
         let pool = self.device.pool();
-        let set_aside = || pool.set_aside(if pool.is_host() { bytes } else { 0 });
-        let aside = match set_aside() {
-            Err(_) if self.give_back() > 0 => set_aside(),
-            answer => answer,
-        };
-        aside.map_err(|_| does_not_fit(what.to_owned(), bytes, &pool.stats()))
+        let bytes = if pool.is_host() { bytes } else { 0 };
+        self.with_room(|| {
+            let more_bytes = bytes.saturating_sub(aside.bytes());
+            aside.grow_to(bytes).map_err(|_| does_not_fit(what.to_owned(), more_bytes, &pool.stats()))
+        })
     }
 
     /// Whether work may be kept, gathered and overlapped: [`Options::enable_optimizations`]. Whoever does any of these asks.

@@ -2,12 +2,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use samovar_geometry::Size;
+use samovar_media::LazyImage;
 use samovar_resources::cache::{DiskOptions, StoreOptions, content_keys};
 use samovar_resources::instruments::{EventSink, Events};
 
 use super::*;
 use crate::engine::Options;
 use crate::model::Model;
+use crate::picture_bytes::{PictureUse, of_image};
 use crate::prompt::Prompt;
 use crate::source::ModelSource;
 
@@ -174,6 +176,24 @@ fn cached_features_make_room_for_work() {
         model.embed_pixels(&picture(seed)).unwrap();
     }
     assert!(store.stats(Some(FEATURES)).entries < 12);
+}
+
+#[test]
+fn features_that_are_kept_make_room_for_the_next_picture() {
+    let needed = engine().load_from(&NANO).unwrap().planner().peak_bytes().unwrap();
+    let of = |seed| LazyImage::from_pixels(picture(seed));
+    let (picture_bytes, _) = of_image(&of(0), PictureUse::Masks).unwrap();
+    let budget = needed + picture_bytes.peak_bytes();
+    let options = Options { threads: 1, memory_budget_bytes: Some(budget), ..Options::default() };
+    let store = store(None);
+    let weights = NANO.key(&content_keys(&store, false)).unwrap();
+    let model = Engine::new(options).unwrap().load_when_needed(&NANO).unwrap();
+    let model = model.with_cache(&store, weights).caching_all();
+    for seed in 0..4 {
+        let _room = model.reserve_picture(&of(seed), PictureUse::Masks).unwrap();
+        logits(&model, &picture(seed));
+        assert_eq!(store.stats(Some(FEATURES)).entries, 1, "kept until the next needs its place");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use samovar_media::LazyImage;
-use samovar_models::{Capability, Model as Network, Parts};
+use samovar_models::{Model as Network, Parts};
 use samovar_tensor::Precision;
 
 use crate::admission::Reservation;
@@ -67,7 +67,7 @@ impl Engine {
         opened: &OpenedModel,
         precision: Precision,
     ) -> Model {
-        match opened.config.capabilities().contains(&Capability::Tracker) {
+        match opened.config.can_track() {
             true => model.with_tracker(TrackerSlot::of(self, source, opened.config.clone(), precision)),
             false => model,
         }
@@ -94,11 +94,7 @@ impl Engine {
             let taken_bytes = in_use_bytes.saturating_sub(self.device().reserved_bytes());
             planner.admit_loading(source.name(), self.budget_bytes(), taken_bytes)
         };
-        let admitted = match admit() {
-            Err(Error::DoesNotFit { .. }) if self.give_back() > 0 => admit(),
-            admitted => admitted,
-        };
-        admitted.map_err(|error| error.of_model(source.name()))
+        self.with_room(admit).map_err(|error| error.of_model(source.name()))
     }
 
     fn plan(&self, source: &ModelSource) -> Result<(OpenedModel, Precision, Planner)> {

@@ -16,7 +16,7 @@ use crate::admission::{Promise, Reservation};
 use crate::cleanup::Cleanup;
 use crate::encoder_slot::{EncoderPin, EncoderSlot};
 use crate::engine::{Engine, retry_midway};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::feature_cache::{ModelCache, key_of_pixels};
 use crate::picture_bytes::{PictureBytes, PictureUse, of_image};
 use crate::planning::{PROMPTS_AT_ONCE, Planner, PromptShape, check_picture};
@@ -201,18 +201,9 @@ impl Model {
     fn find_features(&self, image: &RgbImage) -> Result<ImageFeatures> {
         self.engine.begin("encoding an image")?;
         // Before anything is admitted, because it takes memory itself.
-        let encoder = self.with_room(|| self.encoder.get())?;
-        let _promise = self.with_room(|| self.admit_encoding(true))?;
-        self.with_room(|| Ok(encoder.encode(self.engine.device(), &self.preprocess(image)?)?))
-    }
-
-    /// Does something that takes memory; where that does not suffice, once more after all that can be had again was given
-    /// back: what is cached, and other models' encoders that lie idle.
-    fn with_room<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
-        match work() {
-            Err(error) if error.kind() == ErrorKind::OutOfMemory && self.engine.give_back() > 0 => work(),
-            done => done,
-        }
+        let encoder = self.engine.with_room(|| self.encoder.get())?;
+        let _promise = self.admit_encoding(true)?;
+        self.engine.with_room(|| Ok(encoder.encode(self.engine.device(), &self.preprocess(image)?)?))
     }
 
     /// Encodes what [`Model::preprocess`] made of an image of this size.
@@ -221,9 +212,9 @@ impl Model {
     /// As [`Model::embed`].
     pub fn embed_preprocessed(&self, pixels: &Tensor, image_size: Size<Image>) -> Result<Embedding> {
         self.engine.begin("encoding an image")?;
-        let encoder = self.with_room(|| self.encoder.get())?;
-        let _promise = self.with_room(|| self.admit_encoding(false))?;
-        let features = self.with_room(|| Ok(encoder.encode(self.engine.device(), pixels)?))?;
+        let encoder = self.engine.with_room(|| self.encoder.get())?;
+        let _promise = self.admit_encoding(false)?;
+        let features = self.engine.with_room(|| Ok(encoder.encode(self.engine.device(), pixels)?))?;
         self.embedding_of(features.into(), image_size)
     }
 
@@ -408,7 +399,7 @@ impl Embedding {
     pub fn segment(&self, prompt: &Prompt) -> Result<Segmentation> {
         prompt.check(self.image_size, self.model.grid_size())?;
         let _promise = self.admit(&[(self.shape(prompt), 1)])?;
-        let answers = self.model.with_room(|| self.segment_alike(&[prompt]))?;
+        let answers = self.model.engine.with_room(|| self.segment_alike(&[prompt]))?;
         Ok(answers.into_iter().next().expect("one prompt has one answer"))
     }
 
@@ -449,7 +440,7 @@ impl Embedding {
         let Model { engine, planner, .. } = &self.model;
         let most_at_once = engine.at_once(PROMPTS_AT_ONCE);
         engine.tend();
-        self.model.with_room(|| engine.enter(|memory| planner.admit_answers(groups, most_at_once, memory)))
+        engine.enter(|memory| planner.admit_answers(groups, most_at_once, memory))
     }
 
     /// Prompts of one form: as many points, box or none, mask or none, the same choice of masks.

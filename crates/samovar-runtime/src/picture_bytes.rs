@@ -34,27 +34,38 @@ pub struct PictureBytes {
     pub usual_result_bytes: usize,
 }
 
-impl PictureBytes {
-    /// Masks as bits that are there at once: drawn, cleaned up, joined for the file and for the summary, two at work.
-    const MASKS: u64 = 6;
+/// Masks as bits that are there at once: drawn, cleaned up, joined for the file and for the summary, two at work.
+fn masks(area: u64) -> u64 {
+    (area / 8).saturating_mul(6)
+}
 
+/// What is made of a picture of so many pixels, at most.
+fn results(area: u64, made: PictureUse) -> u64 {
+    let more = match made {
+        PictureUse::Encoding => return 0,
+        PictureUse::Masks => 0,
+        // That of the mask at hand, and those before, joined.
+        PictureUse::CutOut => 2,
+        PictureUse::Labels | PictureUse::Crops => 4,
+        // Of a picture that cannot be compressed the file is as large.
+        PictureUse::Overlay => 6,
+    };
+    masks(area).saturating_add(area.saturating_mul(more))
+}
+
+/// The same as bytes of this machine.
+pub(crate) fn result_bytes(area: u64, made: PictureUse) -> usize {
+    usize::try_from(results(area, made)).unwrap_or(usize::MAX)
+}
+
+impl PictureBytes {
     /// Of a picture with such a header.
     pub fn of(metadata: &ImageMetadata, made: PictureUse) -> Self {
         let area = metadata.size.area();
-        let masks = (area / 8).saturating_mul(Self::MASKS);
-        let results = match made {
-            PictureUse::Encoding => 0,
-            PictureUse::Masks => masks,
-            // That of the mask at hand, and those before, joined.
-            PictureUse::CutOut => masks.saturating_add(area.saturating_mul(2)),
-            PictureUse::Labels => masks.saturating_add(area.saturating_mul(4)),
-            PictureUse::Crops => masks.saturating_add(area.saturating_mul(4)),
-            // Of a picture that cannot be compressed the file is as large.
-            PictureUse::Overlay => masks.saturating_add(area.saturating_mul(6)),
-        };
+        let results = results(area, made);
         let usual_results = match made {
             // Measured over photographs of 12 megapixels.
-            PictureUse::Overlay => masks.saturating_add(area.saturating_mul(37) / 10),
+            PictureUse::Overlay => masks(area).saturating_add(area.saturating_mul(37) / 10),
             _ => results,
         };
         let [decoding_bytes, pixel_bytes, result_bytes, usual_result_bytes] =

@@ -51,11 +51,7 @@ impl TrackerSlot {
             None => Arc::new(TrackerPlan::new(self.engine.device(), &self.config, self.precision)?),
         };
         self.engine.begin("loading a tracker")?;
-        let enter = || self.engine.enter(|memory| Ok(((), plan.admit_loading(memory)?)));
-        let promise = match enter() {
-            Err(Error::DoesNotFit { .. }) if self.engine.give_back() > 0 => enter(),
-            entered => entered,
-        };
+        let promise = self.engine.enter(|memory| Ok(((), plan.admit_loading(memory)?)));
         let (_, _promise) = promise.map_err(|error| error.of_model(self.source.name()))?;
         let opened = self.source.open()?;
         let device = self.engine.device().stage("load").with_weight_precision(self.precision);

@@ -16,6 +16,7 @@
 //! | `mask` | [`TrackedMask`]: a mask in a frame, and the logits it was drawn from |
 //! | `reach` | which frames a prompt can change, and where a later run can go on |
 //! | `log` | what was found, in a file |
+//! | `needs` | what a shot takes of memory beside the model |
 //! | `signals` | frames to look at |
 //! | `overlap` | masks that share no pixel, without holes and islands |
 
@@ -25,6 +26,7 @@ mod carrier;
 mod log;
 mod logits_file;
 mod mask;
+mod needs;
 mod overlap;
 mod patch;
 mod reach;
@@ -34,9 +36,11 @@ mod signals;
 mod step;
 pub mod upstream;
 
+pub use crate::tracker_plan::TrackForecast;
 pub use carrier::ObjectId;
 pub use logits_file::write_logits;
 pub use mask::TrackedMask;
+pub use needs::ShotNeeds;
 pub use overlap::{separate, tidy_up};
 pub use shot::{
     Direction, FrameKeys, MAX_OBJECTS, News, Propagation, Shot, ShotOptions, TrackedFrame, TrackedObject,

@@ -312,6 +312,25 @@ pub struct SetAside {
     bytes: usize,
 }
 
+impl SetAside {
+    /// How many.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Counts so many bytes altogether, where that is more than now.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; what was counted stays counted.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<()> {
+        if bytes > self.bytes {
+            self.pool.lock().admit(bytes - self.bytes)?;
+            self.bytes = bytes;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for SetAside {
     fn drop(&mut self) {
         self.pool.lock().stats.in_use_bytes -= self.bytes;

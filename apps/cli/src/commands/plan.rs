@@ -1,11 +1,13 @@
 //! `samovar plan`: bytes and operations, before any work.
 
 mod queue;
+mod video;
 
 use std::path::PathBuf;
 
 use self::queue::{Queue, program_bytes};
 use anyhow::Result;
+use samovar::media::video::is_video;
 use samovar::memory::bytes;
 use samovar::planning::{ModelPlan, PROMPTS_AT_ONCE};
 use samovar::sharing::usual;
@@ -13,7 +15,9 @@ use samovar::tensor::Plan;
 use samovar::{CatalogueEntry, Engine, ModelConfig, Precision};
 use serde_json::{Value, json};
 
+use self::video::Video;
 use super::segment::print;
+use super::track::memory::Planned;
 use crate::model_args::{ModelArgs, resolve};
 use crate::{cache_args, inputs};
 
@@ -22,14 +26,17 @@ use crate::{cache_args, inputs};
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Pictures, or folders of pictures: what they and their masks take beside the model, by their headers alone, and how far the
-    /// memory budget carries them
-    #[arg(value_name = "IMAGE|DIR")]
+    /// memory budget carries them. Or one video or pattern of frames: what `track` takes
+    #[arg(value_name = "IMAGE|DIR|VIDEO")]
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
     /// So many pictures under way at once, if they fit [default: as many as `segment` and `everything` have]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     images_at_once: Option<u16>,
+    /// So many objects are followed through a video
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
+    objects: u32,
     /// Folders: also images in the folders within
     #[arg(long, short)]
     recursive: bool,
@@ -45,6 +52,7 @@ Examples:
   samovar plan --model sam_vit_b_01ec64.pth --json
   samovar plan panorama.jpg                     what to give --memory for it
   samovar plan photos/ --memory 2GB             how many of them fit, how many at once, and which would be refused
+  samovar plan clip.mp4 --objects 3             what to give `track` for it, however long it is
 
 Memory is that of the whole program: `segment` and `everything` run with the least that is said here, and take what is expected \
 where there is more, because blocks are kept for the next picture. Pictures that are read ahead count among those at once.
@@ -58,7 +66,14 @@ pub fn run(args: &Args) -> Result<()> {
     let (name, config, stored) = config(&args.model.model)?;
     let precision = args.model.precision()?.unwrap_or(stored);
     let plan = ModelPlan::of(engine.device(), &config, precision)?;
-    let queue = match args.images.is_empty() {
+    let video = match &args.images[..] {
+        [path] if is_video(path) => {
+            let model = Planned { config: config.clone(), precision, plan: plan.clone() };
+            Some(Video::of(path, &engine, &model, args.objects as usize)?)
+        }
+        _ => None,
+    };
+    let queue = match args.images.is_empty() || video.is_some() {
         true => None,
         false => {
             let inputs = inputs::list(&args.images, args.recursive)?;
@@ -82,13 +97,16 @@ pub fn run(args: &Args) -> Result<()> {
             }
             document["queue"] = queue.document();
         }
+        if let Some(video) = video {
+            document["video"] = video.document();
+        }
         return print(&document);
     }
-    table(&name, precision, &plan, &engine, queue.as_ref())
+    table(&name, precision, &plan, &engine, queue.as_ref(), video.as_ref())
 }
 
 /// A model's dimensions; of models of the catalogue also when their weights are elsewhere.
-fn config(model: &str) -> Result<(String, ModelConfig, Precision)> {
+pub(super) fn config(model: &str) -> Result<(String, ModelConfig, Precision)> {
     match resolve(model) {
         Ok(source) => {
             let opened = source.open()?;
@@ -155,6 +173,7 @@ fn table(
     plan: &ModelPlan,
     engine: &Engine,
     queue: Option<&Queue>,
+    video: Option<&Video>,
 ) -> Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
@@ -189,6 +208,9 @@ fn table(
     writeln!(out, "{:18} {:>9}   {fits}", "memory budget", bytes(engine.budget_bytes()).to_string())?;
     if let Some(queue) = queue {
         queue.write(&mut out, engine.budget_bytes())?;
+    }
+    if let Some(video) = video {
+        video.write(&mut out, engine.budget_bytes())?;
     }
     writeln!(out, "\n{:12} {:18} {:>6} {:>10} {:>10}", "stage", "operator", "calls", "GFLOP", "traffic")?;
     for work in [&plan.encode, &plan.decode] {

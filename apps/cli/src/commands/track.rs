@@ -1,5 +1,6 @@
 //! `samovar track`: objects through a video or a sequence of images.
 
+pub(super) mod memory;
 mod output;
 mod preview;
 mod prompts;
@@ -11,10 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use samovar::Model;
-use samovar::media::video::{FrameNumber, FrameSource, Skipped, Skipping};
+use samovar::forecast::job_bytes;
+use samovar::media::video::{Direction as Way, FrameNumber, FrameSource, Skipped, Skipping};
 use samovar::resources::contents::{Key, KeyBuilder};
 use samovar::tracking::{
-    self, News, ObjectId, Seen, ShotOptions, Signal, SignalSummary, Signals, TrackedFrame,
+    self, News, ObjectId, Seen, ShotNeeds, ShotOptions, Signal, SignalSummary, Signals, TrackedFrame,
 };
 use serde_json::{Value, json};
 
@@ -142,8 +144,12 @@ const LOG: &str = ".samovar-track";
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let session = Session::start(&args.model, &args.cache)?;
-    let frames =
-        frames::open(&args.frames, &args.range, session.engine.decode_limits(), args.colour.space())?;
+    let open = |backward_bytes| {
+        let limits = session.engine.decode_limits();
+        frames::open(&args.frames, &args.range, limits, args.colour.space(), Some(backward_bytes))
+    };
+    let mut backward_bytes = memory::block_bytes(&session.engine);
+    let mut frames = open(backward_bytes)?;
     frames.notes().iter().for_each(|note| say!("note: \"{}\": {note}", args.frames.display()));
     let prompts = args.prompt.read(frames.size(), session.engine.decode_limits())?;
     if let Some(logits) = &args.logits {
@@ -157,15 +163,23 @@ pub fn run(args: &Args) -> Result<()> {
         let sources = Sources::of([args.frames.as_path()].into_iter().chain(args.prompt.files()));
         preview::check(place, &sources, args.overwrite)?;
     }
+    let first = frames::first(&*frames)?;
+    let mut admitted = admit(args, &session, &*frames, &prompts, first);
+    if admitted.is_err() {
+        // Frame by frame the way back through a video is slow, and in the least memory.
+        backward_bytes = 0;
+        frames = open(backward_bytes)?;
+        admitted = admit(args, &session, &*frames, &prompts, first);
+    }
+    let needs = admitted?;
+    let _room = session.engine.set_aside("masks and their files", needs.result_bytes + job_bytes(0))?;
     let wait = progress::spinner("loading the model");
     let (_cache, model) = session.load(false)?;
     wait.finish_and_clear();
-    let first = frames::first(&*frames)?;
     interrupt::catch_saying("stopping after the frame at hand");
     if let Some(logits) = &args.logits {
         let bar = progress::items(frames.expected_frames().unwrap_or(0), "frames");
-        let again =
-            frames::open(&args.frames, &args.range, session.engine.decode_limits(), args.colour.space())?;
+        let again = open(backward_bytes)?;
         let mut told = |_: FrameNumber| {
             bar.item_ended(Duration::ZERO, false);
             !interrupt::asked()
@@ -180,6 +194,27 @@ pub fn run(args: &Args) -> Result<()> {
         Some(out) => follow(args, &session, &model, frames, prompts, first, out),
         None => Ok(()),
     }
+}
+
+/// Refuses what does not fit into memory, before the model is loaded and the first frame decoded.
+fn admit(
+    args: &Args,
+    session: &Session,
+    frames: &dyn FrameSource,
+    prompts: &Prompts,
+    first: FrameNumber,
+) -> Result<ShotNeeds> {
+    let goes_back = match args.direction {
+        Direction::Forward => false,
+        Direction::Backward => true,
+        Direction::Both => prompts.has_frames_before(first),
+    };
+    let ways: &[Way] = if goes_back { &[Way::Forward, Way::Backward] } else { &[Way::Forward] };
+    let model = memory::Planned::of(&args.model, &session.engine)?;
+    let made = args.format.picture_use();
+    let forecast = memory::forecast(&session.engine, &model, frames, ways, prompts.objects(), made)?;
+    memory::check(&session.engine, &forecast, frames)?;
+    Ok(forecast.needs)
 }
 
 /// Follows the objects and writes what is found.

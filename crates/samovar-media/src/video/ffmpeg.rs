@@ -19,6 +19,7 @@ use samovar_geometry::{Image, Size};
 
 use self::log::Announced;
 use self::process::{Decoded, Order, Run, Told};
+use super::ahead::FRAMES_AHEAD;
 use super::source::{Direction, Frame, FrameNumber, FrameSource, check_size, no_such_frame};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::image::{DecodeLimits, RgbImage};
@@ -428,6 +429,10 @@ impl FrameSource for VideoFile {
 
     fn frame_rate(&self) -> Option<f64> {
         self.frame_rate
+    }
+
+    fn held_bytes(&self, _direction: Direction) -> u64 {
+        self.size.area().saturating_mul(3 * FRAMES_AHEAD as u64)
     }
 
     fn notes(&self) -> Vec<String> {

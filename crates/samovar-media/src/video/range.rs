@@ -206,6 +206,10 @@ impl<S: FrameSource> FrameSource for Ranged<S> {
         self.source.file(number)
     }
 
+    fn held_bytes(&self, direction: Direction) -> u64 {
+        self.source.held_bytes(direction)
+    }
+
     fn notes(&self) -> Vec<String> {
         self.source.notes()
     }

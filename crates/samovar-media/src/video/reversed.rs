@@ -141,6 +141,12 @@ impl<S: FrameSource> FrameSource for Reversed<S> {
         self.source.frame_rate()
     }
 
+    fn held_bytes(&self, direction: Direction) -> u64 {
+        let block = self.size().area().saturating_mul(3 * (self.frames_per_block as u64 - 1));
+        let ahead = self.source.held_bytes(Direction::Forward);
+        if direction == Direction::Forward { ahead } else { ahead.saturating_add(block) }
+    }
+
     fn notes(&self) -> Vec<String> {
         self.source.notes()
     }

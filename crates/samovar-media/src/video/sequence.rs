@@ -10,7 +10,7 @@ use std::sync::Arc;
 use samovar_geometry::{Image, Size};
 
 use self::names::{Pattern, frames_of, gaps, unique};
-use super::ahead::Ahead;
+use super::ahead::{Ahead, FRAMES_AHEAD};
 use super::range::FrameRange;
 use super::source::{Direction, Frame, FrameNumber, FrameSource, Position, check_size, no_such_frame};
 use crate::error::{MediaError, MediaErrorKind, Result};
@@ -43,6 +43,8 @@ struct Files {
     /// By ascending number, at least one.
     frames: Vec<(FrameNumber, OsString)>,
     size: Size<Image>,
+    /// What decoding the first of them takes at its worst moment.
+    decoding_bytes: u64,
     limits: DecodeLimits,
     /// Of frames with 16 bits a sample that do not say how many they use.
     range: Option<RangeOfShot>,
@@ -60,10 +62,20 @@ impl Files {
         space: Option<ColourSpace>,
     ) -> Result<Self> {
         let (size, value_notes) = (Size::new(0, 0), Vec::new());
-        let mut files = Self { folder, frames, size, limits: *limits, range: None, space, value_notes };
-        let size = |index| read_metadata(&files.path(index), limits).map(|metadata| metadata.size);
-        files.size =
-            (0..files.frames.len()).find_map(|index| size(index).ok()).map_or_else(|| size(0), Ok)?;
+        let mut files = Self {
+            folder,
+            frames,
+            size,
+            decoding_bytes: 0,
+            limits: *limits,
+            range: None,
+            space,
+            value_notes,
+        };
+        let header = |index| read_metadata(&files.path(index), limits);
+        let first =
+            (0..files.frames.len()).find_map(|index| header(index).ok()).map_or_else(|| header(0), Ok)?;
+        (files.size, files.decoding_bytes) = (first.size, first.decoding_bytes);
         Ok(files)
     }
 
@@ -237,6 +249,12 @@ impl FrameSource for Sequence {
 
     fn file(&self, number: FrameNumber) -> Option<PathBuf> {
         self.place(number).map(|place| self.files.path(place as usize))
+    }
+
+    fn held_bytes(&self, _direction: Direction) -> u64 {
+        let frame = self.files.size.area().saturating_mul(3);
+        let decoding = self.files.decoding_bytes.max(frame);
+        frame.saturating_mul(FRAMES_AHEAD as u64 - 1).saturating_add(decoding)
     }
 
     fn notes(&self) -> Vec<String> {

@@ -94,6 +94,12 @@ pub trait FrameSource: Send {
         None
     }
 
+    /// Bytes of frames that it holds at its worst moment on a way in this direction, with what decoding takes and without the frame that
+    /// [`next`](FrameSource::next) gave last. Unless overridden that of one frame and of its decoder's.
+    fn held_bytes(&self, _direction: Direction) -> u64 {
+        self.size().area().saturating_mul(6)
+    }
+
     /// What the user should know of how the shot is read (gaps in the numbers, a viewing transform), each a phrase for people.
     fn notes(&self) -> Vec<String> {
         Vec::new()
@@ -135,6 +141,10 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
 
     fn file(&self, number: FrameNumber) -> Option<PathBuf> {
         (**self).file(number)
+    }
+
+    fn held_bytes(&self, direction: Direction) -> u64 {
+        (**self).held_bytes(direction)
     }
 
     fn notes(&self) -> Vec<String> {

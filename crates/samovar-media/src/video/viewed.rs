@@ -62,6 +62,11 @@ impl<S: FrameSource> FrameSource for Viewed<S> {
         self.source.file(number)
     }
 
+    fn held_bytes(&self, direction: Direction) -> u64 {
+        // The frame as it came, while it is made another.
+        self.source.held_bytes(direction).saturating_add(self.size().area().saturating_mul(3))
+    }
+
     fn notes(&self) -> Vec<String> {
         let mut notes = self.source.notes();
         notes.push(self.space.note());

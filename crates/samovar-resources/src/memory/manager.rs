@@ -293,7 +293,8 @@ impl MemoryManager {
         Some(self.cleanup_at(level))
     }
 
-    fn cleanup_at(&self, level: MemoryLevel) -> Cleanup {
+    /// Has memory given back as at this level.
+    pub fn cleanup_at(&self, level: MemoryLevel) -> Cleanup {
         let began = Instant::now();
         let resident = || (self.probe)().1.resident_bytes;
         let resident_bytes_before = resident();

@@ -8,8 +8,7 @@ use std::thread;
 use samovar_geometry::{Image, Point};
 use samovar_media::{RgbImage, Rle, Upscaler};
 use samovar_models::{MaskChoice, MaskOutput, PromptBatch};
-use samovar_resources::memory::bytes;
-use samovar_tensor::Tensor;
+use samovar_tensor::{SetAside, Tensor};
 
 use super::candidate::Candidate;
 use super::grid::Crop;
@@ -31,6 +30,9 @@ pub(super) struct CropRun<'a> {
     pub(super) held_bytes: usize,
 }
 
+/// What masks that were found are, in messages.
+const MASKS_FOUND: &str = "the masks found so far";
+
 /// A mask whose predicted IoU suffices, and its logits, on the host.
 struct Drawn {
     logits: Tensor,
@@ -46,11 +48,12 @@ enum Measured {
 }
 
 impl CropRun<'_> {
-    /// `points` are shares of the crop's sides. `report` is told about points done and adds to `stages`.
+    /// `points` are shares of the crop's sides. `aside` counts the masks; `report` is told about points done and adds to `stages`.
     pub(super) fn run(
         &self,
         points: &[[f64; 2]],
         mut stages: Stages,
+        aside: &mut SetAside,
         report: &mut dyn FnMut(usize, Stages) -> Result<()>,
     ) -> Result<Vec<Candidate>> {
         report(0, stages)?;
@@ -94,7 +97,8 @@ impl CropRun<'_> {
                 }
                 drop((drawn, promise));
                 let more_bytes: usize = some.iter().map(Candidate::size_bytes).sum();
-                self.admit(held_bytes + more_bytes)?;
+                // Masks are not tensors, but they count towards the same budget.
+                engine.set_aside_more(aside, MASKS_FOUND, held_bytes + more_bytes)?;
                 rest = later;
                 report(done + batch.len() - rest.len(), of_some)?;
             }
@@ -232,24 +236,5 @@ impl CropRun<'_> {
             point: drawn.point,
             crop: self.crop,
         }))
-    }
-
-    /// Masks are not tensors, but they count towards the same budget.
-    fn admit(&self, mask_bytes: usize) -> Result<()> {
-        let pool = self.model.device().pool().stats();
-        let needed_bytes = pool.in_use_bytes.saturating_add(mask_bytes);
-        if needed_bytes <= pool.budget_bytes {
-            return Ok(());
-        }
-        Err(Error::DoesNotFit {
-            what: "finding everything in this image".into(),
-            needed_bytes,
-            budget_bytes: pool.budget_bytes,
-            breakdown: format!(
-                "{} of masks so far, {} of picture and tensors",
-                bytes(mask_bytes),
-                bytes(pool.in_use_bytes)
-            ),
-        })
     }
 }

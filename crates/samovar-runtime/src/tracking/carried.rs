@@ -24,7 +24,7 @@ const CROP_SCALE: f64 = 2.0;
 const LEAST_CROP: f64 = 96.0;
 
 /// Flow is found in pictures that fit into this, which is DAVIS's 480p.
-const FLOW_WITHIN: Size<Motion> = Size::new(854, 480);
+pub(crate) const FLOW_WITHIN: Size<Motion> = Size::new(854, 480);
 
 /// Parts of an answer of which less was carried there are other things.
 const LEAST_SHARED: f64 = 0.2;

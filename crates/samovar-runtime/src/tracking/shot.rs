@@ -7,15 +7,18 @@ use std::sync::Arc;
 use samovar_media::video::{self, Frame, FrameNumber, FrameSource};
 use samovar_media::{BitMask, RgbImage};
 use samovar_resources::contents::{Key, KeyBuilder};
+use samovar_tensor::SetAside;
 
 use super::carried::Carried;
 use super::carrier::{Ask, Carrier, Found, ObjectId};
 use super::log::{Pass, TrackLog};
 use super::mask::TrackedMask;
+use super::needs::ShotNeeds;
 use super::reach::{Reach, key_of_mask, key_of_prompt};
 use super::remembering::Remembering;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::picture_bytes::PictureUse;
 use crate::prompt::Prompt;
 
 /// Most objects in a shot: as many labels as a map of 8 bits has.
@@ -245,6 +248,14 @@ impl Shot {
         &mut *self.source
     }
 
+    /// Room for frames that come in a direction, and for masks of the objects.
+    fn room(&self, way: video::Direction) -> Result<SetAside> {
+        let has_memory = self.model.can_track();
+        let needs = ShotNeeds::of(&*self.source, &[way], self.said.len(), has_memory, PictureUse::Encoding);
+        let what = format!("following objects through frames of {}", self.source.size());
+        self.model.engine().set_aside(&what, needs.while_following_bytes())
+    }
+
     fn reach(&self, object: ObjectId, pass: Pass, only_first: bool) -> Option<Reach> {
         let said = self.said.get(&object)?;
         let prompts = said.prompts.iter().map(|(&frame, prompt)| (frame, key_of_prompt(prompt)));
@@ -367,6 +378,8 @@ pub struct Propagation<'s> {
     last: Option<i64>,
     frames: u32,
     has_ended: bool,
+    /// For frames, and what is kept of objects beside the carrier's own.
+    _room: SetAside,
 }
 
 impl<'s> Propagation<'s> {
@@ -375,6 +388,11 @@ impl<'s> Propagation<'s> {
         let reaches: Vec<Reach> =
             objects.iter().filter_map(|&object| shot.reach(object, pass, only_first)).collect();
         let behind = objects.iter().filter_map(|&object| shot.reach(object, Pass::Backward, true)).collect();
+        let way = match pass {
+            Pass::Forward => video::Direction::Forward,
+            Pass::Backward => video::Direction::Backward,
+        };
+        let room = shot.room(way)?;
         let carrier: Box<dyn Carrier> = match shot.model.can_track() {
             true => {
                 let (size, source) = (shot.source.size(), &mut shot.source);
@@ -409,6 +427,7 @@ impl<'s> Propagation<'s> {
             last: None,
             frames: 0,
             has_ended: false,
+            _room: room,
         })
     }
 

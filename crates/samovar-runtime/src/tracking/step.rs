@@ -11,7 +11,7 @@ use samovar_tensor::{Device, Precision, SetAside};
 
 use super::bank::{Bank, Chosen, Kept, Look};
 use crate::admission::Promise;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Model;
 use crate::prompt::{MaskPrompt, Prompt};
 use crate::tracker_plan::TrackerPlan;
@@ -66,12 +66,7 @@ impl Follower {
         let conditioning = bank.conditioning.len().min(look.conditioning_at_most.unwrap_or(usize::MAX));
         let memories = conditioning + self.rule().recent;
         let engine = self.model.engine();
-        let enter = || engine.enter(|memory| Ok(((), self.plan.admit_step(memories, memory)?)));
-        let entered = match enter() {
-            Err(Error::DoesNotFit { .. }) if engine.give_back() > 0 => enter(),
-            entered => entered,
-        };
-        Ok(entered?.1)
+        Ok(engine.enter(|memory| Ok(((), self.plan.admit_step(memories, memory)?)))?.1)
     }
 
     /// The frame with an object's past.

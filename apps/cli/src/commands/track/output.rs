@@ -16,7 +16,7 @@ use samovar::media::write::{
 };
 use samovar::resources::contents::Key;
 use samovar::tracking::{ObjectId, TrackedFrame};
-use samovar::{BitMask, Image, RgbImage, Size};
+use samovar::{BitMask, Image, PictureUse, RgbImage, Size};
 use serde_json::json;
 
 use crate::results::overlay_style;
@@ -44,6 +44,16 @@ impl Format {
         match self {
             Self::Rle => "json",
             _ => "png",
+        }
+    }
+
+    /// What is made of a frame.
+    pub fn picture_use(self) -> PictureUse {
+        match self {
+            // Two bytes a pixel, too.
+            Self::Labels | Self::Cutout => PictureUse::CutOut,
+            Self::Overlay => PictureUse::Overlay,
+            Self::Png | Self::Rle | Self::CocoVideo => PictureUse::Masks,
         }
     }
 

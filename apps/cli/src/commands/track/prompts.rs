@@ -1,6 +1,6 @@
 //! What is said about objects, and on which frames.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -120,6 +120,22 @@ impl Prompts {
     pub fn list(&self, first: i64) -> Vec<(i64, ObjectId, Prompt)> {
         let one = |said: &Said| (said.frame.unwrap_or(first), said.object, said.prompt.clone());
         self.said.iter().map(one).collect()
+    }
+
+    /// How many objects there are.
+    pub fn objects(&self) -> usize {
+        let objects: BTreeSet<ObjectId> = self.said.iter().map(|said| said.object).collect();
+        objects.len()
+    }
+
+    /// Whether some object is prompted first behind the first frame.
+    pub fn has_frames_before(&self, first: i64) -> bool {
+        let mut firsts: BTreeMap<ObjectId, i64> = BTreeMap::new();
+        for said in &self.said {
+            let frame = said.frame.unwrap_or(first);
+            firsts.entry(said.object).and_modify(|before| *before = frame.min(*before)).or_insert(frame);
+        }
+        firsts.into_values().any(|frame| frame > first)
     }
 
     /// Says all of it. What stands on one frame about one object is taken together: points add up, of boxes and masks the last counts.
