@@ -164,6 +164,39 @@ fn objects_share_no_pixel_where_that_is_asked_and_frames_to_look_at_are_told() {
 }
 
 /// Tensors of a safetensors file, by name.
+#[test]
+fn a_run_that_finds_all_known_tells_the_same_and_an_object_that_is_removed_takes_its_files_with_it() {
+    let bench = Bench::new();
+    sequence(&bench, 6);
+    // The disc is suddenly small.
+    for index in [4, 5] {
+        let disc = (60.0 + 6.0 * f64::from(index), 60.0 + 2.0 * f64::from(index), 9.0);
+        bench.picture(&format!("shot/plate.{}.png", 1001 + index), 200, 120, &[disc]);
+    }
+    let click = |object: u32| json!({ "frame": 1001, "object": object, "points": [[60, 60, 1]] });
+    let prompts = |prompts: &[Value]| {
+        std::fs::write(bench.path("prompts.json"), json!({ "prompts": prompts }).to_string()).unwrap();
+    };
+    let track =
+        ["track", "shot", "--prompts", "prompts.json", "--format", "png", "--out", "masks", "--signals"];
+    let told = |name: &str| {
+        bench.done(&[&track[..], &[name]].concat());
+        bench.json(name)
+    };
+    prompts(&[click(1), click(2)]);
+    let first = told("first.json");
+    assert!(first["total"].as_u64().unwrap() > 0, "{first}");
+    assert_eq!(first, told("again.json"));
+    prompts(&[click(1)]);
+    told("one.json");
+    assert_eq!(results(&bench, "masks"), ["1"]);
+    let words = "1 of 2 prompts name no `frame` and are taken to be on the first";
+    prompts(&[click(1), json!({ "object": 2, "points": [[60, 60, 1]] })]);
+    let run = bench.done(&[&track[..], &["two.json"]].concat());
+    assert!(run.stderr.contains(words), "{run:?}");
+    assert_eq!(told("two.json")["signals"], first["signals"]);
+}
+
 fn tensors(path: &std::path::Path) -> std::collections::BTreeMap<String, Vec<f32>> {
     let file = std::fs::read(path).unwrap();
     let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;

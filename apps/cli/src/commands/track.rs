@@ -259,6 +259,11 @@ fn follow(
     };
     let bar = progress::items(expected.unwrap_or(0), "frames");
     bar.watch(&session.engine);
+    let said_before: Vec<Signal> = output
+        .signals()
+        .take_while(|(frame, _)| from.is_some_and(|from| *frame <= from))
+        .flat_map(|(_, signals)| signals.to_vec())
+        .collect();
     let began = Instant::now();
     let mut report = Report {
         signals: SignalSummary::new(MOST_SIGNALS),
@@ -267,6 +272,7 @@ fn follow(
         found: 0,
         objects: std::collections::BTreeMap::new(),
     };
+    said_before.into_iter().for_each(|signal| report.signals.add(signal));
     let mut walk_back = |frame: FrameNumber| {
         bar.set_message(format!("backward, frame {frame}"));
         !interrupt::asked()
@@ -279,14 +285,21 @@ fn follow(
     while let Some(frame) = walk.next() {
         let mut frame = frame?;
         let key = shown_key(args, keys.of(frame.number));
-        for signal in report.take(&frame, &mut signals) {
-            bar.set_message(format!("look at frame {}: {}", signal.frame, signal.words));
-            report.signals.add(signal);
+        let to_look_at = report.take(&frame, &mut signals);
+        if let Some(worst) = to_look_at.first() {
+            bar.set_message(format!("look at frame {}: {}", worst.frame, worst.words));
+        }
+        // The frame that a resumed run begins with has none before it to be compared with; what was said then holds.
+        let is_known = from.is_some_and(|from| frame.number <= from);
+        if !is_known {
+            to_look_at.iter().cloned().for_each(|signal| report.signals.add(signal));
         }
         refine(args, &mut frame)?;
         let there = frame.objects.iter().map(|object| object.object);
         if !output.has(frame.number, key, there) {
-            output.write(&frame, key)?;
+            output.write(&frame, key, &to_look_at)?;
+        } else if !is_known {
+            output.keep(frame.number, key, &to_look_at)?;
         }
         for (number, error) in skipped.frames() {
             if told.insert(number) {

@@ -133,6 +133,10 @@ impl<S: FrameSource> FrameSource for Skipping<S> {
         self.source.file(number)
     }
 
+    fn held_bytes(&self, direction: Direction) -> u64 {
+        self.source.held_bytes(direction)
+    }
+
     fn notes(&self) -> Vec<String> {
         self.source.notes()
     }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use samovar_geometry::Size;
 use samovar_media::BitMask;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::carrier::ObjectId;
 use super::shot::TrackedObject;
@@ -43,7 +43,7 @@ const SWAP_MARGIN: f64 = 0.1;
 const APPEARED_SEVERITY: f64 = 0.5;
 
 /// What is suspicious.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalKind {
     /// The score fell.
@@ -61,7 +61,7 @@ pub enum SignalKind {
 }
 
 /// A frame to look at.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
     /// The sequence's own number.
     pub frame: i64,
@@ -70,7 +70,7 @@ pub struct Signal {
     /// What is suspicious.
     pub kind: SignalKind,
     /// The other one of a swap.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other: Option<ObjectId>,
     /// 0 to 1. For score, area, flicker and swap 0.5 is just over the limit. An object that vanishes within the picture has more than 0.5, one at
     /// its border, which may have left it, less; either the more, the less it had shrunk before.

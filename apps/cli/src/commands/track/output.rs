@@ -15,7 +15,7 @@ use samovar::media::write::{
     CocoSegmentation, Overlay, encode_cut_out_png, encode_label_png, encode_mask_png, encode_rgb_png,
 };
 use samovar::resources::contents::Key;
-use samovar::tracking::{ObjectId, TrackedFrame};
+use samovar::tracking::{ObjectId, Signal, TrackedFrame};
 use samovar::{BitMask, Image, PictureUse, RgbImage, Size};
 use serde_json::json;
 
@@ -67,14 +67,31 @@ const WRITTEN: &str = ".samovar-track-written";
 /// Name of COCO's document.
 const DOCUMENT: &str = "annotations.json";
 
+/// What was written of a frame.
+struct Written {
+    /// What it was made of.
+    key: Key,
+    /// What should be looked at there.
+    signals: Vec<Signal>,
+}
+
+impl Written {
+    /// From a line of the record: the frame, a key, and signals as JSON where there are some. `None` for a line that a kill cut short.
+    fn parse(line: &str) -> Option<(i64, Self)> {
+        let (frame, rest) = line.split_once(' ')?;
+        let (key, signals) = rest.split_once(' ').unwrap_or((rest, "[]"));
+        let written = Self { key: key.parse().ok()?, signals: serde_json::from_str(signals).ok()? };
+        Some((frame.parse().ok()?, written))
+    }
+}
+
 /// The folder of results.
 pub struct Output {
     folder: PathBuf,
     format: Format,
     /// Digits of frame numbers in names.
     digits: usize,
-    /// What was written of frames, by what it was made of.
-    written: HashMap<i64, Key>,
+    written: HashMap<i64, Written>,
     record: BufWriter<File>,
     document: Option<Document>,
     /// How many files this run has written.
@@ -88,12 +105,7 @@ impl Output {
         files::sweep(folder);
         let path = folder.join(WRITTEN);
         let before = std::fs::read_to_string(&path).unwrap_or_default();
-        // A line that a kill cut short says nothing.
-        let line = |line: &str| {
-            let (frame, key) = line.split_once(' ')?;
-            Some((frame.parse::<i64>().ok()?, key.parse::<Key>().ok()?))
-        };
-        let written = before.lines().filter_map(line).collect();
+        let written = before.lines().filter_map(Written::parse).collect();
         let record = File::options().append(true).create(true).open(&path);
         let mut record = BufWriter::new(record.with_context(|| format!("\"{}\"", path.display()))?);
         if !before.is_empty() && !before.ends_with('\n') {
@@ -123,12 +135,36 @@ impl Output {
     /// Whether what was made of this is there.
     pub fn has(&self, frame: i64, key: Key, objects: impl Iterator<Item = ObjectId>) -> bool {
         self.format != Format::CocoVideo
-            && self.written.get(&frame) == Some(&key)
+            && self.written.get(&frame).is_some_and(|written| written.key == key)
             && self.files_of(frame, objects).iter().all(|file| file.is_file())
     }
 
-    /// Writes a frame.
-    pub fn write(&mut self, frame: &TrackedFrame, key: Key) -> Result<()> {
+    /// What an earlier run said about frames, by ascending numbers.
+    pub fn signals(&self) -> impl Iterator<Item = (i64, &[Signal])> {
+        let mut frames: Vec<(i64, &[Signal])> =
+            self.written.iter().map(|(&frame, written)| (frame, &written.signals[..])).collect();
+        frames.sort_unstable_by_key(|(frame, _)| *frame);
+        frames.into_iter()
+    }
+
+    /// Removes what an earlier run wrote of a frame about objects that are not there any more.
+    fn remove_others(&self, frame: &TrackedFrame) -> Result<()> {
+        let name = self.name(frame.number);
+        let is_there = |number: ObjectId| frame.objects.iter().any(|object| object.object == number);
+        for entry in std::fs::read_dir(&self.folder)?.flatten() {
+            let number = entry.file_name().to_str().and_then(|name| name.parse::<ObjectId>().ok());
+            let stale = entry.path().join(&name);
+            if number.is_some_and(|number| !is_there(number)) && stale.is_file() {
+                std::fs::remove_file(&stale).with_context(|| format!("\"{}\"", stale.display()))?;
+                // The last of an object takes its folder with it.
+                let _ = std::fs::remove_dir(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a frame, and keeps what should be looked at there.
+    pub fn write(&mut self, frame: &TrackedFrame, key: Key, signals: &[Signal]) -> Result<()> {
         let masks = || frame.objects.iter().map(|object| (object.object, object.mask.mask()));
         if self.format == Format::CocoVideo {
             return self.document.get_or_insert_default().add(frame);
@@ -166,9 +202,24 @@ impl Output {
             file.commit_unsynced()?;
             self.files += 1;
         }
-        writeln!(self.record, "{} {key}", frame.number)?;
+        if self.format.has_folders() && self.written.contains_key(&frame.number) {
+            self.remove_others(frame)?;
+        }
+        self.keep(frame.number, key, signals)
+    }
+
+    /// Keeps what was written of a frame, and what should be looked at there, if it is not known already.
+    pub fn keep(&mut self, frame: i64, key: Key, signals: &[Signal]) -> Result<()> {
+        let is_same = |before: &Written| before.key == key && before.signals == signals;
+        if self.written.get(&frame).is_some_and(is_same) {
+            return Ok(());
+        }
+        match signals {
+            [] => writeln!(self.record, "{frame} {key}")?,
+            _ => writeln!(self.record, "{frame} {key} {}", serde_json::to_string(signals)?)?,
+        }
         self.record.flush().with_context(|| format!("\"{}\"", self.folder.join(WRITTEN).display()))?;
-        self.written.insert(frame.number, key);
+        self.written.insert(frame, Written { key, signals: signals.to_vec() });
         Ok(())
     }
 

@@ -36,6 +36,9 @@ pub struct PromptArgs {
     object: Option<ObjectId>,
 }
 
+/// What `--prompts` takes.
+const FORM: &str = r#"{"prompts": [{"frame": 0, "object": 1, "points": [[x, y, 1]], "box": [x0, y0, x1, y1], "mask": "a.png"}]}"#;
+
 /// A prompt on a frame.
 #[derive(Clone)]
 struct Said {
@@ -64,12 +67,33 @@ impl PromptArgs {
         let Some(path) = &self.prompts else { return self.single(limits) };
         let takes = "--prompts takes a JSON file of prompts";
         let file = PromptFile::parse(&inputs::read_small(path, MAX_BYTES as u64, takes)?);
-        let file = file.map_err(|error| usage(format!("\"{}\": {error}", path.display())))?;
+        let file = file.map_err(|error| {
+            // What other commands take has another form.
+            let what = error.to_string();
+            let what = what.split("; expected ").next().unwrap_or_default();
+            usage(format!("\"{}\": {what}; expected {FORM}, see `samovar track --help`", path.display()))
+        })?;
         if file.kind != PromptFileKind::Prompts {
             return Err(usage(format!(
-                "\"{}\": this is no list of prompts with frames; {takes}, see `samovar track --help`",
+                "\"{}\": this is no list of prompts with frames; expected {FORM}, see `samovar track --help`",
                 path.display()
             )));
+        }
+        let without_frame = file.prompts.iter().filter(|entry| entry.frame.is_none()).count();
+        if without_frame > 0 && file.prompts.len() > 1 {
+            say!(
+                "note: \"{}\": {without_frame} of {} prompts name no `frame` and are taken to be on the first",
+                path.display(),
+                file.prompts.len()
+            );
+        }
+        let without_object = file.prompts.iter().filter(|entry| entry.object.is_none()).count();
+        if without_object > 0 && file.prompts.len() > 1 {
+            say!(
+                "note: \"{}\": {without_object} of {} prompts name no `object` and are taken to be of object 1",
+                path.display(),
+                file.prompts.len()
+            );
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut said = Vec::with_capacity(file.prompts.len());
