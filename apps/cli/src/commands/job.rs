@@ -83,6 +83,13 @@ impl<'a> Status<'a> {
             Err(error) => return Err(error).with_context(|| format!("\"{}\"", path.display())),
         };
         let job = JobFile::of(folder, &bytes)?;
+        if job.command == "track" {
+            return Err(usage(format!(
+                "\"{}\" is a folder of `track`, which has a record of its own; the same command of `track` goes on there, and tells what is \
+                 known and what is new",
+                folder.display()
+            )));
+        }
         // Before the journals are read: a run that ends meanwhile is not missed.
         let is_at_work = record::is_at_work(folder);
         let said = record::read(folder, &Contents::default())?;

@@ -248,6 +248,12 @@ impl Shot {
         &mut *self.source
     }
 
+    /// Whether some object is prompted first behind the first frame.
+    fn has_frames_before_prompts(&self) -> bool {
+        let first = self.source.number_at(0);
+        self.said.values().filter_map(Said::first).any(|frame| first.is_none_or(|first| frame > first))
+    }
+
     /// Room for frames that come in a direction, and for masks of the objects.
     fn room(&self, way: video::Direction) -> Result<SetAside> {
         let has_memory = self.model.can_track();
@@ -327,7 +333,7 @@ impl Shot {
         if self.said.is_empty() {
             return Err(Error::usage("nothing was said about any object; prompt at least one on one frame"));
         }
-        if direction == Direction::Both {
+        if direction == Direction::Both && self.has_frames_before_prompts() {
             let mut back = Propagation::new(self, Pass::Backward, true, None)?;
             back.is_silent = true;
             while let Some(frame) = back.advance()? {
