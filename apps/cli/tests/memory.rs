@@ -251,7 +251,7 @@ fn what_a_refusal_names_is_enough() {
             measured(&bench, &[command, &["--memory", &budget, "--threads", "2"][..]].concat())
         };
         // The model alone is refused before a pack is read.
-        for megabytes in if command[0] == "eval" { [62, 65] } else { [30, 62] } {
+        for megabytes in if command[0] == "eval" { [64, 67] } else { [30, 64] } {
             let refused = run(megabytes);
             if refused.code == 0 {
                 continue;
