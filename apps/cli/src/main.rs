@@ -43,6 +43,7 @@ mod machine;
 mod made;
 mod model_args;
 mod outputs;
+mod planned;
 mod progress;
 mod record;
 mod result_folder;

@@ -16,13 +16,14 @@
 //! | `mask` | [`TrackedMask`]: a mask in a frame, and the logits it was drawn from |
 //! | `reach` | which frames a prompt can change, and where a later run can go on |
 //! | `log` | what was found, in a file |
-//! | `needs` | what a shot takes of memory beside the model |
+//! | `needs`, `forecast` | what a shot takes of memory beside the model, and with it |
 //! | `signals` | frames to look at |
 //! | `overlap` | masks that share no pixel, without holes and islands |
 
 mod bank;
 mod carried;
 mod carrier;
+mod forecast;
 mod log;
 mod logits_file;
 mod mask;
@@ -36,8 +37,8 @@ mod signals;
 mod step;
 pub mod upstream;
 
-pub use crate::tracker_plan::TrackForecast;
 pub use carrier::ObjectId;
+pub use forecast::TrackForecast;
 pub use logits_file::write_logits;
 pub use mask::TrackedMask;
 pub use needs::ShotNeeds;

@@ -12,13 +12,13 @@ use samovar::memory::bytes;
 use samovar::planning::{ModelPlan, PROMPTS_AT_ONCE};
 use samovar::sharing::usual;
 use samovar::tensor::Plan;
-use samovar::{CatalogueEntry, Engine, ModelConfig, Precision};
+use samovar::{Engine, Precision};
 use serde_json::{Value, json};
 
 use self::video::Video;
 use super::segment::print;
-use super::track::memory::Planned;
 use crate::model_args::{ModelArgs, resolve};
+use crate::planned::Planned;
 use crate::{cache_args, inputs};
 
 /// Tell what a model takes, in bytes and operations, before any work is done
@@ -63,16 +63,12 @@ are the most that are: with points, box and mask each; fewer are taken together 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let engine = args.model.engine()?;
-    let (name, config, stored) = config(&args.model.model)?;
-    let precision = args.model.precision()?.unwrap_or(stored);
-    let plan = ModelPlan::of(engine.device(), &config, precision)?;
+    let model = Planned::of(&args.model, &engine)?;
     let video = match &args.images[..] {
-        [path] if is_video(path) => {
-            let model = Planned { config: config.clone(), precision, plan: plan.clone() };
-            Some(Video::of(path, &engine, &model, args.objects as usize)?)
-        }
+        [path] if is_video(path) => Some(Video::of(path, &engine, &model, args.objects as usize)?),
         _ => None,
     };
+    let Planned { name, config, precision, plan } = model;
     let queue = match args.images.is_empty() || video.is_some() {
         true => None,
         false => {
@@ -103,23 +99,6 @@ pub fn run(args: &Args) -> Result<()> {
         return print(&document);
     }
     table(&name, precision, &plan, &engine, queue.as_ref(), video.as_ref())
-}
-
-/// A model's dimensions; of models of the catalogue also when their weights are elsewhere.
-pub(super) fn config(model: &str) -> Result<(String, ModelConfig, Precision)> {
-    match resolve(model) {
-        Ok(source) => {
-            let opened = source.open()?;
-            let stored = opened.stored_precision()?;
-            Ok((source.name(), opened.config, stored))
-        }
-        Err(error) => match CatalogueEntry::find(model).and_then(|entry| {
-            Some((entry.id.to_owned(), ModelConfig::from_catalogue(entry.id)?, Precision::F32))
-        }) {
-            Some(known) => Ok(known),
-            None => Err(error.into()),
-        },
-    }
 }
 
 fn document(name: &str, precision: Precision, plan: &ModelPlan, engine: &Engine) -> Value {

@@ -30,6 +30,7 @@ use crate::frames::{self, RangeArgs};
 use crate::inputs::Sources;
 use crate::model_args::ModelArgs;
 use crate::outputs::check_place;
+use crate::planned::Planned;
 use crate::say::one_line;
 use crate::session::Session;
 use crate::{interrupt, progress, result_folder::JOB_FILE};
@@ -211,7 +212,7 @@ fn admit(
         Direction::Both => prompts.has_frames_before(first),
     };
     let ways: &[Way] = if goes_back { &[Way::Forward, Way::Backward] } else { &[Way::Forward] };
-    let model = memory::Planned::of(&args.model, &session.engine)?;
+    let model = Planned::of(&args.model, &session.engine)?;
     let made = args.format.picture_use();
     let forecast = memory::forecast(&session.engine, &model, frames, ways, prompts.objects(), made)?;
     memory::check(&session.engine, &forecast, frames)?;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::commands::track::memory;
 use crate::frames::{self, RangeArgs};
+use crate::planned::Planned;
 
 /// What is written of frames, by the names of the report.
 const USES: [(&str, PictureUse); 3] = [
@@ -30,7 +31,7 @@ pub(super) struct Video {
 }
 
 impl Video {
-    pub(super) fn of(path: &Path, engine: &Engine, model: &memory::Planned, objects: usize) -> Result<Self> {
+    pub(super) fn of(path: &Path, engine: &Engine, model: &Planned, objects: usize) -> Result<Self> {
         let block_bytes = memory::block_bytes(engine);
         let limits = engine.decode_limits();
         let source = frames::open(path, &RangeArgs::ALL, limits, None, Some(block_bytes))?;

@@ -4,32 +4,10 @@ use anyhow::Result;
 use samovar::forecast::{PROCESS_BYTES, job_bytes};
 use samovar::media::video::{Direction, FrameSource, VideoOptions};
 use samovar::memory::bytes;
-use samovar::planning::ModelPlan;
 use samovar::tracking::{ShotNeeds, TrackForecast};
-use samovar::{Engine, Error, ModelConfig, PictureUse, Precision};
+use samovar::{Engine, Error, PictureUse};
 
-use crate::commands::plan;
-use crate::model_args::ModelArgs;
-
-/// A model by its dimensions.
-pub struct Planned {
-    /// Its dimensions.
-    pub config: ModelConfig,
-    /// Of its large weights.
-    pub precision: Precision,
-    /// What it takes by itself.
-    pub plan: ModelPlan,
-}
-
-impl Planned {
-    /// Of the model that was asked for.
-    pub fn of(args: &ModelArgs, engine: &Engine) -> Result<Self> {
-        let (_, config, stored) = plan::config(&args.model)?;
-        let precision = args.precision()?.unwrap_or(stored);
-        let plan = ModelPlan::of(engine.device(), &config, precision)?;
-        Ok(Self { config, precision, plan })
-    }
-}
+use crate::planned::Planned;
 
 /// Most bytes of frames that are held at once on the way back through a video.
 pub fn block_bytes(engine: &Engine) -> u64 {
@@ -52,7 +30,7 @@ pub fn forecast(
     objects: usize,
     made: PictureUse,
 ) -> Result<TrackForecast> {
-    let Planned { config, precision, plan } = model;
+    let Planned { config, precision, plan, .. } = model;
     let needs = ShotNeeds::of(frames, directions, objects, config.can_track(), made);
     let (program, budget) = (program_bytes(engine), engine.budget_bytes());
     let precision = *precision;
