@@ -9,6 +9,7 @@
 //! | `shot` | [`Shot`]: prompts, what of them reaches which frame, and the walk through the frames |
 //! | `carrier` | what follows objects from frame to frame: one trait for models with a memory and without |
 //! | `carried` | for models without: masks carried by optical flow, and asked anew in a crop |
+//! | `appearance` | what an object looks like to the encoder, for those that have no other memory |
 //! | `remembering` | for models with a memory (SAM 2): `bank` keeps it, `step` is one object on one frame |
 //! | [`upstream`] | the same as SAM 2's own predictor does it, for comparisons |
 //! | `logits_file` | what upstream's predictor finds, as numbers in a file |
@@ -20,6 +21,7 @@
 //! | `signals` | frames to look at |
 //! | `overlap` | masks that share no pixel, without holes and islands |
 
+mod appearance;
 mod bank;
 mod carried;
 mod carrier;

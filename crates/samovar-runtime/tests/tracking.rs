@@ -99,16 +99,23 @@ fn objects_are_followed_both_ways_from_a_frame_in_the_middle() {
 
 #[test]
 fn a_run_that_was_stopped_goes_on_to_the_bit_and_computes_only_the_rest() {
+    // A given mask also says what the object looks like, which has to be kept too.
+    for prompt in [click(1, 0), Prompt::default().refine(truth(1, 0))] {
+        goes_on_to_the_bit(&prompt);
+    }
+}
+
+fn goes_on_to_the_bit(prompt: &Prompt) {
     let folder = tempfile::tempdir().unwrap();
     let whole = {
         let mut shot = shot(None);
-        shot.prompt(FIRST, 1, &click(1, 0)).unwrap();
+        shot.prompt(FIRST, 1, prompt).unwrap();
         walk(&mut shot, Direction::Forward)
     };
     for stop_after in [1, 3, 4, 9] {
         let log = folder.path().join(format!("log{stop_after}"));
         let mut first = shot(Some(&log));
-        first.prompt(FIRST, 1, &click(1, 0)).unwrap();
+        first.prompt(FIRST, 1, prompt).unwrap();
         let some: Vec<_> = first.propagate(Direction::Forward).unwrap().take(stop_after).collect();
         assert_eq!(some.len(), stop_after);
         assert!(
@@ -124,7 +131,7 @@ fn a_run_that_was_stopped_goes_on_to_the_bit_and_computes_only_the_rest() {
         std::fs::write(&log, &bytes[..bytes.len() - 7]).unwrap();
         let mut second = shot(Some(&log));
         assert_eq!(second.damaged_records(), 1);
-        second.prompt(FIRST, 1, &click(1, 0)).unwrap();
+        second.prompt(FIRST, 1, prompt).unwrap();
         let rest = walk(&mut second, Direction::Forward);
         for (was, is) in whole.iter().zip(&rest) {
             assert_eq!(was.objects[0].mask.mask(), is.objects[0].mask.mask(), "frame {}", is.number);

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::model::Model;
 
 /// Logits are cut off here, and this is what is everywhere else.
-const CERTAIN: f32 = 10.0;
+pub(crate) const CERTAIN: f32 = 10.0;
 /// Logits below this are held as those elsewhere.
 const NOTHING: f32 = -9.99;
 

@@ -150,7 +150,7 @@ impl Model {
             (None, None) => unreachable!("one of them is there"),
         };
         let log = TrackLog::open(Path::new(&place), (self.grid_size(), self.resize_rule()))?;
-        let base = KeyBuilder::new("samovar shot 1")
+        let base = KeyBuilder::new("samovar shot 2")
             .part("version", env!("CARGO_PKG_VERSION"))
             .part("model", self.name())
             .part("precision", self.precision().to_string())
