@@ -237,7 +237,7 @@ impl Engine {
     }
 
     /// The same engine, whose operators are refused once `stop` is due: what runs on it ends with an error of
-    /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped).
+    /// [`ErrorKind::Stopped`].
     pub fn stopping(&self, stop: Arc<Stop>) -> Self {
         Self { device: self.device.with_stop(stop), ..self.clone() }
     }
