@@ -39,13 +39,13 @@ fn masks(area: u64) -> u64 {
     (area / 8).saturating_mul(6)
 }
 
-/// What is made of a picture of so many pixels, at most.
-fn results(area: u64, made: PictureUse) -> u64 {
+/// What is made of a picture of so many pixels, at most; `joins` several masks that are found one after the other.
+fn results(area: u64, made: PictureUse, joins: bool) -> u64 {
     let more = match made {
         PictureUse::Encoding => return 0,
         PictureUse::Masks => 0,
-        // That of the mask at hand, and those before, joined.
-        PictureUse::CutOut => 2,
+        // That of the mask at hand, and the file's; those before, joined.
+        PictureUse::CutOut => 2 + u64::from(joins),
         PictureUse::Labels | PictureUse::Crops => 4,
         // Of a picture that cannot be compressed the file is as large.
         PictureUse::Overlay => 6,
@@ -53,23 +53,23 @@ fn results(area: u64, made: PictureUse) -> u64 {
     masks(area).saturating_add(area.saturating_mul(more))
 }
 
-/// The same as bytes of this machine.
+/// The same without joining, as bytes of this machine.
 pub(crate) fn result_bytes(area: u64, made: PictureUse) -> usize {
-    usize::try_from(results(area, made)).unwrap_or(usize::MAX)
+    usize::try_from(results(area, made, false)).unwrap_or(usize::MAX)
 }
 
 impl PictureBytes {
     /// Of a picture with such a header.
     pub fn of(metadata: &ImageMetadata, made: PictureUse) -> Self {
         let area = metadata.size.area();
-        let results = results(area, made);
+        let results_of_all = results(area, made, true);
         let usual_results = match made {
             // Measured over photographs of 12 megapixels.
             PictureUse::Overlay => masks(area).saturating_add(area.saturating_mul(37) / 10),
-            _ => results,
+            _ => results(area, made, false),
         };
         let [decoding_bytes, pixel_bytes, result_bytes, usual_result_bytes] =
-            [metadata.decoding_bytes, metadata.pixel_bytes, results, usual_results]
+            [metadata.decoding_bytes, metadata.pixel_bytes, results_of_all, usual_results]
                 .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         Self { decoding_bytes, pixel_bytes, result_bytes, usual_result_bytes }
     }
@@ -118,6 +118,6 @@ mod tests {
             PictureUse::Overlay,
         ];
         let results = results.map(|made| of(made).peak_bytes() - 1920 - 480);
-        assert_eq!(results, [0, 1280, 2560, 2560, 3840]);
+        assert_eq!(results, [0, 1920, 2560, 2560, 3840]);
     }
 }

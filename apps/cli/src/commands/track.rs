@@ -270,19 +270,21 @@ fn follow(
     let mut report = Report {
         signals: SignalSummary::new(MOST_SIGNALS),
         frames: 0,
-        changed: Vec::new(),
-        found: 0,
+        new: NewFrames::default(),
         objects: std::collections::BTreeMap::new(),
     };
     said_before.into_iter().for_each(|signal| report.signals.add(signal));
-    let mut walk_back = |frame: FrameNumber| {
-        bar.set_message(format!("backward, frame {frame}"));
+    let mut behind = NewFrames::default();
+    let mut walk_back = |frame: &TrackedFrame| {
+        bar.set_message(format!("backward, frame {}", frame.number));
+        behind.hear(frame);
         !interrupt::asked()
     };
     let mut stopped = false;
     let mut told = BTreeSet::new();
     let mut signals = Signals::new();
     let mut walk = shot.propagate_from(direction, from, &mut walk_back)?;
+    report.new = behind;
     let mut item_began = Instant::now();
     while let Some(frame) = walk.next() {
         let mut frame = frame?;
@@ -337,13 +339,14 @@ fn follow(
         preview::write(place, args.fps, &mut shot, &keys, |frame| refine(args, frame))?;
     }
     report.say(args, written, document.as_deref().unwrap_or(out), took, &skipped)?;
-    match &skipped.frames().into_keys().collect::<Vec<_>>()[..] {
-        [] => Ok(()),
-        unread => Err(anyhow!(
+    let unread: BTreeSet<FrameNumber> = skipped.frames().into_keys().collect();
+    match unread.len() {
+        0 => Ok(()),
+        count => Err(anyhow!(
             "{} could not be read and {} no masks ({}); the others are done",
-            if unread.len() == 1 { "1 frame".to_owned() } else { format!("{} frames", unread.len()) },
-            if unread.len() == 1 { "has" } else { "have" },
-            ranges(unread)
+            if count == 1 { "1 frame".to_owned() } else { format!("{count} frames") },
+            if count == 1 { "has" } else { "have" },
+            ranges(&unread)
         )),
     }
 }
@@ -374,14 +377,36 @@ const MOST_SIGNALS: usize = 1000;
 /// Signals that are told at its end.
 const TOLD_SIGNALS: usize = 5;
 
+/// Frames in which something is new; those that are walked through backward first are heard twice.
+#[derive(Default)]
+struct NewFrames {
+    /// With masks that are others than an earlier run's.
+    changed: BTreeSet<FrameNumber>,
+    /// With masks that were not known.
+    found: BTreeSet<FrameNumber>,
+}
+
+impl NewFrames {
+    fn hear(&mut self, frame: &TrackedFrame) {
+        let any = |news: News| frame.objects.iter().any(|object| object.news == news);
+        if any(News::Changed) {
+            self.changed.insert(frame.number);
+        }
+        if any(News::Found) {
+            self.found.insert(frame.number);
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.changed.union(&self.found).count()
+    }
+}
+
 /// What is told at the end.
 struct Report {
     signals: SignalSummary,
     frames: usize,
-    /// Frames whose masks are others than an earlier run's.
-    changed: Vec<FrameNumber>,
-    /// Frames with masks that were not known.
-    found: usize,
+    new: NewFrames,
     objects: std::collections::BTreeMap<ObjectId, Sighted>,
 }
 
@@ -403,11 +428,7 @@ impl Report {
             seen.frames += 1;
             seen.visible += usize::from(!object.mask.mask().is_empty());
         }
-        let any = |news: News| frame.objects.iter().any(|object| object.news == news);
-        if any(News::Changed) {
-            self.changed.push(frame.number);
-        }
-        self.found += usize::from(any(News::Found));
+        self.new.hear(frame);
         found
     }
 
@@ -426,7 +447,7 @@ impl Report {
                 .map(|(object, seen)| json!({ "object": object, "frames": seen.frames, "visible": seen.visible }))
                 .collect();
             return print(&json!({
-                "frames": self.frames, "found": self.found, "changed": self.changed, "files": written,
+                "frames": self.frames, "found": self.new.found.len(), "changed": self.new.changed, "files": written,
                 "objects": objects,
                 "signals": self.signals.signals(), "results": results, "seconds": took.as_secs_f64(),
                 "preview": args.preview, "unread": skipped.frames(),
@@ -445,14 +466,14 @@ impl Report {
                 say!("  frame {}: {}", signal.frame, signal.words);
             }
         }
-        if !self.changed.is_empty() {
-            say!("changed: frames {}", ranges(&self.changed));
+        if !self.new.changed.is_empty() {
+            say!("changed: frames {}", ranges(&self.new.changed));
         }
         let rate = self.frames as f64 / took.as_secs_f64().max(1e-9);
         say!(
             "{} frames ({rate:.1} a second), {} with new masks; results in {}",
             self.frames,
-            self.found + self.changed.len(),
+            self.new.count(),
             results.display()
         );
         Ok(())
@@ -460,9 +481,8 @@ impl Report {
 }
 
 /// 3-5, 9.
-fn ranges(frames: &[FrameNumber]) -> String {
-    let mut frames = frames.to_vec();
-    frames.sort_unstable();
+fn ranges(frames: &BTreeSet<FrameNumber>) -> String {
+    let frames: Vec<FrameNumber> = frames.iter().copied().collect();
     let parts = frames.chunk_by(|a, b| b - a == 1).map(|run| match run {
         [one] => one.to_string(),
         [first, .., last] => format!("{first}-{last}"),

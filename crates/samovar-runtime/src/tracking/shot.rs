@@ -328,7 +328,7 @@ impl Shot {
         &mut self,
         direction: Direction,
         from: Option<FrameNumber>,
-        told: &mut dyn FnMut(FrameNumber) -> bool,
+        told: &mut dyn FnMut(&TrackedFrame) -> bool,
     ) -> Result<Propagation<'_>> {
         if self.said.is_empty() {
             return Err(Error::usage("nothing was said about any object; prompt at least one on one frame"));
@@ -337,7 +337,7 @@ impl Shot {
             let mut back = Propagation::new(self, Pass::Backward, true, None)?;
             back.is_silent = true;
             while let Some(frame) = back.advance()? {
-                if !told(frame.number) {
+                if !told(&frame) {
                     back.keep()?;
                     return Err(Error::Stopped);
                 }
