@@ -87,6 +87,13 @@ pub fn digits(path: &Path, first: FrameNumber) -> usize {
     }
 }
 
+/// Bytes of frames that are there before somebody asks for them, as they are taken one by one: with what decoding takes, and one that waits for
+/// whoever is late.
+pub fn ahead_bytes(frames: &dyn FrameSource) -> usize {
+    let one = frames.size().area().saturating_mul(3);
+    usize::try_from(frames.held_bytes(Direction::Forward).saturating_add(one)).unwrap_or(usize::MAX)
+}
+
 /// The files that frames are read from, as far as names tell.
 pub fn files(path: &Path) -> Vec<PathBuf> {
     let inside = |folder: &Path| {
@@ -110,6 +117,8 @@ pub struct Shot {
     pub images: Vec<InputImage>,
     /// What the user should know of how it is read.
     pub notes: Vec<String>,
+    /// Bytes of the frames that are decoded before they are asked for, with what decoding takes.
+    pub ahead_bytes: usize,
     size: Size<Image>,
     numbers: BTreeMap<String, FrameNumber>,
     stream: Arc<Mutex<Stream>>,
@@ -146,16 +155,10 @@ impl Shot {
         let all: Vec<FrameNumber> = (0..count as i64).filter_map(|place| source.number_at(place)).collect();
         let images: Vec<InputImage> = all.iter().map(|&number| image(number)).collect();
         let numbers = images.iter().map(|image| image.result_name.clone()).zip(all).collect();
-        let (size, notes) = (source.size(), source.notes());
+        let (size, notes, ahead_bytes) = (source.size(), source.notes(), ahead_bytes(&*source));
         let stream =
             Stream { source, wanted: BTreeSet::new(), at: FrameNumber::MIN, waiting: BTreeMap::new() };
-        Ok(Self { images, notes, size, numbers, stream: Arc::new(Mutex::new(stream)) })
-    }
-
-    /// Bytes of the frames that are decoded before they are asked for.
-    pub fn ahead_bytes(&self) -> usize {
-        let frame_bytes = usize::try_from(self.size.area().saturating_mul(3)).unwrap_or(usize::MAX);
-        frame_bytes.saturating_mul(video::FRAMES_AHEAD + 1)
+        Ok(Self { images, notes, ahead_bytes, size, numbers, stream: Arc::new(Mutex::new(stream)) })
     }
 
     /// Says which frames will be asked for; the others are passed over.

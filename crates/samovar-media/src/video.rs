@@ -9,8 +9,8 @@
 //! | a video that the system's `ffmpeg` reads | [`VideoFile`], both ways as [`Reversed`] |
 //! | pictures in memory | [`FramesInMemory`] |
 //!
-//! [`open`] tells them apart, and takes the part that a [`FrameRange`] selects. [`Skipping`] goes on behind damage, [`Viewed`] shows what is no
-//! sRGB, and [`write_video`] has ffmpeg write frames.
+//! [`open`] tells them apart, and takes the part that a [`FrameRange`] selects. [`Skipping`] goes on behind damage, and
+//! [`write_video`] has ffmpeg write frames.
 
 mod ahead;
 #[cfg(test)]
@@ -24,10 +24,8 @@ mod reversed;
 mod sequence;
 mod skipping;
 mod source;
-mod viewed;
 mod writer;
 
-pub use ahead::FRAMES_AHEAD;
 pub use ffmpeg::VideoFile;
 pub use open::{VideoOptions, is_video, open};
 pub use range::{FrameRange, Ranged};
@@ -35,5 +33,4 @@ pub use reversed::Reversed;
 pub use sequence::{Sequence, is_pattern};
 pub use skipping::{Skipped, Skipping};
 pub use source::{Direction, Frame, FrameNumber, FrameSource, FramesInMemory};
-pub use viewed::Viewed;
 pub use writer::{VideoWriter, check_video, write_video};

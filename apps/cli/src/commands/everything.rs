@@ -371,7 +371,7 @@ impl Job<'_> {
                 let is_open =
                     |input: &&InputImage| !known.is_done(input) && known.failed_before(input).is_none();
                 shot.expect(images.iter().filter(is_open));
-                Some(session.engine.set_aside("frames that are decoded ahead", shot.ahead_bytes())?)
+                Some(session.engine.set_aside("frames that are decoded ahead", shot.ahead_bytes)?)
             }
             None => None,
         };

@@ -355,11 +355,32 @@ impl View {
         white: u16,
         colours: usize,
     ) -> Result<(Vec<u8>, Clipped)> {
+        let mut shown = room(values.len())?;
+        let clipped = self.show_codes(values, &self.linear_of_codes(white)?, colours, &mut shown);
+        Ok((shown, clipped))
+    }
+
+    /// Linear light of every code from 0 to `white`, which is 1.
+    pub(crate) fn linear_of_codes(&self, white: u16) -> Result<Vec<f32>> {
         let codes = usize::from(white) + 1;
-        let linear = |code: usize| self.linear(code as f32 / f32::from(white));
-        let table: Vec<f32> = collected(codes, (0..codes).map(linear))?;
-        let value = |at: usize| table[usize::from(values[at].into().min(white))];
-        self.shown(values.len(), colours, value)
+        collected(codes, (0..codes).map(|code| self.linear(code as f32 / f32::from(white))))
+    }
+
+    /// Adds what is shown of some samples, by the linear light of their codes; those beyond the last are as the last.
+    pub(crate) fn show_codes<T: Copy + Into<u16>>(
+        &self,
+        values: &[T],
+        linear_of_codes: &[f32],
+        colours: usize,
+        shown: &mut Vec<u8>,
+    ) -> Clipped {
+        let last = linear_of_codes.len() - 1;
+        self.show(
+            values.len(),
+            colours,
+            |at| linear_of_codes[usize::from(values[at].into()).min(last)],
+            shown,
+        )
     }
 
     /// What is shown of floating point; `alpha`, one a pixel, was multiplied into the values, which is undone.
@@ -383,37 +404,39 @@ impl View {
             has_no_numbers |= value.is_nan();
             if value.is_nan() { 0.0 } else { self.linear(value).clamp(-MOST, MOST) }
         };
-        let (shown, clipped) = self.shown(values.len(), colours, value)?;
+        let mut shown = room(values.len())?;
+        let clipped = self.show(values.len(), colours, value, &mut shown);
         Ok((shown, Clipped { no_numbers: has_no_numbers, ..clipped }))
     }
 
-    fn shown(
+    /// Adds what is shown of `len` samples.
+    fn show(
         &self,
         len: usize,
         colours: usize,
         mut linear: impl FnMut(usize) -> f32,
-    ) -> Result<(Vec<u8>, Clipped)> {
+        shown: &mut Vec<u8>,
+    ) -> Clipped {
         /// Less than this is noise, or an error of rounding.
         const LEAST: f32 = 1e-3;
         let mut clipped = Clipped::default();
-        let mut shown = room(len)?;
-        let mut show = |shown: &mut Vec<u8>, light: f32| {
+        let mut show = |light: f32| {
             clipped.over |= light > 1.0 + LEAST;
             clipped.below |= light < -LEAST;
             shown.push(self.encoded(light));
         };
         match self.matrix.filter(|_| colours == 3) {
-            None => (0..len).for_each(|at| show(&mut shown, linear(at))),
+            None => (0..len).for_each(|at| show(linear(at))),
             Some(matrix) => {
                 for at in (0..len / 3 * 3).step_by(3) {
                     let light = [linear(at), linear(at + 1), linear(at + 2)];
                     for row in matrix {
-                        show(&mut shown, row[0] * light[0] + row[1] * light[1] + row[2] * light[2]);
+                        show(row[0] * light[0] + row[1] * light[1] + row[2] * light[2]);
                     }
                 }
             }
         }
-        Ok((shown, clipped))
+        clipped
     }
 
     /// 8 bits of linear light, to the nearest.

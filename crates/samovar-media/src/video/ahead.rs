@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use crate::error::{MediaError, MediaErrorKind, Result};
 
 /// Frames that are decoded before they are asked for: so many wait, one of them in the hands of the thread.
-pub const FRAMES_AHEAD: usize = 4;
+pub(super) const FRAMES_AHEAD: usize = 4;
 
 /// What a thread makes, in order. Dropping it ends the thread, which may first finish what it is at.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! that come are the frames that were: else it is decoded from the beginning.
 
 mod log;
+mod pixels;
 mod process;
 
 use std::collections::BTreeMap;
@@ -18,11 +19,12 @@ use std::sync::Arc;
 use samovar_geometry::{Image, Size};
 
 use self::log::Announced;
+use self::pixels::Pixels;
 use self::process::{Decoded, Order, Run, Told};
 use super::ahead::FRAMES_AHEAD;
 use super::source::{Direction, Frame, FrameNumber, FrameSource, check_size, no_such_frame};
 use crate::error::{MediaError, MediaErrorKind, Result};
-use crate::image::{DecodeLimits, RgbImage};
+use crate::image::{ColourSpace, DecodeLimits, RgbImage};
 
 /// A video file, read by the program `ffmpeg`, forward; [`Reversed`](super::Reversed) makes it go backward too.
 ///
@@ -33,6 +35,8 @@ pub struct VideoFile {
     path: PathBuf,
     program: OsString,
     limits: DecodeLimits,
+    /// What values mean, if that is no sRGB.
+    space: Option<ColourSpace>,
     is_old: bool,
     /// Whether a word was lost where several threads decode, so that one does.
     is_alone: bool,
@@ -92,11 +96,25 @@ impl VideoFile {
     /// - [`MediaErrorKind::Unsupported`] for what has no video in it, or is no file; [`MediaErrorKind::Empty`] for a video without frames.
     /// - [`MediaErrorKind::Damaged`] where `ffmpeg` makes nothing of it, in its words.
     pub fn open(path: &Path, program: &OsStr, limits: &DecodeLimits) -> Result<Self> {
+        Self::open_as(path, program, limits, None)
+    }
+
+    /// The same, with values that mean this; read with 16 bits, unless they are sRGB, and shown with 8. `None`: sRGB.
+    ///
+    /// # Errors
+    /// As [`VideoFile::open`].
+    pub fn open_as(
+        path: &Path,
+        program: &OsStr,
+        limits: &DecodeLimits,
+        space: Option<ColourSpace>,
+    ) -> Result<Self> {
         check_file(path).map_err(|error| error.at(path))?;
         let mut video = Self {
             path: path.to_path_buf(),
             program: program.to_owned(),
             limits: *limits,
+            space: space.filter(|space| *space != ColourSpace::Srgb),
             is_old: false,
             is_alone: false,
             size: Size::new(0, 0),
@@ -155,6 +173,7 @@ impl VideoFile {
             program: &self.program,
             input,
             limits: self.limits,
+            space: self.space,
             from: None,
             with_pixels: true,
             is_alone: self.is_alone,
@@ -432,11 +451,12 @@ impl FrameSource for VideoFile {
     }
 
     fn held_bytes(&self, _direction: Direction) -> u64 {
-        self.size.area().saturating_mul(3 * FRAMES_AHEAD as u64)
+        let viewing = if self.space.is_some() { Pixels::VIEWING_BYTES } else { 0 };
+        self.size.area().saturating_mul(3 * FRAMES_AHEAD as u64).saturating_add(viewing)
     }
 
     fn notes(&self) -> Vec<String> {
-        self.notes.clone()
+        self.notes.iter().cloned().chain(self.space.map(ColourSpace::note)).collect()
     }
 }
 

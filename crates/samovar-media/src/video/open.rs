@@ -8,7 +8,6 @@ use super::range::{FrameRange, Ranged};
 use super::reversed::Reversed;
 use super::sequence::{Sequence, is_pattern};
 use super::source::FrameSource;
-use super::viewed::Viewed;
 use crate::error::{MediaError, Result};
 use crate::image::{ColourSpace, DecodeLimits, ImageFormat};
 
@@ -55,7 +54,7 @@ pub fn is_video(path: &Path) -> bool {
 /// The frames of a folder, of a pattern (`shot.####.png`, `shot.%04d.png`), or of a video.
 ///
 /// # Errors
-/// Those of [`Sequence::open`], [`VideoFile::open`] and [`Ranged::new`]; [`MediaErrorKind::Mismatch`](crate::error::MediaErrorKind) for a single picture, with the
+/// Those of [`Sequence::open_as`], [`VideoFile::open_as`] and [`Ranged::new`]; [`MediaErrorKind::Mismatch`](crate::error::MediaErrorKind) for a single picture, with the
 /// pattern of the sequence that it is part of.
 pub fn open(path: &Path, options: &VideoOptions) -> Result<Box<dyn FrameSource>> {
     options.range.check()?;
@@ -70,13 +69,9 @@ pub fn open(path: &Path, options: &VideoOptions) -> Result<Box<dyn FrameSource>>
         let advice = format!("name the folder, or a pattern ({name})");
         return Err(MediaError::mismatch(what).advise(advice).at(path));
     }
-    let video = VideoFile::open(path, &options.ffmpeg, &options.limits)?;
+    let video = VideoFile::open_as(path, &options.ffmpeg, &options.limits, options.space)?;
     let video = Reversed::new(video, options.backward_bytes);
-    let ranged = Ranged::new(video, &options.range).map_err(|error| error.at(path))?;
-    Ok(match options.space.filter(|space| *space != ColourSpace::Srgb) {
-        Some(space) => Box::new(Viewed::new(ranged, space)),
-        None => Box::new(ranged),
-    })
+    Ok(Box::new(Ranged::new(video, &options.range).map_err(|error| error.at(path))?))
 }
 
 /// Whether a file is a picture by its ending. Of those that may be animated, ffmpeg reads GIF and APNG.

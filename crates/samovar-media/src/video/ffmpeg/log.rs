@@ -2,6 +2,8 @@
 
 use samovar_geometry::{Image, Size};
 
+use super::pixels::white_of;
+
 /// A frame, as announced before its pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Announced {
@@ -11,6 +13,8 @@ pub(super) struct Announced {
     pub(super) time_stamp: Option<i64>,
     /// After rotation.
     pub(super) size: Size<Image>,
+    /// White, where 16 bits of RGB are made of it.
+    pub(super) white: u16,
     /// Adler-32 of the decoded planes, before they become RGB.
     pub(super) checksum: u32,
 }
@@ -81,7 +85,8 @@ fn of_showinfo(said: &str) -> Option<Line> {
     let (width, height) = field(fields, " s:")?.split_once('x')?;
     let size = Size::new(width.parse().ok()?, height.parse().ok()?);
     let checksum = u32::from_str_radix(field(fields, " checksum:")?, 16).ok()?;
-    Some(Line::Frame(Announced { number, time_stamp, size, checksum }))
+    let white = white_of(field(fields, " fmt:").unwrap_or_default());
+    Some(Line::Frame(Announced { number, time_stamp, size, white, checksum }))
 }
 
 /// The word behind a name, which may be padded.

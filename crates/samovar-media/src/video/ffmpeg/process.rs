@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +12,9 @@ use std::time::Duration;
 use samovar_geometry::{Image, Size};
 
 use super::log::{self, Announced, Line};
+use super::pixels::Pixels;
 use crate::error::{MediaError, MediaErrorKind, Result};
-use crate::image::{DecodeLimits, RgbImage, check_limits};
-use crate::room::zeros;
+use crate::image::{ColourSpace, DecodeLimits, RgbImage};
 use crate::video::ahead::Ahead;
 use crate::video::process_group::own_group;
 
@@ -25,6 +25,8 @@ pub(super) struct Order<'o> {
     /// With `file:` before it.
     pub(super) input: &'o OsStr,
     pub(super) limits: DecodeLimits,
+    /// What values mean that are no sRGB.
+    pub(super) space: Option<ColourSpace>,
     /// Seconds from the file's start where decoding begins: frames before it are left out.
     pub(super) from: Option<f64>,
     /// Whether frames come with pixels, or are counted only.
@@ -66,7 +68,8 @@ impl Order<'_> {
         match self.with_pixels {
             true => {
                 let filters = "showinfo,scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp";
-                add(&["-vf", filters, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
+                let format = Pixels::format(self.space);
+                add(&["-vf", filters, "-f", "rawvideo", "-pix_fmt", format, "pipe:1"]);
             }
             false => add(&["-vf", "showinfo", "-f", "null", "-"]),
         }
@@ -131,8 +134,8 @@ impl Run {
                 let what = format!("the system gives no thread for decoding: {error}");
                 MediaError::new(MediaErrorKind::OutOfMemory, what).caused_by(error)
             })?);
-        let limits = order.limits;
-        let mut reader = Reader { announced, stdout, limits, size: None, number: 0, has_ended: false };
+        let pixels = Pixels::new(order.limits, order.space);
+        let mut reader = Reader { announced, stdout, pixels, before: None, number: 0, has_ended: false };
         run.ahead = Some(Ahead::new(move || reader.next())?);
         Ok(run)
     }
@@ -257,9 +260,9 @@ fn next_line(words: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> bool 
 struct Reader {
     announced: Receiver<Line>,
     stdout: Option<ChildStdout>,
-    limits: DecodeLimits,
-    /// Of the frame before.
-    size: Option<Size<Image>>,
+    pixels: Pixels,
+    /// Size and white of the frame before.
+    before: Option<(Size<Image>, u16)>,
     /// Of the frame that comes next.
     number: u64,
     has_ended: bool,
@@ -278,8 +281,8 @@ impl Reader {
         // Lines that mean nothing here are not sent.
         let announced = match self.announced.recv_timeout(SILENCE) {
             Ok(announced) => announced,
-            Err(silence) => match self.size.filter(|_| self.stdout.is_some()) {
-                Some(size) => return self.next_unannounced(size),
+            Err(silence) => match self.before.filter(|_| self.stdout.is_some()) {
+                Some((size, white)) => return self.next_unannounced(size, white),
                 None if silence == RecvTimeoutError::Timeout => self.announced.recv().ok()?,
                 None => return None,
             },
@@ -299,8 +302,8 @@ impl Reader {
         }
         self.number += 1;
         let Some(stdout) = &mut self.stdout else { return Some(Decoded::Frame(frame, None)) };
-        self.size = Some(frame.size);
-        let decoded = pixels(stdout, frame.size, &self.limits);
+        self.before = Some((frame.size, frame.white));
+        let decoded = self.pixels.next(stdout, frame.size, frame.white);
         self.has_ended = !matches!(decoded, Ok(Some(_)));
         Some(match decoded {
             Ok(Some(pixels)) => Decoded::Frame(frame, Some(pixels)),
@@ -312,9 +315,9 @@ impl Reader {
 
 impl Reader {
     /// The next frame, whose word has not come: ffmpeg is slow, waits for its pixels to be read, or has ended and its word was lost.
-    fn next_unannounced(&mut self, size: Size<Image>) -> Option<Decoded> {
+    fn next_unannounced(&mut self, size: Size<Image>, white: u16) -> Option<Decoded> {
         let stdout = self.stdout.as_mut()?;
-        let decoded = pixels(stdout, size, &self.limits);
+        let decoded = self.pixels.next(stdout, size, white);
         let announced = self.announced.recv_timeout(LOST);
         self.has_ended = true;
         Some(match (decoded, announced) {
@@ -330,15 +333,5 @@ impl Reader {
             (Ok(None), _) => Decoded::Cut,
             (Err(error), _) => Decoded::Refused(error),
         })
-    }
-}
-
-/// The pixels of a frame, or `None` where the stream ends before.
-fn pixels(stdout: &mut impl Read, size: Size<Image>, limits: &DecodeLimits) -> Result<Option<RgbImage>> {
-    check_limits(size, size.area().saturating_mul(3), limits)?;
-    let mut pixels = zeros(size.area() as usize * 3)?;
-    match stdout.read_exact(&mut pixels) {
-        Ok(()) => RgbImage::from_raw(size, pixels).map(Some),
-        Err(_) => Ok(None),
     }
 }

@@ -9,13 +9,18 @@ const FRAME: &str = "[Parsed_showinfo_0 @ 0x55da2cafee40] [info] n:  49 pts:  25
 
 #[test]
 fn a_frame_is_announced_with_time_size_and_checksum() {
-    let frame =
-        Announced { number: 49, time_stamp: Some(25088), size: Size::new(102, 76), checksum: 0x765b_44c5 };
+    let (size, white) = (Size::new(102, 76), 255 << 8);
+    let frame = Announced { number: 49, time_stamp: Some(25088), size, white, checksum: 0x765b_44c5 };
     assert_eq!(parse(FRAME), Some(Line::Frame(frame)));
     let newer = "[Parsed_showinfo_0 @ 0x7f] [info] n:   0 pts:-512 pts_time:-0.04 duration:    512 duration_time:0.04    fmt:gbrp \
                  cl:left sar:0/1 s:8x6 i:P iskey:1 type:I checksum:0000000A plane_checksum:[0]";
-    let frame = Announced { number: 0, time_stamp: Some(-512), size: Size::new(8, 6), checksum: 10 };
+    let frame = Announced { number: 0, time_stamp: Some(-512), size: Size::new(8, 6), white, checksum: 10 };
     assert_eq!(parse(newer), Some(Line::Frame(frame)));
+    let white = |format: &str| match parse(&newer.replace("fmt:gbrp ", &format!("fmt:{format} "))) {
+        Some(Line::Frame(frame)) => frame.white,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(["yuv422p10le", "gbrp12le", "gray10le"].map(white), [0xff00, 0xffff, 0xffc0]);
     let untimed = FRAME.replace("pts:  25088 pts_time:1.96", "pts:NOPTS pts_time:NOPTS");
     assert!(matches!(parse(&untimed), Some(Line::Frame(Announced { time_stamp: None, .. }))));
 }

@@ -1,0 +1,113 @@
+//! Frames of a child's stream: RGB of 8 bits, or of 16 bits that a viewing transform makes 8.
+
+use std::io::Read;
+
+use samovar_geometry::{Image, Size};
+
+use crate::error::Result;
+use crate::image::{ColourSpace, DecodeLimits, RgbImage, View, check_limits};
+use crate::room::{room, zeros};
+
+/// Samples that are in memory with 16 bits at once; the rest of a frame is 8 bits already.
+const STRIP_SAMPLES: usize = 3 << 15;
+
+/// What becomes of the samples of a frame.
+pub(super) struct Pixels {
+    limits: DecodeLimits,
+    /// `None`: 8 bits, as they are.
+    viewing: Option<Viewing>,
+}
+
+/// A viewing transform, and what it has computed for the frame before.
+struct Viewing {
+    view: View,
+    white: u16,
+    /// Linear light of every code up to white.
+    linear: Vec<f32>,
+    strip: Vec<u16>,
+}
+
+impl Pixels {
+    /// Bytes that a viewing transform holds beside the frame.
+    pub(super) const VIEWING_BYTES: u64 =
+        (STRIP_SAMPLES * size_of::<u16>() + (1 << 16) * size_of::<f32>()) as u64;
+
+    /// Of frames within the limits, whose values mean this.
+    pub(super) fn new(limits: DecodeLimits, space: Option<ColourSpace>) -> Self {
+        let view =
+            |space| Viewing { view: View::new(space, None), white: 0, linear: Vec::new(), strip: Vec::new() };
+        Self { limits, viewing: space.map(view) }
+    }
+
+    /// ffmpeg's name for the samples that are read, of this machine's own order of bytes.
+    pub(super) fn format(space: Option<ColourSpace>) -> &'static str {
+        match space {
+            None => "rgb24",
+            Some(_) if cfg!(target_endian = "big") => "rgb48be",
+            Some(_) => "rgb48le",
+        }
+    }
+
+    /// The pixels of the frame that comes next, or `None` where the stream ends before. `white` of 16 bits is 1.
+    pub(super) fn next(
+        &mut self,
+        stream: &mut impl Read,
+        size: Size<Image>,
+        white: u16,
+    ) -> Result<Option<RgbImage>> {
+        check_limits(size, size.area().saturating_mul(3), &self.limits)?;
+        let samples = size.area() as usize * 3;
+        let pixels = match &mut self.viewing {
+            None => {
+                let mut pixels = zeros(samples)?;
+                stream.read_exact(&mut pixels).is_ok().then_some(pixels)
+            }
+            Some(viewing) => viewing.next(stream, samples, white)?,
+        };
+        pixels.map(|pixels| RgbImage::from_raw(size, pixels)).transpose()
+    }
+}
+
+impl Viewing {
+    fn next(&mut self, stream: &mut impl Read, samples: usize, white: u16) -> Result<Option<Vec<u8>>> {
+        if self.strip.is_empty() {
+            self.strip = zeros(STRIP_SAMPLES)?;
+        }
+        if self.white != white {
+            (self.linear, self.white) = (self.view.linear_of_codes(white)?, white);
+        }
+        let mut pixels = room(samples)?;
+        while pixels.len() < samples {
+            let strip = &mut self.strip[..STRIP_SAMPLES.min(samples - pixels.len())];
+            if stream.read_exact(bytemuck::cast_slice_mut(strip)).is_err() {
+                return Ok(None);
+            }
+            self.view.show_codes(strip, &self.linear, 3, &mut pixels);
+        }
+        Ok(Some(pixels))
+    }
+}
+
+/// White in the 16 bits of RGB that ffmpeg's scaler makes of a decoded format: 65280 of YUV and of 8 bits, whose 255 it shifts up; grey is
+/// shifted up too, and only RGB of more bits is stretched to all of them.
+pub(super) fn white_of(format: &str) -> u16 {
+    let bits = |rest: &str| {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..digits].parse::<u32>().ok()
+    };
+    let is_any = |names: &[&str]| names.iter().any(|name| format.starts_with(name));
+    if let Some(planes) = format.strip_prefix("gbrap").or_else(|| format.strip_prefix("gbrp")) {
+        // As of floating point (`gbrpf32le`), which is stretched as well.
+        return if planes.is_empty() { 255 << 8 } else { u16::MAX };
+    }
+    if let Some(bits) = format.strip_prefix("gray").and_then(bits).filter(|bits| (9..16).contains(bits)) {
+        return u16::MAX << (16 - bits);
+    }
+    match is_any(&["rgb48", "bgr48", "rgba64", "bgra64", "gray16", "grayf32", "ya16", "rgbf32", "rgbaf"]) {
+        true => u16::MAX,
+        false => 255 << 8,
+    }
+}
+
+#[cfg(test)]
+mod tests;
