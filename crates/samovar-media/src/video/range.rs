@@ -1,7 +1,5 @@
 //! A part of a shot: from a frame, to a frame, every n-th, so many.
 
-use std::path::PathBuf;
-
 use samovar_geometry::{Image, Size};
 
 use super::source::{Direction, Frame, FrameNumber, FrameSource};
@@ -170,6 +168,14 @@ impl<S: FrameSource> FrameSource for Ranged<S> {
         Ok(None)
     }
 
+    fn within(&self) -> Option<&dyn FrameSource> {
+        Some(&self.source)
+    }
+
+    fn within_mut(&mut self) -> Option<&mut dyn FrameSource> {
+        Some(&mut self.source)
+    }
+
     fn place(&self, number: FrameNumber) -> Option<i64> {
         self.taken(self.source.place(number)?)
     }
@@ -200,18 +206,6 @@ impl<S: FrameSource> FrameSource for Ranged<S> {
 
     fn frame_rate(&self) -> Option<f64> {
         self.source.frame_rate().map(|rate| rate / self.step as f64)
-    }
-
-    fn file(&self, number: FrameNumber) -> Option<PathBuf> {
-        self.source.file(number)
-    }
-
-    fn held_bytes(&self, direction: Direction) -> u64 {
-        self.source.held_bytes(direction)
-    }
-
-    fn notes(&self) -> Vec<String> {
-        self.source.notes()
     }
 }
 

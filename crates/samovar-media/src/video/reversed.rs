@@ -121,34 +121,18 @@ impl<S: FrameSource> FrameSource for Reversed<S> {
         self.read_block(end)
     }
 
-    fn place(&self, number: FrameNumber) -> Option<i64> {
-        self.source.place(number)
+    fn within(&self) -> Option<&dyn FrameSource> {
+        Some(&self.source)
     }
 
-    fn number_at(&self, place: i64) -> Option<FrameNumber> {
-        self.source.number_at(place)
-    }
-
-    fn count_up_to(&mut self, most: usize) -> Result<usize> {
-        self.source.count_up_to(most)
-    }
-
-    fn expected_frames(&self) -> Option<u64> {
-        self.source.expected_frames()
-    }
-
-    fn frame_rate(&self) -> Option<f64> {
-        self.source.frame_rate()
+    fn within_mut(&mut self) -> Option<&mut dyn FrameSource> {
+        Some(&mut self.source)
     }
 
     fn held_bytes(&self, direction: Direction) -> u64 {
         let block = self.size().area().saturating_mul(3 * (self.frames_per_block as u64 - 1));
         let ahead = self.source.held_bytes(Direction::Forward);
         if direction == Direction::Forward { ahead } else { ahead.saturating_add(block) }
-    }
-
-    fn notes(&self) -> Vec<String> {
-        self.source.notes()
     }
 }
 

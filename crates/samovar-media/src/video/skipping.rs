@@ -1,7 +1,6 @@
 //! A shot whose frames may be damaged: those that cannot be read are passed over and named.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use samovar_geometry::{Image, Size};
@@ -109,36 +108,12 @@ impl<S: FrameSource> FrameSource for Skipping<S> {
         }
     }
 
-    fn place(&self, number: FrameNumber) -> Option<i64> {
-        self.source.place(number)
+    fn within(&self) -> Option<&dyn FrameSource> {
+        Some(&self.source)
     }
 
-    fn number_at(&self, place: i64) -> Option<FrameNumber> {
-        self.source.number_at(place)
-    }
-
-    fn count_up_to(&mut self, most: usize) -> Result<usize> {
-        self.source.count_up_to(most)
-    }
-
-    fn expected_frames(&self) -> Option<u64> {
-        self.source.expected_frames()
-    }
-
-    fn frame_rate(&self) -> Option<f64> {
-        self.source.frame_rate()
-    }
-
-    fn file(&self, number: FrameNumber) -> Option<PathBuf> {
-        self.source.file(number)
-    }
-
-    fn held_bytes(&self, direction: Direction) -> u64 {
-        self.source.held_bytes(direction)
-    }
-
-    fn notes(&self) -> Vec<String> {
-        self.source.notes()
+    fn within_mut(&mut self) -> Option<&mut dyn FrameSource> {
+        Some(&mut self.source)
     }
 }
 

@@ -61,52 +61,72 @@ pub trait FrameSource: Send {
     /// The next frame, or `None` behind the last. An error names the frame and ends the pass; what was given before stays good.
     fn next(&mut self) -> Result<Option<Frame>>;
 
+    /// The source that this one takes its frames from, if there is one: what is not overridden below is what that source says. With
+    /// [`within_mut`](FrameSource::within_mut), or neither.
+    fn within(&self) -> Option<&dyn FrameSource> {
+        None
+    }
+
+    /// The same.
+    fn within_mut(&mut self) -> Option<&mut dyn FrameSource> {
+        None
+    }
+
     /// Place of a frame among the frames of the shot, the first of which has 0: differences of places are distances in travelled
     /// frames. `None`: no such frame. Where the end is not known yet, `Some` for any number that may come. Unless overridden the
     /// number itself, right for numbers from 0 without gaps.
     fn place(&self, number: FrameNumber) -> Option<i64> {
-        (number >= 0).then_some(number)
+        match self.within() {
+            Some(source) => source.place(number),
+            None => (number >= 0).then_some(number),
+        }
     }
 
     /// The number of the frame at a place, as [`place`](FrameSource::place) gives it. `None`: no such place. Unless overridden the place itself.
     fn number_at(&self, place: i64) -> Option<FrameNumber> {
-        (place >= 0).then_some(place)
+        match self.within() {
+            Some(source) => source.number_at(place),
+            None => (place >= 0).then_some(place),
+        }
     }
 
     /// The least of the number of frames of the shot and `most`. May decode as many to know. Unless overridden `most`, right
     /// for streams.
     fn count_up_to(&mut self, most: usize) -> Result<usize> {
-        Ok(most)
+        self.within_mut().map_or(Ok(most), |source| source.count_up_to(most))
     }
 
     /// About how many frames there are, as far as that is known without decoding; for progress.
     fn expected_frames(&self) -> Option<u64> {
-        None
+        self.within()?.expected_frames()
     }
 
     /// Frames a second, where the source says so: of varying rates about.
     fn frame_rate(&self) -> Option<f64> {
-        None
+        self.within()?.frame_rate()
     }
 
     /// The file that a frame is read from, where it has one of its own. Unless overridden none.
-    fn file(&self, _number: FrameNumber) -> Option<PathBuf> {
-        None
+    fn file(&self, number: FrameNumber) -> Option<PathBuf> {
+        self.within()?.file(number)
     }
 
     /// Bytes of frames that it holds at its worst moment on a way in this direction, with what decoding takes and without the frame that
     /// [`next`](FrameSource::next) gave last. Unless overridden that of one frame and of its decoder's.
-    fn held_bytes(&self, _direction: Direction) -> u64 {
-        self.size().area().saturating_mul(6)
+    fn held_bytes(&self, direction: Direction) -> u64 {
+        match self.within() {
+            Some(source) => source.held_bytes(direction),
+            None => self.size().area().saturating_mul(6),
+        }
     }
 
     /// What the user should know of how the shot is read (gaps in the numbers, a viewing transform), each a phrase for people.
     fn notes(&self) -> Vec<String> {
-        Vec::new()
+        self.within().map_or_else(Vec::new, FrameSource::notes)
     }
 }
 
-impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
+impl FrameSource for Box<dyn FrameSource> {
     fn size(&self) -> Size<Image> {
         (**self).size()
     }
@@ -119,36 +139,12 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
         (**self).next()
     }
 
-    fn place(&self, number: FrameNumber) -> Option<i64> {
-        (**self).place(number)
+    fn within(&self) -> Option<&dyn FrameSource> {
+        Some(&**self)
     }
 
-    fn number_at(&self, place: i64) -> Option<FrameNumber> {
-        (**self).number_at(place)
-    }
-
-    fn count_up_to(&mut self, most: usize) -> Result<usize> {
-        (**self).count_up_to(most)
-    }
-
-    fn expected_frames(&self) -> Option<u64> {
-        (**self).expected_frames()
-    }
-
-    fn frame_rate(&self) -> Option<f64> {
-        (**self).frame_rate()
-    }
-
-    fn file(&self, number: FrameNumber) -> Option<PathBuf> {
-        (**self).file(number)
-    }
-
-    fn held_bytes(&self, direction: Direction) -> u64 {
-        (**self).held_bytes(direction)
-    }
-
-    fn notes(&self) -> Vec<String> {
-        (**self).notes()
+    fn within_mut(&mut self) -> Option<&mut dyn FrameSource> {
+        Some(&mut **self)
     }
 }
 

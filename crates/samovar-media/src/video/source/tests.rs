@@ -1,6 +1,9 @@
 //! Frames in memory: both ways, from anywhere.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::video::Skipping;
 
 fn shot(first: FrameNumber, frames: u32) -> FramesInMemory {
     let picture = |value: u32| RgbImage::from_fn(Size::new(3, 2), |_, _| [value as u8; 3]);
@@ -49,4 +52,70 @@ fn shots_without_frames_or_of_several_sizes_are_refused() {
     assert!(error.to_string().contains("frame 8 is 3x2"), "{error}");
     let frame = RgbImage::from_fn(Size::new(1, 1), |_, _| [0; 3]);
     assert!(FramesInMemory::new(i64::MAX, vec![frame]).is_err());
+}
+
+/// Says something of its own of everything.
+struct Talkative;
+
+impl FrameSource for Talkative {
+    fn size(&self) -> Size<Image> {
+        Size::new(7, 5)
+    }
+
+    fn start(&mut self, _: Option<FrameNumber>, _: Direction) -> Result<()> {
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>> {
+        Ok(None)
+    }
+
+    fn place(&self, number: FrameNumber) -> Option<i64> {
+        Some(number + 1)
+    }
+
+    fn number_at(&self, place: i64) -> Option<FrameNumber> {
+        Some(place - 1)
+    }
+
+    fn count_up_to(&mut self, most: usize) -> Result<usize> {
+        Ok(most / 2)
+    }
+
+    fn expected_frames(&self) -> Option<u64> {
+        Some(33)
+    }
+
+    fn frame_rate(&self) -> Option<f64> {
+        Some(23.5)
+    }
+
+    fn file(&self, number: FrameNumber) -> Option<PathBuf> {
+        Some(PathBuf::from(number.to_string()))
+    }
+
+    fn held_bytes(&self, direction: Direction) -> u64 {
+        11 + direction as u64
+    }
+
+    fn notes(&self) -> Vec<String> {
+        vec!["a note".to_owned()]
+    }
+}
+
+#[test]
+fn a_source_that_wraps_another_says_what_that_says() {
+    let says = |source: &mut dyn FrameSource| {
+        let held = [Direction::Forward, Direction::Backward].map(|way| source.held_bytes(way));
+        assert_eq!(
+            (source.size(), source.place(-4), source.number_at(9)),
+            (Size::new(7, 5), Some(-3), Some(8))
+        );
+        assert_eq!((source.count_up_to(10).unwrap(), source.expected_frames()), (5, Some(33)));
+        assert_eq!((source.frame_rate(), source.file(6)), (Some(23.5), Some(PathBuf::from("6"))));
+        assert_eq!((held, source.notes()), ([11, 12], vec!["a note".to_owned()]));
+    };
+    let mut boxed: Box<dyn FrameSource> = Box::new(Talkative);
+    says(&mut boxed);
+    says(&mut Skipping::new(boxed, BTreeSet::new()));
 }
