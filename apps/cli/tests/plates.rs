@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Bench, disc_at, has_ffmpeg, iou};
+use common::{Bench, disc_at, iou};
+use samovar_testkit::has_ffmpeg;
 
 /// IoU of a label map of frame `index` with the disc there.
 fn followed(bench: &Bench, file: &str, index: usize) -> f64 {

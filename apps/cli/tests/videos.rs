@@ -5,7 +5,8 @@ mod common;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Bench, disc_at, has_ffmpeg, is_inside};
+use common::{Bench, disc_at, is_inside};
+use samovar_testkit::has_ffmpeg;
 use serde_json::Value;
 
 const FEW: [&str; 4] = ["--points-per-side", "5", "--pred-iou-thresh", "0.4"];

@@ -1,32 +1,28 @@
-//! Dense optical flow: for every pixel of one picture where it is in another, and maps carried along with it.
+//! Dense optical flow: for every pixel of one picture where it is in another.
 //!
 //! [`DenseFlow`] is Dense Inverse Search (Kroeger, Timofte, Dai, Van Gool, "Fast Optical Flow using Dense Inverse
 //! Search", ECCV 2016) with the numbers of the `medium` preset of OpenCV's `DISOpticalFlow`: patches of 8x8 pixels, 3
 //! apart, from half the picture's size down; brightness of a patch does not matter. Sizes and displacements are those of
-//! the frame [`Motion`](samovar_geometry::Motion), the reduced picture that is looked at; [`Flow::carry`] takes coordinates of the user's image.
+//! the frame [`Motion`](samovar_geometry::Motion), the reduced picture that is looked at.
 //!
 //! ```
-//! use samovar_geometry::{Grid, Image, Motion, Size};
-//! use samovar_media::{DenseFlow, Grey, Placed, RgbImage};
+//! use samovar_geometry::{Motion, Size};
+//! use samovar_media::{DenseFlow, Grey, RgbImage};
 //!
 //! let picture = |shift: u32| RgbImage::from_fn(Size::new(96, 64), |x, y| [((x + shift) / 8 * 37 + y / 8 * 91) as u8; 3]);
 //! let [previous, next] = [0, 2].map(|shift| Grey::of(&picture(shift), Size::<Motion>::new(854, 480), 1).unwrap());
-//! // A map of the previous frame is looked up where the pixels of the next frame come from.
+//! // Where the pixels of the next frame come from.
 //! let flow = DenseFlow::new().between(&next, &previous)?;
-//! let whole = Placed::over(Size::<Grid>::new(24, 16), Size::<Image>::new(96, 64));
-//! let carried = flow.carry(&[1.0; 24 * 16], whole, whole, -1.0)?;
-//! assert_eq!(carried.len(), 24 * 16);
+//! assert_eq!((flow.u.len(), flow.v.len()), (96 * 64, 96 * 64));
 //! # Ok::<(), samovar_media::MediaError>(())
 //! ```
 
-mod carry;
 mod dis;
 mod field;
 mod grey;
 mod patches;
 mod pyramid;
 
-pub use carry::Placed;
 pub use dis::DenseFlow;
 pub use field::Flow;
 pub use grey::Grey;

@@ -40,7 +40,7 @@ pub mod video;
 pub mod write;
 
 pub use error::{MediaError, MediaErrorKind, Result};
-pub use flow::{DenseFlow, Flow, Grey, Placed};
+pub use flow::{DenseFlow, Flow, Grey};
 pub use image::{
     DecodeLimits, ImageFormat, ImageMetadata, LazyImage, Orientation, RgbImage, decode_bytes, decode_file,
     decode_mask_file,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use samovar_geometry::{ResizeRule, Size};
 use samovar_media::error::{MediaErrorKind, Result};
-use samovar_media::flow::{DenseFlow, Grey, Placed};
+use samovar_media::flow::{DenseFlow, Grey};
 use samovar_media::image::{DecodeLimits, RgbImage, decode_file, decode_mask_file};
 use samovar_media::resize::resize_bilinear;
 use samovar_media::upscale::Upscaler;
@@ -111,10 +111,7 @@ fn work(picture: &Path, folder: &Path) -> Result<()> {
     resize_bilinear(&image, Size::new(1000, 850), 1)?;
     if picture.ends_with("rgb.png") {
         let grey = Grey::of(&image, Size::new(1000, 850), 1)?;
-        let flow = DenseFlow::new().between(&grey, &grey)?;
-        let (few, many) = (Size::square(64), Size::square(400));
-        let [source, target] = [few, many].map(|size| Placed::over(size, image.size()));
-        flow.carry(&logits(), source, target, 0.0)?;
+        DenseFlow::new().between(&grey, &grey)?;
     }
     let upscaler = Upscaler::new(Size::square(64), ResizeRule::LongestSide { target: 256 }, image.size())?;
     let logits = logits();

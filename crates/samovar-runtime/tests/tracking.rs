@@ -270,3 +270,14 @@ fn a_camera_is_followed_frame_by_frame() {
         assert!(frame.objects[0].mask.mask().iou(&truth(1, index)).unwrap() > 0.75);
     }
 }
+
+#[test]
+fn only_objects_that_are_shown_behind_the_first_frame_are_followed_backward_too() {
+    let goes_back = |direction: Direction, prompted: &[(u32, i64)]| {
+        direction.goes_back(prompted.iter().copied(), Some(1001))
+    };
+    assert!(!goes_back(Direction::Both, &[(1, 1040), (2, 1001), (1, 1001)]), "the first prompt of each");
+    assert!(goes_back(Direction::Both, &[(1, 1001), (2, 1002)]));
+    assert!(!goes_back(Direction::Forward, &[(1, 1040)]) && goes_back(Direction::Backward, &[(1, 1001)]));
+    assert!(Direction::Both.goes_back([(1, 0)].into_iter(), None), "where nobody knows the first frame");
+}

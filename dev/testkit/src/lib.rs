@@ -4,6 +4,7 @@
 //! cases, and names the cases that fail. A backend's test is one line per way to run it. [`remote::Remote`] is a device
 //! whose memory the host cannot read.
 
+mod ffmpeg;
 mod memory;
 pub mod operators;
 mod poison;
@@ -12,6 +13,7 @@ pub mod remote;
 mod shortened;
 mod tolerance;
 
+pub use ffmpeg::has_ffmpeg;
 pub use memory::{MeteredAllocator, cpu_time, peak_bytes, process_bytes};
 pub use poison::Poisoned;
 pub use random::Random;

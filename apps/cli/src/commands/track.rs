@@ -166,14 +166,21 @@ pub fn run(args: &Args) -> Result<()> {
         preview::check(place, &sources, args.overwrite)?;
     }
     let first = frames::first(&*frames)?;
-    let mut admitted = admit(args, &session, &*frames, &prompts, first);
-    if admitted.is_err() {
+    let goes_back = tracking::Direction::from(args.direction).goes_back(prompts.prompted(first), Some(first));
+    let planned = Planned::of(&args.model, &session.engine)?;
+    let admit =
+        |frames: &dyn FrameSource| admit(args, &session, &planned, frames, goes_back, prompts.objects());
+    let needs = match admit(&*frames) {
         // Frame by frame the way back through a video is slow, and in the least memory.
-        backward_bytes = 0;
-        frames = open(backward_bytes)?;
-        admitted = admit(args, &session, &*frames, &prompts, first);
-    }
-    let needs = admitted?;
+        Err(error)
+            if goes_back && matches!(error.downcast_ref(), Some(samovar::Error::DoesNotFit { .. })) =>
+        {
+            backward_bytes = 0;
+            frames = open(backward_bytes)?;
+            admit(&*frames)
+        }
+        admitted => admitted,
+    }?;
     let _room = session.engine.set_aside("masks and their files", needs.result_bytes + job_bytes(0))?;
     let wait = progress::spinner("loading the model");
     let (_cache, model) = session.load(false)?;
@@ -202,19 +209,14 @@ pub fn run(args: &Args) -> Result<()> {
 fn admit(
     args: &Args,
     session: &Session,
+    model: &Planned,
     frames: &dyn FrameSource,
-    prompts: &Prompts,
-    first: FrameNumber,
+    goes_back: bool,
+    objects: usize,
 ) -> Result<ShotNeeds> {
-    let goes_back = match args.direction {
-        Direction::Forward => false,
-        Direction::Backward => true,
-        Direction::Both => prompts.has_frames_before(first),
-    };
     let ways: &[Way] = if goes_back { &[Way::Forward, Way::Backward] } else { &[Way::Forward] };
-    let model = Planned::of(&args.model, &session.engine)?;
     let made = args.format.picture_use();
-    let forecast = memory::forecast(&session.engine, &model, frames, ways, prompts.objects(), made)?;
+    let forecast = memory::forecast(&session.engine, model, frames, ways, objects, made)?;
     memory::check(&session.engine, &forecast, frames)?;
     Ok(forecast.needs)
 }
@@ -281,7 +283,6 @@ fn follow(
         !interrupt::asked()
     };
     let mut stopped = false;
-    let mut told = BTreeSet::new();
     let mut signals = Signals::new();
     let mut walk = shot.propagate_from(direction, from, &mut walk_back)?;
     report.new = behind;
@@ -305,10 +306,8 @@ fn follow(
         } else if !is_known {
             output.keep(frame.number, key, &to_look_at)?;
         }
-        for (number, error) in skipped.frames() {
-            if told.insert(number) {
-                bar.suspend(|| say!("failed: {}", one_line(&error)));
-            }
+        for error in skipped.news() {
+            bar.suspend(|| say!("failed: {}", one_line(&error)));
         }
         bar.item_ended(item_began.elapsed(), false);
         item_began = Instant::now();
@@ -319,6 +318,8 @@ fn follow(
         }
     }
     bar.finish_and_clear();
+    // Behind the last frame that came.
+    skipped.news().iter().for_each(|error| say!("failed: {}", one_line(error)));
     let written = output.files;
     if stopped {
         return Err(anyhow!(

@@ -54,7 +54,7 @@ impl DenseFlow {
             self.buffers = Some(Buffers::new(from.size())?);
         }
         let area = from.pixels().len();
-        let mut flow = Flow { image: from.image(), size: from.size(), u: zeros(area)?, v: zeros(area)? };
+        let mut flow = Flow { size: from.size(), u: zeros(area)?, v: zeros(area)? };
         if let Some(buffers) = &mut self.buffers {
             buffers.fill(from.pixels(), to.pixels());
             buffers.search(&mut flow);

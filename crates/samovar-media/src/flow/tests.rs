@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use samovar_geometry::{Grid, Image, Motion, Size, Transform};
+use samovar_geometry::Size;
 use serde::Deserialize;
 
 use super::*;
@@ -30,11 +30,6 @@ fn texture(x: f64, y: f64) -> f64 {
 fn noise(seed: u32, width: u32, height: u32) -> Grey {
     let size = Size::new(width, height);
     Grey::from_raw(size, size.as_frame(), golden::noise(seed, height, width, 1)).unwrap()
-}
-
-fn constant(size: Size<Motion>, image: Size<Image>, u: f32, v: f32) -> Flow {
-    let area = size.area() as usize;
-    Flow { image, size, u: vec![u; area], v: vec![v; area] }
 }
 
 #[derive(Deserialize)]
@@ -194,57 +189,4 @@ fn grey_pictures_fit_and_keep_their_proportions() {
     }
     let thin = Grey::of(&golden::smooth_image(1, 2, 3000), within, 1).unwrap();
     assert_eq!(thin.size(), Size::new(854, 1));
-}
-
-#[test]
-fn a_map_without_motion_stays_to_the_bit() {
-    let image = Size::<Image>::new(1920, 1080);
-    let values = golden::logits(7, 48);
-    let placed = Placed::over(Size::square(48), image);
-    let flow = constant(Size::new(854, 480), image, 0.0, 0.0);
-    let carried = flow.carry(&values, placed, placed, -9.0).unwrap();
-    let worst = carried.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(worst < 1e-5, "{worst}");
-}
-
-#[test]
-fn maps_are_looked_up_where_their_cells_come_from() {
-    // Cells of 4x2 pixels of the image, which are 2x1 of the picture that moved.
-    let image = Size::<Image>::new(32, 8);
-    let source = Placed::over(Size::<Grid>::new(8, 4), image);
-    let ramp: Vec<f32> = (0..32).map(|at| (at % 8) as f32 * 10.0 + (at / 8) as f32).collect();
-    // One pixel of motion to the right is half a cell, one down a whole cell.
-    let carried = constant(Size::new(16, 4), image, 1.0, 1.0).carry(&ramp, source, source, -9.0).unwrap();
-    for row in 0..4 {
-        for column in 0..8 {
-            let expected =
-                if row == 3 { -9.0 } else { (column as f32 + 0.5).min(7.0) * 10.0 + row as f32 + 1.0 };
-            assert_eq!(carried[row * 8 + column], expected, "row {row}, column {column}");
-        }
-    }
-    // The right half of the image in cells of its own, half as wide.
-    let target =
-        Placed { size: Size::new(8, 4), image_from_grid: Transform::scale_offset(2.0, 2.0, 16.0, 0.0) };
-    let carried = constant(Size::new(16, 4), image, 0.0, 0.0).carry(&ramp, source, target, -9.0).unwrap();
-    for column in 0..8 {
-        let at = (16.0 + 2.0 * column as f32 + 1.0) / 4.0 - 0.5;
-        assert_eq!(carried[column], at.min(7.0) * 10.0, "column {column}");
-    }
-    // And back: what the half does not have is outside.
-    let carried = constant(Size::new(16, 4), image, 0.0, 0.0).carry(&carried, target, source, -9.0).unwrap();
-    assert_eq!(carried[..4], [-9.0; 4]);
-    assert!(carried[4..8].iter().all(|&value| value > 0.0));
-}
-
-#[test]
-fn maps_of_other_lengths_or_without_cells_are_refused() {
-    let image = Size::<Image>::new(10, 10);
-    let flow = constant(Size::new(10, 10), image, f32::MAX, -f32::MAX);
-    let placed = Placed::over(Size::square(4), image);
-    assert_eq!(flow.carry(&[0.0; 15], placed, placed, 0.0).unwrap_err().kind(), MediaErrorKind::Mismatch);
-    let none = Placed::over(Size::square(0), image);
-    assert_eq!(flow.carry(&[], none, placed, 0.0).unwrap_err().kind(), MediaErrorKind::Empty);
-    let flat = Placed { size: Size::square(4), image_from_grid: Transform::scale_offset(0.0, 1.0, 0.0, 0.0) };
-    assert_eq!(flow.carry(&[0.0; 16], flat, placed, 0.0).unwrap_err().kind(), MediaErrorKind::Mismatch);
-    assert_eq!(flow.carry(&[0.0; 16], placed, placed, -1.0).unwrap(), [-1.0; 16]);
 }

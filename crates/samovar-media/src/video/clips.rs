@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+pub(super) use samovar_testkit::has_ffmpeg;
+
 use super::source::{FrameNumber, FrameSource};
 
 /// A folder for one test's files, which goes when the test is over.
@@ -40,17 +42,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Whether there is an ffmpeg to test with; if not, it is said, and with `SAMOVAR_TEST_FFMPEG=1` it is a failure.
-pub(super) fn has_ffmpeg() -> bool {
-    let found = Command::new("ffmpeg").arg("-version").output().is_ok_and(|output| output.status.success());
-    let is_wanted = std::env::var_os("SAMOVAR_TEST_FFMPEG").is_some_and(|value| value == "1");
-    assert!(found || !is_wanted, "SAMOVAR_TEST_FFMPEG=1, and there is no ffmpeg");
-    if !found {
-        eprintln!("skipped: there is no ffmpeg (SAMOVAR_TEST_FFMPEG=1 makes this a failure)");
-    }
-    found
 }
 
 /// Numbers of what is left of a pass.

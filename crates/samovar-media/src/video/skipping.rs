@@ -1,7 +1,7 @@
 //! A shot whose frames may be damaged: those that cannot be read are passed over and named.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use samovar_geometry::{Image, Size};
 
@@ -11,18 +11,43 @@ use crate::error::{MediaError, MediaErrorKind, Result};
 /// Frames that were passed over, with the reason; shared with whoever tells of them.
 #[derive(Debug, Clone, Default)]
 pub struct Skipped {
-    frames: Arc<Mutex<BTreeMap<FrameNumber, String>>>,
+    list: Arc<Mutex<List>>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    /// Why, by their numbers.
+    frames: BTreeMap<FrameNumber, String>,
+    /// Those that were not told of yet, in the order in which they were passed over.
+    news: Vec<FrameNumber>,
 }
 
 impl Skipped {
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// By their numbers.
     pub fn frames(&self) -> BTreeMap<FrameNumber, String> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.list().frames.clone()
     }
 
     /// How many.
     pub fn count(&self) -> usize {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.list().frames.len()
+    }
+
+    /// The reasons of those that were passed over since this was asked last; of a frame that was passed over again the first time only.
+    pub fn news(&self) -> Vec<String> {
+        let List { frames, news } = &mut *self.list();
+        news.drain(..).filter_map(|number| frames.get(&number).cloned()).collect()
+    }
+
+    fn add(&self, number: FrameNumber, reason: String) {
+        let List { frames, news } = &mut *self.list();
+        if frames.insert(number, reason).is_none() {
+            news.push(number);
+        }
     }
 }
 
@@ -93,11 +118,7 @@ impl<S: FrameSource> FrameSource for Skipping<S> {
             let Some(number) = number.filter(|number| !self.needed.contains(number)) else {
                 return Err(error);
             };
-            self.skipped
-                .frames
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(number, error.to_string());
+            self.skipped.add(number, error.to_string());
             self.next += self.step();
             let Some(number) = self.source.number_at(self.next) else { return Ok(None) };
             match self.source.start(Some(number), self.direction) {

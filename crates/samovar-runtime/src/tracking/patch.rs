@@ -234,3 +234,7 @@ impl Patch {
         (is_empty || is_whole).then_some(Self { size, region, values })
     }
 }
+
+#[cfg(test)]
+#[path = "patch_tests.rs"]
+mod tests;

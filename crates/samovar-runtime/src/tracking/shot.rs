@@ -36,6 +36,24 @@ pub enum Direction {
     Both,
 }
 
+impl Direction {
+    /// Whether objects that are prompted on these frames are also followed backward, through a shot that begins with `first`.
+    pub fn goes_back(
+        self,
+        prompted: impl Iterator<Item = (ObjectId, FrameNumber)>,
+        first: Option<FrameNumber>,
+    ) -> bool {
+        if self != Self::Both {
+            return self == Self::Backward;
+        }
+        let mut firsts: BTreeMap<ObjectId, FrameNumber> = BTreeMap::new();
+        for (object, frame) in prompted {
+            firsts.entry(object).and_modify(|before| *before = frame.min(*before)).or_insert(frame);
+        }
+        firsts.into_values().any(|frame| first.is_none_or(|first| frame > first))
+    }
+}
+
 /// How a shot is followed.
 #[derive(Debug, Clone)]
 pub struct ShotOptions {
@@ -248,10 +266,9 @@ impl Shot {
         &mut *self.source
     }
 
-    /// Whether some object is prompted first behind the first frame.
-    fn has_frames_before_prompts(&self) -> bool {
-        let first = self.source.number_at(0);
-        self.said.values().filter_map(Said::first).any(|frame| first.is_none_or(|first| frame > first))
+    fn goes_back(&self, direction: Direction) -> bool {
+        let prompted = self.prompts().map(|(object, frame, _)| (object, frame));
+        direction.goes_back(prompted, self.source.number_at(0))
     }
 
     /// Room for frames that come in a direction, and for masks of the objects.
@@ -333,7 +350,7 @@ impl Shot {
         if self.said.is_empty() {
             return Err(Error::usage("nothing was said about any object; prompt at least one on one frame"));
         }
-        if direction == Direction::Both && self.has_frames_before_prompts() {
+        if direction == Direction::Both && self.goes_back(direction) {
             let mut back = Propagation::new(self, Pass::Backward, true, None)?;
             back.is_silent = true;
             while let Some(frame) = back.advance()? {

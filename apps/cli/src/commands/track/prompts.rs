@@ -1,6 +1,6 @@
 //! What is said about objects, and on which frames.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -152,14 +152,9 @@ impl Prompts {
         objects.len()
     }
 
-    /// Whether some object is prompted first behind the first frame.
-    pub fn has_frames_before(&self, first: i64) -> bool {
-        let mut firsts: BTreeMap<ObjectId, i64> = BTreeMap::new();
-        for said in &self.said {
-            let frame = said.frame.unwrap_or(first);
-            firsts.entry(said.object).and_modify(|before| *before = frame.min(*before)).or_insert(frame);
-        }
-        firsts.into_values().any(|frame| frame > first)
+    /// Which object is prompted on which frame; `first` is that of prompts that name none.
+    pub fn prompted(&self, first: i64) -> impl Iterator<Item = (ObjectId, i64)> {
+        self.said.iter().map(move |said| (said.object, said.frame.unwrap_or(first)))
     }
 
     /// Says all of it. What stands on one frame about one object is taken together: points add up, of boxes and masks the last counts.
