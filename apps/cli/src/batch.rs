@@ -357,6 +357,10 @@ pub fn for_each_image<V: Send>(
     interrupt::catch();
     let _books = model.engine().set_aside("a list of images", job_bytes(images.len()))?;
     let limits = *model.engine().decode_limits();
+    if let (Source::Shot(_), Some(first)) = (source, open.first()) {
+        // One frame is as large as the next: none of them, or all.
+        drop(model.reserve_picture(&source.open(first, limits), made)?);
+    }
     let one = |sharing: &Sharing, worker: &Worker, input: &InputImage| -> Result<Ended<V>> {
         let began = Instant::now();
         let model = sharing.model(worker.index);

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use common::{Bench, is_inside};
+use samovar_testkit::has_ffmpeg;
 use serde_json::Value;
 use wait4::Wait4;
 
@@ -27,6 +28,24 @@ fn measured(bench: &Bench, arguments: &[&str]) -> Measured {
     let stderr = std::fs::read_to_string(&errors).unwrap();
     std::fs::remove_file(&errors).unwrap();
     Measured { code: end.status.code().unwrap_or(-1), peak_bytes: end.rusage.maxrss, stderr }
+}
+
+/// The same of what is decoded by ffmpeg, whose memory the system counts with that of whoever waits for it: asked again and again of the program alone.
+fn measured_alone(bench: &Bench, arguments: &[&str]) -> Measured {
+    let mut command = bench.command();
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_bytes = 0;
+    while child.try_wait().unwrap().is_none() {
+        let most = std::fs::read_to_string(&status).unwrap_or_default();
+        let most = most.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak_bytes =
+            most.and_then(|most| most.trim().parse::<u64>().ok()).map_or(peak_bytes, |most| most << 10);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let end = common::Run::from(child.wait_with_output().unwrap());
+    Measured { code: end.code, peak_bytes, stderr: end.stderr }
 }
 
 fn plan(bench: &Bench, arguments: &[&str]) -> Value {
@@ -111,6 +130,37 @@ fn track_takes_what_the_plan_of_a_shot_says_and_refuses_less() {
     let run = track("less", least - 1);
     assert_eq!(run.code, 1);
     assert!(run.stderr.contains("following objects through frames of 2400x1800 needs"), "{}", run.stderr);
+}
+
+#[test]
+fn everything_on_a_video_takes_what_its_plan_says_and_keeps_to_the_least() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let bench = Bench::new();
+    let made = "-f lavfi -i testsrc=size=1600x900:rate=25 -frames:v 8 -c:v ffv1 -pix_fmt bgr0";
+    bench.ffmpeg("clip.mkv", made);
+    let everything = |out: &str, memory: u64| {
+        let many = ["--points-per-side", "4", "--pred-iou-thresh", "0.1", "--stability-score-thresh", "0.1"];
+        let memory = format!("--memory={memory}");
+        let arguments = [&["everything", "clip.mkv", "--threads", "2", &memory, "--out", out], &many[..]];
+        measured_alone(&bench, &arguments.concat())
+    };
+    let foreseen = |memory: &str| plan(&bench, &["clip.mkv", memory])["video"]["everything"]["masks"].clone();
+    let free = foreseen("--memory=1GB");
+    let run = everything("free", 1_000_000_000);
+    let expected = free["peak_bytes"].as_u64().unwrap();
+    let share = run.peak_bytes as f64 / expected as f64;
+    assert!(run.code == 0 && (0.75..1.1).contains(&share), "{share} of {expected}: {}", run.stderr);
+    let least = free["least_bytes"].as_u64().unwrap();
+    let run = everything("least", least);
+    assert!(run.code == 0 && run.peak_bytes <= least, "{} of {least}: {}", run.peak_bytes, run.stderr);
+    let found = bench.json("least/annotations.json");
+    let count = |of: &str| found[of].as_array().unwrap().len();
+    assert!(count("images") == 8 && count("annotations") > 20, "{} masks", count("annotations"));
+    let run = everything("less", least / 100 * 99);
+    assert!(run.code == 1 && run.stderr.contains("--memory "), "{}", run.stderr);
+    assert!(!run.stderr.contains("failed"), "refused once, not frame by frame: {}", run.stderr);
 }
 
 #[test]

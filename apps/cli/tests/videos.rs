@@ -3,7 +3,7 @@
 mod common;
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Bench, disc_at, is_inside};
 use samovar_testkit::has_ffmpeg;
@@ -135,4 +135,81 @@ fn a_killed_run_goes_on_where_it_was() {
     let all = bench.json("out/annotations.json");
     bench.done(&["everything", "clip.mkv", "--out", "whole", "--points-per-side", "12"]);
     assert_eq!(annotations(&all), annotations(&bench.json("whole/annotations.json")));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_on_a_video_keeps_the_frames_that_are_finished_and_the_next_run_goes_on() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.clip("clip.mkv", 10);
+    let points = ["--points-per-side", "10", "--images-at-once", "1"];
+    let arguments = [&["everything", "clip.mkv", "--out", "out"], &points[..]].concat();
+    let done = || (0..10).filter(|frame| bench.path(&format!("out/{frame:05}.json")).is_file()).count();
+    let child = bench.command().args(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while done() == 0 && start.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.unwrap().success());
+    let run = common::Run::from(child.wait_with_output().unwrap());
+    let finished = done();
+    assert!(run.code == 1 && (1..10).contains(&finished), "{finished} finished: {run:?}");
+    let words = format!("stopped with {} of 10 frames left; run the same command again", 10 - finished);
+    assert!(run.stderr.contains(&words), "{run:?}");
+    assert!(bench.files().iter().all(|file| file.extension().is_none_or(|ending| ending != "tmp")));
+    assert_eq!(bench.json("out/annotations.json")["images"].as_array().unwrap().len(), finished);
+    let on = bench.done(&arguments);
+    let words = [format!("{} done with", 10 - finished), format!("{finished} done before")];
+    assert!(words.iter().all(|words| on.stderr.contains(words)), "{on:?}");
+    bench.done(&[&["everything", "clip.mkv", "--out", "whole"], &points[..]].concat());
+    let [stopped, whole] =
+        ["out", "whole"].map(|folder| annotations(&bench.json(&format!("{folder}/annotations.json"))));
+    assert_eq!(stopped, whole);
+}
+
+#[test]
+fn a_gap_in_a_sequence_is_named_and_frames_keep_their_numbers() {
+    let bench = Bench::new();
+    bench.sequence(8);
+    for number in [1003, 1004, 1007] {
+        std::fs::remove_file(bench.path(&format!("shot/plate.{number}.png"))).unwrap();
+    }
+    let there = [1001, 1002, 1005, 1006, 1008];
+    let gap = "3 frames are missing between 1001 and 1008: 1003 to 1004, 1007";
+    let is_as_named = |folder: &str, ending: &str| {
+        for number in 1001..=1008 {
+            let result = bench.path(&format!("{folder}/{number}.{ending}"));
+            assert_eq!(result.is_file(), there.contains(&number), "{}", result.display());
+        }
+    };
+    let track = ["track", "shot/plate.####.png", "--frame", "1001", "--point", "60,60", "--out", "masks"];
+    let run = bench.done(&track);
+    assert!(run.stderr.contains(gap), "{run:?}");
+    is_as_named("masks", "png");
+    for number in there {
+        let labels = image::open(bench.path(&format!("masks/{number}.png"))).unwrap().to_luma8();
+        let (x, y, _) = disc_at(number - 1001);
+        assert!(labels.get_pixel(x as u32, y as u32).0[0] > 0, "the disc of frame {number} is where it was");
+    }
+    let missing =
+        bench.run(&[&track[..2], &["--frame", "1004", "--point", "60,60", "--out", "other"]].concat());
+    assert!(missing.code != 0 && missing.stderr.contains("1004"), "{missing:?}");
+    let run = bench
+        .done(&[&["everything", "shot/plate.####.png", "--out", "all", "--fast-mode"], &FEW[2..]].concat());
+    assert!(run.stderr.contains(gap), "{run:?}");
+    is_as_named("all", "json");
+    let every_second = ["everything", "shot", "--every-nth", "2", "--fast-mode", "--out", "second"];
+    bench.done(&[&every_second, &FEW[2..]].concat());
+    let second = bench.json("second/annotations.json");
+    let names: Vec<&str> = second["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| image["file_name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["plate.1001.png", "plate.1005.png", "plate.1008.png"], "of those there are");
 }

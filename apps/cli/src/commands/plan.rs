@@ -5,8 +5,9 @@ mod video;
 
 use std::path::PathBuf;
 
-use self::queue::{Queue, program_bytes};
+use self::queue::{Queue, Way, program_bytes};
 use anyhow::Result;
+use samovar::automatic::AutomaticOptions;
 use samovar::media::video::is_video;
 use samovar::memory::bytes;
 use samovar::planning::{ModelPlan, PROMPTS_AT_ONCE};
@@ -26,7 +27,7 @@ use crate::{cache_args, inputs};
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Pictures, or folders of pictures: what they and their masks take beside the model, by their headers alone, and how far the
-    /// memory budget carries them. Or one video or pattern of frames: what `track` takes
+    /// memory budget carries them. Or one video or pattern of frames: what `track` and `everything` take
     #[arg(value_name = "IMAGE|DIR|VIDEO")]
     images: Vec<PathBuf>,
     #[command(flatten)]
@@ -52,7 +53,7 @@ Examples:
   samovar plan --model sam_vit_b_01ec64.pth --json
   samovar plan panorama.jpg                     what to give --memory for it
   samovar plan photos/ --memory 2GB             how many of them fit, how many at once, and which would be refused
-  samovar plan clip.mp4 --objects 3             what to give `track` for it, however long it is
+  samovar plan clip.mp4 --objects 3             what to give `track` and `everything` for it
 
 Memory is that of the whole program: `segment` and `everything` run with the least that is said here, and take what is expected \
 where there is more, because blocks are kept for the next picture. Pictures that are read ahead count among those at once.
@@ -64,8 +65,21 @@ are the most that are: with points, box and mask each; fewer are taken together 
 pub fn run(args: &Args) -> Result<()> {
     let engine = args.model.engine()?;
     let model = Planned::of(&args.model, &engine)?;
+    let (usual, computing) = usual(model.plan.encode.cost().operations, engine.threads());
+    let settings = args.model.settings()?.with_flag("images_at_once", args.images_at_once);
+    let asked = settings.count("images_at_once").unwrap_or(usual);
+    let at_once = if engine.optimizes() { asked } else { 1 };
+    let is_embedded = resolve(&args.model.model).is_ok_and(|source| source.path().is_none());
+    let keeps = engine.optimizes() && cache_args::keeps(&settings, is_embedded);
+    let way = Way {
+        at_once: (at_once, computing.min(at_once)),
+        clicks: settings
+            .count("points_per_batch")
+            .unwrap_or_else(|| AutomaticOptions::default().points_per_batch),
+        cache_bytes: settings.bytes("cache_memory").filter(|_| keeps).unwrap_or(0),
+    };
     let video = match &args.images[..] {
-        [path] if is_video(path) => Some(Video::of(path, &engine, &model, args.objects as usize)?),
+        [path] if is_video(path) => Some(Video::of(path, &engine, &model, way, args.objects as usize)?),
         _ => None,
     };
     let Planned { name, config, precision, plan } = model;
@@ -73,16 +87,7 @@ pub fn run(args: &Args) -> Result<()> {
         true => None,
         false => {
             let inputs = inputs::list(&args.images, args.recursive)?;
-            let (usual, computing) = usual(plan.encode.cost().operations, engine.threads());
-            let settings = args.model.settings()?.with_flag("images_at_once", args.images_at_once);
-            let asked = settings.count("images_at_once").unwrap_or(usual);
-            let at_once = if engine.optimizes() { asked } else { 1 };
-            let at_once = (at_once, computing.min(at_once));
-            let clicks = settings.count("points_per_batch");
-            let is_embedded = resolve(&args.model.model).is_ok_and(|source| source.path().is_none());
-            let keeps = engine.optimizes() && cache_args::keeps(&settings, is_embedded);
-            let cache_bytes = settings.bytes("cache_memory").filter(|_| keeps).unwrap_or(0);
-            Some(Queue::of(&inputs, at_once, clicks, cache_bytes, &engine, &plan, &config, precision)?)
+            Some(Queue::of(&inputs, way, &engine, &plan, &config, precision)?)
         }
     };
     if args.json {

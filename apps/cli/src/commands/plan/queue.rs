@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::Result;
-use samovar::automatic::AutomaticOptions;
 use samovar::forecast::{Beside, Forecast, Job, PROCESS_BYTES, Queued, job_bytes, unbounded_pool_bytes};
 use samovar::media::ImageMetadata;
 use samovar::memory::bytes;
@@ -16,7 +15,7 @@ use crate::inputs::Inputs;
 use crate::say::one_line;
 
 /// What a picture is made into, by the names of the report.
-const USES: [(&str, PictureUse); 5] = [
+pub(super) const USES: [(&str, PictureUse); 5] = [
     ("masks", PictureUse::Masks),
     ("cut-outs", PictureUse::CutOut),
     ("label maps", PictureUse::Labels),
@@ -30,6 +29,25 @@ const REFUSED_SHOWN: usize = 10;
 /// What the program has beside the engine's work, where the budget is that of the host.
 pub(super) fn program_bytes(engine: &Engine) -> usize {
     if engine.device().pool().is_host() { PROCESS_BYTES } else { 0 }
+}
+
+/// How pictures are worked on.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    /// So many are under way, and so many of them compute.
+    pub(super) at_once: (usize, usize),
+    /// So many clicks together, where everything is looked for.
+    pub(super) clicks: usize,
+    /// Of features that are kept.
+    pub(super) cache_bytes: usize,
+}
+
+impl Way {
+    /// Bytes of features that are kept of so many pictures: as many as fit whole; one is there anyway.
+    pub(super) fn cached_bytes(&self, plan: &ModelPlan, pictures: usize) -> usize {
+        let fitting = self.cache_bytes / plan.embedding_bytes.max(1);
+        fitting.min(pictures).saturating_sub(1) * plan.embedding_bytes
+    }
 }
 
 /// What pictures take beside the model, for each thing that is made of them.
@@ -59,9 +77,7 @@ pub(super) struct Picture {
 impl Queue {
     pub(super) fn of(
         inputs: &Inputs,
-        at_once: (usize, usize),
-        clicks: Option<usize>,
-        cache_bytes: usize,
+        way: Way,
         engine: &Engine,
         plan: &ModelPlan,
         config: &ModelConfig,
@@ -81,11 +97,8 @@ impl Queue {
         let job = if program > 0 && !inputs.is_single { job_bytes(inputs.images.len()) } else { 0 };
         let pool = |job| unbounded_pool_bytes(engine.device(), config, precision, job);
         let segment = pool(Job::Segment { prompts: 1 })?;
-        let clicks = clicks.unwrap_or(AutomaticOptions::default().points_per_batch);
-        let everything = pool(Job::Everything { clicks })?;
-        // As many as fit whole; one is there anyway.
-        let kept = (cache_bytes / plan.embedding_bytes.max(1)).min(headers.len()).saturating_sub(1);
-        let cached_bytes = kept * plan.embedding_bytes;
+        let everything = pool(Job::Everything { clicks: way.clicks })?;
+        let cached_bytes = way.cached_bytes(plan, headers.len());
         let of = |(name, made): (&'static str, PictureUse)| {
             let queued = |(name, metadata): &(String, ImageMetadata)| Queued {
                 name: name.clone(),
@@ -94,7 +107,7 @@ impl Queue {
             let queue: Vec<Queued> = headers.iter().map(queued).collect();
             let forecast = |pool_bytes| {
                 let beside = Beside { pool_bytes, cached_bytes, process_bytes: program + job };
-                Forecast::of(plan, beside, engine.budget_bytes(), &queue, at_once)
+                Forecast::of(plan, beside, engine.budget_bytes(), &queue, way.at_once)
             };
             Use { name, segment: forecast(segment), everything: forecast(everything) }
         };
