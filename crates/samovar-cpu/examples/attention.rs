@@ -156,12 +156,13 @@ fn to_memories(device: &Device, kernels: &CpuKernels) -> Result<()> {
         ];
         let share = |i: usize| operations[i] as f64 / best[i] / peak * 100.0;
         println!(
-            "SAM 2 memory, bank of {maps:2} {:8.2} ms {:5.1} % of {:.1} GFLOP/s; projected {:8.2} ms {:5.1} %",
+            "SAM 2 memory, bank of {maps:2} {:8.2} ms {:5.1} % of {:.1} GFLOP/s; projected {:8.2} ms {:5.1} %; {} taken",
             best[0] * 1e3,
             share(0),
             peak / 1e9,
             best[1] * 1e3,
-            share(1)
+            share(1),
+            if device.axial_attention_pays(&axial)? { "the first is" } else { "the second is" }
         );
     }
     Ok(())

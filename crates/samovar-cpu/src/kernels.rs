@@ -355,6 +355,12 @@ impl Kernels for CpuKernels {
         true
     }
 
+    fn axial_attention_pays(&self, sizes: &checks::AxialSizes) -> bool {
+        // Its products reach three quarters of the rate of those of attention, measured with AVX-512 (docs/performance.md).
+        let [by_matrices, by_keys] = sizes.multiplications();
+        by_matrices.saturating_mul(4) / 3 <= by_keys
+    }
+
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
         let [outputs, inputs] = weight.shape().fixed("linear weight")?;
         if let Some(scales) = weight.scales() {

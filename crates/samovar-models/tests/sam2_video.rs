@@ -7,15 +7,17 @@ mod common;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use common::{Golden, Worst, devices, download, reference, values};
+use samovar_cpu::{CpuKernels, CpuOptions};
 use samovar_geometry::{Box2, Point};
 use samovar_media::LazyImage;
 use samovar_models::{
     Capability, GivenMask, ImageFeatures, MemoryPlace, Model, ModelConfig, ModelWeights, ObjectPast, Parts,
     PromptBatch, TrackedImage, TrackedMask, Tracker,
 };
-use samovar_tensor::{Device, Shape, Tensor};
+use samovar_tensor::{Device, Plan, Pool, Shape, Tensor};
 use samovar_weights::{ShapeSource, WeightSource};
 use serde_json::Value;
 
@@ -525,18 +527,17 @@ fn a_memory_with_a_tensor_missing_or_left_over_is_refused_by_name() {
     }
 }
 
-/// Sizes known beforehand are those that are taken: a full bank of SAM 2.1 tiny.
-#[test]
-fn a_full_bank_is_planned_on_shapes() {
+/// What SAM 2.1 tiny takes for an object that so many memories and 16 pointers are kept of.
+fn planned(device: &Device, memories: usize) -> Plan {
     let config = ModelConfig::from_catalogue("facebook/sam2.1-hiera-tiny").unwrap();
-    let plan = Device::reference().plan(
+    let plan = device.plan(
         |device| Model::load_parts(device, &config, &ShapeSource, Parts::ALL),
         |device, model| {
             let (tracker, segmenter) = (model.tracker()?, model.promptable_segmenter()?);
             let pixels = device.upload([1, 1024, 1024, 3], &[])?;
             let mut image = TrackedImage::new(model.image_encoder()?.encode(device, &pixels)?)?;
             let memory = device.filled([64 * 64, 64], 0.0)?;
-            let places = (1..=6).map(MemoryPlace::Recent).chain([MemoryPlace::Conditioning]);
+            let places = (1..memories).map(MemoryPlace::Recent).chain([MemoryPlace::Conditioning]);
             let pointer = vec![0.0; 256];
             let past = ObjectPast {
                 memories: places.map(|place| (&memory, place)).collect(),
@@ -551,7 +552,25 @@ fn a_full_bank_is_planned_on_shapes() {
             Ok::<(), samovar_models::Error>(())
         },
     );
-    let plan = plan.unwrap();
+    plan.unwrap()
+}
+
+/// As the example `attention` of samovar-cpu measures it.
+#[test]
+fn keys_are_made_of_one_and_two_memories_only() {
+    let kernels = CpuKernels::new(CpuOptions { threads: 1, ..CpuOptions::default() }).expect("a CPU backend");
+    let device = Device::new(Arc::new(kernels), Pool::new(usize::MAX));
+    let makes_keys = |memories| {
+        let plan = planned(&device, memories);
+        !plan.operators.keys().any(|(_, operator)| *operator == "axial_attention")
+    };
+    assert_eq!([1, 2, 3, 7].map(makes_keys), [true, true, false, false]);
+}
+
+/// Sizes known beforehand are those that are taken: a full bank of SAM 2.1 tiny.
+#[test]
+fn a_full_bank_is_planned_on_shapes() {
+    let plan = planned(&Device::reference(), 7);
     let operations = |stage: &str| -> u64 {
         plan.operators
             .iter()

@@ -278,6 +278,34 @@ pub struct AxialSizes {
     pub value_channels: usize,
 }
 
+impl AxialSizes {
+    /// Multiplications of two ways to the same result: with the matrices on the side of the queries, where a sum counts as half of one; and
+    /// with keys that are made first.
+    pub fn multiplications(&self) -> [u64; 2] {
+        let &Self {
+            queries,
+            maps,
+            grid: [rows, columns],
+            beside,
+            channels,
+            key_channels,
+            value_channels,
+            ..
+        } = self;
+        let product =
+            |factors: &[usize]| factors.iter().fold(1u64, |product, &f| product.saturating_mul(f as u64));
+        let cells = product(&[rows, columns]);
+        let keys = product(&[maps, rows, columns]).saturating_add(beside as u64);
+        let of_query = product(&[rows + columns, key_channels + 1, channels / 2])
+            .saturating_add(cells.saturating_mul(key_channels as u64) / 2)
+            .saturating_add(keys.saturating_mul((key_channels + value_channels) as u64));
+        let of_key = product(&[key_channels + 1, channels]);
+        let by_keys =
+            product(&[queries, channels + value_channels]).saturating_add(of_key).saturating_mul(keys);
+        [of_query.saturating_mul(queries as u64), by_keys]
+    }
+}
+
 /// Of [`crate::Kernels::axial_attention`].
 ///
 /// # Errors

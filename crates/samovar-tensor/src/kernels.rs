@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::checks::AxialSizes;
 use crate::cross_attention::{CrossAttention, CrossAttentionRoute};
 use crate::memory::{Memory, host_memory};
 use crate::packed::{PackRequest, Packed, PackedSize};
@@ -72,6 +73,13 @@ pub trait Kernels: Send + Sync {
     /// here. Unless a backend knows better, the one with fewer multiplications.
     fn cross_attention_route(&self, attention: &CrossAttention) -> CrossAttentionRoute {
         attention.fewest_multiplications()
+    }
+
+    /// Whether [`Kernels::axial_attention`] is faster here than attention to keys that are made first; asked where it is fused. Unless a
+    /// backend knows better, where it has fewer multiplications.
+    fn axial_attention_pays(&self, sizes: &AxialSizes) -> bool {
+        let [by_matrices, by_keys] = sizes.multiplications();
+        by_matrices <= by_keys
     }
 
     // ---- the core --------------------------------------------------------------------------------------------------

@@ -49,6 +49,10 @@ impl Kernels for Poisoned {
         self.0.cross_attention_route(attention)
     }
 
+    fn axial_attention_pays(&self, sizes: &samovar_tensor::checks::AxialSizes) -> bool {
+        self.0.axial_attention_pays(sizes)
+    }
+
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
         self.0.pack_linear(pool, weight)
     }

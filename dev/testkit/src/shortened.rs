@@ -172,6 +172,10 @@ impl Kernels for Shortened {
         self.0.cross_attention_route(attention)
     }
 
+    fn axial_attention_pays(&self, sizes: &samovar_tensor::checks::AxialSizes) -> bool {
+        self.0.axial_attention_pays(sizes)
+    }
+
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
         self.0.pack_linear(pool, weight)
     }

@@ -77,10 +77,10 @@ impl MemoryAttention {
 
     /// The image `[1, cells, channels]` with what is remembered of one object.
     pub(crate) fn finish(&self, device: &Device, begun: &Begun, memories: &Remembered) -> Result<Tensor> {
-        let mut x = self.layers[0].finish(device, begun, memories)?;
+        let mut x = self.layers[0].finish(device, begun, memories, &self.turns)?;
         for layer in &self.layers[1..] {
             let begun = layer.begin(device, &x, &self.turns)?;
-            x = layer.finish(device, &begun, memories)?;
+            x = layer.finish(device, &begun, memories, &self.turns)?;
         }
         Ok(device.layer_norm(&x, &self.norm, Activation::Identity)?)
     }

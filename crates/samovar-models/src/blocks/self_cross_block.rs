@@ -4,11 +4,12 @@
 //! Memories are narrower than the image. Values see no positions, so the layer that makes values of memories, and the one that
 //! reads what was attended to, are multiplied out when the model is loaded: `W_o (Σ a (W_v m + b_v)) + b_o` is
 //! `(W_o W_v) Σ a m + (W_o b_v + b_o)`, as weights of a softmax have the sum 1. Attention then adds up the memories themselves. Nor are
-//! keys ever made: a key of a cell is a product of the memory with a matrix of its column and one of its row, see
+//! keys made where memories are many: a key of a cell is a product of the memory with a matrix of its column and one of its row, see
 //! [`AxialAttention`].
 
 use samovar_tensor::{
-    Activation, AxialAttention, Device, Epilogue, LayerNorm, Linear, Rows, Tensor, TokenLayout,
+    Activation, Attention, AttentionBias, AxialAttention, Device, Epilogue, LayerNorm, Linear, Precision,
+    Rows, Tensor, TokenLayout,
 };
 
 use super::attention::attention;
@@ -37,6 +38,8 @@ pub(crate) struct SelfCrossBlock {
     query: Linear,
     /// Matrices of keys by column and by row.
     keys: [Tensor; 2],
+    /// The same keys before they are turned, for few memories.
+    key: Linear,
     /// `W_o W_v`.
     out: Linear,
     layer_norm3: LayerNorm,
@@ -72,6 +75,8 @@ impl SelfCrossBlock {
             layer_norm2: norm("layer_norm2")?,
             query: turned_linear(&cross.at("q_proj"), channels, channels)?,
             keys: keys_by_place(&cross.at("k_proj"), config, grid, theta)?,
+            // As exact as the matrices: how many memories there are should not be seen.
+            key: turned_linear(&cross.exact().at("k_proj"), config.memory_channels, channels)?,
             out: values_and_out(&cross, config)?,
             layer_norm3: norm("layer_norm3")?,
             mlp: Mlp::load(loader, ["linear1", "linear2"], channels, mlp_channels, Activation::Relu)?,
@@ -100,10 +105,16 @@ impl SelfCrossBlock {
     }
 
     /// The second half: what the memories answer, and the rest of the layer.
-    pub(crate) fn finish(&self, device: &Device, begun: &Begun, memories: &Remembered) -> Result<Tensor> {
+    pub(crate) fn finish(
+        &self,
+        device: &Device,
+        begun: &Begun,
+        memories: &Remembered,
+        turns: &Tensor,
+    ) -> Result<Tensor> {
         let Begun { tokens, query } = begun;
         let [columns, rows] = &self.keys;
-        let attended = device.axial_attention(&AxialAttention {
+        let by_place = AxialAttention {
             q: query,
             keys: &memories.placed,
             beside: memories.placed_beside.as_ref(),
@@ -111,11 +122,46 @@ impl SelfCrossBlock {
             columns,
             rows,
             scale: 1.0 / (self.config.channels as f32).sqrt(),
-        })?;
+        };
+        let attended = match device.axial_attention_pays(&by_place)? {
+            true => device.axial_attention(&by_place)?,
+            false => self.attend_to_keys(device, query, memories, turns)?,
+        };
         let x = device.linear(&attended, &self.out, &Epilogue::add(tokens))?;
         drop(attended);
         let normed = device.layer_norm(&x, &self.layer_norm3, Activation::Identity)?;
         self.mlp.forward(device, normed, &x)
+    }
+
+    /// What the memories answer, with keys that are made first.
+    fn attend_to_keys(
+        &self,
+        device: &Device,
+        query: &Tensor,
+        memories: &Remembered,
+        turns: &Tensor,
+    ) -> Result<Tensor> {
+        let SelfCrossConfig { channels, memory_channels, .. } = self.config;
+        let [batch, cells, _] = query.shape().fixed("memory attention")?;
+        let key = device.linear(&memories.placed, &self.key, &Epilogue::NONE)?;
+        let mut key = device.rotate(Rows::whole(&key), turns)?;
+        if let Some(beside) = &memories.placed_beside {
+            let beside = device.linear(beside, &self.key, &Epilogue::NONE)?;
+            key = device.concat(&[&key, &beside], 0)?;
+        }
+        let attended = device.attention(&Attention {
+            q: Rows::whole(query),
+            k: Rows::whole(&key),
+            v: Rows::whole(&memories.values),
+            heads: 1,
+            head_channels: channels,
+            value_channels: memory_channels,
+            scale: 1.0 / (channels as f32).sqrt(),
+            layout: TokenLayout::Sequence { batch, key_batch: 1, queries: cells, keys: key.shape().rows() },
+            bias: AttentionBias::None,
+            precision: Precision::F32,
+        })?;
+        Ok(attended.reshape([batch, cells, memory_channels])?)
     }
 }
 

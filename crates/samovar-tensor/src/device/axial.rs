@@ -14,7 +14,7 @@ impl Device {
     /// As [`Device::linear`].
     pub fn axial_attention(&self, a: &AxialAttention) -> Result<Tensor> {
         let sizes = checks::axial_attention(a)?;
-        let AxialSizes { shape, queries, maps, grid, beside, channels, key_channels, value_channels } = sizes;
+        let AxialSizes { shape, queries, maps, grid, beside, .. } = sizes;
         let mut operands = self.operands(OP, &[a.q, a.keys, a.values, a.columns, a.rows])?;
         if let Some(beside) = a.beside {
             operands += self.operands(OP, &[beside])?;
@@ -22,11 +22,20 @@ impl Device {
         if !self.fuses(Fused::AxialAttention) {
             return self.composed_axial_attention(a, &sizes);
         }
-        let (cells, keys) = (grid[0] * grid[1], maps * grid[0] * grid[1] + beside);
-        let tables = (grid[0] + grid[1]) * (key_channels + 1) * channels;
-        let of_query = tables + cells * key_channels + keys * (2 * (key_channels + value_channels) + 5);
-        let operations = queries as u64 * of_query as u64;
+        // Two operations a multiplication, and a softmax.
+        let keys = maps * grid[0] * grid[1] + beside;
+        let operations = 2 * sizes.multiplications()[0] + 5 * queries as u64 * keys as u64;
         self.run(OP, shape, operations, operands, |kernels, out| kernels.axial_attention(a, out))
+    }
+
+    /// Whether [`Device::axial_attention`] is faster here than attention to keys that are made first, as a layer and turns do it where the
+    /// matrices are those of rotary positions.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn axial_attention_pays(&self, a: &AxialAttention) -> Result<bool> {
+        let sizes = checks::axial_attention(a)?;
+        Ok(self.fuses(Fused::AxialAttention) && self.kernels.axial_attention_pays(&sizes))
     }
 
     /// The keys of all cells, then attention.

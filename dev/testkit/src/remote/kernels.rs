@@ -205,6 +205,10 @@ impl Kernels for Remote {
         self.cross_attention.unwrap_or_else(|| self.inner.cross_attention_route(attention))
     }
 
+    fn axial_attention_pays(&self, sizes: &samovar_tensor::checks::AxialSizes) -> bool {
+        self.inner.axial_attention_pays(sizes)
+    }
+
     fn pack_linear(&self, pool: &Arc<Pool>, weight: &Tensor) -> Result<Packed> {
         let [outputs, inputs] = weight.shape().fixed("linear weight")?;
         let precision = Precision::of_dtype(weight.dtype());
