@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use samovar::certificate::Store;
+use samovar::certificate::{Certificate, Store};
 use samovar::forecast::PROCESS_BYTES;
 use samovar::memory::{Memory, MemoryThresholds, bytes, parse_bytes};
 use samovar::resources::instruments::Events;
@@ -194,7 +194,7 @@ impl ModelArgs {
     /// The same, keeping what it finds in images in a cache, if there is one.
     pub fn load_with(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Model> {
         let source = resolve(&self.model)?;
-        self.check_certificate(&source, engine)?;
+        self.check_certificate(&source, engine, |certificate| certificate.refused)?;
         let model = match cache.filter(|_| engine.optimizes()) {
             Some(cache) => cache.load(engine, &source)?,
             None => engine.load_from(&source)?,
@@ -205,8 +205,19 @@ impl ModelArgs {
         Ok(model)
     }
 
-    /// Refuses a precision that was measured on this machine and fell short, unless forced.
-    fn check_certificate(&self, source: &ModelSource, engine: &Engine) -> Result<()> {
+    /// Refuses a precision in which objects that were followed on this machine strayed, unless forced.
+    pub fn check_following(&self, engine: &Engine) -> Result<()> {
+        let reasons = |certificate: Certificate| certificate.followed.map_or(Vec::new(), |one| one.refused);
+        self.check_certificate(&resolve(&self.model)?, engine, reasons)
+    }
+
+    /// Refuses a precision that was measured on this machine and fell short for one of these reasons, unless forced.
+    fn check_certificate(
+        &self,
+        source: &ModelSource,
+        engine: &Engine,
+        reasons: impl Fn(Certificate) -> Vec<String>,
+    ) -> Result<()> {
         let settings = self.settings()?;
         let Some(precision) = settings.word::<Precision>("dtype").filter(|&one| one != Precision::F32) else {
             return match self.force_dtype && settings.word::<Precision>("dtype").is_none() {
@@ -217,19 +228,20 @@ impl ModelArgs {
         let store = environment::cache_folder().map(|folder| Store::of(source, engine, &folder));
         let certificates = store.map(|store| store.read()).unwrap_or_default();
         let certificate = certificates.into_iter().find(|one| one.dtype == precision.to_string());
-        match certificate {
-            Some(one) if !one.refused.is_empty() && !self.force_dtype => Err(usage(format!(
+        let refused = certificate.map(reasons).unwrap_or_default();
+        match refused.is_empty() || self.force_dtype {
+            false => Err(usage(format!(
                 "{precision} is refused for {} on this machine: {}; measure again with `samovar doctor --model {}`, or \
                  use --force-dtype{}",
                 source.name(),
-                one.refused.join(", "),
+                refused.join(", "),
                 self.model,
                 match &settings.value("dtype").source {
                     Source::Flag(_) => String::new(),
                     other => format!(" (set by {other})"),
                 }
             ))),
-            _ => Ok(()),
+            true => Ok(()),
         }
     }
 }

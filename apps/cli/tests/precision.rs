@@ -57,6 +57,12 @@ fn doctor_certifies_and_refusals_are_kept() {
     for one in certificates {
         assert!(one["logits_cosine"].as_f64().unwrap() > 0.99, "{one}");
         assert!(one["encode_s"].as_f64().unwrap() > 0.0 && one["weight_bytes"].as_u64().unwrap() > 1_000_000);
+        let followed = &one["followed"];
+        assert!(
+            followed["j_and_f"].as_f64().unwrap() > 0.95 && followed["masks"].as_u64() >= Some(6),
+            "{one}"
+        );
+        assert_eq!(followed["refused"].as_array().unwrap().len(), 0, "{one}");
     }
     assert!(bench.done(&["doctor", "--limit", "6", "--dtype", "bf16"]).stdout.contains("verdict"));
 
@@ -73,6 +79,26 @@ fn doctor_certifies_and_refusals_are_kept() {
     bench.refused(2, "mean mask IoU 0.5000", &["everything", "photo.png", "--dtype", "int8"]);
     bench.done(&[&int8[..], &["--force-dtype"]].concat());
     bench.done(&["segment", "photo.png", "--point", "90,70", "--dtype", "f16", "--out", "y.png"]);
+    // Objects that stray when they are followed forbid that alone.
+    for one in &mut all {
+        let is_int8 = one["dtype"] == "int8";
+        one["refused"] = Value::Array(Vec::new());
+        let strays = vec!["J&F 0.7000 of objects that are followed is below 0.95"];
+        one["followed"]["refused"] = if is_int8 { strays } else { vec![] }.into();
+    }
+    std::fs::write(kept, serde_json::to_vec(&all).unwrap()).unwrap();
+    bench.done(&int8);
+    bench.sequence(2);
+    let track = ["track", "shot", "--point", "60,60", "--out", "masks", "--dtype"];
+    bench.refused(2, "J&F 0.7000 of objects", &[&track[..], &["int8"]].concat());
+    bench.done(&[&track[..], &["f16"]].concat());
+    bench.done(&[&track[..], &["int8", "--force-dtype", "--overwrite"]].concat());
+    // Certificates from before objects were followed forbid nothing of the kind.
+    for one in &mut all {
+        one.as_object_mut().unwrap().remove("followed");
+    }
+    std::fs::write(kept, serde_json::to_vec(&all).unwrap()).unwrap();
+    bench.done(&[&track[..], &["int8", "--overwrite"]].concat());
     // Other threads, other speed: that was not measured.
     bench.done(&[&int8[..], &["--threads", "1"]].concat());
     std::fs::write(kept, b"not json").unwrap();

@@ -1,16 +1,21 @@
 //! What a precision costs and saves on this machine: time, memory, and how far masks move. Measured, not promised.
 
+mod followed;
 mod store;
 mod verdict;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use followed::{Followed, LEAST_AREA};
 pub use store::{Store, processor};
 pub use verdict::{Bounds, Certificate, LEAST_MASKS};
 
+use self::followed::Clip;
 use samovar_geometry::{Box2, Image, Size};
 use samovar_media::RgbImage;
+use samovar_media::video::Direction;
+use samovar_models::ModelConfig;
 use samovar_resources::memory::bytes;
 use samovar_tensor::{Device, Precision, Tensor};
 
@@ -18,13 +23,11 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::forecast::job_bytes;
 use crate::model::{Embedding, Model};
-use crate::picture_bytes::PictureBytes;
+use crate::picture_bytes::{PictureBytes, PictureUse};
 use crate::planning::ModelPlan;
 use crate::prompt::Prompt;
 use crate::source::ModelSource;
-
-/// Masks with fewer pixels than this say little: a few pixels decide their IoU. They count among the logits only.
-pub const LEAST_AREA: u64 = 64;
+use crate::tracking::{ShotNeeds, TrackForecast};
 
 /// An image to compare on, with its prompts.
 #[derive(Debug, Clone)]
@@ -140,8 +143,8 @@ pub struct Progress {
     pub all: usize,
 }
 
-/// Compares precisions of one model on some cases, all of them taking turns image by image. The first certificate is
-/// that of f32 itself.
+/// Compares precisions of one model on some cases, all of them taking turns image by image, and then on objects that each follows through a
+/// made clip. The first certificate is that of f32 itself.
 ///
 /// # Errors
 /// As [`Engine::load`]; [`crate::Error::Usage`] without cases.
@@ -157,14 +160,14 @@ pub fn certify(
     let config = source.open()?.config;
     let plan = |precision| ModelPlan::of(engine.device(), &config, precision);
     let _list = engine.set_aside("a list of figures", job_bytes(0))?;
-    admit(engine, source, precisions, plan)?;
+    admit(engine, source, precisions, &config, plan)?;
     let exact = engine.with_precision(Precision::F32).load_from(source)?;
     let others = precisions.iter().filter(|&&precision| precision != Precision::F32);
     let others: Vec<Model> =
         others.map(|&precision| engine.with_precision(precision).load_from(source)).collect::<Result<_>>()?;
     let mut exact_times = Times::default();
     let mut compared: Vec<Comparison> = others.iter().map(|_| Comparison::default()).collect();
-    let mut done = 0;
+    let (mut done, mut is_stopped) = (0, false);
     for case in cases {
         let PendingCase { name, needs, open } = case?;
         let _room = exact.reserve(&name, &needs)?;
@@ -191,7 +194,8 @@ pub fn certify(
             comparison.add(&expected, found.as_ref())?;
         }
         done += 1;
-        if progress(Progress { done, all: count }).is_break() {
+        is_stopped = progress(Progress { done, all: count }).is_break();
+        if is_stopped {
             break;
         }
     }
@@ -212,8 +216,18 @@ pub fn certify(
         worst_iou: 1.0,
         masks: compared.iter().map(|comparison| comparison.ious.len()).max().unwrap_or(0),
         refused: Vec::new(),
+        followed: None,
     }];
-    for (model, mut comparison) in others.iter().zip(compared) {
+    let clip = engine.set_aside("a made clip", Clip::bytes())?;
+    let expected = match is_stopped || others.is_empty() {
+        true => None,
+        false => Clip::follow(&exact)?,
+    };
+    drop(exact);
+    if let Some(expected) = &expected {
+        certificates[0].followed = Followed::of(expected, Some(expected), bounds.followed_j_and_f)?;
+    }
+    for (model, mut comparison) in others.into_iter().zip(compared) {
         let plan = plan(model.precision())?;
         let ious = &comparison.ious;
         let mut certificate = Certificate {
@@ -229,6 +243,7 @@ pub fn certify(
             worst_iou: ious.iter().copied().fold(f64::NAN, f64::min),
             masks: ious.len(),
             refused: Vec::new(),
+            followed: None,
         };
         if comparison.overflowed {
             // No number of such a comparison means anything.
@@ -240,9 +255,16 @@ pub fn certify(
             certificate.refused = vec!["numbers that are not finite".to_owned()];
         } else {
             certificate.refused = verdict::reasons(&certificate, bounds);
+            if let Some(expected) = expected.as_ref().filter(|_| !is_stopped) {
+                let found = Clip::follow(&model)?;
+                let least = bounds.followed_j_and_f;
+                certificate.followed = Followed::of(expected, found.as_deref(), least)?;
+                is_stopped = progress(Progress { done, all: count }).is_break();
+            }
         }
         certificates.push(certificate);
     }
+    drop(clip);
     Ok(certificates)
 }
 
@@ -251,6 +273,7 @@ fn admit(
     engine: &Engine,
     source: &ModelSource,
     precisions: &[Precision],
+    config: &ModelConfig,
     plan: impl Fn(Precision) -> Result<ModelPlan>,
 ) -> Result<()> {
     // What every one of them answered is there until all have.
@@ -258,9 +281,16 @@ fn admit(
     let mut all = precisions.to_vec();
     all.retain(|&precision| precision != Precision::F32);
     all.push(Precision::F32);
-    let (mut weight_bytes, mut work_bytes, mut answer_bytes) = (0, 0, 0);
+    let (mut weight_bytes, mut work_bytes, mut answer_bytes, mut follow_bytes) = (0, 0, 0, 0);
+    let objects = Clip::objects(config.can_track());
+    let clip: &[Direction] = &[Direction::Forward];
+    let needs = ShotNeeds::of(&Clip::frames()?, clip, objects, config.can_track(), PictureUse::Encoding);
     for &precision in &all {
         let plan = plan(precision)?;
+        // Who follows has the others' weights beside it, and a tracker of its own.
+        let shot = TrackForecast::of(engine.device(), (config, precision), &plan, (needs, objects), 0, 0)?;
+        let of_clip = shot.least_bytes.saturating_add(Clip::bytes());
+        follow_bytes = follow_bytes.max(of_clip.saturating_sub(plan.encode.weight_bytes));
         answer_bytes += plan.embedding_bytes + clicks * plan.logits_bytes;
         weight_bytes += plan.encode.weight_bytes;
         work_bytes = work_bytes.max(plan.peak_bytes().saturating_sub(plan.encode.weight_bytes));
@@ -268,7 +298,7 @@ fn admit(
     // Scratch memory that is in use already is counted in the plan.
     let device = engine.device();
     let taken_bytes = device.pool().stats().in_use_bytes.saturating_sub(device.reserved_bytes());
-    let needed_bytes = weight_bytes + work_bytes + answer_bytes + taken_bytes;
+    let needed_bytes = weight_bytes + (work_bytes + answer_bytes).max(follow_bytes) + taken_bytes;
     if needed_bytes <= engine.budget_bytes() {
         return Ok(());
     }
@@ -277,10 +307,9 @@ fn admit(
         needed_bytes,
         budget_bytes: engine.budget_bytes(),
         breakdown: format!(
-            "{} of weights, {} of activations and scratch memory, {} of answers, {} for the program and other work",
+            "{} of weights, {} of activations, scratch memory and answers, {} for the program and other work",
             bytes(weight_bytes),
-            bytes(work_bytes),
-            bytes(answer_bytes),
+            bytes((work_bytes + answer_bytes).max(follow_bytes)),
             bytes(taken_bytes)
         ),
     })

@@ -2,6 +2,7 @@
 //! can be cut anywhere, and corrections count.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,10 +10,12 @@ use samovar_media::video::{Direction as Way, Frame, FrameNumber, FrameSource, Fr
 use samovar_media::{
     BitMask, DecodeLimits, LazyImage, MediaError, MediaErrorKind, RgbImage, decode_mask_file,
 };
+use samovar_runtime::certificate::{Bounds, PendingCase, certify};
+use samovar_runtime::source::ModelSource;
 use samovar_runtime::tracking::upstream::{PredictedFrame, Predictor, Travel};
 use samovar_runtime::tracking::{Direction, ObjectId, Shot, ShotOptions, TrackedFrame};
 use samovar_runtime::{Engine, Model, Options, Prompt};
-use samovar_tensor::Reference;
+use samovar_tensor::{Precision, Reference};
 use samovar_weights::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
 use serde_json::Value;
 
@@ -518,4 +521,23 @@ fn a_tracker_that_does_not_fit_is_refused_before_it_is_read() {
     assert!(refused.to_string().contains("loading a tracker"), "{refused}");
     drop(hog);
     model.open_video_as_upstream(source(2), None).unwrap();
+}
+
+#[test]
+fn precisions_are_certified_on_objects_that_a_memory_follows() {
+    let folder = folder("2.1");
+    let source = ModelSource::resolve(folder.path().to_str().unwrap(), None).unwrap();
+    let engine = Engine::new(Options { threads: 1, ..Options::default() }).unwrap();
+    let certificates = |flow: ControlFlow<()>| {
+        let mut cases = (0..2).map(|number| Ok(PendingCase::made(number)));
+        let bounds = Bounds::default();
+        certify(&engine, &source, &[Precision::Bf16], &mut cases, 2, &bounds, &mut |_| flow).unwrap()
+    };
+    let all = certificates(ControlFlow::Continue(()));
+    let followed: Vec<_> = all.iter().map(|one| one.followed.clone().unwrap()).collect();
+    // Two objects in the eight frames behind the first.
+    assert_eq!((followed[0].masks, followed[0].j_and_f, followed[1].masks), (16, 1.0, 16));
+    assert!(followed[1].j_and_f > 0.95 && followed[1].refused.is_empty(), "{followed:?}");
+    let stopped = certificates(ControlFlow::Break(()));
+    assert!(stopped.iter().all(|one| one.followed.is_none()), "whoever stops does not wait for a clip");
 }

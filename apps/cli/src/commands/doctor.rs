@@ -51,7 +51,8 @@ Examples:
 
 Every dtype takes its turn on every picture: time of encoding and of one prompt, memory, the cosine of the mask logits \
 with those of f32, and the IoU of the masks. A dtype that takes more than 1.05x the time of f32, or whose masks are beyond \
-the bounds, is refused by --dtype from then on, on this machine and for this model, unless --force-dtype. Fewer than 20 \
+the bounds, is refused by --dtype from then on, on this machine and for this model, unless --force-dtype. Each also follows objects through a \
+made clip; one whose masks have a J&F below 0.95 with those of f32 there is refused by `track`. Fewer than 20 \
 masks certify nothing. With a .segpack the prompts are clicks into and \
 boxes around its objects; with images, two clicks and a box around the middle.";
 
@@ -141,13 +142,22 @@ fn report(
     writeln!(out, "model       {}, {count} pictures, {} masks\n", source.name(), certificates[0].masks)?;
     writeln!(
         out,
-        "{:6} {:>11} {:>6} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}  verdict",
-        "dtype", "encode ms", "x f32", "decode ms", "weights", "peak", "cosine", "mean IoU", "worst IoU"
+        "{:6} {:>11} {:>6} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}  verdict",
+        "dtype",
+        "encode ms",
+        "x f32",
+        "decode ms",
+        "weights",
+        "peak",
+        "cosine",
+        "mean IoU",
+        "worst IoU",
+        "track J&F"
     )?;
     for one in certificates {
         writeln!(
             out,
-            "{:6} {:>11.2} {:>6.2} {:>10.2} {:>9} {:>9} {:>9.5} {:>9.4} {:>9.4}  {}",
+            "{:6} {:>11.2} {:>6.2} {:>10.2} {:>9} {:>9} {:>9.5} {:>9.4} {:>9.4} {:>9}  {}",
             one.dtype,
             one.encode_s * 1e3,
             one.time_ratio,
@@ -157,10 +167,14 @@ fn report(
             one.logits_cosine,
             one.mean_iou,
             one.worst_iou,
+            one.followed.as_ref().map_or_else(|| "-".to_owned(), |one| format!("{:.4}", one.j_and_f)),
             if one.masks < LEAST_MASKS && !one.refused.is_empty() {
                 one.refused.join("; ")
             } else if one.refused.is_empty() {
-                "good".to_owned()
+                match one.followed.as_ref().filter(|followed| !followed.refused.is_empty()) {
+                    Some(followed) => format!("good, refused for `track`: {}", followed.refused.join("; ")),
+                    None => "good".to_owned(),
+                }
             } else {
                 format!("refused: {}", one.refused.join("; "))
             }

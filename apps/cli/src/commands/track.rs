@@ -146,6 +146,7 @@ const LOG: &str = ".samovar-track";
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let session = Session::start(&args.model, &args.cache)?;
+    args.model.check_following(&session.engine)?;
     let open = |backward_bytes| {
         let limits = session.engine.decode_limits();
         frames::open(&args.frames, &args.range, limits, args.colour.space(), Some(backward_bytes))

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::followed::Followed;
+
 /// Bounds beyond which a precision is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
@@ -11,13 +13,21 @@ pub struct Bounds {
     pub worst_iou: f64,
     /// Least cosine between mask logits and those of f32, all together.
     pub logits_cosine: f64,
+    /// Least mean J&F of objects that are followed through a made clip, with f32's masks for the truth.
+    pub followed_j_and_f: f64,
     /// Most encoding time, over that of f32. A little over one: a tie that the clock decides is no reason.
     pub time_ratio: f64,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { mean_iou: 0.99, worst_iou: 0.97, logits_cosine: 0.999, time_ratio: 1.05 }
+        Self {
+            mean_iou: 0.99,
+            worst_iou: 0.97,
+            logits_cosine: 0.999,
+            followed_j_and_f: 0.95,
+            time_ratio: 1.05,
+        }
     }
 }
 
@@ -51,6 +61,9 @@ pub struct Certificate {
     pub masks: usize,
     /// What is wrong with it; nothing if it may be used.
     pub refused: Vec<String>,
+    /// What it does to objects that are followed; `None` where that was not measured: in older certificates, and where f32 itself loses them.
+    #[serde(default)]
+    pub followed: Option<Followed>,
 }
 
 /// Reasons not to use a precision.
