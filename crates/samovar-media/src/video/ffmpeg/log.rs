@@ -13,8 +13,8 @@ pub(super) struct Announced {
     pub(super) time_stamp: Option<i64>,
     /// After rotation.
     pub(super) size: Size<Image>,
-    /// White, where 16 bits of RGB are made of it.
-    pub(super) white: u16,
+    /// White, where 16 bits of RGB are made of it: of a video in the range of video, and in the full range.
+    pub(super) whites: [u16; 2],
     /// Adler-32 of the decoded planes, before they become RGB.
     pub(super) checksum: u32,
 }
@@ -27,6 +27,8 @@ pub(super) enum Line {
     TimeBase(f64, Option<f64>),
     /// Seconds, by the file's header.
     Duration(f64),
+    /// A video in the file or of what is made of it, and whether its values have the full range.
+    Video(bool),
     /// Picture data is lost: what comes may be wrong, or frames are missing.
     Damage(String),
     /// Anything else that went wrong.
@@ -55,6 +57,13 @@ pub(super) fn parse(line: &str) -> Option<Line> {
     }
     if let Some(duration) = line.strip_prefix("[info]   Duration: ") {
         return parse_duration(duration.split(',').next()?).map(Line::Duration);
+    }
+    if let Some((_, video)) =
+        line.strip_prefix("[info]   Stream #0:").and_then(|stream| stream.split_once(": Video: "))
+    {
+        // A cover picture is not what is read.
+        return (!video.contains("(attached pic)"))
+            .then(|| Line::Video(video.contains("(pc,") || video.contains("(pc)")));
     }
     let is_header = line.starts_with("[info]");
     if !is_header && DAMAGE.iter().any(|damage| line.contains(damage)) {
@@ -85,8 +94,9 @@ fn of_showinfo(said: &str) -> Option<Line> {
     let (width, height) = field(fields, " s:")?.split_once('x')?;
     let size = Size::new(width.parse().ok()?, height.parse().ok()?);
     let checksum = u32::from_str_radix(field(fields, " checksum:")?, 16).ok()?;
-    let white = white_of(field(fields, " fmt:").unwrap_or_default());
-    Some(Line::Frame(Announced { number, time_stamp, size, white, checksum }))
+    let format = field(fields, " fmt:").unwrap_or_default();
+    let whites = [false, true].map(|is_full_range| white_of(format, is_full_range));
+    Some(Line::Frame(Announced { number, time_stamp, size, whites, checksum }))
 }
 
 /// The word behind a name, which may be padded.

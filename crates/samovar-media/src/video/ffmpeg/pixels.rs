@@ -88,24 +88,30 @@ impl Viewing {
     }
 }
 
-/// White in the 16 bits of RGB that ffmpeg's scaler makes of a decoded format: 65280 of YUV and of 8 bits, whose 255 it shifts up; grey is
-/// shifted up too, and only RGB of more bits is stretched to all of them.
-pub(super) fn white_of(format: &str) -> u16 {
+/// White in the 16 bits of RGB that ffmpeg's scaler makes of a decoded format. What the scaler works on has the 8 bits of a screen at the top: YUV
+/// in the range of video is stretched to 255 of them, and YUV in the full range, as grey, is shifted up; only RGB of more than 8 bits is
+/// stretched to all 16.
+pub(super) fn white_of(format: &str, is_full_range: bool) -> u16 {
+    let shifted = |bits: u32| u16::MAX << (16 - bits.clamp(8, 16));
     let bits = |rest: &str| {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..digits].parse::<u32>().ok()
+        rest[..digits].parse::<u32>().unwrap_or(8)
     };
-    let is_any = |names: &[&str]| names.iter().any(|name| format.starts_with(name));
     if let Some(planes) = format.strip_prefix("gbrap").or_else(|| format.strip_prefix("gbrp")) {
         // As of floating point (`gbrpf32le`), which is stretched as well.
-        return if planes.is_empty() { 255 << 8 } else { u16::MAX };
+        return if planes.is_empty() { shifted(8) } else { u16::MAX };
     }
-    if let Some(bits) = format.strip_prefix("gray").and_then(bits).filter(|bits| (9..16).contains(bits)) {
-        return u16::MAX << (16 - bits);
+    if ["rgb48", "bgr48", "rgba64", "bgra64", "grayf32", "ya16", "rgbf32", "rgbaf"]
+        .iter()
+        .any(|name| format.starts_with(name))
+    {
+        return u16::MAX;
     }
-    match is_any(&["rgb48", "bgr48", "rgba64", "bgra64", "gray16", "grayf32", "ya16", "rgbf32", "rgbaf"]) {
-        true => u16::MAX,
-        false => 255 << 8,
+    match (format.strip_prefix("gray"), format.rsplit_once('p')) {
+        (Some(rest), _) => shifted(bits(rest)),
+        // `yuv420p10le`, and `p010le`.
+        (None, Some((_, rest))) if is_full_range => shifted(bits(rest)),
+        _ => shifted(8),
     }
 }
 

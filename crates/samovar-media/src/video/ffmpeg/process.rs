@@ -98,6 +98,7 @@ pub(super) struct Told {
     pub(super) time_base: Option<f64>,
     pub(super) frame_rate: Option<f64>,
     pub(super) duration: Option<f64>,
+    is_full_range: Option<bool>,
     /// The last complaints.
     pub(super) errors: VecDeque<String>,
 }
@@ -128,14 +129,16 @@ impl Run {
         // From here on dropping it ends the child.
         let mut run = Self { child, ahead: None, words: None, told: Arc::clone(&told) };
         let (sender, announced) = sync_channel(MAX_ANNOUNCED);
-        let listen = move || listen(stderr, &sender, &told);
+        let heard = Arc::clone(&told);
+        let listen = move || listen(stderr, &sender, &heard);
         run.words =
             Some(thread::Builder::new().name("samovar-ffmpeg".into()).spawn(listen).map_err(|error| {
                 let what = format!("the system gives no thread for decoding: {error}");
                 MediaError::new(MediaErrorKind::OutOfMemory, what).caused_by(error)
             })?);
         let pixels = Pixels::new(order.limits, order.space);
-        let mut reader = Reader { announced, stdout, pixels, before: None, number: 0, has_ended: false };
+        let mut reader =
+            Reader { announced, stdout, pixels, told, before: None, number: 0, has_ended: false };
         run.ahead = Some(Ahead::new(move || reader.next())?);
         Ok(run)
     }
@@ -211,6 +214,11 @@ fn listen(stderr: Option<ChildStderr>, sender: &SyncSender<Line>, told: &Mutex<T
                 told.duration.get_or_insert(seconds);
                 None
             }
+            // What the file holds is told first, then what is made of it.
+            Line::Video(is_full_range) => {
+                told.is_full_range.get_or_insert(is_full_range);
+                None
+            }
             Line::Error(text) => {
                 told.errors.push_back(text);
                 None
@@ -261,6 +269,7 @@ struct Reader {
     announced: Receiver<Line>,
     stdout: Option<ChildStdout>,
     pixels: Pixels,
+    told: Arc<Mutex<Told>>,
     /// Size and white of the frame before.
     before: Option<(Size<Image>, u16)>,
     /// Of the frame that comes next.
@@ -302,8 +311,11 @@ impl Reader {
         }
         self.number += 1;
         let Some(stdout) = &mut self.stdout else { return Some(Decoded::Frame(frame, None)) };
-        self.before = Some((frame.size, frame.white));
-        let decoded = self.pixels.next(stdout, frame.size, frame.white);
+        // Told before the first frame.
+        let is_full_range = self.told.lock().unwrap_or_else(PoisonError::into_inner).is_full_range;
+        let white = frame.whites[usize::from(is_full_range == Some(true))];
+        self.before = Some((frame.size, white));
+        let decoded = self.pixels.next(stdout, frame.size, white);
         self.has_ended = !matches!(decoded, Ok(Some(_)));
         Some(match decoded {
             Ok(Some(pixels)) => Decoded::Frame(frame, Some(pixels)),

@@ -9,18 +9,20 @@ const FRAME: &str = "[Parsed_showinfo_0 @ 0x55da2cafee40] [info] n:  49 pts:  25
 
 #[test]
 fn a_frame_is_announced_with_time_size_and_checksum() {
-    let (size, white) = (Size::new(102, 76), 255 << 8);
-    let frame = Announced { number: 49, time_stamp: Some(25088), size, white, checksum: 0x765b_44c5 };
+    let (size, whites) = (Size::new(102, 76), [255 << 8; 2]);
+    let frame = Announced { number: 49, time_stamp: Some(25088), size, whites, checksum: 0x765b_44c5 };
     assert_eq!(parse(FRAME), Some(Line::Frame(frame)));
     let newer = "[Parsed_showinfo_0 @ 0x7f] [info] n:   0 pts:-512 pts_time:-0.04 duration:    512 duration_time:0.04    fmt:gbrp \
                  cl:left sar:0/1 s:8x6 i:P iskey:1 type:I checksum:0000000A plane_checksum:[0]";
-    let frame = Announced { number: 0, time_stamp: Some(-512), size: Size::new(8, 6), white, checksum: 10 };
+    let frame = Announced { number: 0, time_stamp: Some(-512), size: Size::new(8, 6), whites, checksum: 10 };
     assert_eq!(parse(newer), Some(Line::Frame(frame)));
-    let white = |format: &str| match parse(&newer.replace("fmt:gbrp ", &format!("fmt:{format} "))) {
-        Some(Line::Frame(frame)) => frame.white,
+    let whites = |format: &str| match parse(&newer.replace("fmt:gbrp ", &format!("fmt:{format} "))) {
+        Some(Line::Frame(frame)) => frame.whites,
         other => panic!("{other:?}"),
     };
-    assert_eq!(["yuv422p10le", "gbrp12le", "gray10le"].map(white), [0xff00, 0xffff, 0xffc0]);
+    let all = ["yuv422p10le", "p012le", "gbrp12le", "gray10le", "nv12"].map(whites);
+    let expected = [[0xff00, 0xffc0], [0xff00, 0xfff0], [0xffff; 2], [0xffc0; 2], [0xff00; 2]];
+    assert_eq!(all, expected);
     let untimed = FRAME.replace("pts:  25088 pts_time:1.96", "pts:NOPTS pts_time:NOPTS");
     assert!(matches!(parse(&untimed), Some(Line::Frame(Announced { time_stamp: None, .. }))));
 }
@@ -35,6 +37,17 @@ fn time_base_and_duration_are_read() {
     let header = "[info]   Duration: 01:02:03.50, start: 0.000000, bitrate: 75 kb/s";
     assert_eq!(parse(header), Some(Line::Duration(3723.5)));
     assert_eq!(parse("[info]   Duration: N/A, start: 0.000000, bitrate: N/A"), None);
+    for (said, meaning) in [
+        ("#0:0: Video: h264 (High 10), yuv420p10le(pc, progressive), 64x48, 25 fps", Some(Line::Video(true))),
+        (
+            "#0:1[0x2](und): Video: prores (apcn / 0x6E), yuv422p10le(tv, bt709, progressive)",
+            Some(Line::Video(false)),
+        ),
+        ("#0:2: Video: mjpeg (Baseline), yuvj444p(pc, bt470bg), 512x512, 90k tbn (attached pic)", None),
+        ("#0:3: Audio: aac (LC), 48000 Hz", None),
+    ] {
+        assert_eq!(parse(&format!("[info]   Stream {said}")), meaning, "{said}");
+    }
 }
 
 #[test]

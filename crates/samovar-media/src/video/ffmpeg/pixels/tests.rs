@@ -8,10 +8,6 @@ use crate::video::clips::{Folder, has_ffmpeg};
 use crate::video::source::{Direction, FrameSource};
 use crate::video::{Reversed, VideoFile};
 
-/// A column of the picture after the other, one 10-bit code of YUV brighter every second.
-const GRADIENT: &str = "-f lavfi -i color=black:size=640x4:rate=25,format=yuv444p10le,geq=lum='150+X/2':cb=512:cr=512 \
-                        -frames:v 3 -c:v ffv1 -pix_fmt yuv444p10le";
-
 #[test]
 fn white_is_where_the_scaler_of_ffmpeg_puts_it() {
     if !has_ffmpeg() {
@@ -37,7 +33,7 @@ fn white_is_where_the_scaler_of_ffmpeg_puts_it() {
              -vf scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp -pix_fmt rgb48le -f rawvideo"
         );
         let bytes = std::fs::read(folder.make("white.raw", &arguments)).unwrap();
-        let (white, of_white) = (white_of(format), u16::from_le_bytes([bytes[0], bytes[1]]));
+        let (white, of_white) = (white_of(format, false), u16::from_le_bytes([bytes[0], bytes[1]]));
         assert!(of_white.abs_diff(white) <= 4, "{format}: {of_white}, not {white}");
     }
 }
@@ -48,39 +44,53 @@ fn a_dark_logarithmic_gradient_of_ten_bits_has_more_levels_than_eight_bits_give(
         return;
     }
     let folder = Folder::new("levels");
-    let path = folder.make("gradient.mkv", GRADIENT);
-    let limits = DecodeLimits::default();
-    let mut video =
-        VideoFile::open_as(&path, OsStr::new("ffmpeg"), &limits, Some(ColourSpace::VLog)).unwrap();
-    assert!(video.notes().concat().contains("vlog"), "{:?}", video.notes());
     let shown = |value: f64| {
         let linear = ColourSpace::VLog.to_linear(value).max(0.0);
         let screen =
             if linear <= 0.0031308 { linear * 12.92 } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 };
-        (screen * 255.0).round() as u8
+        screen * 255.0
     };
-    let mut frames = Vec::new();
-    while let Some(frame) = video.next().unwrap() {
-        frames.push(frame);
-    }
-    assert_eq!(frames.len(), 3);
     let levels = |row: &[u8]| row.iter().copied().collect::<BTreeSet<u8>>().len();
-    for frame in &frames {
-        let row = frame.pixels.row(2);
-        let value = |x: usize| (f64::from(150 + x as u32 / 2) - 64.0) / 876.0;
-        for (x, pixel) in row.chunks_exact(3).enumerate() {
-            let expected = shown(value(x));
-            assert!(pixel.iter().all(|byte| byte.abs_diff(expected) <= 1), "{x}: {pixel:?}, not {expected}");
+    // Of the range of video, and of all codes: the least code and how many there are from black to white.
+    for (range, least, black, codes) in [("tv", 150, 64.0, 876.0), ("pc", 120, 0.0, 1023.0)] {
+        // A column of the picture after the other, one code brighter every second.
+        let path = folder.make(
+            &format!("{range}.mkv"),
+            &format!(
+                "-f lavfi -i color=black:size=640x4:rate=25,format=yuv444p10le,geq=lum='{least}+X/2':cb=512:cr=512 \
+                 -frames:v 3 -vf setparams=range={range} -color_range {range} -c:v ffv1 -pix_fmt yuv444p10le"
+            ),
+        );
+        let (limits, space) = (DecodeLimits::default(), Some(ColourSpace::VLog));
+        let mut video = VideoFile::open_as(&path, OsStr::new("ffmpeg"), &limits, space).unwrap();
+        assert!(video.notes().concat().contains("vlog"), "{:?}", video.notes());
+        let mut frames = Vec::new();
+        while let Some(frame) = video.next().unwrap() {
+            frames.push(frame);
         }
-        // What would be shown of values that were 8 bits on the way.
-        let coarse: Vec<u8> = (0..640).map(|x| shown((value(x) * 255.0).round() / 255.0)).collect();
-        let (fine, coarse) = (levels(row), levels(&coarse));
-        assert!(2 * fine > 3 * coarse, "{fine} levels, and {coarse} by way of 8 bits");
+        assert_eq!(frames.len(), 3);
+        let value = |x: u32| (f64::from(least + x / 2) - black) / codes;
+        for frame in &frames {
+            let row = frame.pixels.row(2);
+            let errors: Vec<f64> = (0..640)
+                .zip(row.chunks_exact(3))
+                .map(|(x, pixel)| {
+                    f64::from(pixel.iter().map(|&byte| u32::from(byte)).sum::<u32>()) / 3.0 - shown(value(x))
+                })
+                .collect();
+            let worst = errors.iter().copied().fold(0.0, |worst: f64, error| worst.max(error.abs()));
+            let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+            assert!(worst < 0.75 && mean.abs() < 0.1, "{range}: wrong by {worst}, {mean} in the mean");
+            // What would be shown of values that were 8 bits on the way.
+            let coarse = |x| shown((value(x) * 255.0).round() / 255.0).round() as u8;
+            let (fine, coarse) = (levels(row), levels(&(0..640).map(coarse).collect::<Vec<u8>>()));
+            assert!(2 * fine > 3 * coarse, "{range}: {fine} levels, and {coarse} by way of 8 bits");
+        }
+        let mut back = Reversed::new(video, 1 << 20);
+        back.start(None, Direction::Backward).unwrap();
+        let last = back.next().unwrap().unwrap();
+        assert_eq!((last.number, last.pixels.pixels()), (2, frames[2].pixels.pixels()));
     }
-    let mut back = Reversed::new(video, 1 << 20);
-    back.start(None, Direction::Backward).unwrap();
-    let last = back.next().unwrap().unwrap();
-    assert_eq!((last.number, last.pixels.pixels()), (2, frames[2].pixels.pixels()));
 }
 
 #[test]
