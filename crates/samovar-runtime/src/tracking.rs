@@ -22,6 +22,7 @@
 //! | `overlap` | masks that share no pixel, without holes and islands |
 
 mod appearance;
+mod asked;
 mod bank;
 mod carried;
 mod carrier;
@@ -36,8 +37,10 @@ mod reach;
 mod remembering;
 mod shot;
 mod signals;
+mod standing;
 mod step;
 pub mod upstream;
+mod view;
 
 pub use carrier::ObjectId;
 pub use forecast::TrackForecast;

@@ -97,6 +97,37 @@ fn objects_are_followed_both_ways_from_a_frame_in_the_middle() {
     assert_eq!(numbers, (FIRST..=FIRST + 6).rev().collect::<Vec<_>>());
 }
 
+/// The first disc passes behind a wall, and comes out somewhere else.
+#[test]
+fn an_object_that_was_hidden_is_found_again_where_it_is() {
+    const WIDE: Size<Image> = Size::new(320, 160);
+    let at = |index: usize| match index {
+        0..8 => (30.0 + 8.0 * index as f64, 50.0),
+        _ => (200.0 + 2.0 * index as f64, 100.0),
+    };
+    let is_disc = |index: usize, x: u32, y: u32| {
+        let (cx, cy) = at(index);
+        (f64::from(x) - cx).hypot(f64::from(y) - cy) < 16.0
+    };
+    let picture = |index: usize| {
+        RgbImage::from_fn(WIDE, |x, y| match () {
+            () if (70..150).contains(&x) => [90 + (x % 9) as u8, 80 + (y % 7) as u8, 75],
+            () if is_disc(index, x, y) => [220, 40 + (y % 5) as u8 * 8, 30],
+            () => [120 + ((x * 7 + y * 3) % 17) as u8, 150 + ((x * 3 + y * 5) % 13) as u8, 110],
+        })
+    };
+    let frames = FramesInMemory::new(FIRST, (0..32).map(picture).collect()).unwrap();
+    let mut shot = MODEL.open_video(Box::new(frames), &ShotOptions::default()).unwrap();
+    shot.prompt(FIRST, 1, &Prompt::default().point(30.0, 50.0)).unwrap();
+    let found = walk(&mut shot, Direction::Forward);
+    // A crop in each frame: 18 of them are the picture.
+    for index in [0, 2, 4, 26, 29, 31] {
+        let truth = BitMask::from_fn(WIDE, |x, y| is_disc(index, x, y) && !(70..150).contains(&x));
+        let iou = mask_of(&found, FIRST + index as i64, 1).iou(&truth).unwrap();
+        assert!(iou > 0.75, "frame {index}: IoU {iou}");
+    }
+}
+
 #[test]
 fn a_run_that_was_stopped_goes_on_to_the_bit_and_computes_only_the_rest() {
     // A given mask also says what the object looks like, which has to be kept too.

@@ -1,6 +1,6 @@
 //! What an object looks like: a linear function of the encoder's features and the colour that tells its cells from those around it.
 //!
-//! Ridge regression in closed form, with 1 on the object and -1 beside it, on the frames where its mask was given: a target model as
+//! Ridge regression in closed form, with 1 on the object and -1 beside it, on the frames where it was shown: a target model as
 //! Robinson et al., "Learning Fast and Robust Target Models for Video Object Segmentation" (CVPR 2020), learn one by descent. It is not
 //! taught by what was found since: mistakes would teach it themselves.
 

@@ -1,40 +1,35 @@
 //! Following objects with a model that has no memory: the last mask is carried on by optical flow, and what it covers then and looks
 //! like the object is asked of the model again, in a crop around it (DIS flow as in Kroeger et al. 2016; the prompt as in SAM-PT
 //! and its kin; [`Appearance`] for what it looks like).
+//!
+//! Where the answer looks like something else ([`Standing`]), the object is searched in the rest of the frame, a crop in each; elsewhere
+//! the answer is looked at again, closer. So the model is asked twice a frame at most.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use samovar_geometry::{Box2, Grid, Image, Motion, Point, ResizeRule, Size};
+use samovar_geometry::{Box2, Image, Motion, Point, Size};
 use samovar_media::flow::{DenseFlow, Flow, Grey};
-use samovar_media::mask::deepest_point;
 use samovar_media::video::Frame;
-use samovar_media::{BitMask, Connectivity, RgbImage, connected_components};
+use samovar_media::{BitMask, RgbImage};
 
-use super::appearance::{Appearance, Look, resampled};
+use super::appearance::{Appearance, resampled};
+use super::asked::{Asked, keep_strongest_part};
 use super::carrier::{Ask, Carrier, Found, ObjectId};
 use super::mask::{Region, RegionLogits, TrackedMask};
 use super::patch::{CERTAIN, Patch};
+use super::standing::{Sight, Standing};
+use super::view::{LEAST_CROP, Seen, Viewer};
 use crate::error::{Error, Result};
-use crate::model::{Embedding, Model};
+use crate::model::Model;
 use crate::prompt::{MaskPrompt, Prompt};
-use crate::segmentation::PredictedMask;
 
 /// The crop is this many times as wide and high as what was carried, square.
 const CROP_SCALE: f64 = 2.0;
-/// Least side of a crop, in pixels of the flow.
-const LEAST_CROP: f64 = 96.0;
+/// That around what was found, which is looked at closer.
+const CLOSER_SCALE: f64 = 1.5;
 
 /// Flow is found in pictures that fit into this, which is DAVIS's 480p.
 pub(crate) const FLOW_WITHIN: Size<Motion> = Size::new(854, 480);
-
-/// Parts of an answer of which less was carried there are other things.
-const LEAST_SHARED: f64 = 0.2;
-/// Parts that look so much less like the object than the part that does most are other things: of the way from -1 to 1, a fifth.
-const LEAST_ALIKE: f64 = 0.4;
-/// A part of less than this share of all is no measure of the others.
-const LEAST_MEASURE: f64 = 0.1;
 
 /// An object as it is followed.
 #[derive(Debug, Clone)]
@@ -42,29 +37,13 @@ struct Followed {
     patch: Patch,
     /// `None` where it was never seen with anything around it.
     appearance: Option<Appearance>,
-}
-
-/// A part of a frame that was encoded.
-struct Seen<'f> {
-    region: Region,
-    pixels: Cow<'f, RgbImage>,
-    embedding: Embedding,
-}
-
-/// What is asked of a region, by the cells of the model's grid.
-struct Asked {
-    region: Region,
-    grid: Size<Grid>,
-    /// Cells per pixel.
-    scale: (f64, f64),
-    logits: Vec<f32>,
-    /// How much each cell looks like the object.
-    alike: Option<Vec<f32>>,
+    /// `None` where it looks like what is around it.
+    standing: Option<Standing>,
 }
 
 /// Carries the masks of one shot in one direction.
 pub(crate) struct Carried {
-    model: Model,
+    viewer: Viewer,
     flow: DenseFlow,
     before: Option<Grey>,
     objects: BTreeMap<ObjectId, Followed>,
@@ -72,7 +51,8 @@ pub(crate) struct Carried {
 
 impl Carried {
     pub(crate) fn new(model: &Model) -> Self {
-        Self { model: model.clone(), flow: DenseFlow::default(), before: None, objects: BTreeMap::new() }
+        let viewer = Viewer { model: model.clone() };
+        Self { viewer, flow: DenseFlow::default(), before: None, objects: BTreeMap::new() }
     }
 
     /// Answers a prompt on the whole frame, or corrects what was carried there.
@@ -81,209 +61,273 @@ impl Carried {
         frame: &RgbImage,
         prompt: &Prompt,
         carried: Option<&Patch>,
+        size: Size<Motion>,
     ) -> Result<(TrackedMask, f32)> {
-        let asks_anew = prompt.bounds.is_some() || prompt.mask.is_some();
-        if let Some(carried) = carried.filter(|carried| !asks_anew && carried.bounds().is_some()) {
+        let viewer = &self.viewer;
+        if let Some(carried) = carried.filter(|carried| is_correction(prompt, carried))
+            && let Some(bounds) = carried.bounds()
+        {
             let clicks = prompt.points.iter().map(|point| point.at);
-            if let Some(region) = self.region(frame.size(), carried, clicks) {
-                let correction = Prompt {
-                    mask: Some(MaskPrompt::Logits(self.prompt_logits(carried, frame.size(), region))),
-                    ..in_region(prompt, region)
-                };
-                return self.ask(frame.size(), &self.see(frame, region)?, &correction);
+            let bounds = (bounds, carried.pixels_of(frame.size()));
+            if let Some(region) = viewer.region(frame.size(), bounds, CROP_SCALE, clicks) {
+                let carried = viewer.prompt_logits(carried, frame.size(), region);
+                let correction =
+                    Prompt { mask: Some(MaskPrompt::Logits(carried)), ..in_region(prompt, region) };
+                return viewer.ask(frame.size(), &viewer.see(frame, region)?, &correction, None);
             }
         }
         if let Some(mask) = prompt.only_mask() {
             return Ok((TrackedMask::new(mask.clone(), None), 1.0));
         }
-        self.ask(frame.size(), &self.see(frame, Region::whole(frame.size()))?, prompt)
+        let whole = viewer.see(frame, Region::whole(frame.size()))?;
+        let (found, iou_score) = viewer.ask(frame.size(), &whole, prompt, None)?;
+        drop(whole);
+        let again = self.answer_in_crop(frame, prompt, &found, size)?;
+        Ok(again.unwrap_or((found, iou_score)))
+    }
+
+    /// A prompt that was answered on the whole frame, answered again in a crop: of something small the first answer is rough, and
+    /// may be a part of it.
+    fn answer_in_crop(
+        &self,
+        frame: &RgbImage,
+        prompt: &Prompt,
+        found: &TrackedMask,
+        size: Size<Motion>,
+    ) -> Result<Option<(TrackedMask, f32)>> {
+        let viewer = &self.viewer;
+        let Some(logits) = found.logits() else { return Ok(None) };
+        let patch = Patch::of_logits(logits, found.mask(), size, &viewer.model)?;
+        let Some(mut bounds) = patch.bounds() else { return Ok(None) };
+        let (across, down) = pixels_of(frame.size(), size);
+        let within = prompt.bounds.map(|within| within.clamped(frame.size()));
+        if let Some(Box2 { x0, y0, x1, y1, .. }) = within {
+            bounds = Box2::new(
+                bounds.x0.min(x0 / across),
+                bounds.y0.min(y0 / down),
+                bounds.x1.max(x1 / across),
+                bounds.y1.max(y1 / down),
+            );
+        }
+        let clicks = prompt.points.iter().map(|point| point.at);
+        let region = viewer.region(frame.size(), (bounds, (across, down)), CROP_SCALE, clicks);
+        let Some(region) = region.filter(|&region| region != Region::whole(frame.size())) else {
+            return Ok(None);
+        };
+        let asked = viewer.asked(region, viewer.prompt_logits(&patch, frame.size(), region), None);
+        let Some(derived) = asked.prompt() else { return Ok(None) };
+        let said = in_region(prompt, region);
+        let points = if said.points.is_empty() { derived.points } else { said.points };
+        let again = Prompt { points, bounds: said.bounds.or(derived.bounds), mask: derived.mask, ..said };
+        viewer.ask(frame.size(), &viewer.see(frame, region)?, &again, None).map(Some)
     }
 
     /// Finds again what was carried.
-    fn follow(&self, frame: &RgbImage, object: &Followed) -> Result<(TrackedMask, f32)> {
-        let nothing = || Ok((TrackedMask::new(BitMask::try_new(frame.size())?, None), 0.0));
-        let Some(region) = self.region(frame.size(), &object.patch, std::iter::empty()) else {
-            return nothing();
+    fn follow(
+        &self,
+        frame: &RgbImage,
+        object: &mut Followed,
+        size: Size<Motion>,
+    ) -> Result<(TrackedMask, f32)> {
+        let asked = match self.viewer.around(frame.size(), &object.patch, CROP_SCALE) {
+            Some(region) => self.ask_carried(frame, object, region)?,
+            None => None,
         };
-        let seen = self.see(frame, region)?;
-        let mut logits = self.prompt_logits(&object.patch, frame.size(), region);
+        let sight = asked.as_ref().and_then(|(asked, found, _)| sight_of(asked, found.mask(), size));
+        let answer = asked.as_ref().map(|(_, found, _)| found.mask());
+        if let (Some(appearance), Some(standing)) = (&object.appearance, &mut object.standing)
+            && standing.is_lost(sight.as_ref())
+        {
+            if let Some(again) = self.search(frame, (appearance, standing), (answer, sight), size)? {
+                return Ok(again);
+            }
+        } else if let Some((asked, found, _)) = &asked {
+            let closer = self.closer(frame, asked, found, size)?;
+            let mask = closer.as_ref().map_or(found, |(closer, _)| closer).mask();
+            if let (Some(standing), Some(sight)) = (&mut object.standing, sight_of(asked, mask, size)) {
+                standing.see(&sight);
+            }
+            if let Some(closer) = closer {
+                return Ok(closer);
+            }
+        }
+        match asked {
+            Some((_, found, iou_score)) => Ok((found, iou_score)),
+            None => Ok((TrackedMask::new(BitMask::try_new(frame.size())?, None), 0.0)),
+        }
+    }
+
+    /// What was carried into a region and looks like the object is asked of the model; `None` if that is nothing.
+    fn ask_carried(
+        &self,
+        frame: &RgbImage,
+        object: &Followed,
+        region: Region,
+    ) -> Result<Option<(Asked, TrackedMask, f32)>> {
+        let seen = self.viewer.see(frame, region)?;
+        let mut logits = self.viewer.prompt_logits(&object.patch, frame.size(), region);
         let alike = match &object.appearance {
-            Some(appearance) => Some(self.alike(appearance, &seen)?),
+            Some(appearance) => Some(self.viewer.alike(appearance, &seen)?),
             None => None,
         };
         // What was carried for certain and looks like anything but the object is as likely as not.
         for (logit, alike) in logits.iter_mut().zip(alike.iter().flatten()) {
             *logit = (*logit + CERTAIN * alike).clamp(-CERTAIN, CERTAIN);
         }
-        let (grid, rule) = (self.model.grid_size(), self.model.resize_rule());
-        let scale = rule.grid_from_image(region.size, grid).scale();
-        let Some(prompt) = prompt_of(&logits, grid, rule, region.size) else { return nothing() };
-        let prompt = Prompt { mask: Some(MaskPrompt::Logits(logits.clone())), ..prompt };
-        let (found, iou_score) = self.ask(frame.size(), &seen, &prompt)?;
-        let mask = Asked { region, grid, scale, logits, alike }.parts_of(found.mask());
-        Ok((found.with_mask(mask), iou_score))
+        self.parts_found(frame.size(), &seen, logits, alike)
     }
 
-    fn see<'f>(&self, frame: &'f RgbImage, region: Region) -> Result<Seen<'f>> {
-        let Region { x0, y0, size } = region;
-        let pixels = match region == Region::whole(frame.size()) {
-            true => Cow::Borrowed(frame),
-            false => Cow::Owned(frame.crop(x0, y0, x0 + size.width, y0 + size.height)?),
-        };
-        Ok(Seen { region, embedding: self.model.embed_pixels(&pixels)?, pixels })
-    }
-
-    /// For each cell of the model's grid over a region how much it looks like an object.
-    fn alike(&self, appearance: &Appearance, seen: &Seen) -> Result<Vec<f32>> {
-        let look = Look::new(&self.model, &seen.pixels, &seen.embedding)?;
-        Ok(resampled(&appearance.of(&look), look.grid(), self.model.grid_size()))
-    }
-
-    /// What an object looks like that has this mask; `None` where there is no telling it from what is around it.
-    fn learn(&self, frame: &RgbImage, mask: &BitMask, size: Size<Motion>) -> Result<Option<Appearance>> {
-        let patch = Patch::of_mask(mask, size);
-        let Some(region) = self.region(frame.size(), &patch, std::iter::empty()) else { return Ok(None) };
-        let seen = self.see(frame, region)?;
-        let look = Look::new(&self.model, &seen.pixels, &seen.embedding)?;
-        let logits = patch.on_grid(frame.size(), region, self.model.resize_rule(), look.grid());
-        let covered: Vec<f32> = logits.iter().map(|logit| (logit / CERTAIN + 1.0) / 2.0).collect();
-        Ok(Appearance::learn(&look, &covered))
-    }
-
-    /// `prompt` is in pixels of the region.
-    fn ask(&self, frame: Size<Image>, seen: &Seen, prompt: &Prompt) -> Result<(TrackedMask, f32)> {
-        let (Region { x0, y0, size }, embedding) = (seen.region, &seen.embedding);
-        let answer = embedding.segment(prompt)?;
-        let best: &PredictedMask = answer.best();
-        let logits = RegionLogits::rounded(seen.region, best.logits()?, Arc::clone(embedding.upscaler()));
-        let drawn = logits.mask(frame, self.model.engine().threads())?;
-        let mask = match best.cleanup() {
-            // Its points are in the region.
-            Some(cleanup) => cleanup.apply(&drawn.cropped(x0, y0, size)).placed(frame, x0, y0),
-            None => drawn,
-        };
-        Ok((TrackedMask::new(mask, Some(logits)), best.iou_score))
-    }
-
-    /// The crop around what was carried and what was clicked; `None` if nothing is in the frame.
-    fn region(
+    /// What a model answers to logits, as far as it is the object.
+    fn parts_found(
         &self,
         frame: Size<Image>,
-        carried: &Patch,
-        clicks: impl Iterator<Item = Point<Image>>,
-    ) -> Option<Region> {
-        let (across, down) = carried.pixels_of(frame);
-        let Box2 { x0, y0, x1, y1, .. } = carried.bounds()?;
-        let side = (CROP_SCALE * (x1 - x0).max(y1 - y0)).max(LEAST_CROP);
-        let (cx, cy) = ((x0 + x1) / 2.0, (y0 + y1) / 2.0);
-        let mut edges = [
-            (cx - side / 2.0) * across,
-            (cy - side / 2.0) * down,
-            (cx + side / 2.0) * across,
-            (cy + side / 2.0) * down,
-        ];
-        for Point { x, y, .. } in clicks {
-            let (near_x, near_y) = (side / 8.0 * across, side / 8.0 * down);
-            edges = [
-                edges[0].min(x - near_x),
-                edges[1].min(y - near_y),
-                edges[2].max(x + near_x),
-                edges[3].max(y + near_y),
-            ];
-        }
-        let start = |at: f64| at.floor().max(0.0) as u32;
-        let end = |at: f64, whole: u32| (at.ceil().max(0.0) as u32).min(whole);
-        let (x0, y0) = (start(edges[0]), start(edges[1]));
-        let (x1, y1) = (end(edges[2], frame.width), end(edges[3], frame.height));
-        (x1 > x0 && y1 > y0).then(|| Region { x0, y0, size: Size::new(x1 - x0, y1 - y0) })
+        seen: &Seen,
+        logits: Vec<f32>,
+        alike: Option<Vec<f32>>,
+    ) -> Result<Option<(Asked, TrackedMask, f32)>> {
+        let asked = self.viewer.asked(seen.region, logits, alike);
+        let Some(prompt) = asked.prompt() else { return Ok(None) };
+        let (found, iou_score) = self.viewer.ask(frame, seen, &prompt, None)?;
+        let mask = asked.parts_of(found.mask());
+        Ok(Some((asked, found.with_mask(mask), iou_score)))
     }
 
-    /// What was carried, as the model takes it: logits of its grid over a region.
-    fn prompt_logits(&self, carried: &Patch, frame: Size<Image>, region: Region) -> Vec<f32> {
-        carried.on_grid(frame, region, self.model.resize_rule(), self.model.grid_size())
-    }
-}
-
-impl Asked {
-    /// The cell that a pixel of the frame lies in, if it is in the region.
-    fn cell(&self, x: u32, y: u32) -> Option<usize> {
-        let at = |pixel: u32, start: u32, extent: u32, scale: f64, cells: u32| {
-            let pixel = pixel.checked_sub(start).filter(|&pixel| pixel < extent)?;
-            Some((((f64::from(pixel) + 0.5) * scale) as u32).min(cells - 1) as usize)
-        };
-        let Region { x0, y0, size } = self.region;
-        let column = at(x, x0, size.width, self.scale.0, self.grid.width)?;
-        Some(at(y, y0, size.height, self.scale.1, self.grid.height)? * self.grid.width as usize + column)
-    }
-
-    /// The parts of an answer that lie on what was asked and look like the object: a thing that is near and looks much alike is
-    /// answered too, and is another.
-    fn parts_of(&self, mask: &BitMask) -> BitMask {
-        let parts = connected_components(mask, Connectivity::Eight);
-        if parts.len() < 2 {
-            return mask.clone();
-        }
-        let (mut shared, mut alike) = (vec![0u64; parts.len()], vec![0.0f64; parts.len()]);
-        parts.for_each_run(|part, y, x0, x1| {
-            for cell in (x0..x1).filter_map(|x| self.cell(x, y)) {
-                shared[part] += u64::from(self.logits[cell] > 0.0);
-                alike[part] += self.alike.as_ref().map_or(0.0, |alike| f64::from(alike[cell]));
+    /// Looks at what was found again in a crop close around it, and takes the mean of both answers.
+    fn closer(
+        &self,
+        frame: &RgbImage,
+        asked: &Asked,
+        found: &TrackedMask,
+        size: Size<Motion>,
+    ) -> Result<Option<(TrackedMask, f32)>> {
+        let viewer = &self.viewer;
+        let Some(found_logits) = found.logits() else { return Ok(None) };
+        let whole = BitMask::full(frame.size());
+        let patch = |logits: &RegionLogits, mask| Patch::of_logits(logits, mask, size, &viewer.model);
+        let answered = patch(found_logits, found.mask())?;
+        let region = viewer.around(frame.size(), &answered, CLOSER_SCALE);
+        let Some(region) = region.filter(|&region| region != asked.region) else { return Ok(None) };
+        let on_grid = |patch: Patch| viewer.prompt_logits(&patch, frame.size(), region);
+        let answered = on_grid(answered);
+        let mut logits = on_grid(patch(&found_logits.with_values(&asked.logits), &whole)?);
+        // What was certainly not answered, or is no part of the object, is not asked again.
+        for (logit, &answered) in logits.iter_mut().zip(&answered) {
+            if answered <= -CERTAIN {
+                *logit = -CERTAIN;
             }
-        });
-        let area = |part: usize| parts.all()[part].area as f64;
-        let mut kept: Vec<bool> =
-            (0..parts.len()).map(|part| shared[part] as f64 >= LEAST_SHARED * area(part)).collect();
-        if !kept.contains(&true) {
-            // If all of them are elsewhere, it moved fast.
-            kept.fill(true);
         }
-        let all: f64 = (0..parts.len()).filter(|&part| kept[part]).map(area).sum();
-        let most = (0..parts.len())
-            .filter(|&part| kept[part] && area(part) >= LEAST_MEASURE * all)
-            .map(|part| alike[part] / area(part))
-            .fold(f64::NEG_INFINITY, f64::max);
-        parts.mask_of(|part| kept[part] && alike[part] / area(part) >= most - LEAST_ALIKE)
+        let near = viewer.asked(region, logits, None);
+        let Some(prompt) = near.prompt() else { return Ok(None) };
+        let seen = viewer.see(frame, region)?;
+        let (closer, iou_score) = viewer.ask(frame.size(), &seen, &prompt, Some(&answered))?;
+        let mask = asked.parts_of(closer.mask());
+        Ok(Some((closer.with_mask(mask), iou_score)))
+    }
+
+    /// Looks for a lost object in a part of the frame, in each frame another; `None` if it is not there.
+    fn search(
+        &self,
+        frame: &RgbImage,
+        (appearance, standing): (&Appearance, &mut Standing),
+        (answer, sight): (Option<&BitMask>, Option<Sight>),
+        size: Size<Motion>,
+    ) -> Result<Option<(TrackedMask, f32)>> {
+        let place = (standing.search(size, CROP_SCALE, LEAST_CROP), pixels_of(frame.size(), size));
+        let Some(region) = self.viewer.region(frame.size(), place, 1.0, std::iter::empty()) else {
+            return Ok(None);
+        };
+        let seen = self.viewer.see(frame, region)?;
+        let alike = self.viewer.alike(appearance, &seen)?;
+        let certain = |&alike: &f32| (CERTAIN * standing.certainty(alike)).clamp(-CERTAIN, CERTAIN);
+        let mut logits: Vec<f32> = alike.iter().map(certain).collect();
+        keep_strongest_part(&mut logits, self.viewer.model.grid_size());
+        let Some((asked, found, iou_score)) = self.parts_found(frame.size(), &seen, logits, Some(alike))?
+        else {
+            return Ok(None);
+        };
+        let Some(again) = sight_of(&asked, found.mask(), size) else { return Ok(None) };
+        let (across, down) = pixels_of(frame.size(), size);
+        let shared = match answer {
+            Some(answer) => found.mask().intersection_area(answer)? as f64 / (across * down),
+            None => 0.0,
+        };
+        if !standing.is_found(&again, sight.as_ref(), shared) {
+            return Ok(None);
+        }
+        standing.see(&again);
+        Ok(Some((found, iou_score)))
+    }
+
+    /// What an object looks like that has this mask, beside what is known of it; `None` where there is no telling it from what is
+    /// around it.
+    fn learn(
+        &self,
+        frame: &RgbImage,
+        mask: &BitMask,
+        size: Size<Motion>,
+        known: Option<&Appearance>,
+    ) -> Result<Option<(Appearance, Option<Standing>)>> {
+        let (viewer, model) = (&self.viewer, &self.viewer.model);
+        let patch = Patch::of_mask(mask, size);
+        let Some(region) = viewer.around(frame.size(), &patch, CROP_SCALE) else { return Ok(None) };
+        let seen = viewer.see(frame, region)?;
+        let look = viewer.look(&seen)?;
+        let sight = |appearance: &Appearance| {
+            let alike = resampled(&appearance.of(&look), look.grid(), model.grid_size());
+            sight_of(&viewer.asked(region, Vec::new(), Some(alike)), mask, size)
+        };
+        let logits = patch.on_grid(frame.size(), region, model.resize_rule(), look.grid());
+        let covered: Vec<f32> = logits.iter().map(|logit| (logit / CERTAIN + 1.0) / 2.0).collect();
+        let Some(learnt) = Appearance::learn(&look, &covered) else { return Ok(None) };
+        // Where this looks like anything but the object, what was followed before was another.
+        let known = known.filter(|known| sight(known).is_some_and(|sight| sight.alike > 0.0));
+        let appearance = known.map_or_else(|| learnt.clone(), |known| known.joined(&learnt));
+        let standing = sight(&appearance).and_then(|sight| Standing::new(&sight));
+        Ok(Some((appearance, standing)))
     }
 }
 
-/// The mask that says all of an object. What is answered to a click is too rough to learn from: what it has too much or too
-/// little would stay so, while following mends it.
-fn given(ask: Ask<'_>) -> Option<&BitMask> {
-    match ask {
-        Ask::Adopt(mask) => Some(mask),
-        Ask::Answer(prompt) => prompt.only_mask(),
-        Ask::Follow => None,
-    }
+/// Pixels of a frame per pixel of the flow, across and down.
+fn pixels_of(frame: Size<Image>, size: Size<Motion>) -> (f64, f64) {
+    (
+        f64::from(frame.width) / f64::from(size.width.max(1)),
+        f64::from(frame.height) / f64::from(size.height.max(1)),
+    )
 }
 
-/// Points in pixels of a region.
+/// A mask in a region of which is known what looks like the object.
+fn sight_of(asked: &Asked, mask: &BitMask, size: Size<Motion>) -> Option<Sight> {
+    let (across, down) = pixels_of(mask.size(), size);
+    let Box2 { x0, y0, x1, y1, .. } = mask.tight_box()?;
+    Some(Sight {
+        alike: asked.likeness(mask)?,
+        area: mask.area() as f64 / (across * down),
+        bounds: Box2::new(x0 / across, y0 / down, x1 / across, y1 / down),
+    })
+}
+
+/// Whether a prompt is about what was carried: clicks alone are, if it is not nothing.
+fn is_correction(prompt: &Prompt, carried: &Patch) -> bool {
+    prompt.bounds.is_none() && prompt.mask.is_none() && carried.bounds().is_some()
+}
+
+/// Points and box in pixels of a region.
 fn in_region(prompt: &Prompt, region: Region) -> Prompt {
     let mut prompt = prompt.clone();
+    let (left, top) = (f64::from(region.x0), f64::from(region.y0));
     for point in &mut prompt.points {
-        point.at = Point::new(point.at.x - f64::from(region.x0), point.at.y - f64::from(region.y0));
+        point.at = Point::new(point.at.x - left, point.at.y - top);
     }
+    prompt.bounds = prompt.bounds.map(|Box2 { x0, y0, x1, y1, .. }| {
+        Box2::new(x0 - left, y0 - top, x1 - left, y1 - top).clamped(region.size)
+    });
     prompt
-}
-
-/// The box of what is positive and its deepest point, in pixels of an image of this size; `None` if nothing is.
-fn prompt_of(logits: &[f32], grid: Size<Grid>, rule: ResizeRule, image: Size<Image>) -> Option<Prompt> {
-    let cells =
-        BitMask::from_values(Size::new(grid.width, grid.height), logits, |logit: f32| logit > 0.0).ok()?;
-    let [x0, y0, x1, y1] = cells.pixel_bounds()?;
-    let (deepest, _) = deepest_point(&cells)?;
-    let (across, down) = rule.grid_from_image(image, grid).scale();
-    let within = |at: f64, whole: u32| at.clamp(0.0, f64::from(whole) - 0.5);
-    let place = |x: f64, y: f64| (within(x / across, image.width), within(y / down, image.height));
-    let (left, top) = place(f64::from(x0), f64::from(y0));
-    let (right, bottom) = place(f64::from(x1), f64::from(y1));
-    let (x, y) = place(deepest.x + 0.5, deepest.y + 0.5);
-    Some(Prompt::default().point(x, y).within(left, top, right.max(left + 0.5), bottom.max(top + 0.5)))
 }
 
 impl Carrier for Carried {
     fn step(&mut self, frame: &Frame, asked: &[(ObjectId, Ask)]) -> Result<Vec<Found>> {
         let pixels = &*frame.pixels;
-        let grey = Grey::of(pixels, FLOW_WITHIN, self.model.engine().threads())?;
+        let grey = Grey::of(pixels, FLOW_WITHIN, self.viewer.model.engine().threads())?;
         let flow: Option<Flow> = match &self.before {
             Some(before) if !self.objects.is_empty() && before.size() == grey.size() => {
                 Some(self.flow.between(&grey, before)?)
@@ -292,33 +336,36 @@ impl Carrier for Carried {
         };
         let mut all = Vec::with_capacity(asked.len());
         for &(object, ask) in asked {
-            let carried = self.objects.get(&object).map(|object| match &flow {
-                Some(flow) => {
-                    Followed { patch: object.patch.carried(flow), appearance: object.appearance.clone() }
-                }
-                None => object.clone(),
-            });
+            let mut carried = self.objects.get(&object).cloned();
+            if let (Some(carried), Some(flow)) = (&mut carried, &flow) {
+                carried.patch = carried.patch.carried(flow);
+            }
+            // Corrections and what was found again are not learnt from: mistakes would teach themselves.
+            let mut shows_all = matches!(ask, Ask::Adopt(_));
             let (mask, iou_score) = match ask {
                 Ask::Answer(prompt) => {
-                    self.answer(pixels, prompt, carried.as_ref().map(|object| &object.patch))?
+                    let patch = carried.as_ref().map(|object| &object.patch);
+                    shows_all = !patch.is_some_and(|patch| is_correction(prompt, patch));
+                    self.answer(pixels, prompt, patch, grey.size())?
                 }
                 Ask::Adopt(mask) => (TrackedMask::new(mask.clone(), None), 1.0),
-                Ask::Follow => match &carried {
-                    Some(carried) => self.follow(pixels, carried)?,
+                Ask::Follow => match &mut carried {
+                    Some(carried) => self.follow(pixels, carried, grey.size())?,
                     None => return Err(Error::usage(format!("object {object} was never shown"))),
                 },
             };
             let patch = match mask.logits() {
-                Some(logits) => Patch::of_logits(logits, mask.mask(), grey.size(), &self.model)?,
+                Some(logits) => Patch::of_logits(logits, mask.mask(), grey.size(), &self.viewer.model)?,
                 None => Patch::of_mask(mask.mask(), grey.size()),
             };
-            let mut appearance = carried.and_then(|carried| carried.appearance);
-            if let Some(mask) = given(ask)
-                && let Some(learnt) = self.learn(pixels, mask, grey.size())?
+            let (mut appearance, mut standing) =
+                carried.map_or((None, None), |carried| (carried.appearance, carried.standing));
+            if shows_all
+                && let Some(learnt) = self.learn(pixels, mask.mask(), grey.size(), appearance.as_ref())?
             {
-                appearance = Some(appearance.map_or(learnt.clone(), |before| before.joined(&learnt)));
+                (appearance, standing) = (Some(learnt.0), learnt.1);
             }
-            self.objects.insert(object, Followed { patch, appearance });
+            self.objects.insert(object, Followed { patch, appearance, standing });
             all.push(Found { object, mask, iou_score, object_score: None });
         }
         self.before = Some(grey);
@@ -326,22 +373,38 @@ impl Carrier for Carried {
     }
 
     fn save(&self, object: ObjectId) -> Result<Vec<u8>> {
-        let Some(object) = self.objects.get(&object) else { return Ok(Vec::new()) };
-        let mut bytes = object.appearance.clone().unwrap_or_default().to_bytes();
-        bytes.extend(object.patch.to_bytes());
+        let Some(Followed { patch, appearance, standing }) = self.objects.get(&object) else {
+            return Ok(Vec::new());
+        };
+        let mut bytes = vec![u8::from(appearance.is_some()), u8::from(standing.is_some())];
+        bytes.extend(appearance.iter().flat_map(Appearance::to_bytes));
+        bytes.extend(standing.iter().flat_map(|standing| standing.to_bytes()));
+        bytes.extend(patch.to_bytes());
         Ok(bytes)
     }
 
     fn restore(&mut self, object: ObjectId, saved: &[u8]) -> Result<()> {
-        let followed = Appearance::from_bytes(saved).and_then(|(appearance, rest)| {
-            let appearance = Some(appearance).filter(|appearance| *appearance != Appearance::default());
-            Some(Followed { patch: Patch::from_bytes(rest)?, appearance })
-        });
-        self.objects.insert(object, followed.ok_or_else(|| Error::usage("a saved state of another kind"))?);
+        let followed =
+            Followed::from_bytes(saved).ok_or_else(|| Error::usage("a saved state of another kind"))?;
+        self.objects.insert(object, followed);
         Ok(())
     }
 }
 
-#[cfg(test)]
-#[path = "carried_tests.rs"]
-mod tests;
+impl Followed {
+    /// As it was saved; `None` for bytes that are none.
+    fn from_bytes(saved: &[u8]) -> Option<Self> {
+        let (&[has_appearance, has_standing], rest) = saved.split_first_chunk::<2>()?;
+        let (appearance, rest) = match has_appearance {
+            0 => (None, rest),
+            1 => Appearance::from_bytes(rest).map(|(appearance, rest)| (Some(appearance), rest))?,
+            _ => return None,
+        };
+        let (standing, rest) = match has_standing {
+            0 => (None, rest),
+            1 => Standing::from_bytes(rest).map(|(standing, rest)| (Some(standing), rest))?,
+            _ => return None,
+        };
+        Some(Self { patch: Patch::from_bytes(rest)?, appearance, standing })
+    }
+}

@@ -51,6 +51,11 @@ impl RegionLogits {
         Self::new(region, logits.iter().map(|&logit| rounded(logit)).collect(), upscaler)
     }
 
+    /// Others over the same region, as many.
+    pub(crate) fn with_values(&self, logits: &[f32]) -> Self {
+        Self::rounded(self.region, logits, Arc::clone(&self.upscaler))
+    }
+
     /// The same with a way to the pixels of the region.
     pub(crate) fn of_record(
         region: Region,

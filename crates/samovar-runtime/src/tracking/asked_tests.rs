@@ -1,3 +1,5 @@
+use samovar_geometry::Image;
+
 use super::*;
 
 const FRAME: Size<Image> = Size::new(40, 20);
@@ -44,4 +46,20 @@ fn a_speck_that_looks_just_like_the_object_does_not_cost_the_rest() {
     let with_speck = mask_of(&[(0, 10), (16, 17)]);
     let parts = asked(Some(|column| if column == 4 { 1.0 } else { 0.1 }));
     assert_eq!(parts.parts_of(&with_speck), with_speck);
+}
+
+#[test]
+fn likeness_is_the_mean_over_the_mask_and_of_nothing_there_is_none() {
+    assert_eq!(asked(None).likeness(&mask_of(&[(0, 20)])), None);
+    let asked = asked(Some(|column| if column < 5 { 1.0 } else { -0.5 }));
+    assert_eq!(asked.likeness(&mask_of(&[(0, 20)])), Some(1.0));
+    assert_eq!(asked.likeness(&mask_of(&[(16, 24)])), Some(0.25));
+    assert_eq!(asked.likeness(&mask_of(&[])), None);
+}
+
+#[test]
+fn of_what_is_positive_the_strongest_part_stays_and_not_the_largest() {
+    let mut logits = vec![-3.0, 1.0, 1.0, 1.0, -3.0, 9.0, -3.0, 0.0];
+    keep_strongest_part(&mut logits, Size::new(8, 1));
+    assert_eq!(logits, [-3.0, -CERTAIN, -CERTAIN, -CERTAIN, -3.0, 9.0, -3.0, 0.0]);
 }
