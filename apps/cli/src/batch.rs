@@ -14,7 +14,7 @@ use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers
 use samovar::resources::instruments::Events;
 use samovar::sharing::Sharing;
 use samovar::tensor::Stop;
-use samovar::{DecodeLimits, ErrorKind, LazyImage, Model, PictureBytes, PictureUse, RgbImage};
+use samovar::{DecodeLimits, ErrorKind, LazyImage, Model, PictureBytes, PictureWork, RgbImage};
 use serde::Serialize;
 
 use crate::cache_args::Cache;
@@ -178,8 +178,8 @@ pub struct Job<'a> {
     pub args: &'a JobArgs,
     /// The model.
     pub model: &'a Model,
-    /// What is made of a picture at its own size.
-    pub made: PictureUse,
+    /// What is asked of each picture.
+    pub asked: PictureWork,
     /// Asked before an image is read, if anybody wants to know what images hold.
     pub contents: Option<&'a Contents>,
     /// What keeps what is found in images.
@@ -347,7 +347,7 @@ pub fn for_each_image<V: Send>(
             open.push(input);
         }
     }
-    let Job { args, model, made, contents, cache, events, source } = *job;
+    let Job { args, model, asked, contents, cache, events, source } = *job;
     let bar =
         progress::items(images.len() as u64, source.unit()).with_position((images.len() - open.len()) as u64);
     bar.watch(model.engine());
@@ -359,13 +359,13 @@ pub fn for_each_image<V: Send>(
     let limits = *model.engine().decode_limits();
     if let (Source::Shot(_), Some(first)) = (source, open.first()) {
         // One frame is as large as the next: none of them, or all.
-        drop(model.reserve_picture(&source.open(first, limits), made)?);
+        drop(model.reserve_picture(&source.open(first, limits), asked)?);
     }
     let one = |sharing: &Sharing, worker: &Worker, input: &InputImage| -> Result<Ended<V>> {
         let began = Instant::now();
         let model = sharing.model(worker.index);
         let image = source.open(input, limits);
-        let _room = model.reserve_picture(&image, made)?;
+        let _room = model.reserve_picture(&image, asked)?;
         let read = Instant::now();
         let pixels = worker.stage("read", || {
             // What cannot be read for this fails as a picture, too, and says so better.
@@ -472,7 +472,7 @@ pub fn for_each_image<V: Send>(
     };
     let at_once = args.images_at_once.map(usize::from);
     let first = open.first().and_then(|input| source.open(input, limits).metadata().ok());
-    let picture_bytes = first.map_or(0, |metadata| PictureBytes::of(&metadata, made).peak_bytes());
+    let picture_bytes = first.map_or(0, |metadata| PictureBytes::of(&metadata, asked).peak_bytes());
     let sharing = Sharing::of(model, open.len(), at_once, picture_bytes)?;
     let mut again = Vec::new();
     let report = run(&sharing, &(0..open.len()).collect::<Vec<_>>(), &mut again);
@@ -528,7 +528,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use clap::Parser;
-    use samovar::{Engine, Options};
+    use samovar::{Engine, Options, PictureUse};
 
     use super::*;
 
@@ -560,7 +560,7 @@ mod tests {
         let job = Job {
             args: &args,
             model: &model,
-            made: PictureUse::Masks,
+            asked: PictureUse::Masks.into(),
             contents: None,
             cache: None,
             events: &events,

@@ -30,8 +30,8 @@ pub struct CacheArgs {
     /// Hash images and models anew instead of trusting files whose size, times and inode are the same
     #[arg(long)]
     pub verify: bool,
-    /// Append events to a file, one JSON object a line: hits and misses of the cache, and what memory is given back, as they
-    /// happen
+    /// Append events to a file, one JSON object a line, as they happen: hits and misses of the cache, memory given back, models
+    /// unloaded, batches halved, masks that come to the host (`sam_mask_output`), images done and failed
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use samovar::hub::{DEFAULT_ENDPOINT, HubErrorKind, HubOptions};
 
+use crate::meant::nearest;
 use crate::settings::{SETTINGS, Setting};
 
 /// What a variable is about.
@@ -18,6 +19,9 @@ enum About {
     /// Where folders lie that no other variable names.
     Folders,
 }
+
+/// How samovar's own variables begin.
+const OURS: &str = "SAMOVAR_";
 
 /// The variable that names a preset.
 const PRESET: &str = "SAMOVAR_PRESET";
@@ -70,6 +74,30 @@ fn lines(is_shown: impl Fn(About) -> bool) -> String {
     let shown = VARIABLES.iter().filter(|(about, _, meaning)| is_shown(*about) && !meaning.is_empty());
     let lines: Vec<String> = shown.map(|(_, name, meaning)| format!("  {name:30} {meaning}")).collect();
     lines.join("\n")
+}
+
+/// What is wrong with variables that have samovar's name and that nothing reads, each in a line.
+pub fn unknown() -> Vec<String> {
+    unknown_among(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+}
+
+fn unknown_among(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known = || VARIABLES.iter().map(|(_, name, _)| *name).chain(SETTINGS.iter().map(|one| one.variable));
+    let ours = || known().filter(|name| name.starts_with(OURS));
+    // Those of the tests are for the tests.
+    let is_unknown = |name: &String| {
+        name.starts_with(OURS) && !name.starts_with("SAMOVAR_TEST_") && ours().all(|ours| ours != name)
+    };
+    let mut unknown: Vec<String> = names.filter(is_unknown).collect();
+    unknown.sort();
+    let ends = || ours().filter_map(|name| name.strip_prefix(OURS));
+    let words = |name: &String| match nearest(&name[OURS.len()..], ends()) {
+        Some(near) => format!("the variable {name} means nothing to samovar; did you mean {OURS}{near}?"),
+        None => {
+            format!("the variable {name} means nothing to samovar; `samovar --help` lists those it reads")
+        }
+    };
+    unknown.iter().map(words).collect()
 }
 
 /// What variables say of settings, unchecked.

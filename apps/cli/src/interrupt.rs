@@ -42,6 +42,15 @@ pub fn catch_saying(what: &'static str) {
     }
 }
 
+/// A file that grows over what this process may write (`ulimit -f`) is an error of that file, not the end of the process.
+pub fn outlive_limits_of_files() {
+    #[cfg(unix)]
+    {
+        // Without it the process ends at once; what was written is whole either way.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default());
+    }
+}
+
 /// Catches Ctrl-C and the system's requests to end, for work with a [`Child`] and a [`Folder`]: both are gone when it ends.
 pub fn catch_all() {
     let end = || {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::Args;
 
+use crate::failure::usage;
 use crate::inputs::InputImage;
 use crate::settings::{Settings, parse_seconds};
 use crate::shard::Shard;
@@ -36,6 +38,25 @@ impl JobArgs {
         let settings = given.with_flag("timeout", self.timeout.map(|timeout| timeout.as_secs_f64()));
         let images_at_once = settings.count("images_at_once").and_then(|count| count.try_into().ok());
         Self { images_at_once, timeout: settings.seconds("timeout"), ..self.clone() }
+    }
+
+    /// For one image, where none of it does anything: refuses what would give another result, and says of the rest that it is
+    /// left out.
+    pub fn check_single(&self) -> Result<()> {
+        if self.shard.is_some() {
+            return Err(usage(
+                "--shard is for a folder or several images, and this is one image; leave it out, or give --out DIR/",
+            ));
+        }
+        let given = [
+            ("--images-at-once", self.images_at_once.is_some()),
+            ("--timeout", self.timeout.is_some()),
+            ("--retry-failed", self.retry_failed),
+        ];
+        for (flag, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+            say!("note: {flag} is for folders and several images; with one image it does nothing");
+        }
+        Ok(())
     }
 
     /// The images of this part.

@@ -10,6 +10,7 @@
 //! | [`contents`] | what files of a run hold |
 //! | [`shard`] | a part of the images, for one machine of several |
 //! | [`job_args`] | arguments of commands that work through many images |
+//! | [`meant`] | words that were probably meant by others |
 //! | [`made`] | files that were written one by one |
 //! | [`results`] | what masks are written as: one table of formats, one writer |
 //! | [`cache_args`] | arguments about what is kept from one run to the next |
@@ -41,6 +42,7 @@ mod interrupt;
 mod job_args;
 mod machine;
 mod made;
+mod meant;
 mod model_args;
 mod outputs;
 mod planned;
@@ -115,7 +117,12 @@ fn main() -> ExitCode {
     let start = Instant::now();
     keep_one_heap();
     keep_decoders_quiet();
-    let result = match Cli::parse().command {
+    interrupt::outlive_limits_of_files();
+    let command = Cli::parse().command;
+    for words in environment::unknown() {
+        say!("note: {}", say::one_line(&words));
+    }
+    let result = match command {
         Command::Segment(args) => commands::segment::run(&args),
         Command::Track(args) => commands::track::run(&args),
         Command::Everything(args) => commands::everything::run(&args),

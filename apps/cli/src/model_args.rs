@@ -10,7 +10,7 @@ use samovar::memory::{Memory, MemoryThresholds, bytes, parse_bytes};
 use samovar::resources::instruments::Events;
 use samovar::source::ModelSource;
 use samovar::{
-    DecodeLimits, Engine, LazyImage, MAX_THREADS, Model, Options, PictureUse, Precision, Products,
+    DecodeLimits, Engine, LazyImage, MAX_THREADS, Model, Options, PictureWork, Precision, Products,
     Reservation, SimdLevel,
 };
 
@@ -176,9 +176,9 @@ impl ModelArgs {
         &self,
         engine: &Engine,
         image: &LazyImage,
-        made: PictureUse,
+        work: PictureWork,
     ) -> Result<Reservation> {
-        Ok(engine.reserve_picture(&resolve(&self.model)?, image, made)?)
+        Ok(engine.reserve_picture(&resolve(&self.model)?, image, work)?)
     }
 
     /// The model, loaded.

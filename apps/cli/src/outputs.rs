@@ -121,6 +121,29 @@ impl Write for HashedFile {
     }
 }
 
+/// The bytes of one file on their way: to the disk as they come, or in memory until it is known where they go.
+pub enum Target {
+    /// A file of this name, under another one as yet.
+    Disk(PathBuf, Box<HashedFile>),
+    /// All bytes so far.
+    Memory(Vec<u8>),
+}
+
+impl Target {
+    /// Takes more bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Disk(path, file) => {
+                Ok(file.write_all(bytes).map_err(|error| files::Error::io(path, error))?)
+            }
+            Self::Memory(all) => {
+                all.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Removes files.
 pub fn remove(obsolete: &[PathBuf]) -> Result<()> {
     for file in obsolete {
@@ -159,19 +182,41 @@ impl<'a> Files<'a> {
 
     /// Takes one more file.
     pub fn add(&mut self, out: &Path, bytes: &[u8]) -> Result<()> {
-        self.all.push(out.to_owned());
         if let Some(stdout) = &mut self.stdout {
+            self.all.push(out.to_owned());
             stdout.extend_from_slice(bytes);
             return Ok(());
         }
         self.group.write(out, bytes)?;
+        self.taken(out.to_owned(), Key::of_content(bytes))
+    }
+
+    /// Where the bytes of a file go that is taken later, by [`Files::take`].
+    pub fn target(&self, out: &Path) -> Result<Target> {
+        match &self.stdout {
+            Some(_) => Ok(Target::Memory(Vec::new())),
+            None => Ok(Target::Disk(out.to_owned(), Box::new(HashedFile::create(out)?))),
+        }
+    }
+
+    /// Takes one more file, `out` unless it has its name already.
+    pub fn take(&mut self, out: &Path, target: Target) -> Result<()> {
+        let (path, file) = match target {
+            Target::Memory(bytes) => return self.add(out, &bytes),
+            Target::Disk(path, file) => (path, file),
+        };
+        let (file, key) = file.finish();
+        self.group.add(file)?;
+        self.taken(path, key)
+    }
+
+    /// After a file has come to the group.
+    fn taken(&mut self, path: PathBuf, key: Key) -> Result<()> {
+        self.all.push(path.clone());
         if self.memory.is_some() {
-            self.waiting.push((out.to_owned(), Key::of_content(bytes)));
+            self.waiting.push((path, key));
         }
-        if self.group.len() >= MAX_GROUP {
-            self.place(false, Vec::new())?;
-        }
-        Ok(())
+        if self.group.len() >= MAX_GROUP { self.place(false, Vec::new()) } else { Ok(()) }
     }
 
     fn place(&mut self, are_last: bool, obsolete: Vec<PathBuf>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use samovar::resources::instruments::Events;
-use samovar::{Engine, LazyImage, Model, PictureUse, Reservation};
+use samovar::{Engine, LazyImage, Model, PictureWork, Recommendations, Reservation};
 
 use crate::cache_args::{Cache, CacheArgs};
 use crate::model_args::{ModelArgs, resolve};
@@ -28,9 +28,14 @@ impl<'a> Session<'a> {
         Ok(Self { model, cache, events, engine, settings: model.settings()? })
     }
 
+    /// What the model's authors recommend, before it is loaded.
+    pub fn recommendations(&self) -> Result<Recommendations> {
+        Ok(resolve(&self.model.model)?.open()?.config.recommendations())
+    }
+
     /// Room for a picture beside the model, before either is read.
-    pub fn reserve_picture(&self, image: &LazyImage, made: PictureUse) -> Result<Reservation> {
-        self.model.reserve_picture(&self.engine, image, made)
+    pub fn reserve_picture(&self, image: &LazyImage, work: PictureWork) -> Result<Reservation> {
+        self.model.reserve_picture(&self.engine, image, work)
     }
 
     /// The cache for one image, or for many, and the model that keeps there what it finds.

@@ -51,6 +51,9 @@ fn a_second_run_answers_the_same_and_the_log_tells_hits_and_misses() {
     };
     assert_eq!((count("cache_miss", "files"), count("cache_hit", "files")), (2, 2), "{log}");
     assert_eq!(count("cache_miss", "features") + count("cache_hit", "features"), 2, "{log}");
+    let masks = events.iter().filter(|line| line["event"] == "sam_mask_output" && line["as_host"] == 1);
+    let devices: Vec<&str> = masks.map(|line| line["device"].as_str().unwrap()).collect();
+    assert!(devices.len() == 2 && !devices[0].is_empty(), "{log}");
     assert!(events.iter().all(|line| line["ts"].as_f64().unwrap() > 1.7e9));
     assert_eq!(stats(&bench)["kinds"]["files"]["entries"], 2);
 }

@@ -185,7 +185,8 @@ fn plan_and_forecast_are_within_a_tenth_of_the_measured_peak() {
             let of_masks = &foreseen["queue"]["for"]["masks"];
             let expected = of_masks[format!("{key}_peak_bytes")].as_u64().unwrap();
             checks.push((format!("{what} {key}"), expected, measured(&bench, &arguments)));
-            let least = of_masks["largest"]["needed_bytes"].as_u64().unwrap();
+            let largest = if key == "segment" { "largest" } else { "everything_largest" };
+            let least = of_masks[largest]["needed_bytes"].as_u64().unwrap();
             let budget = least.to_string();
             let foreseen = plan(&bench, &[&one_by_one[..], &["--memory", &budget, pictures]].concat());
             let expected = foreseen["queue"]["for"]["masks"][format!("{key}_peak_bytes")].as_u64().unwrap();
@@ -243,6 +244,35 @@ fn a_budget_is_kept_by_every_command() {
             "e",
             "--overwrite",
         ],
+        // All masks, as they come: what they take is in no proportion to what is found.
+        &[
+            "everything",
+            large,
+            "--points-per-side",
+            "8",
+            "--pred-iou-thresh",
+            "0",
+            "--stability-score-thresh",
+            "0",
+            "--box-nms-thresh",
+            "1",
+            "--out",
+            "all.json",
+            "--overwrite",
+        ],
+        &[
+            "everything",
+            large,
+            "--points-per-side",
+            "4",
+            "--crop-n-layers",
+            "1",
+            "--format",
+            "cutout",
+            "--out",
+            "cuts",
+            "--overwrite",
+        ],
         &["eval", "pictures.segpack", "--clicks", "2"],
         &["doctor", "--images", "photos", "--dtype", "bf16"],
         &["doctor", "--limit", "2"],
@@ -292,6 +322,7 @@ fn what_a_refusal_names_is_enough() {
     let commands: &[&[&str]] = &[
         &["segment", "photos/a.png", "--point", "80,60", "--out", "s.png", "--overwrite"],
         &["eval", "pictures.segpack", "--clicks", "1"],
+        &["everything", "photos/c.png", "--crop-n-layers", "1", "--out", "e.json", "--overwrite"],
         &["profile", "photos/a.png", "--everything", "--repeat", "3"],
         &["profile", "photos/b.png", "--repeat", "1"],
     ];

@@ -24,6 +24,18 @@ fn one_command_writes_a_cut_out() {
 }
 
 #[test]
+fn what_is_for_folders_is_refused_or_said_with_one_image() {
+    let bench = Bench::new();
+    bench.picture("photo.png", 200, 120, &[DISC]);
+    let shard = ["segment", "photo.png", "--point", "90,70", "--shard", "2/2"];
+    bench.refused(2, "--shard is for a folder", &shard);
+    bench.refused(2, "--shard is for a folder", &["everything", "photo.png", "--shard", "2/2"]);
+    let run = bench.done(&["segment", "photo.png", "--point", "90,70", "--timeout", "60", "--retry-failed"]);
+    let said = |flag: &str| run.stderr.contains(&format!("note: {flag} is for folders"));
+    assert!(said("--timeout") && said("--retry-failed") && !said("--images-at-once"), "{}", run.stderr);
+}
+
+#[test]
 fn every_format_holds_the_same_mask() {
     let bench = Bench::new();
     bench.picture("photo.png", 200, 120, &[DISC]);

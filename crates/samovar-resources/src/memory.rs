@@ -10,4 +10,4 @@ pub use figures::{DeviceMemory, Memory, MemoryStats, ProcessMemory, peak_residen
 pub use levels::{MemoryLevel, MemoryThresholds};
 pub use manager::{AvailableMemory, Cleanup, MemoryManager, MemoryOptions, MeteredDevice, Reclaim};
 pub use system::{keep_one_heap, return_free_heap};
-pub use units::{bytes, parse_bytes};
+pub use units::{bytes, bytes_needed, parse_bytes};

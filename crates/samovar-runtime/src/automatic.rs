@@ -43,7 +43,7 @@ use crop::CropRun;
 
 pub use document::{annotation, annotations, coco};
 pub use grid::Crop;
-pub use mask::AutomaticMask;
+pub use mask::{AutomaticMask, AutomaticMasks};
 pub use options::{AutomaticOptions, PARAMETERS, Parameter};
 pub use plan::AutomaticPlan;
 pub use progress::{Progress, Stages};
@@ -62,7 +62,22 @@ pub fn generate(
     image: &RgbImage,
     options: &AutomaticOptions,
     progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
-) -> Result<Vec<AutomaticMask>> {
+) -> Result<AutomaticMasks> {
+    generate_in_room(model, image, options, 0, progress)
+}
+
+/// [`generate`] for those who have reserved `room_bytes` for the masks that are found, as with [`AutomaticOptions::work`]; what
+/// they take beyond that counts as it comes.
+///
+/// # Errors
+/// As there.
+pub fn generate_in_room(
+    model: &Model,
+    image: &RgbImage,
+    options: &AutomaticOptions,
+    room_bytes: usize,
+    progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<AutomaticMasks> {
     options.check()?;
     let crops = grid::crops(image.size(), options.crop_n_layers, options.crop_overlap_ratio);
     let grids: Vec<_> = (0..=options.crop_n_layers).map(|layer| grid::points(options, layer)).collect();
@@ -70,7 +85,7 @@ pub fn generate(
     let mut state =
         Progress { crop: 0, crops: crops.len(), points_done: 0, points, stages: Stages::default() };
     let mut found: Vec<Candidate> = Vec::new();
-    let mut aside = model.engine().set_aside("masks", 0)?;
+    let mut aside = model.engine().set_aside(crop::MASKS_FOUND, 0)?;
     for (index, crop) in crops.iter().enumerate() {
         let before = Progress { crop: index, ..state };
         let mut report = |points_done: usize, stages: Stages| {
@@ -78,7 +93,7 @@ pub fn generate(
             if progress(&state).is_break() { Err(Error::Stopped) } else { Ok(()) }
         };
         let held_bytes = found.iter().map(Candidate::size_bytes).sum();
-        let run = CropRun { model, image, options, crop: *crop, held_bytes };
+        let run = CropRun { model, image, options, crop: *crop, held_bytes, room_bytes };
         found.extend(run.run(&grids[crop.layer], before.stages, &mut aside, &mut report)?);
     }
     if crops.len() > 1 {
@@ -91,7 +106,9 @@ pub fn generate(
     state.crop = crops.len();
     // There is nothing left to stop.
     let _ = progress(&state);
-    Ok(found.into_iter().map(Candidate::into_mask).collect())
+    let found_bytes: usize = found.iter().map(Candidate::size_bytes).sum();
+    aside.shrink_to(found_bytes.saturating_sub(room_bytes));
+    Ok(AutomaticMasks::new(found.into_iter().map(Candidate::into_mask).collect(), aside))
 }
 
 #[cfg(test)]

@@ -46,8 +46,8 @@ pub enum Error {
     /// The work does not fit the memory budget; it was not begun.
     #[error(
         "{what} needs {} and the memory budget is {}: {breakdown}; raise the budget (--memory {}MB, \
-         or Options::memory_budget_bytes), or use a smaller model",
-        samovar_resources::memory::bytes(*needed_bytes),
+         or Options::memory_budget_bytes), or ask for less: a smaller model, picture or batch",
+        samovar_resources::memory::bytes_needed(*needed_bytes),
         samovar_resources::memory::bytes(*budget_bytes),
         needed_bytes.div_ceil(1_000_000)
     )]

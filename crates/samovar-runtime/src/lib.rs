@@ -67,7 +67,7 @@ pub use engine::{Engine, Options, UNLOAD_AFTER};
 pub use error::{Error, ErrorKind, Result};
 pub use inference_mode::InferenceMode;
 pub use model::{Embedding, Model};
-pub use picture_bytes::{PictureBytes, PictureUse};
+pub use picture_bytes::{PictureBytes, PictureUse, PictureWork};
 pub use prompt::{MaskPrompt, Prompt, PromptPoint};
 pub use segmentation::{PredictedMask, Segmentation};
 

@@ -11,7 +11,7 @@ use crate::encoder_slot::EncoderSlot;
 use crate::engine::{Engine, Options};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::picture_bytes::{PictureUse, of_image};
+use crate::picture_bytes::{PictureWork, of_image};
 use crate::planning::{Planner, check_picture};
 use crate::source::{ModelSource, OpenedModel};
 use crate::tracker_slot::TrackerSlot;
@@ -117,9 +117,9 @@ impl Engine {
         &self,
         source: &ModelSource,
         image: &LazyImage,
-        made: PictureUse,
+        work: impl Into<PictureWork>,
     ) -> Result<Reservation> {
-        let (needs, what) = of_image(image, made)?;
+        let (needs, what) = of_image(image, work)?;
         let planner = self.plan(source)?.2;
         // Without the picture it would not fit either, and there is more to say about that; what would do is said with it.
         self.admit_loading(source, &planner).map_err(|error| error.with(&what, needs.peak_bytes()))?;

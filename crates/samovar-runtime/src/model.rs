@@ -18,7 +18,7 @@ use crate::encoder_slot::{EncoderPin, EncoderSlot};
 use crate::engine::{Engine, retry_midway};
 use crate::error::{Error, Result};
 use crate::feature_cache::{ModelCache, key_of_pixels};
-use crate::picture_bytes::{PictureBytes, PictureUse, of_image};
+use crate::picture_bytes::{PictureBytes, PictureUse, PictureWork, of_image};
 use crate::planning::{PROMPTS_AT_ONCE, Planner, PromptShape, check_picture};
 use crate::prompt::{MaskPrompt, Prompt, logits_of_mask};
 use crate::segmentation::{Logits, PredictedMask, Segmentation, check_finite};
@@ -147,8 +147,8 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::DoesNotFit`], [`Error::Media`] for a header that cannot be read.
-    pub fn reserve_picture(&self, image: &LazyImage, made: PictureUse) -> Result<Reservation> {
-        let (needs, what) = of_image(image, made)?;
+    pub fn reserve_picture(&self, image: &LazyImage, work: impl Into<PictureWork>) -> Result<Reservation> {
+        let (needs, what) = of_image(image, work)?;
         self.reserve(&what, &needs)
     }
 
@@ -503,8 +503,7 @@ impl Embedding {
         self.model.check_finite(scores)?;
         let flat = predicted.logits.reshape([prompts * masks, height, width])?;
         let mask = |index: usize| -> Result<PredictedMask> {
-            let threads = self.model.engine.threads();
-            let logits = Logits::new(device, flat.narrow(index, 1)?, threads, &self.model.name);
+            let logits = Logits::new(&self.model.engine, flat.narrow(index, 1)?, &self.model.name);
             Ok(PredictedMask::new(scores[index], logits, Arc::clone(&self.upscaler)))
         };
         (0..prompts).map(|prompt| (prompt * masks..(prompt + 1) * masks).map(mask).collect()).collect()

@@ -4,9 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use samovar_geometry::{Image, Size};
 use samovar_media::{AlphaMask, BitMask, Upscaler};
+use samovar_resources::instruments::Events;
 use samovar_tensor::{Device, Tensor};
 
 use crate::cleanup::{Cleanup, alpha_of_cleaned};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 
 /// Logits above this are in the mask.
@@ -60,20 +62,23 @@ pub(crate) struct Logits {
     threads: usize,
     /// Who made them.
     model: Arc<str>,
+    /// Who hears of masks that come to the host.
+    events: Events,
 }
 
 impl Logits {
-    pub(crate) fn new(device: &Device, on_device: Tensor, threads: usize, model: &Arc<str>) -> Self {
-        let (device, model) = (device.stage("postprocess"), Arc::clone(model));
-        Self { on_device, on_host: OnceLock::new(), device, threads, model }
+    pub(crate) fn new(engine: &Engine, on_device: Tensor, model: &Arc<str>) -> Self {
+        let (device, model) = (engine.device().stage("postprocess"), Arc::clone(model));
+        let (threads, events) = (engine.threads(), engine.events().clone());
+        Self { on_device, on_host: OnceLock::new(), device, threads, model, events }
     }
 
     /// The same logits in memory of their own, instead of among those of a batch. What is on the host already is left behind:
     /// where the device's memory is the host's, it is the batch.
     fn copied_out(&self) -> Result<Self> {
         let on_device = self.device.slice(&self.on_device, 0, 0, 1)?;
-        let (device, model) = (self.device.clone(), Arc::clone(&self.model));
-        Ok(Self { on_device, on_host: OnceLock::new(), device, threads: self.threads, model })
+        let (device, model, events) = (self.device.clone(), Arc::clone(&self.model), self.events.clone());
+        Ok(Self { on_device, on_host: OnceLock::new(), device, threads: self.threads, model, events })
     }
 
     /// Work on pixels, told to the device's instrument.
@@ -93,11 +98,19 @@ impl Logits {
             None => {
                 let brought = self.device.download(&self.on_device)?.wait()?;
                 check_finite(&self.model, brought.f32()?)?;
+                tell_of_masks(&self.events, &self.device, 1);
                 self.on_host.get_or_init(|| brought)
             }
         };
         Ok(there.f32()?)
     }
+}
+
+/// Tells that masks have come to the host, as document 001's pipelines do.
+pub(crate) fn tell_of_masks(events: &Events, device: &Device, masks: usize) {
+    events.emit("sam_mask_output", || {
+        [("as_host", 1.into()), ("device", device.name().into()), ("masks", masks.into())]
+    });
 }
 
 /// Refuses numbers that only damaged weights give, or weights too large for their precision.

@@ -64,7 +64,7 @@ fn run(model: &Model, image: &RgbImage, options: &AutomaticOptions) -> (Vec<Auto
         ControlFlow::Continue(())
     };
     let masks = generate(model, image, options, &mut watch).unwrap();
-    (masks, stages)
+    (masks.to_vec(), stages)
 }
 
 fn is_close(found: [f64; 4], expected: [f64; 4], tolerance: f64) -> bool {

@@ -97,7 +97,7 @@ fn everything(model: &Model) -> Result<Vec<AutomaticMask>> {
         stability_score_thresh: 0.0,
         ..AutomaticOptions::for_model(model)
     };
-    automatic::generate(model, &picture(0), &options, &mut |_| ControlFlow::Continue(()))
+    Ok(automatic::generate(model, &picture(0), &options, &mut |_| ControlFlow::Continue(()))?.to_vec())
 }
 
 fn retry(error: &Error) -> Retry {

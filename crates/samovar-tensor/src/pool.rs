@@ -329,6 +329,13 @@ impl SetAside {
         }
         Ok(())
     }
+
+    /// Counts no more than so many bytes from now on.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let less_bytes = self.bytes.saturating_sub(bytes);
+        self.pool.lock().stats.in_use_bytes -= less_bytes;
+        self.bytes -= less_bytes;
+    }
 }
 
 impl Drop for SetAside {

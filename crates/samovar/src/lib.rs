@@ -38,8 +38,8 @@ pub use samovar_runtime::media::{AlphaMask, BitMask, DecodeLimits, LazyImage, Rg
 pub use samovar_runtime::tensor::Precision;
 pub use samovar_runtime::{
     CATALOGUE, CatalogueEntry, Embedding, Engine, Error, ErrorKind, Family, InferenceMode, MAX_THREADS,
-    MaskPrompt, Model, ModelConfig, Options, PictureBytes, PictureUse, PredictedMask, Products, Prompt,
-    PromptPoint, Reservation, Result, Segmentation, SimdLevel,
+    MaskPrompt, Model, ModelConfig, Options, PictureBytes, PictureUse, PictureWork, PredictedMask, Products,
+    Prompt, PromptPoint, Recommendations, Reservation, Result, Segmentation, SimdLevel,
 };
 pub use samovar_runtime::{
     certificate, evaluate, feature_cache, files, forecast, forward, geometry, hub, media, memory, planning,

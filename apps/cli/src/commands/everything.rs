@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use samovar::automatic::{self, AutomaticMask, AutomaticOptions, Progress};
+use samovar::automatic::{self, AutomaticMask, AutomaticMasks, AutomaticOptions, Progress};
 use samovar::files::sweep_beside;
 use samovar::media::video::is_video;
 use samovar::media::write::CocoDataset;
-use samovar::{Model, PictureUse, RgbImage};
+use samovar::{Model, PictureUse, PictureWork, Recommendations, RgbImage};
 use serde_json::{Value, json};
 
 use super::segment::print;
@@ -192,14 +192,16 @@ impl Job<'_> {
         }))
     }
 
-    /// What is made of a picture at its own size.
-    fn picture_use(&self) -> PictureUse {
-        let masks = if self.args.parameters.copies_pixels() { PictureUse::Crops } else { PictureUse::Masks };
-        match self.format.picture_use() {
+    /// What is made of a picture at its own size, and found in it.
+    fn work(&self, options: &AutomaticOptions, recommended: &Recommendations) -> PictureWork {
+        let made = match self.writer(json!(null)).style.picture_use() {
             _ if self.args.overlay => PictureUse::Overlay,
-            PictureUse::Masks => masks,
+            PictureUse::Masks | PictureUse::Outlines if self.args.parameters.copies_pixels() => {
+                PictureUse::Crops
+            }
             made => made,
-        }
+        };
+        options.work(made, recommended)
     }
 
     /// Whether an overlay is written beside the format that was asked for.
@@ -209,10 +211,14 @@ impl Job<'_> {
 
     fn one(&self, input: &InputImage, sources: &Sources) -> Result<()> {
         let args = self.args;
+        args.job.check_single()?;
         let session = Session::start(&args.model, &args.cache)?;
         let image = input.open(session.engine.decode_limits(), args.colour.space())?;
         // What is wrong with picture, places or parameters should show before the model is loaded.
-        let _room = session.reserve_picture(&image, self.picture_use())?;
+        let recommended = session.recommendations()?;
+        let options = args.parameters.options(&recommended, &session.settings)?;
+        let work = self.work(&options, &recommended);
+        let _room = session.reserve_picture(&image, work)?;
         let pixels = image.pixels()?;
         pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
         let places = self.writer(json!(null));
@@ -261,8 +267,7 @@ impl Job<'_> {
         let loading = progress::spinner("loading the model");
         let (_cache, model) = session.load(true)?;
         loading.finish_and_clear();
-        let options = args.parameters.options(&model, &session.settings)?;
-        let masks = generate_with_bar(&model, &pixels, &options)?;
+        let masks = generate_with_bar(&model, &pixels, &options, work)?;
         let writer = self.writer_of(&model, &options);
         let report = Report { writer: &writer, masks: &masks, image: &pixels };
         let memory = Files::remembered_by(&made);
@@ -279,7 +284,7 @@ impl Job<'_> {
             return write_stdout(&report.bytes(&input.file_name())?);
         }
         if args.json {
-            return print(&json!(report.document(&input.file_name())?));
+            return print(&json!(report.document(&input.file_name())));
         }
         // Of numbered files the folder is enough.
         let folder = |file: &PathBuf| match writer.layout {
@@ -350,16 +355,17 @@ impl Job<'_> {
         };
         let session = Session::start(&args.model, &args.cache)?;
         let (cache, model) = session.load(false)?;
-        let options = args.parameters.options(&model, &session.settings)?;
+        let recommended = model.recommendations();
+        let options = args.parameters.options(&recommended, &session.settings)?;
         let writer = self.writer_of(&model, &options);
         folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
         let folder = folder.as_ref();
         let contents = folder.map(ResultFolder::contents);
-        let made = self.picture_use();
+        let asked = self.work(&options, &recommended);
         let job = batch::Job {
             args: &args.job.with(session.settings.clone()),
             model: &model,
-            made,
+            asked,
             contents,
             cache: cache.as_ref(),
             events: &session.events,
@@ -377,7 +383,7 @@ impl Job<'_> {
         };
         let (summary, found) = for_each_image(images, &job, &known, |work| {
             let (input, pixels) = (work.input, work.pixels);
-            let masks = work.compute("masks", |model| generate(model, pixels, &options))?;
+            let masks = work.compute("masks", |model| generate(model, pixels, &options, asked))?;
             let report = Report { writer: &writer, masks: &masks, image: pixels };
             let document = match folder {
                 Some(folder) => {
@@ -390,7 +396,7 @@ impl Job<'_> {
                     folder.finish(input, &own, &files, work.took())?;
                     None
                 }
-                None => Some(report.document(&input.name_in_folder())?),
+                None => Some(report.document(&input.name_in_folder())),
             };
             Ok((described(masks.len()), (masks.len(), document)))
         })?;
@@ -479,7 +485,7 @@ impl Report<'_> {
     }
 
     /// COCO, whatever is written.
-    fn document(&self, file_name: &str) -> Result<CocoDataset> {
+    fn document(&self, file_name: &str) -> CocoDataset {
         let masks: Vec<_> = self.masks.iter().map(Automatic).collect();
         self.writer.dataset(self.image, file_name, masks.iter().map(|mask| mask as &dyn Found))
     }
@@ -511,32 +517,41 @@ fn described(masks: usize) -> String {
     if masks == 1 { "1 mask".to_owned() } else { format!("{masks} masks") }
 }
 
-fn generate(model: &Model, pixels: &RgbImage, options: &AutomaticOptions) -> Result<Vec<AutomaticMask>> {
-    Ok(automatic::generate(model, pixels, options, &mut |_| ControlFlow::Continue(()))?)
+fn generate(
+    model: &Model,
+    pixels: &RgbImage,
+    options: &AutomaticOptions,
+    work: PictureWork,
+) -> Result<AutomaticMasks> {
+    let room_bytes = work.found_bytes(pixels.size());
+    Ok(automatic::generate_in_room(model, pixels, options, room_bytes, &mut |_| ControlFlow::Continue(()))?)
 }
 
 fn generate_with_bar(
     model: &Model,
     pixels: &Arc<RgbImage>,
     options: &AutomaticOptions,
-) -> Result<Vec<AutomaticMask>> {
+    work: PictureWork,
+) -> Result<AutomaticMasks> {
+    let room_bytes = work.found_bytes(pixels.size());
     let bar = progress::items(0, "points");
     bar.watch(model.engine());
-    let masks = automatic::generate(model, pixels, options, &mut |progress: &Progress| {
-        bar.set_length(progress.points as u64);
-        bar.set_position(progress.points_done as u64);
-        bar.set_message(match progress.crops {
-            1 => described(progress.stages.crop_edge),
-            crops => {
-                format!(
-                    "crop {} of {crops}, {}",
-                    (progress.crop + 1).min(crops),
-                    described(progress.stages.crop_edge)
-                )
-            }
-        });
-        ControlFlow::Continue(())
-    })?;
+    let masks =
+        automatic::generate_in_room(model, pixels, options, room_bytes, &mut |progress: &Progress| {
+            bar.set_length(progress.points as u64);
+            bar.set_position(progress.points_done as u64);
+            bar.set_message(match progress.crops {
+                1 => described(progress.stages.crop_edge),
+                crops => {
+                    format!(
+                        "crop {} of {crops}, {}",
+                        (progress.crop + 1).min(crops),
+                        described(progress.stages.crop_edge)
+                    )
+                }
+            });
+            ControlFlow::Continue(())
+        })?;
     bar.finish_and_clear();
     Ok(masks)
 }

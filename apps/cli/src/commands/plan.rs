@@ -9,7 +9,7 @@ use self::queue::{Queue, Way, program_bytes};
 use anyhow::Result;
 use samovar::automatic::AutomaticOptions;
 use samovar::media::video::is_video;
-use samovar::memory::bytes;
+use samovar::memory::{bytes, bytes_needed};
 use samovar::planning::{ModelPlan, PROMPTS_AT_ONCE};
 use samovar::sharing::usual;
 use samovar::tensor::Plan;
@@ -187,7 +187,7 @@ fn table(
         ("all at the peak", program + plan.peak_bytes()),
         ("with a batch", program + plan.batch_peak_bytes()),
     ] {
-        writeln!(out, "{what:18} {:>9}", bytes(count).to_string())?;
+        writeln!(out, "{what:18} {:>9}", bytes_needed(count).to_string())?;
     }
     writeln!(out, "{:18} {:>9}   {fits}", "memory budget", bytes(engine.budget_bytes()).to_string())?;
     if let Some(queue) = queue {

@@ -14,14 +14,16 @@ use std::time::Duration;
 use anyhow::Result;
 use samovar::automatic::{self, AutomaticOptions};
 use samovar::profile::{Profiler, Roofline};
-use samovar::{Engine, ErrorKind, LazyImage, Model, PictureUse, Precision, Prompt, RgbImage, Size};
+use samovar::{
+    Engine, ErrorKind, LazyImage, Model, PictureUse, PictureWork, Precision, Prompt, RgbImage, Size,
+};
 
 use super::segment::print;
 use crate::failure::usage;
 use crate::inputs::Sources;
 use crate::machine::busy_words;
 use crate::made::Made;
-use crate::model_args::ModelArgs;
+use crate::model_args::{ModelArgs, resolve};
 use crate::outputs::{Files, check_place};
 use crate::progress;
 use measured::{Copies, Measured, TwoRooflines};
@@ -91,14 +93,18 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let engine = args.model.engine()?;
-    let made_of = if args.everything { PictureUse::Crops } else { PictureUse::Masks };
+    let recommended = resolve(&args.model.model)?.open()?.config.recommendations();
+    let asked = match args.everything {
+        true => AutomaticOptions::recommended(&recommended).work(PictureUse::Masks, &recommended),
+        false => PictureUse::Masks.into(),
+    };
     let image = match &args.image {
         Some(path) => LazyImage::open_within(path, *engine.decode_limits()),
         None => LazyImage::from_pixels(RgbImage::from_fn(Size::new(1024, 768), |x, y| {
             [x as u8, y as u8, (x ^ y) as u8]
         })),
     };
-    let reserve = || args.model.reserve_picture(&engine, &image, made_of);
+    let reserve = || args.model.reserve_picture(&engine, &image, asked);
     // Before its own work is part of the load.
     let busy = busy_words();
     let wait = progress::spinner("measuring the machine");
@@ -123,7 +129,7 @@ pub fn run(args: &Args) -> Result<()> {
     let watched = model.on(&engine.with_instrument(profiler.clone()));
     let options = AutomaticOptions::for_model(&model);
     let work = || match args.everything {
-        true => everything(&watched, &image, &options),
+        true => everything(&watched, &image, &options, asked),
         false => answer(&watched, &image),
     };
     wait.set_message("one round that does not count");
@@ -184,8 +190,9 @@ fn answer(model: &Model, image: &RgbImage) -> Result<()> {
 }
 
 /// Everything, from pixels to run lengths.
-fn everything(model: &Model, image: &RgbImage, options: &AutomaticOptions) -> Result<()> {
-    automatic::generate(model, image, options, &mut |_| ControlFlow::Continue(()))?;
+fn everything(model: &Model, image: &RgbImage, options: &AutomaticOptions, asked: PictureWork) -> Result<()> {
+    let room_bytes = asked.found_bytes(image.size());
+    automatic::generate_in_room(model, image, options, room_bytes, &mut |_| ControlFlow::Continue(()))?;
     Ok(())
 }
 

@@ -168,13 +168,14 @@ fn one(
     writer: &Writer,
     sources: &Sources,
 ) -> Result<()> {
+    args.job.check_single()?;
     let session = Session::start(&args.model, &args.cache)?;
     let image = input.open(session.engine.decode_limits(), args.colour.space())?;
     let made = match args.out.is_none() && args.json {
         true => PictureUse::Masks,
-        false => writer.style.format.picture_use(),
+        false => writer.style.picture_use(),
     };
-    let _room = session.reserve_picture(&image, made)?;
+    let _room = session.reserve_picture(&image, made.into())?;
     // What is wrong with the picture, the prompt or the place should show before the model is loaded.
     let pixels = image.pixels()?;
     pixels.notes().iter().for_each(|note| say!("note: \"{}\": {note}", input.path.display()));
@@ -273,11 +274,11 @@ fn many(
     folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
     let folder = folder.as_ref();
     let contents = folder.map(ResultFolder::contents);
-    let made = folder.map_or(PictureUse::Masks, |_| writer.style.format.picture_use());
+    let made = folder.map_or(PictureUse::Masks, |_| writer.style.picture_use());
     let job = Job {
         args: &args.job.with(session.settings.clone()),
         model: &model,
-        made,
+        asked: made.into(),
         contents,
         cache: cache.as_ref(),
         events: &session.events,

@@ -34,6 +34,15 @@ fn all_that_is_read_is_in_the_table_and_all_of_the_table_is_read() {
 }
 
 #[test]
+fn variables_that_nothing_reads_are_told() {
+    let names = ["PATH", "SAMOVAR_MEMORY", "SAMOVAR_THREAD", "SAMOVAR_ZZZ", "SAMOVAR_TEST_FFMPEG", "HF_HUM"];
+    let said = unknown_among(names.iter().map(|name| (*name).to_owned()));
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("SAMOVAR_THREAD means nothing") && said[0].contains("mean SAMOVAR_THREADS?"));
+    assert!(said[1].contains("SAMOVAR_ZZZ") && said[1].contains("--help"), "{said:?}");
+}
+
+#[test]
 fn help_names_every_variable() {
     let help = help();
     assert!(

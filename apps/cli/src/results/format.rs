@@ -156,7 +156,8 @@ impl Format {
             Format::Cutout => PictureUse::CutOut,
             Format::Overlay => PictureUse::Overlay,
             Format::Labels => PictureUse::Labels,
-            Format::Png | Format::Rle | Format::Coco | Format::Polygon => PictureUse::Masks,
+            Format::Polygon => PictureUse::Outlines,
+            Format::Png | Format::Rle | Format::Coco => PictureUse::Masks,
         }
     }
 

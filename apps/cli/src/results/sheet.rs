@@ -7,13 +7,14 @@ use anyhow::{Context, Result};
 use samovar::media::mask::LabelPainter;
 use samovar::media::write::{
     CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoSegmentation, Overlay, OverlayStyle,
-    PolygonFile, encode_cut_out_png, encode_label_png, encode_mask_png, encode_rgb_png, polygon_file,
+    encode_cut_out_png, encode_label_png, encode_mask_png, encode_rgb_png, polygon_file,
 };
-use samovar::{AlphaMask, BitMask, RgbImage, Rle};
+use samovar::{AlphaMask, BitMask, PictureUse, RgbImage, Rle};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::format::Format;
+use crate::outputs::Target;
 
 /// A mask that was found, and what is known of it.
 pub trait Found {
@@ -51,6 +52,23 @@ pub struct SheetStyle {
 }
 
 impl SheetStyle {
+    /// What is made of the picture at its own size, for files of it.
+    pub fn picture_use(&self) -> PictureUse {
+        match self.format {
+            Format::Coco if self.outlines => PictureUse::Outlines,
+            format => format.picture_use(),
+        }
+    }
+
+    /// Whether the file is a list that grows by what each mask has.
+    pub fn streams(&self) -> bool {
+        match self.format {
+            Format::Coco => true,
+            Format::Rle | Format::Polygon => self.listed,
+            Format::Cutout | Format::Png | Format::Labels | Format::Overlay => false,
+        }
+    }
+
     /// Whether a mask of so many pixels cannot be written.
     pub fn leaves_out(&self, area: u64) -> bool {
         area == 0 && self.outlines && self.format == Format::Coco
@@ -60,11 +78,12 @@ impl SheetStyle {
 /// What a mask without a label is called.
 const OBJECT: &str = "object";
 
-/// One file, joined mask by mask.
+/// One file, joined mask by mask. Lists go to their target as they come.
 pub struct Sheet<'a> {
     style: &'a SheetStyle,
     image: &'a RgbImage,
     content: Content,
+    target: Target,
 }
 
 enum Content {
@@ -72,28 +91,62 @@ enum Content {
     Alpha(Option<AlphaMask>),
     Overlay(Overlay),
     Labels(LabelPainter),
-    Rles(Vec<CocoSegmentation>),
-    Polygons(Vec<PolygonFile>),
-    Annotations(Vec<CocoAnnotation>, Categories),
+    Rles(List),
+    Polygons(List),
+    Annotations(List, Numbering),
+}
+
+/// A list in JSON, as far as it is written.
+#[derive(Default)]
+struct List {
+    items: usize,
+    /// Of the item at hand; its memory serves the next.
+    line: Vec<u8>,
+}
+
+impl List {
+    fn push(&mut self, target: &mut Target, item: &impl Serialize) -> Result<()> {
+        self.line.clear();
+        if self.items > 0 {
+            self.line.push(b',');
+        }
+        serde_json::to_writer(&mut self.line, item)?;
+        self.items += 1;
+        target.write(&self.line)
+    }
 }
 
 impl<'a> Sheet<'a> {
-    /// A file without masks.
-    pub fn new(style: &'a SheetStyle, image: &'a RgbImage) -> Self {
+    /// A file without masks; `file_name` is the image's in formats that tell it.
+    pub fn new(
+        style: &'a SheetStyle,
+        image: &'a RgbImage,
+        file_name: &str,
+        mut target: Target,
+    ) -> Result<Self> {
         let content = match style.format {
             Format::Cutout => Content::Alpha(None),
             Format::Overlay => Content::Overlay(Overlay::new(image, overlay_style(image))),
             Format::Labels => Content::Labels(LabelPainter::new(image.size())),
-            Format::Coco => Content::Annotations(Vec::new(), Categories::default()),
-            Format::Rle if style.listed => Content::Rles(Vec::new()),
-            Format::Polygon if style.listed => Content::Polygons(Vec::new()),
+            Format::Coco => {
+                let images = serde_json::to_string(&[image_of(image, file_name)])?;
+                let head = format!("{{\"info\":{},\"images\":{images},\"annotations\":[", style.info);
+                target.write(head.as_bytes())?;
+                Content::Annotations(List::default(), Numbering::default())
+            }
+            Format::Rle | Format::Polygon if style.listed => {
+                target.write(b"[")?;
+                let list = List::default();
+                if style.format == Format::Rle { Content::Rles(list) } else { Content::Polygons(list) }
+            }
             Format::Png | Format::Rle | Format::Polygon => Content::Mask(None),
         };
-        Self { style, image, content }
+        Ok(Self { style, image, content, target })
     }
 
     /// Takes the next mask.
     pub fn add(&mut self, found: &dyn Found) -> Result<()> {
+        let target = &mut self.target;
         match &mut self.content {
             Content::Mask(joined) => join(joined, &found.mask())?,
             Content::Alpha(joined) => {
@@ -108,46 +161,31 @@ impl<'a> Sheet<'a> {
             }
             Content::Overlay(overlay) => overlay.add(&found.mask())?,
             Content::Labels(labels) => labels.add(&found.mask())?,
-            Content::Rles(rles) => rles.push(CocoSegmentation::compressed_rle(&found.rle())),
-            Content::Polygons(files) => files.push(polygon_file(&found.mask(), self.style.tolerance)),
-            // pycocotools raises on an annotation without outlines, so an empty mask is none; the summary counts them.
-            Content::Annotations(..) if self.style.leaves_out(found.area()) => {}
-            Content::Annotations(annotations, categories) => {
-                let segmentation = match self.style.outlines {
-                    true => CocoSegmentation::polygons(&found.mask(), self.style.tolerance),
-                    false => CocoSegmentation::compressed_rle(&found.rle()),
-                };
-                let annotation = found.annotation(segmentation);
-                let id = annotations.len() as u64 + 1;
-                let category_id = categories.number(found.label().unwrap_or(OBJECT));
-                annotations.push(CocoAnnotation { id, image_id: 1, category_id, ..annotation });
+            Content::Rles(list) => list.push(target, &CocoSegmentation::compressed_rle(&found.rle()))?,
+            Content::Polygons(list) => {
+                list.push(target, &polygon_file(&found.mask(), self.style.tolerance))?
+            }
+            Content::Annotations(list, numbering) => {
+                if let Some(annotation) = numbering.next(self.style, found) {
+                    list.push(target, &annotation)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// The COCO document, if this is one.
-    pub fn dataset(self, file_name: &str) -> Option<CocoDataset> {
-        let Content::Annotations(annotations, mut categories) = self.content else { return None };
-        // Readers look for the class of what is not there, too.
-        if categories.all.is_empty() {
-            categories.number(OBJECT);
-        }
-        let (width, height) = (self.image.width(), self.image.height());
-        let images = vec![CocoImage { id: 1, file_name: file_name.to_owned(), width, height }];
-        Some(CocoDataset { info: self.style.info.clone(), images, annotations, categories: categories.all })
-    }
-
-    /// The bytes of the file.
-    pub fn encode(self, file_name: &str) -> Result<Vec<u8>> {
-        let Self { style, image, content } = self;
-        Ok(match content {
+    /// The file, with all its bytes.
+    pub fn finish(self) -> Result<Target> {
+        let Self { style, image, content, mut target } = self;
+        let bytes = match content {
             Content::Alpha(alpha) => encode_cut_out_png(image, &alpha.context("no masks")?)?,
             Content::Overlay(overlay) => encode_rgb_png(&overlay.finish())?,
             Content::Labels(labels) => encode_label_png(&labels.finish())?,
-            Content::Rles(rles) => json_line(&rles)?,
-            Content::Polygons(files) => json_line(&files)?,
-            Content::Annotations(..) => json_line(&Self { style, image, content }.dataset(file_name))?,
+            Content::Rles(_) | Content::Polygons(_) => b"]\n".to_vec(),
+            Content::Annotations(_, numbering) => {
+                let categories = serde_json::to_string(&numbering.categories())?;
+                format!("],\"categories\":{categories}}}\n").into_bytes()
+            }
             Content::Mask(mask) => {
                 let mask = mask.context("no masks")?;
                 match style.format {
@@ -156,8 +194,27 @@ impl<'a> Sheet<'a> {
                     _ => encode_mask_png(&mask)?,
                 }
             }
-        })
+        };
+        match &mut target {
+            // No second copy of a picture.
+            Target::Memory(all) if all.is_empty() => *all = bytes,
+            target => target.write(&bytes)?,
+        }
+        Ok(target)
     }
+}
+
+/// The masks as a COCO document, which is all in memory.
+pub fn dataset<'f>(
+    style: &SheetStyle,
+    image: &RgbImage,
+    file_name: &str,
+    masks: impl IntoIterator<Item = &'f dyn Found>,
+) -> CocoDataset {
+    let mut numbering = Numbering::default();
+    let annotations = masks.into_iter().filter_map(|mask| numbering.next(style, mask)).collect();
+    let (info, images) = (style.info.clone(), vec![image_of(image, file_name)]);
+    CocoDataset { info, images, annotations, categories: numbering.categories() }
 }
 
 /// The bytes of one file of these masks.
@@ -167,9 +224,51 @@ pub fn encode<'f>(
     file_name: &str,
     masks: impl IntoIterator<Item = &'f dyn Found>,
 ) -> Result<Vec<u8>> {
-    let mut sheet = Sheet::new(style, image);
+    let mut sheet = Sheet::new(style, image, file_name, Target::Memory(Vec::new()))?;
     masks.into_iter().try_for_each(|mask| sheet.add(mask))?;
-    sheet.encode(file_name)
+    match sheet.finish()? {
+        Target::Memory(bytes) => Ok(bytes),
+        Target::Disk(..) => unreachable!("it was in memory"),
+    }
+}
+
+/// The one image of a document.
+fn image_of(image: &RgbImage, file_name: &str) -> CocoImage {
+    CocoImage { id: 1, file_name: file_name.to_owned(), width: image.width(), height: image.height() }
+}
+
+/// Numbers annotations, and their classes in the order they come.
+#[derive(Default)]
+struct Numbering {
+    annotations: u64,
+    classes: Categories,
+}
+
+impl Numbering {
+    /// The annotation of the next mask, if it has one.
+    fn next(&mut self, style: &SheetStyle, found: &dyn Found) -> Option<CocoAnnotation> {
+        // pycocotools raises on an annotation without outlines, so an empty mask is none; the summary counts them.
+        if style.leaves_out(found.area()) {
+            return None;
+        }
+        let segmentation = match style.outlines {
+            true => CocoSegmentation::polygons(&found.mask(), style.tolerance),
+            false => CocoSegmentation::compressed_rle(&found.rle()),
+        };
+        self.annotations += 1;
+        let category_id = self.classes.number(found.label().unwrap_or(OBJECT));
+        let annotation = found.annotation(segmentation);
+        Some(CocoAnnotation { id: self.annotations, image_id: 1, category_id, ..annotation })
+    }
+
+    /// All classes.
+    fn categories(mut self) -> Vec<CocoCategory> {
+        // Readers look for the class of what is not there, too.
+        if self.classes.all.is_empty() {
+            self.classes.number(OBJECT);
+        }
+        self.classes.all
+    }
 }
 
 /// The classes of a document, in the order they came.

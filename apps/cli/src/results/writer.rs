@@ -9,8 +9,8 @@ use samovar::media::write::CocoDataset;
 use serde_json::Value;
 
 use super::format::{Format, FormatArgs, Holds};
-use super::sheet::{Found, Sheet, SheetStyle};
-use crate::outputs::Files;
+use super::sheet::{self, Found, Sheet, SheetStyle};
+use crate::outputs::{Files, Target};
 
 /// How the masks of an image are laid out in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,16 +115,15 @@ impl Writer {
             files::make_folder(&out)?;
             files::sweep(&out);
         }
-        Ok(Writing {
-            writer: self,
-            out,
-            file_name,
-            image,
-            sheet: (!is_folder).then(|| Sheet::new(&self.style, image)),
-            index: is_folder.then(|| Sheet::new(&self.index, image)),
-            masks: 0,
-            files,
-        })
+        let sheet_of = |style, target| Sheet::new(style, image, &file_name, target);
+        let (sheet, index) = match self.layout {
+            Layout::Folder => (None, Some(sheet_of(&self.index, files.target(&out.join(INDEX))?)?)),
+            Layout::Together if self.style.streams() => {
+                (Some(sheet_of(&self.style, files.target(&out)?)?), None)
+            }
+            _ => (Some(sheet_of(&self.style, Target::Memory(Vec::new()))?), None),
+        };
+        Ok(Writing { writer: self, out, file_name, image, sheet, index, masks: 0, files })
     }
 
     /// The masks as a COCO document, whatever the format.
@@ -133,11 +132,9 @@ impl Writer {
         image: &RgbImage,
         file_name: &str,
         masks: impl IntoIterator<Item = &'f dyn Found>,
-    ) -> Result<CocoDataset> {
+    ) -> CocoDataset {
         let style = SheetStyle { outlines: self.style.outlines, ..self.index.clone() };
-        let mut sheet = Sheet::new(&style, image);
-        masks.into_iter().try_for_each(|mask| sheet.add(mask))?;
-        Ok(sheet.dataset(file_name).expect("a sheet of COCO is a COCO document"))
+        sheet::dataset(&style, image, file_name, masks)
     }
 }
 
@@ -168,16 +165,17 @@ impl Writing<'_> {
             && self.masks > 0
             && let Some(first) = self.sheet.take()
         {
-            self.files.add(&numbered(&self.out, 0), &first.encode(&self.file_name)?)?;
+            self.files.take(&numbered(&self.out, 0), first.finish()?)?;
         }
         self.masks += 1;
         self.index.as_mut().map_or(Ok(()), |index| index.add(found))?;
         let Some(file) = own_file else {
             return self.sheet.as_mut().map_or(Ok(()), |sheet| sheet.add(found));
         };
-        let mut sheet = Sheet::new(&self.writer.style, self.image);
+        let memory = Target::Memory(Vec::new());
+        let mut sheet = Sheet::new(&self.writer.style, self.image, &self.file_name, memory)?;
         sheet.add(found)?;
-        self.files.add(&file, &sheet.encode(&self.file_name)?)
+        self.files.take(&file, sheet.finish()?)
     }
 
     /// Takes another file of the image.
@@ -189,13 +187,13 @@ impl Writing<'_> {
     /// place last.
     pub fn finish(mut self) -> Result<Vec<PathBuf>> {
         if let Some(sheet) = self.sheet.take() {
-            self.files.add(&self.out, &sheet.encode(&self.file_name)?)?;
+            self.files.take(&self.out, sheet.finish()?)?;
             let mut files = self.files.finish()?;
             files.rotate_right(1);
             return Ok(files);
         }
         if let Some(index) = self.index.take() {
-            self.files.add(&self.out.join(INDEX), &index.encode(&self.file_name)?)?;
+            self.files.take(&self.out.join(INDEX), index.finish()?)?;
         }
         // An earlier run may have found more masks, which would be taken for this run's. The last goes first, so that no gap
         // hides the rest from another try.

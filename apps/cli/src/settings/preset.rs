@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::table::{SETTINGS, Setting};
 use crate::failure::usage;
 use crate::inputs;
+use crate::meant::nearest;
 
 /// Largest preset that is read.
 const MAX_PRESET_BYTES: u64 = 1 << 20;
@@ -135,16 +136,4 @@ fn unknown_name(name: &str) -> anyhow::Error {
         "no preset is called {name:?}; {}presets are {all}, and --preset takes a TOML file too",
         hint.unwrap_or_default()
     ))
-}
-
-/// How alike two words are to be for one to be meant by the other, 0 to 1.
-const ALIKE: f64 = 0.6;
-
-/// The word that was probably meant.
-fn nearest(word: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let word: String = word.chars().take(64).collect();
-    let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&word, other);
-    let scored = known.map(|other| (likeness(other), other));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, other)| other)
 }

@@ -56,6 +56,8 @@ impl Rle {
             }
         }
         push_run(&mut counts, run_start, run_end, mask.size().area());
+        // Masks are kept by the thousand, and nobody adds to them.
+        counts.shrink_to_fit();
         Self { size: mask.size(), counts }
     }
 

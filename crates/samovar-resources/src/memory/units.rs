@@ -4,21 +4,33 @@ use std::fmt;
 
 /// A number of bytes for people: `12.3 MB`, in powers of 1000.
 pub fn bytes(count: usize) -> impl fmt::Display {
-    struct Bytes(usize);
-    impl fmt::Display for Bytes {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let mut value = self.0 as f64;
-            for unit in ["B", "kB", "MB", "GB"] {
-                if value < 999.5 {
-                    let digits = if unit == "B" || value >= 100.0 { 0 } else { 1 };
-                    return write!(f, "{value:.digits$} {unit}");
-                }
-                value /= 1000.0;
+    Bytes(count, f64::round)
+}
+
+/// The same for what is needed: never less than `count`, so that what is read and given as a budget suffices.
+pub fn bytes_needed(count: usize) -> impl fmt::Display {
+    Bytes(count, f64::ceil)
+}
+
+/// A number of bytes, and how it is made a round one.
+struct Bytes(usize, fn(f64) -> f64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let &Self(count, round) = self;
+        let mut unit_bytes = 1.0;
+        for unit in ["B", "kB", "MB", "GB", "TB"] {
+            let value = count as f64 / unit_bytes;
+            let is_whole = unit == "B" || round(value * 10.0) >= 1000.0;
+            let (digits, steps) = if is_whole { (0, 1.0) } else { (1, 10.0) };
+            let rounded = round(value * steps) / steps;
+            if rounded < 1000.0 || unit == "TB" {
+                return write!(f, "{rounded:.digits$} {unit}");
             }
-            write!(f, "{value:.1} TB")
+            unit_bytes *= 1000.0;
         }
+        Ok(())
     }
-    Bytes(count)
 }
 
 /// Reads a number of bytes: `1500000`, `512MB`, `8GiB`, `8G`. Units: k, M, G, T with `B` or nothing for powers of
@@ -46,6 +58,12 @@ mod tests {
         assert_eq!(bytes(0).to_string(), "0 B");
         assert_eq!(bytes(999_600).to_string(), "1.0 MB");
         assert_eq!(bytes(123_456_789).to_string(), "123 MB");
+        let needed = [(99_950_000, "100 MB"), (50_310_000, "50.4 MB"), (123_000_001, "124 MB"), (7, "7 B")];
+        for (count, words) in needed {
+            assert_eq!(bytes_needed(count).to_string(), words);
+            assert!(parse_bytes(words).unwrap() >= count, "{words}");
+        }
+        assert_eq!(bytes(99_940_000).to_string(), "99.9 MB");
         assert_eq!(parse_bytes("1500"), Some(1500));
         assert_eq!(parse_bytes("1.5 GB"), Some(1_500_000_000));
         assert_eq!(parse_bytes("2GiB"), Some(2 << 30));

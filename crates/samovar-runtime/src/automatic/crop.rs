@@ -18,7 +18,7 @@ use super::suppress::best_of_overlapping;
 use crate::engine::retry_midway;
 use crate::error::{Error, Result};
 use crate::model::{Embedding, Model};
-use crate::segmentation::MASK_THRESHOLD;
+use crate::segmentation::{MASK_THRESHOLD, tell_of_masks};
 
 /// All that a crop's work needs.
 pub(super) struct CropRun<'a> {
@@ -28,10 +28,12 @@ pub(super) struct CropRun<'a> {
     pub(super) crop: Crop,
     /// Bytes of the masks of crops before.
     pub(super) held_bytes: usize,
+    /// Bytes that masks may take without being counted.
+    pub(super) room_bytes: usize,
 }
 
 /// What masks that were found are, in messages.
-const MASKS_FOUND: &str = "the masks found so far";
+pub(super) const MASKS_FOUND: &str = "the masks found so far";
 
 /// A mask whose predicted IoU suffices, and its logits, on the host.
 struct Drawn {
@@ -98,7 +100,8 @@ impl CropRun<'_> {
                 drop((drawn, promise));
                 let more_bytes: usize = some.iter().map(Candidate::size_bytes).sum();
                 // Masks are not tensors, but they count towards the same budget.
-                engine.set_aside_more(aside, MASKS_FOUND, held_bytes + more_bytes)?;
+                let counted_bytes = (held_bytes + more_bytes).saturating_sub(self.room_bytes);
+                engine.set_aside_more(aside, MASKS_FOUND, counted_bytes)?;
                 rest = later;
                 report(done + batch.len() - rest.len(), of_some)?;
             }
@@ -167,6 +170,7 @@ impl CropRun<'_> {
         }
         let logits = segmenter.draw_chosen(device, features, &scored, &chosen)?;
         let logits = device.download(&logits)?.wait()?;
+        tell_of_masks(self.model.engine().events(), device, chosen.len());
         let drawn = chosen.iter().enumerate().map(|(index, candidate)| {
             let (predicted_iou, point) = (score_of(candidate), points[candidate.0]);
             Ok(Drawn { logits: logits.narrow(index, 1)?, predicted_iou, point })

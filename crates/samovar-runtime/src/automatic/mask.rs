@@ -1,7 +1,42 @@
 //! What the generator answers with.
 
+use std::ops::Deref;
+
 use samovar_geometry::{Box2, Image, Point};
 use samovar_media::Rle;
+use samovar_tensor::SetAside;
+
+/// All masks of [`generate`](super::generate), and their room in the memory budget, which is theirs as long as this lives.
+pub struct AutomaticMasks {
+    masks: Vec<AutomaticMask>,
+    _room: SetAside,
+}
+
+impl AutomaticMasks {
+    pub(super) fn new(masks: Vec<AutomaticMask>, room: SetAside) -> Self {
+        Self { masks, _room: room }
+    }
+}
+
+impl Deref for AutomaticMasks {
+    type Target = [AutomaticMask];
+
+    fn deref(&self) -> &[AutomaticMask] {
+        &self.masks
+    }
+}
+
+impl std::fmt::Debug for AutomaticMasks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.masks.fmt(f)
+    }
+}
+
+impl PartialEq for AutomaticMasks {
+    fn eq(&self, other: &Self) -> bool {
+        self.masks == other.masks
+    }
+}
 
 /// One mask of [`generate`](super::generate), in the image's frame.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,6 +17,7 @@ use super::step::{Aside, Follower};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::prompt::Prompt;
+use crate::segmentation::tell_of_masks;
 
 /// Frames with prompts that a frame is shown, the nearest, unless the model says fewer.
 const CONDITIONING_AT_MOST: usize = 8;
@@ -84,6 +85,7 @@ impl Remembering {
         let model = &self.follower.model;
         let logits = model.device().download(&answer.logits)?.wait()?;
         model.check_finite(logits.f32()?)?;
+        tell_of_masks(model.engine().events(), model.device(), 1);
         let logits = RegionLogits::rounded(Region::whole(size), logits.f32()?, Arc::clone(&self.upscaler));
         let mask = logits.mask(size, model.engine().threads())?;
         Ok(TrackedMask::new(mask, Some(logits)))

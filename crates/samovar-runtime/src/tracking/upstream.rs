@@ -333,7 +333,7 @@ impl Predictor {
     fn predicted(&self, object: ObjectId, is_prompted: bool, found: TrackedMask) -> PredictedObject {
         let TrackedMask { logits, iou_score, object_score, pointer } = found;
         let model = &self.follower.model;
-        let logits = Logits::new(model.device(), logits, model.engine().threads(), model.shared_name());
+        let logits = Logits::new(model.engine(), logits, model.shared_name());
         let mask = PredictedMask::new(iou_score, logits, Arc::clone(&self.upscaler));
         PredictedObject { object, is_prompted, object_score, mask, pointer: pointer.into() }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use samovar::automatic::{AutomaticOptions, PARAMETERS};
-use samovar::{CATALOGUE, Model};
+use samovar::{CATALOGUE, Recommendations};
 use serde_json::{Map, Value};
 
 use crate::failure::usage;
@@ -98,8 +98,8 @@ impl FromArgMatches for Parameters {
 
 impl Parameters {
     /// The model's defaults with what settings say and what was given.
-    pub fn options(&self, model: &Model, settings: &Settings) -> Result<AutomaticOptions> {
-        let mut options = AutomaticOptions::for_model(model);
+    pub fn options(&self, recommended: &Recommendations, settings: &Settings) -> Result<AutomaticOptions> {
+        let mut options = AutomaticOptions::recommended(recommended);
         options.points_per_batch = settings.count("points_per_batch").unwrap_or(options.points_per_batch);
         if self.is_fast {
             options = options.fast();

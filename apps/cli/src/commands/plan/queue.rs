@@ -3,11 +3,12 @@
 use std::io::Write;
 
 use anyhow::Result;
+use samovar::automatic::AutomaticOptions;
 use samovar::forecast::{Beside, Forecast, Job, PROCESS_BYTES, Queued, job_bytes, unbounded_pool_bytes};
 use samovar::media::ImageMetadata;
-use samovar::memory::bytes;
+use samovar::memory::{bytes, bytes_needed};
 use samovar::planning::ModelPlan;
-use samovar::{Engine, Image, ModelConfig, PictureBytes, PictureUse, Precision, Size};
+use samovar::{Engine, Image, ModelConfig, PictureBytes, PictureUse, PictureWork, Precision, Size};
 use serde_json::{Value, json};
 
 use crate::failure::describe;
@@ -15,8 +16,9 @@ use crate::inputs::Inputs;
 use crate::say::one_line;
 
 /// What a picture is made into, by the names of the report.
-pub(super) const USES: [(&str, PictureUse); 5] = [
+pub(super) const USES: [(&str, PictureUse); 6] = [
     ("masks", PictureUse::Masks),
+    ("outlines", PictureUse::Outlines),
     ("cut-outs", PictureUse::CutOut),
     ("label maps", PictureUse::Labels),
     ("masks found in crops", PictureUse::Crops),
@@ -59,10 +61,20 @@ pub(super) struct Queue {
     unreadable: Vec<(String, String)>,
 }
 
+/// What `everything` asks of a picture that `made` is made of, with the parameters that the model's authors recommend; to find masks
+/// in crops, with a layer of them.
+pub(super) fn everything_of(config: &ModelConfig, made: PictureUse) -> PictureWork {
+    let recommended = config.recommendations();
+    let mut options = AutomaticOptions::recommended(&recommended);
+    options.crop_n_layers = usize::from(made == PictureUse::Crops);
+    options.work(made, &recommended)
+}
+
 struct Use {
     name: &'static str,
     /// By one prompt.
     segment: Forecast,
+    /// See [`everything_of`].
     everything: Forecast,
 }
 
@@ -100,16 +112,20 @@ impl Queue {
         let everything = pool(Job::Everything { clicks: way.clicks })?;
         let cached_bytes = way.cached_bytes(plan, headers.len());
         let of = |(name, made): (&'static str, PictureUse)| {
-            let queued = |(name, metadata): &(String, ImageMetadata)| Queued {
-                name: name.clone(),
-                needs: PictureBytes::of(metadata, made),
-            };
-            let queue: Vec<Queued> = headers.iter().map(queued).collect();
-            let forecast = |pool_bytes| {
+            let forecast = |work: PictureWork, pool_bytes| {
+                let queued = |(name, metadata): &(String, ImageMetadata)| Queued {
+                    name: name.clone(),
+                    needs: PictureBytes::of(metadata, work),
+                };
+                let queue: Vec<Queued> = headers.iter().map(queued).collect();
+                // Cut-outs of all that is in a picture are a folder, and making it a job.
+                let is_job = job == 0 && work.masks_held > 0 && made == PictureUse::CutOut;
+                let job = if is_job { job_bytes(1) } else { job };
                 let beside = Beside { pool_bytes, cached_bytes, process_bytes: program + job };
                 Forecast::of(plan, beside, engine.budget_bytes(), &queue, way.at_once)
             };
-            Use { name, segment: forecast(segment), everything: forecast(everything) }
+            let work = everything_of(config, made);
+            Use { name, segment: forecast(made.into(), segment), everything: forecast(work, everything) }
         };
         let single = match &headers[..] {
             [(_, metadata)] if inputs.is_single => Some(Picture {
@@ -133,6 +149,7 @@ impl Queue {
                 "largest": largest.as_ref().map(named), "images_at_once": at_once,
                 "prompts_at_once": prompts_at_once, "segment_peak_bytes": one.segment.peak_bytes,
                 "everything_peak_bytes": one.everything.peak_bytes,
+                "everything_largest": one.everything.largest.as_ref().map(named),
             });
             (one.name.to_owned(), value)
         });
@@ -152,19 +169,24 @@ impl Queue {
         writeln!(out, "\n{pictures} with {}", bytes(budget_bytes))?;
         writeln!(
             out,
-            "{:22} {:>8} {:>8} {:>9} {:>10} {:>12} {:>12}",
-            "for", "fit", "at once", "prompts", "least", "segment", "everything"
+            "{:20} {:>6} {:>8} {:>8} {:>9} {:>9} {:>18} {:>9}",
+            "for", "fit", "at once", "prompts", "segment", "at most", "everything", "at most"
         )?;
         for one in &self.uses {
-            let Forecast { refused, largest, at_once, prompts_at_once, .. } = &one.segment;
-            let least = largest.as_ref().map_or_else(String::new, |one| bytes(one.needed_bytes).to_string());
+            let Forecast { refused, at_once, prompts_at_once, .. } = &one.segment;
+            let [segment, everything] = [&one.segment, &one.everything].map(|forecast| {
+                let least = forecast.largest.as_ref().map(|one| bytes_needed(one.needed_bytes).to_string());
+                (least.unwrap_or_default(), bytes_needed(forecast.peak_bytes).to_string())
+            });
             writeln!(
                 out,
-                "{:22} {:>8} {at_once:>8} {prompts_at_once:>9} {least:>10} {:>12} {:>12}",
+                "{:20} {:>6} {at_once:>8} {prompts_at_once:>8} {:>9} {:>9} {:>18} {:>9}",
                 one.name,
                 count - refused.len(),
-                bytes(one.segment.peak_bytes).to_string(),
-                bytes(one.everything.peak_bytes).to_string(),
+                segment.0,
+                segment.1,
+                everything.0,
+                everything.1,
             )?;
         }
         let masks = &self.uses[0].segment;
@@ -220,7 +242,7 @@ impl Picture {
         for (name, needs) in self.uses() {
             let peak = self.peak_bytes(&needs);
             let fits = if peak <= budget_bytes { "fits" } else { "does not fit" };
-            writeln!(out, "{:18} {:>9}   {fits}", format!("all for {name}"), bytes(peak).to_string())?;
+            writeln!(out, "{:18} {:>9}   {fits}", format!("all for {name}"), bytes_needed(peak).to_string())?;
         }
         Ok(())
     }

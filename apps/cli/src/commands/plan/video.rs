@@ -8,7 +8,7 @@ use samovar::forecast::{Beside, Forecast, Job, Queued, job_bytes, unbounded_pool
 use samovar::media::ImageMetadata;
 use samovar::media::image::Orientation;
 use samovar::media::video::{Direction, FrameSource};
-use samovar::memory::bytes;
+use samovar::memory::{bytes, bytes_needed};
 use samovar::tracking::TrackForecast;
 use samovar::{Engine, Image, PictureBytes, PictureUse, Size};
 use serde_json::{Value, json};
@@ -91,8 +91,8 @@ impl Video {
         )?;
         writeln!(out, "{:22} {:>9} {:>9} {:>14}", "for", "least", "forward", "both ways")?;
         for (name, [forward, both]) in &self.uses {
-            let [least, there, back] =
-                [forward.least_bytes, forward.peak_bytes, both.peak_bytes].map(|n| bytes(n).to_string());
+            let [least, there, back] = [forward.least_bytes, forward.peak_bytes, both.peak_bytes]
+                .map(|n| bytes_needed(n).to_string());
             let fits = if forward.least_bytes <= budget_bytes { "" } else { "   does not fit" };
             writeln!(out, "{name:22} {least:>9} {there:>9} {back:>14}{fits}")?;
         }
@@ -100,7 +100,8 @@ impl Video {
         writeln!(out, "{:22} {:>9} {:>9} {:>14}", "for", "least", "at once", "everything")?;
         for (name, forecast) in &self.everything {
             let Some(largest) = &forecast.largest else { continue };
-            let [least, peak] = [largest.needed_bytes, forecast.peak_bytes].map(|n| bytes(n).to_string());
+            let [least, peak] =
+                [largest.needed_bytes, forecast.peak_bytes].map(|n| bytes_needed(n).to_string());
             let fits = if forecast.carries_all() { "" } else { "   does not fit" };
             writeln!(out, "{name:22} {least:>9} {:>9} {peak:>14}{fits}", forecast.at_once)?;
         }
@@ -135,7 +136,10 @@ fn everything(
         pixel_bytes: size.area().saturating_mul(3),
     };
     let of = |(name, made): (&'static str, PictureUse)| {
-        let frame = Queued { name: format!("a frame of {size}"), needs: PictureBytes::of(&header, made) };
+        let frame = Queued {
+            name: format!("a frame of {size}"),
+            needs: PictureBytes::of(&header, queue::everything_of(config, made)),
+        };
         let under_way = vec![frame; way.at_once.0.min(frames).max(1)];
         (name, Forecast::of(plan, beside, engine.budget_bytes(), &under_way, way.at_once))
     };
