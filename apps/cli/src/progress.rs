@@ -67,6 +67,11 @@ impl Progress {
         self.bar.set_message(one_line(words.as_ref()));
     }
 
+    /// Ends it: nothing is shown any more, and nothing told; what comes next tells of itself in its place.
+    pub fn finish_and_clear(self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Tells of the memory of an engine too.
     pub fn watch(&self, engine: &Engine) {
         let Some(publisher) = &self.publisher else { return };

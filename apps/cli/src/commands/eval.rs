@@ -123,7 +123,7 @@ pub fn run(args: &Args) -> Result<()> {
         None => ControlFlow::Continue(()),
     };
     let found = evaluate(&model, &args.pack, &options, &watch, &mut each);
-    if let Some(bar) = bar.get() {
+    if let Some(bar) = bar.into_inner() {
         bar.finish_and_clear();
     }
     let found = found.map_err(|error| named(error, &args.pack));

@@ -281,7 +281,7 @@ fn has_mask(path: &Path) -> bool {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.wait.finish_and_clear();
+        indicatif::ProgressBar::finish_and_clear(&self.wait);
     }
 }
 

@@ -18,8 +18,8 @@ pub fn run(masks: &Path, truth: &Path, all_frames: bool, json: bool) -> Result<(
     let mut is_bar = false;
     let mut watch = |progress: VideoProgress| {
         if progress.of_frames > 0 && !is_bar {
-            bar.finish_and_clear();
-            bar = progress::items(progress.of_frames as u64, "frames");
+            let bar_of_frames = progress::items(progress.of_frames as u64, "frames");
+            std::mem::replace(&mut bar, bar_of_frames).finish_and_clear();
             is_bar = true;
         }
         bar.set_position(progress.frames as u64);
