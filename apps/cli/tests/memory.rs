@@ -140,12 +140,14 @@ fn everything_on_a_video_takes_what_its_plan_says_and_keeps_to_the_least() {
     let bench = Bench::new();
     let made = "-f lavfi -i testsrc=size=1600x900:rate=25 -frames:v 8 -c:v ffv1 -pix_fmt bgr0";
     bench.ffmpeg("clip.mkv", made);
-    let everything = |out: &str, memory: u64| {
-        let many = ["--points-per-side", "4", "--pred-iou-thresh", "0.1", "--stability-score-thresh", "0.1"];
+    let with = |points: &str, out: &str, memory: u64| {
+        let many =
+            ["--points-per-side", points, "--pred-iou-thresh", "0.1", "--stability-score-thresh", "0.1"];
         let memory = format!("--memory={memory}");
         let arguments = [&["everything", "clip.mkv", "--threads", "2", &memory, "--out", out], &many[..]];
         measured_alone(&bench, &arguments.concat())
     };
+    let everything = |out: &str, memory: u64| with("4", out, memory);
     let foreseen = |memory: &str| plan(&bench, &["clip.mkv", memory])["video"]["everything"]["masks"].clone();
     let free = foreseen("--memory=1GB");
     let run = everything("free", 1_000_000_000);
@@ -158,7 +160,8 @@ fn everything_on_a_video_takes_what_its_plan_says_and_keeps_to_the_least() {
     let found = bench.json("least/annotations.json");
     let count = |of: &str| found[of].as_array().unwrap().len();
     assert!(count("images") == 8 && count("annotations") > 20, "{} masks", count("annotations"));
-    let run = everything("less", least / 100 * 99);
+    // As many points as the plan takes for granted: masks of fewer take less.
+    let run = with("16", "less", least / 100 * 99);
     assert!(run.code == 1 && run.stderr.contains("--memory "), "{}", run.stderr);
     assert!(!run.stderr.contains("failed"), "refused once, not frame by frame: {}", run.stderr);
 }
