@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use samovar::forecast::job_bytes;
 use samovar::media::image::ColourSpace;
+use samovar::media::{MediaError, MediaErrorKind};
 use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers, WorkersReport};
 use samovar::resources::instruments::Events;
 use samovar::sharing::Sharing;
@@ -324,7 +325,15 @@ fn given_up(timeout: Duration) -> anyhow::Error {
 }
 
 fn kind_of(error: &anyhow::Error) -> Option<ErrorKind> {
-    error.chain().find_map(|cause| cause.downcast_ref::<samovar::Error>()).map(samovar::Error::kind)
+    // Pictures and masks fail with errors of their own, of which this one is of the machine.
+    let of_media = |cause: &(dyn std::error::Error + 'static)| {
+        let kind = cause.downcast_ref::<MediaError>()?.kind();
+        (kind == MediaErrorKind::OutOfMemory).then_some(ErrorKind::OutOfMemory)
+    };
+    let kind = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<samovar::Error>().map(samovar::Error::kind).or_else(|| of_media(cause))
+    };
+    error.chain().find_map(kind)
 }
 
 /// Runs `work` on images, several under way at once, as memory allows. What `memory` says is done is skipped. `work` tells people

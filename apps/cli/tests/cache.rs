@@ -243,7 +243,7 @@ fn pipes_and_folders_in_the_place_of_entries_stop_no_work_and_are_removed() {
         assert!(all.iter().all(|entry| entry.is_file()), "they are made anew");
         put(is_pipe);
         assert!(stats(&bench)["kinds"].as_object().unwrap().is_empty());
-        let said = bench.done(&["cache", "verify"]).stderr;
+        let said = bench.done(&["cache", "verify"]).stdout;
         assert!(
             all.iter().all(|entry| said.contains(&format!("removed \"{}\": no file", entry.display()))),
             "{said}"

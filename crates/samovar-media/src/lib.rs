@@ -35,6 +35,7 @@ pub mod resize;
 mod room;
 pub mod segpack;
 mod simd;
+mod threads;
 pub mod upscale;
 pub mod video;
 pub mod write;

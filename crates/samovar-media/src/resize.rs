@@ -19,6 +19,7 @@ use samovar_geometry::{Image, Input, Size};
 use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::image::RgbImage;
 use crate::room::zeros;
+use crate::threads::spawn_or_run;
 use coefficients::Coefficients;
 use passes::Resampler;
 pub use plane::resize_plane;
@@ -145,7 +146,7 @@ fn in_bands<T: Send>(rows: &mut [T], stride: usize, threads: usize, f: impl Fn(u
     std::thread::scope(|scope| {
         for (index, band) in rows.chunks_mut(rows_per_band * stride).enumerate() {
             let f = &f;
-            scope.spawn(move || f(index * rows_per_band, band));
+            spawn_or_run(scope, move || f(index * rows_per_band, band));
         }
     });
 }

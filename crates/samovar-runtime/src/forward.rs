@@ -54,6 +54,10 @@ const LABELS: [f32; 4] = [1.0, 0.0, -1.0, -10.0];
 /// [`Error::Usage`] for tensors that are missing, unknown or do not fit each other; [`Error::Model`] otherwise.
 pub fn forward_file(model: &Model, inputs: &Path, outputs: &Path) -> Result<BTreeMap<String, Vec<usize>>> {
     let file = Checkpoint::open(inputs)?;
+    // Each as it is in the file, and as numbers.
+    let file_bytes =
+        std::fs::metadata(inputs).map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX));
+    let _room = model.engine().set_aside("tensors of a file", file_bytes.saturating_mul(2))?;
     let mut tensors = BTreeMap::new();
     for name in file.names() {
         if !INPUTS.contains(&name.as_str()) {

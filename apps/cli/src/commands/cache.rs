@@ -1,5 +1,6 @@
 //! `samovar cache`: what is kept from one run to the next.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::segment::print;
 use crate::cache_args::open_store;
 use crate::failure::usage;
 use crate::model_args::resolve;
-use crate::say::counted;
+use crate::say::{counted, one_line};
 use crate::settings::Settings;
 
 /// Show, check and clear what is kept of images from one run to the next
@@ -100,10 +101,14 @@ fn stats(store: &Arc<Store>, as_json: bool) -> Result<()> {
         }));
     }
     let (held, budget) = (bytes(all as usize), bytes(disk.budget_bytes as usize));
-    say!("{}: {held} of {budget}", disk.folder.display());
+    writeln!(std::io::stdout(), "{}: {held} of {budget}", one_line(&disk.folder.display().to_string()))?;
     for (kind, (entries, held)) in usage {
         let word = if entries == 1 { "entry" } else { "entries" };
-        say!("  {kind:10} {entries:7} {word:7} {:>10}", bytes(held as usize).to_string());
+        writeln!(
+            std::io::stdout(),
+            "  {kind:10} {entries:7} {word:7} {:>10}",
+            bytes(held as usize).to_string()
+        )?;
     }
     Ok(())
 }
@@ -113,7 +118,12 @@ fn clear(store: &Arc<Store>, selection: &Selection, as_json: bool) -> Result<()>
     if as_json {
         return print(&json!({"removed": entries, "bytes": freed}));
     }
-    say!("removed {}, {}", counted(entries, "entry", "entries"), bytes(freed as usize));
+    writeln!(
+        std::io::stdout(),
+        "removed {}, {}",
+        counted(entries, "entry", "entries"),
+        bytes(freed as usize)
+    )?;
     Ok(())
 }
 
@@ -128,14 +138,15 @@ fn verify(store: &Arc<Store>, as_json: bool) -> Result<()> {
         return print(&json!({"sound": found.sound, "bytes": found.sound_bytes, "removed": removed}));
     }
     for (path, why) in &found.removed {
-        say!("removed \"{}\": {why}", path.display());
+        writeln!(std::io::stdout(), "removed \"{}\": {why}", one_line(&path.display().to_string()))?;
     }
-    say!(
+    writeln!(
+        std::io::stdout(),
         "{} sound, {}; removed {}",
         counted(found.sound, "entry is", "entries are"),
         bytes(found.sound_bytes as usize),
         found.removed.len()
-    );
+    )?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::error::{MediaError, MediaErrorKind, Result};
 use crate::mask::BitMask;
 use crate::room::room;
 use crate::simd::bits_over;
+use crate::threads::spawn_or_run;
 
 /// The way from a mask grid to one image size. Made once per image size, used for all its masks.
 #[derive(Debug, Clone)]
@@ -134,7 +135,7 @@ pub(super) struct Thresholds {
 }
 
 /// Pixels over the outer thresholds.
-#[derive(Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     high: u64,
     low: u64,
@@ -209,21 +210,16 @@ impl PreparedLogits<'_> {
         let words_per_row = mask.words_per_row();
         let height = self.upscaler.image.height as usize;
         let rows_per_band = height.div_ceil(threads.clamp(1, height));
-        let bands = mask.words_mut().chunks_mut(rows_per_band * words_per_row).enumerate();
-        let band_of = |(index, words): (usize, &mut [u64])| {
-            self.threshold_rows(thresholds, index * rows_per_band, words)
+        let mut counts = vec![Counts::default(); height.div_ceil(rows_per_band)];
+        let bands = mask.words_mut().chunks_mut(rows_per_band * words_per_row).zip(&mut counts).enumerate();
+        let count = |(index, (words, counts)): (usize, (&mut [u64], &mut Counts))| {
+            *counts = self.threshold_rows(thresholds, index * rows_per_band, words);
         };
-        let counts: Vec<Counts> = if rows_per_band == height {
-            bands.map(band_of).collect()
+        if rows_per_band == height {
+            bands.for_each(count);
         } else {
-            std::thread::scope(|scope| {
-                let workers: Vec<_> = bands.map(|band| scope.spawn(move || band_of(band))).collect();
-                let join = |worker: std::thread::ScopedJoinHandle<'_, Counts>| {
-                    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                };
-                workers.into_iter().map(join).collect()
-            })
-        };
+            std::thread::scope(|scope| bands.for_each(|band| spawn_or_run(scope, move || count(band))));
+        }
         let total = counts.iter().fold(Counts::default(), |total, counts| Counts {
             high: total.high + counts.high,
             low: total.low + counts.low,

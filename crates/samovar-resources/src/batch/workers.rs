@@ -152,15 +152,20 @@ impl Workers {
         let turns = Turns { free: Mutex::new(self.options.computing.max(1)), freed: Condvar::new() };
         thread::scope(|scope| {
             let (sender, events) = channel();
-            for index in 0..workers {
+            let ride_of = |index: usize| {
                 let (sender, shared, may_begin, retry, work) =
                     (sender.clone(), &shared, &may_begin, &retry, &work);
                 let turns = &turns;
-                scope.spawn(move || {
+                move || {
                     let worker = Worker { index, turns, stages: RefCell::default() };
                     shared.ride(&worker, items, may_begin, retry, work, &sender);
                     shared.lock().add(worker.stages.into_inner());
-                });
+                }
+            };
+            // Fewer workers where the system has no thread more; events wait for the end where it has none.
+            let spawn = |index: usize| thread::Builder::new().spawn_scoped(scope, ride_of(index)).is_ok();
+            if (0..workers).take_while(|&index| spawn(index)).count() == 0 {
+                ride_of(0)();
             }
             drop(sender);
             while let Ok(event) = events.recv() {

@@ -207,7 +207,9 @@ impl CropRun<'_> {
             }
         };
         let mut all = thread::scope(|scope| {
-            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            // What threads the system does not give leave undone, this one does.
+            let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+            let workers: Vec<_> = (1..threads).filter_map(spawn).collect();
             let mut all = work();
             for worker in workers {
                 all.extend(worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
