@@ -14,13 +14,15 @@ pub struct ShotNeeds {
     pub result_bytes: usize,
     /// What else is kept of objects from frame to frame, without the memories of models that have some.
     pub object_bytes: usize,
-    /// Finding the flow from frame to frame, where the model has no memory.
+    /// Finding the flow from frame to frame, and how objects look, where the model has no memory.
     pub flow_bytes: usize,
 }
 
 impl ShotNeeds {
     /// Logits of an object as they were found and as they are carried, and its records on their way into a file.
     const OBJECT_BYTES: u64 = 1_300 << 10;
+    /// What is learnt of how objects look, and the maps of a frame that it is learnt from and asked with; measured, nano.
+    const APPEARANCE_BYTES: u64 = 8 << 20;
     /// By pixel of the flow: two pictures in grey with their pyramids, and the flow of each size.
     const FLOW_PIXEL_BYTES: u64 = 22;
 
@@ -39,7 +41,10 @@ impl ShotNeeds {
         let more_masks = (area * 23 / 80).saturating_mul(objects.saturating_sub(1) as u64);
         let flow = match has_memory {
             true => 0,
-            false => area.min(FLOW_WITHIN.area()).saturating_mul(Self::FLOW_PIXEL_BYTES),
+            false => {
+                let flow = area.min(FLOW_WITHIN.area()).saturating_mul(Self::FLOW_PIXEL_BYTES);
+                flow.saturating_add(Self::APPEARANCE_BYTES)
+            }
         };
         let host = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
