@@ -45,13 +45,12 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--data", default="../../shared/data/video_dev.segpack")
     parser.add_argument("--samovar", default="../target/release/samovar")
-    parser.add_argument("--clips", type=int, help="only the first N")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         starts = unpack(arguments.data, folder)
         for name in ("mask", "click"):
-            for clip, (mask, (x, y)) in list(starts.items())[: arguments.clips]:
+            for clip, (mask, (x, y)) in starts.items():
                 start = ["--mask", mask] if name == "mask" else ["--point", f"{x},{y}"]
                 subprocess.run(
                     [arguments.samovar, "track", folder / clip, *start, "--model", arguments.model,
