@@ -206,7 +206,7 @@ pub fn read_small(path: &Path, max_bytes: u64, takes: &str) -> Result<Vec<u8>> {
 }
 
 /// The one name of a file or folder, also of one that is not there yet.
-fn canonical(path: &Path) -> PathBuf {
+pub fn canonical(path: &Path) -> PathBuf {
     if let Ok(found) = std::fs::canonicalize(path) {
         return found;
     }

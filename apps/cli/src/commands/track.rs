@@ -2,6 +2,7 @@
 
 pub(super) mod memory;
 mod output;
+mod places;
 mod preview;
 mod prompts;
 
@@ -28,8 +29,8 @@ use crate::colour_args::ColourArgs;
 use crate::failure::usage;
 use crate::frames::{self, RangeArgs};
 use crate::inputs::Sources;
+use crate::made::Made;
 use crate::model_args::ModelArgs;
-use crate::outputs::check_place;
 use crate::planned::Planned;
 use crate::say::one_line;
 use crate::session::Session;
@@ -155,17 +156,11 @@ pub fn run(args: &Args) -> Result<()> {
     let mut frames = open(backward_bytes)?;
     frames.notes().iter().for_each(|note| say!("note: \"{}\": {note}", args.frames.display()));
     let prompts = args.prompt.read(frames.size(), session.engine.decode_limits())?;
-    if let Some(logits) = &args.logits {
-        let sources = Sources::of([args.frames.as_path()].into_iter().chain(args.prompt.files()));
-        check_place(logits, "--logits takes a file", &sources)?;
-    }
+    let sources = places::sources(args, &prompts, &*frames);
     if let Some(out) = &args.out {
         check_folder(args, out)?;
     }
-    if let Some(place) = &args.preview {
-        let sources = Sources::of([args.frames.as_path()].into_iter().chain(args.prompt.files()));
-        preview::check(place, &sources, args.overwrite)?;
-    }
+    places::check(args, &sources)?;
     let first = frames::first(&*frames)?;
     let goes_back = tracking::Direction::from(args.direction).goes_back(prompts.prompted(first), Some(first));
     let planned = Planned::of(&args.model, &session.engine)?;
@@ -198,6 +193,7 @@ pub fn run(args: &Args) -> Result<()> {
         let written =
             tracking::write_logits(&model, again, &prompts.list(first), direction, logits, &mut told)?;
         bar.finish_and_clear();
+        Made::here().remember(logits);
         say!("{}  {written} masks", logits.display());
     }
     match &args.out {
@@ -333,6 +329,7 @@ fn follow(
             place,
             &json!({ "total": report.signals.total(), "signals": report.signals.signals() }),
         )?;
+        Made::here().remember(place);
     }
     let name = args.frames.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let document = output.finish(&name)?;

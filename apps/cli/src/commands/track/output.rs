@@ -67,6 +67,20 @@ const WRITTEN: &str = ".samovar-track-written";
 /// Name of COCO's document.
 const DOCUMENT: &str = "annotations.json";
 
+/// Whether a file in the folder of results may be one of them, or a record of them.
+pub fn is_name_of_a_result(format: Format, name: &Path) -> bool {
+    let file = name.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let is_of_a_frame = || {
+        let (stem, ending) = file.rsplit_once('.').unwrap_or_default();
+        stem.parse::<i64>().is_ok() && ending.eq_ignore_ascii_case(format.ending())
+    };
+    match format {
+        _ if file.starts_with(".samovar") => true,
+        Format::CocoVideo => file.eq_ignore_ascii_case(DOCUMENT),
+        _ => is_of_a_frame(),
+    }
+}
+
 /// What was written of a frame.
 struct Written {
     /// What it was made of.

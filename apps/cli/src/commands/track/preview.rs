@@ -10,9 +10,7 @@ use samovar::tracking::{FrameKeys, Shot, TrackedFrame};
 
 use super::output;
 use crate::failure::usage;
-use crate::inputs::Sources;
 use crate::made::Made;
-use crate::outputs::check_place;
 use crate::{interrupt, progress};
 
 fn ffmpeg() -> &'static OsStr {
@@ -26,10 +24,8 @@ pub fn rate(text: &str) -> Result<f64, String> {
 }
 
 /// Refuses what cannot be written, before time is spent on what would be in it.
-pub fn check(place: &Path, sources: &Sources, overwrite: bool) -> Result<()> {
-    check_video(place, ffmpeg()).map_err(|error| usage(error.to_string()))?;
-    check_place(place, "--preview takes a file", sources)?;
-    Made::here().check(&[place.to_owned()], "--preview", overwrite)
+pub fn check(place: &Path) -> Result<()> {
+    check_video(place, ffmpeg()).map_err(|error| usage(error.to_string()))
 }
 
 /// Writes it from what was found, forward, whichever way that was; results are where they belong by then. `fps` is for frames without times, and

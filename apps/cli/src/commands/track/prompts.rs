@@ -54,6 +54,8 @@ struct Said {
 pub struct Prompts {
     said: Vec<Said>,
     locked: Vec<LockedFrames>,
+    /// Files of masks that a file of prompts names.
+    masks: Vec<PathBuf>,
 }
 
 impl PromptArgs {
@@ -97,6 +99,7 @@ impl PromptArgs {
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut said = Vec::with_capacity(file.prompts.len());
+        let mut masks = Vec::new();
         for entry in &file.prompts {
             let place = format!("\"{}\", {}", path.display(), file.kind.place(entry.row));
             let wrong = |what: String| usage(format!("{place}: {what}"));
@@ -105,7 +108,10 @@ impl PromptArgs {
             }
             entry.check_size(size).map_err(|error| wrong(error.to_string()))?;
             let mask = match &entry.mask {
-                Some(mask) => Some(read_mask(&existing(folder, mask), limits)?),
+                Some(mask) => {
+                    masks.push(existing(folder, mask));
+                    masks.last().map(|mask| read_mask(mask, limits)).transpose()?
+                }
                 None => entry.drawn(size).map_err(|error| wrong(error.to_string()))?,
             };
             said.push(Said {
@@ -115,7 +121,7 @@ impl PromptArgs {
                 place,
             });
         }
-        Ok(Prompts { said, locked: file.locked })
+        Ok(Prompts { said, locked: file.locked, masks })
     }
 
     fn single(&self, limits: &DecodeLimits) -> Result<Prompts> {
@@ -129,11 +135,16 @@ impl PromptArgs {
         let prompt = Prompt { points: self.point.clone(), bounds: self.bounds, mask, ..Prompt::default() };
         let said =
             Said { frame: self.frame, object: self.object.unwrap_or(1), prompt, place: "the prompt".into() };
-        Ok(Prompts { said: vec![said], locked: Vec::new() })
+        Ok(Prompts { said: vec![said], locked: Vec::new(), masks: Vec::new() })
     }
 }
 
 impl Prompts {
+    /// The files of masks that a file of prompts names.
+    pub fn masks(&self) -> &[PathBuf] {
+        &self.masks
+    }
+
     /// Frames that something is said on; `first` is that of prompts that name none.
     pub fn frames(&self, first: i64) -> BTreeSet<i64> {
         let locked = self.locked.iter().flat_map(|locked| locked.frames.iter().copied());
