@@ -91,6 +91,22 @@ pub fn keep_aside(file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Files told in one message.
+const TOLD: usize = 3;
+
+/// Says which results somebody has changed and are kept, if there are any.
+pub fn say_changed(files: &[String]) {
+    if files.is_empty() {
+        return;
+    }
+    let told = files.iter().take(TOLD).cloned().collect::<Vec<_>>().join(", ");
+    let more = if files.len() > TOLD { ", …" } else { "" };
+    say!(
+        "note: {} of the results changed since samovar made them; they are kept ({told}{more})",
+        files.len()
+    );
+}
+
 /// A file that is being written, whole or not at all, and the key of what is.
 pub struct HashedFile {
     file: AtomicFile,
@@ -101,6 +117,11 @@ impl HashedFile {
     /// Begins one.
     pub fn create(path: &Path) -> Result<Self> {
         Ok(Self { file: AtomicFile::create(path)?, hasher: KeyHasher::default() })
+    }
+
+    /// The key of what was written so far.
+    pub fn key(&self) -> Key {
+        self.hasher.clone().finish()
     }
 
     /// The file, to be put in its place, and the key.

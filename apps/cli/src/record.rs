@@ -16,6 +16,7 @@ use samovar::resources::contents::{Identity, Key, Remembered};
 use samovar::resources::journal::{JournalLock, JournalOptions, JournalReading, JournalWriter, read_journal};
 
 use crate::contents::Contents;
+use crate::outputs::HashedFile;
 use crate::shard::Shard;
 use said::{Announced, Begin, Line, Pending, Placed};
 pub use said::{Done, Failed, Own, Run, Said};
@@ -225,6 +226,31 @@ impl Record {
         placed.or(done)
     }
 
+    /// The images of which files were announced, by the names of their results.
+    pub fn names(&self) -> Vec<String> {
+        self.said().names().cloned().collect()
+    }
+
+    /// The files of an image that is done which somebody has changed since; `None` if it has to be done anew whatever it was made from:
+    /// where files are gone, and after a run that was killed while it did the image anew.
+    pub fn changed_of(&self, done: &Done) -> Option<Vec<String>> {
+        let mut changed = Vec::new();
+        for own in &done.files {
+            match self.state_of(own) {
+                State::Absent => return None,
+                State::Changed if self.state(&own.file) == State::Ours => return None,
+                State::Changed | State::Foreign => changed.push(own.file.clone()),
+                State::Ours => {}
+            }
+        }
+        Some(changed)
+    }
+
+    /// Whether this program wrote a file that held this, and would again.
+    pub fn wrote(&self, file: &str, key: Key) -> bool {
+        self.said().owns(file).iter().any(|own| own.key == key)
+    }
+
     /// Whether an image failed before, whatever it was made by.
     pub fn has_failed_before(&self, name: &str) -> bool {
         self.said().failed().contains_key(name)
@@ -285,8 +311,12 @@ impl Record {
         self.note(Line::Write(Announced { at_ms: now_ms(), files, completes }))
     }
 
-    /// Notes that a file of no image, which [`Record::announce`] named, is there.
-    pub fn is_there(&self, file: &str, key: Key) -> Result<()> {
+    /// Puts a file of no image, which has all its bytes, in its place in the folder.
+    pub fn put(&self, file: &str, bytes: HashedFile) -> Result<()> {
+        let (placing, key) = bytes.finish();
+        self.announce(vec![(file.to_owned(), key)], None)?;
+        self.sync()?;
+        placing.commit()?;
         self.note(Line::There(vec![(file.to_owned(), key, self.identity(file))]))
     }
 

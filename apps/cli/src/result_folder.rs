@@ -21,7 +21,7 @@ use crate::contents::Contents;
 use crate::failure::usage;
 use crate::inputs::{InputImage, Sources};
 use crate::job_args::JobArgs;
-use crate::outputs::{Files, HashedFile, Placing, Remember, check_place, keep_aside, remove};
+use crate::outputs::{Files, HashedFile, Placing, Remember, check_place, keep_aside, remove, say_changed};
 use crate::record::{Done, Own, Record, State};
 use job_file::RECORD;
 pub use job_file::{JOB_FILE, JobFile};
@@ -29,8 +29,6 @@ pub use job_file::{JOB_FILE, JobFile};
 /// Raised when this program makes other results from the same files and parameters. (The model in the program has its
 /// version.)
 const RESULTS: u32 = 1;
-/// Files told in one message.
-const TOLD: usize = 3;
 /// Files that wait at most to be put in their places; each is open.
 const MOST_WAITING: usize = 256;
 
@@ -116,7 +114,7 @@ impl ResultFolder {
             return Err(usage(format!("\"{}\" is a file; --out takes a folder here", folder.display())));
         }
         sources.check_folder(folder)?;
-        let job = JobFile { command: command.to_owned(), parameters, record: RECORD };
+        let job = JobFile::new(command, parameters);
         let before = std::fs::read(folder.join(JOB_FILE)).ok();
         let other = match before.as_ref().map(|before| JobFile::of(folder, before)) {
             Some(Err(error)) if !overwrite => return Err(error),
@@ -198,13 +196,10 @@ impl ResultFolder {
                 .then(|| own(input, &self.contents).and_then(|own| self.made_by(input, &own)).ok())
                 .flatten();
             if let Some(before) = &before {
-                // Of a run that was killed while it did the image anew.
-                let is_mixed = |own: &Own| {
-                    self.record.state_of(own) == State::Changed && self.record.state(&own.file) == State::Ours
-                };
-                if made_by == Some(before.made_by) && !before.files.iter().any(is_mixed) {
-                    let is_changed = |own: &&Own| self.record.state_of(own) == State::Changed;
-                    changed.extend(before.files.iter().filter(is_changed).map(|own| own.file.clone()));
+                if made_by == Some(before.made_by)
+                    && let Some(own) = self.record.changed_of(before)
+                {
+                    changed.extend(own);
                     self.done.insert(input.result_name.clone());
                     continue;
                 }
@@ -236,14 +231,7 @@ impl ResultFolder {
             let (s, are) = if stale == 1 { ("", "is") } else { ("s", "are") };
             say!("note: {stale} image{s} {are} done anew: what the results were made from has changed");
         }
-        if !changed.is_empty() {
-            let told = changed.iter().take(TOLD).cloned().collect::<Vec<_>>().join(", ");
-            let more = if changed.len() > TOLD { ", …" } else { "" };
-            say!(
-                "note: {} of the results changed since samovar made them; they are kept ({told}{more})",
-                changed.len()
-            );
-        }
+        say_changed(&changed);
         Ok(())
     }
 
@@ -462,11 +450,7 @@ impl ResultFolder {
         let path = self.place(name.as_ref());
         let mut file = HashedFile::create(&path)?;
         fill(&mut file)?;
-        let (file, key) = file.finish();
-        self.record.announce(vec![(name.to_owned(), key)], None)?;
-        self.record.sync()?;
-        file.commit()?;
-        self.record.is_there(name, key)
+        self.record.put(name, file)
     }
 
     fn name_of(&self, file: &Path) -> String {

@@ -52,7 +52,10 @@ fn with_fault(
 ) -> Run {
     let mut command = bench.command();
     // Errors are to name the folder as the shim sees it.
-    command.args(job).arg("--out").arg(bench.path(OUT)).args(["--threads", "1", "--images-at-once", "1"]);
+    command.args(job).arg("--out").arg(bench.path(OUT)).args(["--threads", "1"]);
+    if job[0] != "track" {
+        command.args(["--images-at-once", "1"]);
+    }
     command.env("LD_PRELOAD", shim).env("FAULT_FOLDER", bench.path(folder));
     command.env("FAULT_AT", at.to_string()).env("FAULT_ERRNO", errno.to_string());
     command.env("FAULT_ALL", if all { "1" } else { "0" });
@@ -131,4 +134,36 @@ fn a_cache_that_cannot_be_written_stops_no_work() {
         assert!(run.code == 0 && results(&bench).len() == 1, "{at}: {run:?}");
     }
     assert!(sites > 3, "{sites} calls were made to fail");
+}
+
+#[test]
+fn a_disk_that_is_full_while_track_writes_is_told_with_what_to_do_and_finished_frames_are_safe() {
+    let bench = Bench::new();
+    bench.sequence(4);
+    let shim = shim(&bench.path("shot").with_file_name(""));
+    let job = ["track", "shot", "--point", "60,60"];
+    assert_eq!(with_fault(&bench, &shim, &job, OUT, 0, 28, false).code, 0);
+    let whole = results(&bench);
+    assert_eq!(whole.len(), 4);
+    let mut sites = 0;
+    // Every third call, so that all kinds of them are among those.
+    for at in (1..).step_by(3) {
+        let _ = std::fs::remove_dir_all(bench.path(OUT));
+        let run = with_fault(&bench, &shim, &job, OUT, at, 28, true);
+        if !run.stderr.contains("fault: ") {
+            assert_eq!(run.code, 0, "{run:?}");
+            break;
+        }
+        sites += 1;
+        assert!(run.code == 1 || results(&bench) == whole, "{at}: {run:?}");
+        let advice =
+            "frames that are finished are safe: once there is room the same command goes on, or give --out";
+        assert!(run.code == 0 || run.stderr.contains(advice), "{at}: {run:?}");
+        for one in results(&bench) {
+            assert!(whole.contains(&one), "{at}: {}", one.0.display());
+        }
+        let again = with_fault(&bench, &shim, &job, OUT, 0, 28, false);
+        assert!(again.code == 0 && results(&bench) == whole, "{at}: {run:?}, then {again:?}");
+    }
+    assert!(sites > 10, "{sites} calls were made to fail");
 }

@@ -56,6 +56,9 @@ fn one_click_is_followed_through_a_sequence_by_its_own_numbers() {
     assert!(again.stderr.contains(" 0 with new masks"), "{again:?}");
     let some = ["track", "shot", "--point", "72,64", "--frame", "1003", "--out", "masks", "--end", "1004"];
     assert!(bench.done(&some).stderr.contains(" 0 with new masks"), "a narrower range of what is known");
+    assert_eq!(results(&bench, "masks"), names[..4]);
+    let whole = bench.done(&["track", "shot", "--point", "72,64", "--frame", "1003", "--out", "masks"]);
+    assert!(whole.stderr.contains(" 0 with new masks"), "{whole:?}");
     bench.refused(2, "other frames", &["track", "shot/plate.####.png", "--point", "72,64", "--out", "masks"]);
     let ahead = ["track", "shot/plate.####.png", "--point", "72,64", "--frame", "1003"];
     bench.done(&[&ahead[..], &["--direction", "forward", "--out", "ahead"]].concat());

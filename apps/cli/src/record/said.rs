@@ -285,6 +285,12 @@ impl Said {
         &self.done
     }
 
+    /// The images of which files were announced, by the names of their results.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        let open = self.announced.keys().filter(|name| !self.done.contains_key(*name));
+        self.done.keys().chain(open)
+    }
+
     /// The images that failed and were not done since.
     pub fn failed(&self) -> &HashMap<String, Failed> {
         &self.failed

@@ -26,6 +26,11 @@ pub struct JobFile {
 }
 
 impl JobFile {
+    /// Of a command that begins.
+    pub fn new(command: &str, parameters: Value) -> Self {
+        Self { command: command.to_owned(), parameters, record: RECORD }
+    }
+
     /// That of a folder, from what is in its file.
     ///
     /// # Errors
@@ -41,7 +46,7 @@ impl JobFile {
     }
 
     /// The first parameters that differ, for people.
-    pub(super) fn difference_to(&self, other: &Self) -> String {
+    pub fn difference_to(&self, other: &Self) -> String {
         if self.command != other.command {
             return format!(" (of `{}`)", other.command);
         }

@@ -125,7 +125,7 @@ impl TrackLog {
 
     fn failed(&self, error: std::io::Error) -> Error {
         let what = match error.kind() {
-            std::io::ErrorKind::StorageFull => "the disk is full; make room and run the same command again",
+            std::io::ErrorKind::StorageFull => "the disk is full; make room there",
             _ => "what was tracked cannot be kept or read here",
         };
         Error::File { path: self.path.clone(), what: what.into(), source: Some(error) }

@@ -1,7 +1,7 @@
 //! What is written of each frame.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,11 @@ use samovar::tracking::{ObjectId, Signal, TrackedFrame};
 use samovar::{BitMask, Image, PictureUse, RgbImage, Size};
 use serde_json::json;
 
+use super::shown::{Shown, Sighted};
+use crate::contents::Contents;
+use crate::inputs::Sources;
+use crate::outputs::{HashedFile, keep_aside, remove, say_changed};
+use crate::record::{Own, Record, State};
 use crate::results::overlay_style;
 
 /// What to write of each frame.
@@ -62,8 +67,6 @@ impl Format {
     }
 }
 
-/// Name of the record of what was written, in the folder of results.
-const WRITTEN: &str = ".samovar-track-written";
 /// Name of COCO's document.
 const DOCUMENT: &str = "annotations.json";
 
@@ -81,56 +84,72 @@ pub fn is_name_of_a_result(format: Format, name: &Path) -> bool {
     }
 }
 
-/// What was written of a frame.
-struct Written {
-    /// What it was made of.
-    key: Key,
-    /// What should be looked at there.
-    signals: Vec<Signal>,
-}
-
-impl Written {
-    /// From a line of the record: the frame, a key, and signals as JSON where there are some. `None` for a line that a kill cut short.
-    fn parse(line: &str) -> Option<(i64, Self)> {
-        let (frame, rest) = line.split_once(' ')?;
-        let (key, signals) = rest.split_once(' ').unwrap_or((rest, "[]"));
-        let written = Self { key: key.parse().ok()?, signals: serde_json::from_str(signals).ok()? };
-        Some((frame.parse().ok()?, written))
-    }
-}
-
 /// The folder of results.
 pub struct Output {
     folder: PathBuf,
     format: Format,
     /// Digits of frame numbers in names.
     digits: usize,
-    written: HashMap<i64, Written>,
-    record: BufWriter<File>,
+    /// Whether what is not as this program wrote it is written over.
+    overwrite: bool,
+    /// What is read.
+    sources: Sources,
+    record: Record,
+    has_begun: bool,
+    shown: Shown,
     document: Option<Document>,
+    /// Frames that this command gives.
+    given: BTreeSet<i64>,
+    /// Those of which files of earlier runs went.
+    removed: BTreeSet<i64>,
+    /// Files that somebody has changed and that would be written again as they were.
+    kept: BTreeSet<String>,
+    /// Frames that could not be read, as far as that is noted.
+    unread: BTreeSet<i64>,
     /// How many files this run has written.
     pub files: usize,
 }
 
+/// What the record calls the files of a frame together.
+fn record_name(frame: i64) -> String {
+    frame.to_string()
+}
+
 impl Output {
-    /// A folder, made if it is not there.
-    pub fn open(folder: &Path, format: Format, digits: usize) -> Result<Self> {
+    /// A folder, made if it is not there. No result is written or removed yet.
+    pub fn open(
+        folder: &Path,
+        format: Format,
+        digits: usize,
+        overwrite: bool,
+        sources: Sources,
+    ) -> Result<Self> {
         files::make_folder(folder)?;
         files::sweep(folder);
-        let path = folder.join(WRITTEN);
-        let before = std::fs::read_to_string(&path).unwrap_or_default();
-        let written = before.lines().filter_map(Written::parse).collect();
-        let record = File::options().append(true).create(true).open(&path);
-        let mut record = BufWriter::new(record.with_context(|| format!("\"{}\"", path.display()))?);
-        if !before.is_empty() && !before.ends_with('\n') {
-            writeln!(record)?;
-        }
-        Ok(Self { folder: folder.to_owned(), format, digits, written, record, document: None, files: 0 })
+        Ok(Self {
+            folder: folder.to_owned(),
+            format,
+            digits,
+            overwrite,
+            sources,
+            record: Record::open(folder, None, &Contents::default())?,
+            has_begun: false,
+            shown: Shown::open(folder)?,
+            document: None,
+            given: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            unread: BTreeSet::new(),
+            files: 0,
+        })
     }
 
-    /// Frames of which something was written.
-    pub fn frames(&self) -> impl Iterator<Item = i64> + '_ {
-        self.written.keys().copied()
+    /// Before the first change: a run that has nothing to do writes nothing, and needs no room on the disk.
+    fn begin(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.has_begun, true) {
+            true => Ok(()),
+            false => self.record.begin(0, 0, Vec::new()),
+        }
     }
 
     fn name(&self, frame: i64) -> String {
@@ -138,52 +157,105 @@ impl Output {
         format!("{sign}{:0digits$}.{}", frame.unsigned_abs(), self.format.ending(), digits = self.digits)
     }
 
-    fn files_of(&self, frame: i64, objects: impl Iterator<Item = ObjectId>) -> Vec<PathBuf> {
+    fn files_of(&self, frame: i64, objects: impl Iterator<Item = ObjectId>) -> Vec<String> {
         let name = self.name(frame);
         match self.format.has_folders() {
-            true => objects.map(|object| self.folder.join(object.to_string()).join(&name)).collect(),
-            false => vec![self.folder.join(name)],
+            true => objects.map(|object| format!("{object}/{name}")).collect(),
+            false => vec![name],
         }
     }
 
-    /// Whether what was made of this is there.
-    pub fn has(&self, frame: i64, key: Key, objects: impl Iterator<Item = ObjectId>) -> bool {
-        self.format != Format::CocoVideo
-            && self.written.get(&frame).is_some_and(|written| written.key == key)
-            && self.files_of(frame, objects).iter().all(|file| file.is_file())
+    /// Whether what was made of this is there, and would be written again as it is. What somebody has changed of it stays.
+    pub fn is_known(&mut self, frame: i64, key: Key) -> bool {
+        if self.format == Format::CocoVideo || !self.shown.has(frame) {
+            return false;
+        }
+        let done = self.record.done(&record_name(frame)).filter(|done| done.made_by == key);
+        let Some(changed) = done.and_then(|done| self.record.changed_of(&done)) else { return false };
+        if self.overwrite && !changed.is_empty() {
+            return false;
+        }
+        self.kept.extend(changed);
+        self.given.insert(frame);
+        true
     }
 
-    /// What an earlier run said about frames, by ascending numbers.
-    pub fn signals(&self) -> impl Iterator<Item = (i64, &[Signal])> {
-        let mut frames: Vec<(i64, &[Signal])> =
-            self.written.iter().map(|(&frame, written)| (frame, &written.signals[..])).collect();
-        frames.sort_unstable_by_key(|(frame, _)| *frame);
-        frames.into_iter()
+    /// Why a frame could not be read by an earlier run, if that was of this.
+    pub fn unread_before(&self, frame: i64, key: Key) -> Option<String> {
+        self.record.failed(&record_name(frame), &key)
     }
 
-    /// Removes what an earlier run wrote of a frame about objects that are not there any more.
-    fn remove_others(&self, frame: &TrackedFrame) -> Result<()> {
-        let name = self.name(frame.number);
-        let is_there = |number: ObjectId| frame.objects.iter().any(|object| object.object == number);
-        for entry in std::fs::read_dir(&self.folder)?.flatten() {
-            let number = entry.file_name().to_str().and_then(|name| name.parse::<ObjectId>().ok());
-            let stale = entry.path().join(&name);
-            if number.is_some_and(|number| !is_there(number)) && stale.is_file() {
-                std::fs::remove_file(&stale).with_context(|| format!("\"{}\"", stale.display()))?;
-                // The last of an object takes its folder with it.
-                let _ = std::fs::remove_dir(entry.path());
+    /// Takes note of frames that cannot be read.
+    pub fn are_unread(
+        &mut self,
+        frames: &BTreeMap<i64, String>,
+        key: impl Fn(i64) -> Key,
+        source: &Path,
+    ) -> Result<()> {
+        for (&frame, why) in frames {
+            if self.unread.insert(frame) {
+                self.begin()?;
+                let (name, source) = (record_name(frame), source.to_owned());
+                self.record.has_failed(&name, key(frame), source, why.clone())?;
             }
+        }
+        Ok(())
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Frames that this command gives.
+    pub fn given(&self) -> &BTreeSet<i64> {
+        &self.given
+    }
+
+    /// Frames of which files of earlier runs went that this command does not give.
+    pub fn removed(&self) -> &BTreeSet<i64> {
+        &self.removed
+    }
+
+    /// Frames whose masks are others than when a run last came to its end.
+    pub fn changed(&self) -> BTreeSet<i64> {
+        self.shown.changed()
+    }
+
+    /// Where each object is.
+    pub fn sighted(&self) -> BTreeMap<ObjectId, Sighted> {
+        self.shown.sighted(&self.given)
+    }
+
+    /// What an earlier run said about frames up to this one, by ascending numbers.
+    pub fn signals(&self, last: i64) -> impl Iterator<Item = &Signal> {
+        self.shown.signals(last)
+    }
+
+    /// Removes what an earlier run wrote and this one does not, or keeps it under another name if somebody has changed it.
+    fn remove(&mut self, frame: i64, own: &Own) -> Result<()> {
+        let place = self.folder.join(&own.file);
+        match self.record.state(&own.file) {
+            State::Absent | State::Foreign => return Ok(()),
+            State::Changed => keep_aside(&place)?,
+            State::Ours => remove(std::slice::from_ref(&place))?,
+        }
+        self.removed.insert(frame);
+        if let Some(folder) = place.parent().filter(|folder| *folder != self.folder) {
+            // The last of an object takes its folder with it.
+            let _ = std::fs::remove_dir(folder);
         }
         Ok(())
     }
 
     /// Writes a frame, and keeps what should be looked at there.
     pub fn write(&mut self, frame: &TrackedFrame, key: Key, signals: &[Signal]) -> Result<()> {
+        self.given.insert(frame.number);
         let masks = || frame.objects.iter().map(|object| (object.object, object.mask.mask()));
         if self.format == Format::CocoVideo {
-            return self.document.get_or_insert_default().add(frame);
+            self.document.get_or_insert_default().add(frame)?;
+            return self.shown.take(frame, signals);
         }
-        let places = self.files_of(frame.number, frame.objects.iter().map(|object| object.object));
         let all: Vec<Vec<u8>> = match self.format {
             Format::Labels => vec![encode_label_png(&label_map(frame.pixels.size(), masks())?)?],
             Format::Png => masks().map(|(_, mask)| Ok(encode_mask_png(mask)?)).collect::<Result<_>>()?,
@@ -207,39 +279,87 @@ impl Output {
                 vec![serde_json::to_vec(&document)?]
             }
         };
-        for (place, bytes) in places.iter().zip(&all) {
+        let names = self.files_of(frame.number, frame.objects.iter().map(|object| object.object));
+        let before = self.record.done(&record_name(frame.number));
+        self.begin()?;
+        self.record.check_place()?;
+        let (mut group, mut keys) = (files::Group::default(), Vec::new());
+        for (name, bytes) in names.iter().zip(&all) {
+            let place = self.folder.join(name);
+            self.sources.check_file(&place)?;
             if self.format.has_folders() {
                 files::make_folder(place.parent().unwrap_or(&self.folder))?;
             }
-            let mut file = files::AtomicFile::create(place)?;
-            file.write_all(bytes).with_context(|| format!("\"{}\"", place.display()))?;
-            file.commit_unsynced()?;
-            self.files += 1;
+            self.make_room(name)?;
+            group.write(&place, bytes)?;
+            keys.push((name.clone(), Key::of_content(bytes)));
         }
-        if self.format.has_folders() && self.written.contains_key(&frame.number) {
-            self.remove_others(frame)?;
-        }
-        self.keep(frame.number, key, signals)
+        let name = record_name(frame.number);
+        self.record.announce(keys, Some((name.clone(), key)))?;
+        group.place()?;
+        self.files += names.len();
+        let obsolete = before.into_iter().flat_map(|before| before.files);
+        obsolete
+            .filter(|own| !names.contains(&own.file))
+            .try_for_each(|own| self.remove(frame.number, &own))?;
+        self.record.is_done(&name, &names, PathBuf::new(), 0)?;
+        self.shown.take(frame, signals)
     }
 
-    /// Keeps what was written of a frame, and what should be looked at there, if it is not known already.
-    pub fn keep(&mut self, frame: i64, key: Key, signals: &[Signal]) -> Result<()> {
-        let is_same = |before: &Written| before.key == key && before.signals == signals;
-        if self.written.get(&frame).is_some_and(is_same) {
-            return Ok(());
+    /// Keeps what is not as this program wrote it, and in the way.
+    fn make_room(&self, name: &str) -> Result<()> {
+        match self.record.state(name) {
+            State::Changed | State::Foreign if !self.overwrite => keep_aside(&self.folder.join(name)),
+            _ => Ok(()),
         }
-        match signals {
-            [] => writeln!(self.record, "{frame} {key}")?,
-            _ => writeln!(self.record, "{frame} {key} {}", serde_json::to_string(signals)?)?,
-        }
-        self.record.flush().with_context(|| format!("\"{}\"", self.folder.join(WRITTEN).display()))?;
-        self.written.insert(frame, Written { key, signals: signals.to_vec() });
-        Ok(())
     }
 
-    /// Ends the documents of the whole shot; tells which there are.
-    pub fn finish(self, name: &str) -> Result<Option<PathBuf>> {
-        self.document.map(|document| document.finish(&self.folder, name, self.digits)).transpose()
+    /// Takes what should be looked at in a frame that [is known](Output::is_known).
+    pub fn look_at(&mut self, frame: i64, signals: &[Signal]) -> Result<()> {
+        self.shown.look_at(frame, signals)
+    }
+
+    /// Ends the document of the whole shot, and removes what this command does not give; tells which document there is.
+    pub fn finish(&mut self, name: &str) -> Result<Option<PathBuf>> {
+        let document = match self.document.take() {
+            Some(document) => Some(self.put(document, name)?),
+            None => None,
+        };
+        for name in self.record.names() {
+            let Some(frame) = name.parse().ok().filter(|frame| !self.given.contains(frame)) else { continue };
+            let files = self.record.done(&name).into_iter().flat_map(|done| done.files);
+            files.collect::<Vec<_>>().iter().try_for_each(|own| self.remove(frame, own))?;
+        }
+        self.shown.keep_only(&self.given)?;
+        say_changed(&self.kept.iter().cloned().collect::<Vec<_>>());
+        Ok(document)
+    }
+
+    fn put(&mut self, document: Document, name: &str) -> Result<PathBuf> {
+        let path = self.folder.join(DOCUMENT);
+        self.sources.check_file(&path)?;
+        self.begin()?;
+        self.record.check_place()?;
+        let mut file = HashedFile::create(&path)?;
+        document.fill(&mut file, name, self.digits)?;
+        if !self.overwrite
+            && self.record.state(DOCUMENT) == State::Changed
+            && self.record.wrote(DOCUMENT, file.key())
+        {
+            // There is nothing new in it.
+            self.kept.insert(DOCUMENT.to_owned());
+            return Ok(path);
+        }
+        self.make_room(DOCUMENT)?;
+        self.record.put(DOCUMENT, file)?;
+        self.files += 1;
+        Ok(path)
+    }
+
+    /// Takes note that what has changed was told.
+    pub fn told(&mut self) -> Result<()> {
+        self.shown.told()?;
+        if self.has_begun { self.record.sync() } else { Ok(()) }
     }
 }
 
@@ -315,10 +435,8 @@ impl Document {
         Ok(())
     }
 
-    fn finish(self, folder: &Path, name: &str, digits: usize) -> Result<PathBuf> {
-        let path = folder.join(DOCUMENT);
+    fn fill(self, file: &mut impl Write, name: &str, digits: usize) -> Result<()> {
         let size = self.size.unwrap_or(Size::new(1, 1));
-        let mut file = files::AtomicFile::create(&path)?;
         let names: Vec<String> = self.frames.iter().map(|frame| format!("{frame:0digits$}")).collect();
         let video = json!({
             "id": 1, "name": name, "width": size.width, "height": size.height, "length": self.frames.len(),
@@ -340,15 +458,13 @@ impl Document {
                 size.width, size.height
             )?;
             list.seek(SeekFrom::Start(0))?;
-            std::io::copy(&mut list, &mut file)?;
+            std::io::copy(&mut list, file)?;
             while count < self.frames.len() {
                 write!(file, "{}null", if count > 0 { "," } else { "" })?;
                 count += 1;
             }
             write!(file, "]}}")?;
         }
-        write!(file, "]}}")?;
-        file.commit()?;
-        Ok(path)
+        Ok(write!(file, "]}}")?)
     }
 }
