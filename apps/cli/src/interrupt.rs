@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 use tempfile::TempDir;
@@ -79,8 +79,14 @@ pub fn on_request_to_end(end: impl Fn(i32) + Send + 'static) {
         use signal_hook::consts::{SIGHUP, SIGTERM};
         let signals = if is_ignored(SIGHUP) { vec![SIGTERM] } else { vec![SIGTERM, SIGHUP] };
         // Without it the process ends at once.
-        let Ok(mut signals) = signal_hook::iterator::Signals::new(signals) else { return };
-        std::thread::spawn(move || signals.forever().for_each(end));
+        let Ok(mut iterator) = signal_hook::iterator::Signals::new(&signals) else { return };
+        if std::thread::Builder::new().spawn(move || iterator.forever().for_each(end)).is_err() {
+            // No thread to tidy up on.
+            for signal in signals {
+                let at_once = Arc::new(AtomicBool::new(true));
+                let _ = signal_hook::flag::register_conditional_shutdown(signal, 1, at_once);
+            }
+        }
     }
     #[cfg(not(unix))]
     drop(end);

@@ -59,7 +59,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use samovar::resources::memory::keep_one_heap;
+use samovar::resources::memory::{WithReserve, keep_one_heap};
+
+#[global_allocator]
+static ALLOCATOR: WithReserve = WithReserve::new();
 
 /// Cut objects out of images with Segment Anything models.
 #[derive(Parser)]

@@ -307,7 +307,10 @@ impl ResultFolder {
         let mut model = self.model();
         if let ModelContent::Unread(files) = &*model {
             let (files, contents) = (files.clone(), self.contents.clone());
-            *model = ModelContent::Reading(std::thread::spawn(move || read_all(&files, &contents)));
+            // Where the system has no thread more, it is read when it is asked for.
+            if let Ok(thread) = std::thread::Builder::new().spawn(move || read_all(&files, &contents)) {
+                *model = ModelContent::Reading(thread);
+            }
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ fn mask(annotation: &Value) -> samovar::BitMask {
     let segmentation = &annotation["segmentation"];
     let side = |index: usize| segmentation["size"][index].as_u64().unwrap() as u32;
     let size = samovar::Size::new(side(1), side(0));
-    samovar::Rle::from_coco_string(size, segmentation["counts"].as_str().unwrap()).unwrap().to_mask()
+    samovar::Rle::from_coco_string(size, segmentation["counts"].as_str().unwrap()).unwrap().to_mask().unwrap()
 }
 
 #[test]

@@ -167,3 +167,52 @@ fn a_disk_that_is_full_while_track_writes_is_told_with_what_to_do_and_finished_f
     }
     assert!(sites > 10, "{sites} calls were made to fail");
 }
+
+/// A run to which the system gives no more than so many kilobytes of addresses.
+fn within(bench: &Bench, kilobytes: usize, job: &[&str]) -> Run {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -v {kilobytes}; exec \"$0\" \"$@\"");
+    command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_samovar")).args(job);
+    command.args(["--out", OUT, "--threads", "1", "--images-at-once", "1"]).current_dir(bench.path("."));
+    Run::from(command.env("SAMOVAR_CACHE", bench.path("cache")).output().unwrap())
+}
+
+#[test]
+fn wherever_the_system_has_no_memory_it_is_said_and_the_next_run_goes_on() {
+    let bench = Bench::new();
+    // Masks are large beside what else is asked for.
+    (0..2).for_each(|number| {
+        drop(bench.picture(&format!("imgs/{number}.png"), 2000, 1500, &[(900.0, 800.0, 500.0)]))
+    });
+    let jobs: &[&[&str]] = &[
+        &["segment", "imgs", "--point", "900,800", "--format", "png"],
+        &["segment", "imgs", "--point", "900,800", "--format", "cutout"],
+        &["everything", "imgs", "--points-per-side", "2", "--format", "polygon"],
+    ];
+    for job in jobs {
+        let clear = || drop(std::fs::remove_dir_all(bench.path(OUT)));
+        clear();
+        bench.done(&[job, &["--out", OUT][..]].concat());
+        let whole = results(&bench);
+        let mut refused = 0;
+        // The program itself and its libraries need the first 50 MB of addresses.
+        for kilobytes in (50_000..).step_by(5_000) {
+            clear();
+            let run = within(&bench, kilobytes, job);
+            if run.code == 0 {
+                assert!(results(&bench) == whole, "{kilobytes}: {run:?}");
+                break;
+            }
+            refused += 1;
+            // The standard library ends the process where a thread that has begun gets no stack for its signals.
+            if run.stderr.contains("alternative stack") {
+                continue;
+            }
+            let is_said = run.code == 1 && run.stderr.contains("memory");
+            assert!(is_said && !run.stderr.contains("panicked"), "{kilobytes}: {run:?}");
+            bench.done(&[job, &["--out", OUT][..]].concat());
+            assert!(results(&bench) == whole, "{kilobytes}: {run:?}");
+        }
+        assert!(refused > 5, "{refused} of {job:?} were refused");
+    }
+}

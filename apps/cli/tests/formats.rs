@@ -60,7 +60,10 @@ fn everything_knew_one_format_only() {
     everything(&bench, &["--format", "rle"]);
     let rles: Vec<Value> = serde_json::from_value(bench.json("photo.rle.json")).unwrap();
     let read = |rle: &Value| {
-        Rle::from_coco_string(Size::new(SIZE.0, SIZE.1), rle["counts"].as_str().unwrap()).unwrap().to_mask()
+        Rle::from_coco_string(Size::new(SIZE.0, SIZE.1), rle["counts"].as_str().unwrap())
+            .unwrap()
+            .to_mask()
+            .unwrap()
     };
     assert_eq!(rles.iter().map(read).collect::<Vec<_>>(), masks);
 

@@ -21,7 +21,10 @@ fn best_iou(document: &Value, disc: (f64, f64, f64)) -> f64 {
     let size = samovar::Size::new(200, 120);
     let truth = samovar::BitMask::from_fn(size, |x, y| is_inside(&disc, x, y));
     let mask = |(segmentation, _): &(Value, Value)| {
-        samovar::Rle::from_coco_string(size, segmentation["counts"].as_str().unwrap()).unwrap().to_mask()
+        samovar::Rle::from_coco_string(size, segmentation["counts"].as_str().unwrap())
+            .unwrap()
+            .to_mask()
+            .unwrap()
     };
     annotations(document).iter().map(|one| mask(one).iou(&truth).unwrap()).fold(0.0, f64::max)
 }

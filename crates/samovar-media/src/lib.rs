@@ -47,8 +47,8 @@ pub use image::{
     decode_mask_file,
 };
 pub use mask::{
-    BitMask, Connectivity, LabelMap, Rle, SmallRegions, batched_nms, connected_components, nms,
-    remove_small_regions,
+    BitMask, Connectivity, LabelMap, Rle, SmallRegions, batched_nms, components_outside,
+    connected_components, nms, remove_small_regions,
 };
 pub use resize::{Normalisation, resize_bilinear, resize_normalise, resize_plane};
 pub use upscale::{AlphaMask, MeasuredMask, PreparedLogits, Upscaler};

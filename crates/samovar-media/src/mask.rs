@@ -14,7 +14,8 @@ pub mod polygon;
 pub use bits::BitMask;
 pub use boundary::{Boundary, davis_reach};
 pub use components::{
-    Component, Components, Connectivity, SmallRegions, connected_components, remove_small_regions,
+    Component, Components, Connectivity, SmallRegions, components_outside, connected_components,
+    remove_small_regions,
 };
 pub use distance::deepest_point;
 pub use labels::{LabelMap, LabelPainter, LabelRegion, decode_labels};

@@ -48,6 +48,13 @@ pub(crate) fn collected<T>(len: usize, values: impl Iterator<Item = T>) -> Resul
     Ok(collected)
 }
 
+/// One value more, as `push`.
+pub(crate) fn one_more<T>(values: &mut Vec<T>, value: T) -> Result<()> {
+    values.try_reserve(1).map_err(|_| none_for::<T>(values.len() + 1))?;
+    values.push(value);
+    Ok(())
+}
+
 /// Bytes that a library writes one after the other.
 pub(crate) struct Growing(pub(crate) Vec<u8>);
 

@@ -166,7 +166,7 @@ fn thresholds(
         let found: Vec<Found> = masks
             .iter()
             .map(|mask| {
-                let bits = mask.mask.to_mask();
+                let bits = mask.mask.to_mask().unwrap();
                 let overlaps = truths.iter().map(|truth| truth.iou(&bits).unwrap_or(0.0)).collect();
                 Found {
                     iou: mask.predicted_iou,

@@ -101,7 +101,7 @@ pub fn generate_in_room(
     }
     if options.min_mask_region_area > 0 {
         let threshold = options.box_nms_thresh.max(options.crop_nms_thresh);
-        found = suppress::without_small_regions(found, options.min_mask_region_area, threshold);
+        found = suppress::without_small_regions(found, options.min_mask_region_area, threshold)?;
     }
     state.crop = crops.len();
     // There is nothing left to stop.

@@ -1,7 +1,7 @@
 //! Stray parts and pinholes that small models leave in their masks, taken out by what the prompt says.
 
 use samovar_geometry::{Image, Point};
-use samovar_media::{AlphaMask, BitMask, Connectivity, connected_components};
+use samovar_media::{AlphaMask, BitMask, Connectivity, components_outside, connected_components};
 
 use crate::error::{Error, Result};
 use crate::prompt::Prompt;
@@ -30,40 +30,45 @@ impl Cleanup {
 
     /// One click: the part that was clicked, if the click is in the mask. Otherwise without parts that are small beside
     /// the largest and were not clicked. Either way without small holes, unless clicked away.
-    pub(crate) fn apply(&self, mask: &BitMask) -> BitMask {
-        self.without_pinholes(&self.without_strays(mask))
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn apply(&self, mut mask: BitMask) -> Result<BitMask> {
+        self.drop_strays(&mut mask)?;
+        self.fill_pinholes(&mut mask)?;
+        Ok(mask)
     }
 
-    fn without_strays(&self, mask: &BitMask) -> BitMask {
-        let parts = connected_components(mask, Connectivity::Eight);
+    fn drop_strays(&self, mask: &mut BitMask) -> Result<()> {
+        let parts = connected_components(mask, Connectivity::Eight)?;
         if parts.len() < 2 {
-            return mask.clone();
+            return Ok(());
         }
         let clicked = touched(&parts, &self.positive);
         if self.one_click && clicked.contains(&true) {
-            return parts.mask_of(|part| clicked[part]);
+            parts.retain(mask, |part| clicked[part]);
+            return Ok(());
         }
         let largest = parts.all().iter().map(|part| part.area).max().unwrap_or(0);
         let least = STRAY_SHARE * largest as f64;
-        parts.mask_of(|part| clicked[part] || parts.all()[part].area as f64 >= least)
+        parts.retain(mask, |part| clicked[part] || parts.all()[part].area as f64 >= least);
+        Ok(())
     }
 
-    fn without_pinholes(&self, mask: &BitMask) -> BitMask {
-        let outside = mask.inverted();
-        let gaps = connected_components(&outside, Connectivity::Four);
+    fn fill_pinholes(&self, mask: &mut BitMask) -> Result<()> {
         let (width, height) = (mask.width(), mask.height());
         let most = PINHOLE_SHARE * mask.area() as f64;
+        let gaps = components_outside(mask, Connectivity::Four)?;
         let clicked = touched(&gaps, &self.negative);
-        let mut filled = mask.clone();
         gaps.for_each_run(|gap, y, x0, x1| {
             let of = &gaps.all()[gap];
             let [left, top, right, bottom] = of.bounds;
             let at_border = left == 0 || top == 0 || right == width || bottom == height;
             if !at_border && !clicked[gap] && (of.area as f64) < most {
-                filled.set_run(y, x0, x1);
+                mask.set_run(y, x0, x1);
             }
         });
-        filled
+        Ok(())
     }
 }
 
@@ -81,7 +86,12 @@ pub(crate) fn alpha_of_cleaned(drawn: AlphaMask, cleaned: &BitMask) -> Result<Al
     if is_drawn(&drawn, cleaned) {
         return Ok(drawn);
     }
-    let (near_mask, near_gap) = (grown(cleaned), grown(&cleaned.inverted()));
+    let near_mask = grown(cleaned)?;
+    let near_gap = {
+        let mut gap = cleaned.try_clone()?;
+        gap.invert();
+        grown(&gap)?
+    };
     let mut values = drawn.into_values();
     for (y, row) in values.chunks_exact_mut(size.width.max(1) as usize).enumerate() {
         for (x, value) in row.iter_mut().enumerate() {
@@ -132,9 +142,9 @@ fn touched(components: &samovar_media::mask::Components, points: &[Point<Image>]
 }
 
 /// The mask and the pixels beside and above and below it.
-fn grown(mask: &BitMask) -> BitMask {
+fn grown(mask: &BitMask) -> Result<BitMask> {
     let (width, height) = (mask.width(), mask.height());
-    let mut grown = BitMask::new(mask.size());
+    let mut grown = BitMask::try_new(mask.size())?;
     for y in 0..height {
         for (x0, x1) in mask.runs(y) {
             grown.set_run(y, x0.saturating_sub(1), (x1 + 1).min(width));
@@ -146,7 +156,7 @@ fn grown(mask: &BitMask) -> BitMask {
             }
         }
     }
-    grown
+    Ok(grown)
 }
 
 #[cfg(test)]
@@ -166,31 +176,31 @@ mod tests {
 
     #[test]
     fn one_click_keeps_what_was_clicked() {
-        let kept = Cleanup::of(&Prompt::default().point(31.5, 3.5)).apply(&parts());
+        let kept = Cleanup::of(&Prompt::default().point(31.5, 3.5)).apply(parts()).unwrap();
         assert_eq!((kept.area(), kept.get(31, 3)), (9, true));
-        let kept = Cleanup::of(&Prompt::default().point(5.5, 5.5)).apply(&parts());
+        let kept = Cleanup::of(&Prompt::default().point(5.5, 5.5)).apply(parts()).unwrap();
         assert_eq!(kept.pixel_bounds(), Some([2, 2, 22, 22]));
         assert!(kept.get(8, 8), "the pinhole is filled");
         assert!(!kept.get(15, 15), "the hole is too large for one");
         // A click beside every part tells nothing about them; the small one is a stray.
-        let kept = Cleanup::of(&Prompt::default().point(60.0, 38.0)).apply(&parts());
+        let kept = Cleanup::of(&Prompt::default().point(60.0, 38.0)).apply(parts()).unwrap();
         assert_eq!((kept.get(5, 5), kept.get(45, 25), kept.get(31, 3)), (true, true, false));
     }
 
     #[test]
     fn clicks_save_strays_and_holes() {
         let prompt = Prompt::default().within(0.0, 0.0, 60.0, 40.0);
-        assert!(!Cleanup::of(&prompt).apply(&parts()).get(31, 3));
-        assert!(Cleanup::of(&prompt.clone().point(31.5, 3.5)).apply(&parts()).get(31, 3));
-        assert!(Cleanup::of(&prompt).apply(&parts()).get(8, 8));
-        assert!(!Cleanup::of(&prompt.without(8.5, 8.5)).apply(&parts()).get(8, 8));
+        assert!(!Cleanup::of(&prompt).apply(parts()).unwrap().get(31, 3));
+        assert!(Cleanup::of(&prompt.clone().point(31.5, 3.5)).apply(parts()).unwrap().get(31, 3));
+        assert!(Cleanup::of(&prompt).apply(parts()).unwrap().get(8, 8));
+        assert!(!Cleanup::of(&prompt.without(8.5, 8.5)).apply(parts()).unwrap().get(8, 8));
     }
 
     #[test]
     fn alpha_follows() {
         let (mask, prompt) = (parts(), Prompt::default().point(5.5, 5.5));
         let soft = AlphaMask::from_raw(mask.size(), mask.to_bytes(200)).unwrap();
-        let cleaned = alpha_of_cleaned(soft, &Cleanup::of(&prompt).apply(&mask)).unwrap();
+        let cleaned = alpha_of_cleaned(soft, &Cleanup::of(&prompt).apply(mask.clone()).unwrap()).unwrap();
         let at = |x: u32, y: u32| cleaned.values()[(y * 70 + x) as usize];
         assert_eq!((at(31, 3), at(45, 25), at(8, 8), at(8, 9)), (0, 0, 255, 255));
         assert_eq!(at(2, 2), 200, "edges stay soft");
@@ -228,8 +238,8 @@ mod tests {
     #[test]
     fn nothing_comes_of_nothing() {
         let empty = BitMask::new(Size::new(7, 5));
-        assert_eq!(Cleanup::default().apply(&empty), empty);
+        assert_eq!(Cleanup::default().apply(empty.clone()).unwrap(), empty);
         let full = BitMask::full(Size::new(7, 5));
-        assert_eq!(Cleanup::default().apply(&full), full);
+        assert_eq!(Cleanup::default().apply(full.clone()).unwrap(), full);
     }
 }

@@ -149,7 +149,8 @@ pub fn evaluate(
     thread::scope(|scope| {
         for model in &models {
             let jobs = &jobs;
-            scope.spawn(move || jobs.work(model));
+            // What threads the system does not give leave undone, this one does.
+            let _ = thread::Builder::new().spawn_scoped(scope, move || jobs.work(model));
         }
         jobs.work(&mine);
     });

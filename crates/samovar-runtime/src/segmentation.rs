@@ -166,13 +166,9 @@ impl PredictedMask {
     /// [`Error::NotFinite`] when the model's numbers are not, [`Error::Model`] when the device fails.
     pub fn mask(&self) -> Result<BitMask> {
         let mask = self.raw_mask()?;
-        Ok(match &self.cleanup {
-            None => mask,
-            Some(cleanup) => {
-                let bytes = (mask.size().area() / 4) as usize;
-                self.logits.on_host_work("clean_up", mask.size(), bytes, || cleanup.apply(&mask))
-            }
-        })
+        let Some(cleanup) = &self.cleanup else { return Ok(mask) };
+        let (size, bytes) = (mask.size(), (mask.size().area() / 4) as usize);
+        self.logits.on_host_work("clean_up", size, bytes, || cleanup.apply(mask))
     }
 
     /// The mask as the model drew it.

@@ -80,8 +80,8 @@ fn compare(name: &str, model: &Model) -> Stages {
     let mut in_place = 0;
     for (index, expected) in golden.masks.iter().enumerate() {
         let Segmentation { size: [height, width], counts } = &expected.segmentation;
-        let mask = Rle::from_coco_string(Size::new(*width, *height), counts).unwrap().to_mask();
-        let iou = |other: &AutomaticMask| other.mask.to_mask().iou(&mask).unwrap();
+        let mask = Rle::from_coco_string(Size::new(*width, *height), counts).unwrap().to_mask().unwrap();
+        let iou = |other: &AutomaticMask| other.mask.to_mask().unwrap().iou(&mask).unwrap();
         let partner = (0..found.len())
             .filter(|&other| !used[other])
             .max_by(|&a, &b| iou(&found[a]).total_cmp(&iou(&found[b])))
@@ -160,7 +160,7 @@ fn batches_and_threads_change_nothing() {
         assert_eq!(found.len(), expected.len());
         for (a, b) in found.iter().zip(&expected) {
             assert_eq!((a.point_coords, a.crop_box), (b.point_coords, b.crop_box));
-            assert!(a.mask.to_mask().iou(&b.mask.to_mask()).unwrap() > 0.99);
+            assert!(a.mask.to_mask().unwrap().iou(&b.mask.to_mask().unwrap()).unwrap() > 0.99);
         }
     }
 }
@@ -216,6 +216,6 @@ fn nano_finds_the_things_in_a_simple_picture() {
     let image = RgbImage::from_fn(size, |x, y| if on(x, y) { [210, 40, 30] } else { [30, 60, 160] });
     let (masks, _) = run(&model, &image, &AutomaticOptions::for_model(&model));
     let truth = samovar_media::BitMask::from_fn(size, on);
-    let best = masks.iter().map(|mask| mask.mask.to_mask().iou(&truth).unwrap()).fold(0.0, f64::max);
+    let best = masks.iter().map(|mask| mask.mask.to_mask().unwrap().iou(&truth).unwrap()).fold(0.0, f64::max);
     assert!(best > 0.9, "IoU {best} among {} masks", masks.len());
 }

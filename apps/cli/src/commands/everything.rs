@@ -284,7 +284,7 @@ impl Job<'_> {
             return write_stdout(&report.bytes(&input.file_name())?);
         }
         if args.json {
-            return print(&json!(report.document(&input.file_name())));
+            return print(&json!(report.document(&input.file_name())?));
         }
         // Of numbered files the folder is enough.
         let folder = |file: &PathBuf| match writer.layout {
@@ -396,7 +396,7 @@ impl Job<'_> {
                     folder.finish(input, &own, &files, work.took())?;
                     None
                 }
-                None => Some(report.document(&input.name_in_folder())),
+                None => Some(report.document(&input.name_in_folder())?),
             };
             Ok((described(masks.len()), (masks.len(), document)))
         })?;
@@ -485,7 +485,7 @@ impl Report<'_> {
     }
 
     /// COCO, whatever is written.
-    fn document(&self, file_name: &str) -> CocoDataset {
+    fn document(&self, file_name: &str) -> Result<CocoDataset> {
         let masks: Vec<_> = self.masks.iter().map(Automatic).collect();
         self.writer.dataset(self.image, file_name, masks.iter().map(|mask| mask as &dyn Found))
     }

@@ -391,7 +391,7 @@ fn segment(
                         writing.add(&Answered { mask: &mask, predicted: &predicted, found: &found })?;
                     }
                     if args.json {
-                        answer.json.push(output::mask_json(&found, &mask));
+                        answer.json.push(output::mask_json(&found, &mask)?);
                     }
                     results::join(&mut answer.joined, &mask)?;
                     answer.found.push(found);

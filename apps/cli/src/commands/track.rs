@@ -269,7 +269,7 @@ fn shown_key(args: &Args, found: Key) -> Key {
 fn refine(args: &Args, frame: &mut TrackedFrame) -> Result<()> {
     if args.fill_holes > 0 || args.remove_islands > 0 {
         for object in &mut frame.objects {
-            let mask = tracking::tidy_up(object.mask.mask(), args.fill_holes, args.remove_islands);
+            let mask = tracking::tidy_up(object.mask.mask(), args.fill_holes, args.remove_islands)?;
             object.mask = object.mask.clone().with_mask(mask);
         }
     }

@@ -19,10 +19,16 @@ use crate::outputs::Target;
 /// A mask that was found, and what is known of it.
 pub trait Found {
     /// Its pixels.
-    fn mask(&self) -> Cow<'_, BitMask>;
+    ///
+    /// # Errors
+    /// The system has no memory for them.
+    fn mask(&self) -> Result<Cow<'_, BitMask>>;
     /// Its run lengths.
-    fn rle(&self) -> Cow<'_, Rle> {
-        Cow::Owned(Rle::from_mask(&self.mask()))
+    ///
+    /// # Errors
+    /// The system has no memory for them.
+    fn rle(&self) -> Result<Cow<'_, Rle>> {
+        Ok(Cow::Owned(Rle::from_mask(&*self.mask()?)?))
     }
     /// Number of its pixels.
     fn area(&self) -> u64;
@@ -148,7 +154,7 @@ impl<'a> Sheet<'a> {
     pub fn add(&mut self, found: &dyn Found) -> Result<()> {
         let target = &mut self.target;
         match &mut self.content {
-            Content::Mask(joined) => join(joined, &found.mask())?,
+            Content::Mask(joined) => join(joined, &*found.mask()?)?,
             Content::Alpha(joined) => {
                 let alpha = found.alpha()?;
                 *joined = Some(match joined.take() {
@@ -159,14 +165,14 @@ impl<'a> Sheet<'a> {
                     }
                 });
             }
-            Content::Overlay(overlay) => overlay.add(&found.mask())?,
-            Content::Labels(labels) => labels.add(&found.mask())?,
-            Content::Rles(list) => list.push(target, &CocoSegmentation::compressed_rle(&found.rle()))?,
+            Content::Overlay(overlay) => overlay.add(&*found.mask()?)?,
+            Content::Labels(labels) => labels.add(&*found.mask()?)?,
+            Content::Rles(list) => list.push(target, &CocoSegmentation::compressed_rle(&*found.rle()?))?,
             Content::Polygons(list) => {
-                list.push(target, &polygon_file(&found.mask(), self.style.tolerance))?
+                list.push(target, &polygon_file(&*found.mask()?, self.style.tolerance)?)?
             }
             Content::Annotations(list, numbering) => {
-                if let Some(annotation) = numbering.next(self.style, found) {
+                if let Some(annotation) = numbering.next(self.style, found)? {
                     list.push(target, &annotation)?;
                 }
             }
@@ -189,8 +195,8 @@ impl<'a> Sheet<'a> {
             Content::Mask(mask) => {
                 let mask = mask.context("no masks")?;
                 match style.format {
-                    Format::Rle => json_line(&CocoSegmentation::compressed(&mask))?,
-                    Format::Polygon => json_line(&polygon_file(&mask, style.tolerance))?,
+                    Format::Rle => json_line(&CocoSegmentation::compressed(&mask)?)?,
+                    Format::Polygon => json_line(&polygon_file(&mask, style.tolerance)?)?,
                     _ => encode_mask_png(&mask)?,
                 }
             }
@@ -210,11 +216,14 @@ pub fn dataset<'f>(
     image: &RgbImage,
     file_name: &str,
     masks: impl IntoIterator<Item = &'f dyn Found>,
-) -> CocoDataset {
+) -> Result<CocoDataset> {
     let mut numbering = Numbering::default();
-    let annotations = masks.into_iter().filter_map(|mask| numbering.next(style, mask)).collect();
+    let annotations = masks
+        .into_iter()
+        .filter_map(|mask| numbering.next(style, mask).transpose())
+        .collect::<Result<_>>()?;
     let (info, images) = (style.info.clone(), vec![image_of(image, file_name)]);
-    CocoDataset { info, images, annotations, categories: numbering.categories() }
+    Ok(CocoDataset { info, images, annotations, categories: numbering.categories() })
 }
 
 /// The bytes of one file of these masks.
@@ -246,19 +255,19 @@ struct Numbering {
 
 impl Numbering {
     /// The annotation of the next mask, if it has one.
-    fn next(&mut self, style: &SheetStyle, found: &dyn Found) -> Option<CocoAnnotation> {
+    fn next(&mut self, style: &SheetStyle, found: &dyn Found) -> Result<Option<CocoAnnotation>> {
         // pycocotools raises on an annotation without outlines, so an empty mask is none; the summary counts them.
         if style.leaves_out(found.area()) {
-            return None;
+            return Ok(None);
         }
         let segmentation = match style.outlines {
-            true => CocoSegmentation::polygons(&found.mask(), style.tolerance),
-            false => CocoSegmentation::compressed_rle(&found.rle()),
+            true => CocoSegmentation::polygons(&*found.mask()?, style.tolerance)?,
+            false => CocoSegmentation::compressed_rle(&*found.rle()?),
         };
         self.annotations += 1;
         let category_id = self.classes.number(found.label().unwrap_or(OBJECT));
         let annotation = found.annotation(segmentation);
-        Some(CocoAnnotation { id: self.annotations, image_id: 1, category_id, ..annotation })
+        Ok(Some(CocoAnnotation { id: self.annotations, image_id: 1, category_id, ..annotation }))
     }
 
     /// All classes.
@@ -302,7 +311,7 @@ pub fn json_line(document: &impl Serialize) -> Result<Vec<u8>> {
 pub fn join(joined: &mut Option<BitMask>, mask: &BitMask) -> Result<()> {
     match joined {
         Some(joined) => joined.union_with(mask)?,
-        None => *joined = Some(mask.clone()),
+        None => *joined = Some(mask.try_clone()?),
     }
     Ok(())
 }

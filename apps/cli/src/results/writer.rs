@@ -132,7 +132,7 @@ impl Writer {
         image: &RgbImage,
         file_name: &str,
         masks: impl IntoIterator<Item = &'f dyn Found>,
-    ) -> CocoDataset {
+    ) -> Result<CocoDataset> {
         let style = SheetStyle { outlines: self.style.outlines, ..self.index.clone() };
         sheet::dataset(&style, image, file_name, masks)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use samovar_geometry::{Box2, Image, Size};
 
 use crate::error::{MediaError, Result};
-use crate::room::zeros;
+use crate::room::{collected, zeros};
 
 /// A binary mask, one bit per pixel.
 ///
@@ -137,6 +137,16 @@ impl BitMask {
 
     /// Sets the pixels `x0..x1` of row `y`; what lies outside the mask is ignored.
     pub fn set_run(&mut self, y: u32, x0: u32, x1: u32) {
+        self.with_run(y, x0, x1, |word, those| *word |= those);
+    }
+
+    /// Clears the pixels `x0..x1` of row `y`; what lies outside the mask is ignored.
+    pub fn clear_run(&mut self, y: u32, x0: u32, x1: u32) {
+        self.with_run(y, x0, x1, |word, those| *word &= !those);
+    }
+
+    /// Hands over every word that has pixels of the run, with those bits.
+    fn with_run(&mut self, y: u32, x0: u32, x1: u32, f: impl Fn(&mut u64, u64)) {
         let x1 = x1.min(self.size.width) as usize;
         let x0 = x0 as usize;
         if y >= self.size.height || x0 >= x1 {
@@ -147,11 +157,11 @@ impl BitMask {
         let from_x0 = !0u64 << (x0 % 64);
         let to_x1 = !0u64 >> (63 - (x1 - 1) % 64);
         if first == last {
-            row[first] |= from_x0 & to_x1;
+            f(&mut row[first], from_x0 & to_x1);
         } else {
-            row[first] |= from_x0;
-            row[first + 1..last].fill(!0);
-            row[last] |= to_x1;
+            f(&mut row[first], from_x0);
+            row[first + 1..last].iter_mut().for_each(|word| f(word, !0));
+            f(&mut row[last], to_x1);
         }
     }
 
@@ -226,14 +236,31 @@ impl BitMask {
         self.combine(other, |a, b| a & !b)
     }
 
+    /// The same mask in memory of its own.
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn try_clone(&self) -> Result<Self> {
+        let words = collected(self.words.len(), self.words.iter().copied())?;
+        Ok(Self { size: self.size, words_per_row: self.words_per_row, words })
+    }
+
     /// The pixels not set.
-    #[must_use]
     pub fn inverted(&self) -> Self {
-        let mut inverted = Self::full(self.size);
-        for (word, &own) in inverted.words.iter_mut().zip(&self.words) {
-            *word &= !own;
-        }
+        let mut inverted = self.clone();
+        inverted.invert();
         inverted
+    }
+
+    /// Sets the pixels that were not set and clears those that were.
+    pub fn invert(&mut self) {
+        let in_last = self.size.width % 64;
+        for row in self.words.chunks_exact_mut(self.words_per_row.max(1)) {
+            row.iter_mut().for_each(|word| *word = !*word);
+            if let Some(last) = row.last_mut().filter(|_| in_last > 0) {
+                *last &= !(!0 << in_last);
+            }
+        }
     }
 
     /// One byte per pixel, row by row: `on` where set, 0 elsewhere.
@@ -253,16 +280,18 @@ impl BitMask {
 
     /// This mask at (`x0`, `y0`) of a larger one, as the mask of a crop goes back into its image; what would lie
     /// outside is cut off.
-    #[must_use]
-    pub fn placed(&self, size: Size<Image>, x0: u32, y0: u32) -> Self {
-        let mut placed = Self::new(size);
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn placed(&self, size: Size<Image>, x0: u32, y0: u32) -> Result<Self> {
+        let mut placed = Self::try_new(size)?;
         for y in 0..self.size.height.min(size.height.saturating_sub(y0)) {
             for (start, end) in runs_of(self.row(y)) {
                 let shift = |x: usize| u32::try_from(x as u64 + u64::from(x0)).unwrap_or(u32::MAX);
                 placed.set_run(y0 + y, shift(start), shift(end));
             }
         }
-        placed
+        Ok(placed)
     }
 
     /// The part from (`x0`, `y0`) of the given size; what lies outside this mask is not set.

@@ -3,6 +3,8 @@
 use samovar_geometry::{Image, Size};
 
 use super::bits::BitMask;
+use crate::error::Result;
+use crate::room::{collected, one_more};
 
 /// Which neighbours a pixel is connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,24 +58,23 @@ impl Components {
         self.components.is_empty()
     }
 
-    /// The mask of the components (by their index in [`Components::all`]) for which `keep` holds.
-    pub fn mask_of(&self, keep: impl Fn(usize) -> bool) -> BitMask {
-        let mut mask = BitMask::new(self.size);
+    /// Clears the components (by their index in [`Components::all`]) for which `keep` does not hold in the mask they were found in.
+    pub fn retain(&self, mask: &mut BitMask, keep: impl Fn(usize) -> bool) {
+        for run in self.runs.iter().filter(|run| !keep(run.component as usize)) {
+            mask.clear_run(run.y, run.x0, run.x1);
+        }
+    }
+
+    /// The mask of the components for which `keep` holds.
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn mask_of(&self, keep: impl Fn(usize) -> bool) -> Result<BitMask> {
+        let mut mask = BitMask::try_new(self.size)?;
         for run in self.runs.iter().filter(|run| keep(run.component as usize)) {
             mask.set_run(run.y, run.x0, run.x1);
         }
-        mask
-    }
-
-    /// The mask with the largest component only; of equally large ones the first. Empty if there is none.
-    pub fn largest(&self) -> BitMask {
-        let mut best: Option<usize> = None;
-        for (index, component) in self.components.iter().enumerate() {
-            if best.is_none_or(|best| component.area > self.components[best].area) {
-                best = Some(index);
-            }
-        }
-        self.mask_of(|index| Some(index) == best)
+        Ok(mask)
     }
 
     /// Calls `f(component, y, x0, x1)` for every run of pixels, rows from top to bottom.
@@ -85,7 +86,10 @@ impl Components {
 }
 
 /// The connected components of a mask.
-pub fn connected_components(mask: &BitMask, connectivity: Connectivity) -> Components {
+///
+/// # Errors
+/// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory): a mask of noise has a run for every other pixel.
+pub fn connected_components(mask: &BitMask, connectivity: Connectivity) -> Result<Components> {
     // Runs of adjacent rows that touch belong together: union-find over runs, each root the earliest run of its set.
     let reach = if connectivity == Connectivity::Eight { 1 } else { 0 };
     let mut runs: Vec<Run> = Vec::new();
@@ -96,8 +100,8 @@ pub fn connected_components(mask: &BitMask, connectivity: Connectivity) -> Compo
         let mut candidate = above.start;
         for (x0, x1) in mask.runs(y) {
             let index = runs.len();
-            runs.push(Run { y, x0, x1, component: 0 });
-            parent.push(index as u32);
+            one_more(&mut runs, Run { y, x0, x1, component: 0 })?;
+            one_more(&mut parent, index as u32)?;
             while candidate < above.end && runs[candidate].x1 + reach <= x0 {
                 candidate += 1; // ends before this run begins, so it cannot touch any later one either
             }
@@ -110,13 +114,13 @@ pub fn connected_components(mask: &BitMask, connectivity: Connectivity) -> Compo
         above = row_start..runs.len();
     }
     let mut components: Vec<Component> = Vec::new();
-    let mut number_of_root = vec![u32::MAX; runs.len()];
+    let mut number_of_root = collected(runs.len(), std::iter::repeat(u32::MAX))?;
     for index in 0..runs.len() {
         let root = find(&mut parent, index as u32) as usize;
         if number_of_root[root] == u32::MAX {
             number_of_root[root] = components.len() as u32;
             let bounds = [u32::MAX, u32::MAX, 0, 0];
-            components.push(Component { area: 0, bounds, first_block: (u32::MAX, u32::MAX) });
+            one_more(&mut components, Component { area: 0, bounds, first_block: (u32::MAX, u32::MAX) })?;
         }
         let run = &mut runs[index];
         run.component = number_of_root[root];
@@ -126,7 +130,7 @@ pub fn connected_components(mask: &BitMask, connectivity: Connectivity) -> Compo
         component.bounds = [x0.min(run.x0), y0.min(run.y), x1.max(run.x1), y1.max(run.y + 1)];
         component.first_block = component.first_block.min((run.y / 2, run.x0 / 2));
     }
-    Components { size: mask.size(), components, runs }
+    Ok(Components { size: mask.size(), components, runs })
 }
 
 fn find(parent: &mut [u32], mut index: u32) -> u32 {
@@ -153,23 +157,25 @@ pub enum SmallRegions {
 }
 
 /// Removes 8-connected regions of fewer than `area_threshold` pixels, exactly as upstream's function of this name
-/// (`segment_anything/utils/amg.py`). Returns the mask and whether it changed.
-pub fn remove_small_regions(mask: &BitMask, area_threshold: f64, what: SmallRegions) -> (BitMask, bool) {
-    let working = match what {
-        SmallRegions::Holes => mask.inverted(),
-        SmallRegions::Islands => mask.clone(),
+/// (`segment_anything/utils/amg.py`), in place. Returns whether the mask changed.
+///
+/// # Errors
+/// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+pub fn remove_small_regions(mask: &mut BitMask, area_threshold: f64, what: SmallRegions) -> Result<bool> {
+    let regions = match what {
+        SmallRegions::Holes => components_outside(mask, Connectivity::Eight)?,
+        SmallRegions::Islands => connected_components(mask, Connectivity::Eight)?,
     };
-    let regions = connected_components(&working, Connectivity::Eight);
     let is_small = |index: usize| (regions.components[index].area as f64) < area_threshold;
     if !(0..regions.len()).any(is_small) {
-        return (mask.clone(), false);
+        return Ok(false);
     }
-    let cleaned = match what {
-        SmallRegions::Holes => {
-            let mut filled = regions.mask_of(is_small);
-            filled.union_with(mask).expect("both have the mask's size");
-            filled
-        }
+    match what {
+        SmallRegions::Holes => regions.for_each_run(|index, y, x0, x1| {
+            if is_small(index) {
+                mask.set_run(y, x0, x1);
+            }
+        }),
         SmallRegions::Islands if (0..regions.len()).all(is_small) => {
             // The first of the largest, counted in OpenCV's order of labels, which goes by 2 x 2 blocks.
             let rank = |index: &usize| {
@@ -177,11 +183,22 @@ pub fn remove_small_regions(mask: &BitMask, area_threshold: f64, what: SmallRegi
                 (std::cmp::Reverse(component.area), component.first_block)
             };
             let largest = (0..regions.len()).min_by_key(rank);
-            regions.mask_of(|index| Some(index) == largest)
+            regions.retain(mask, |index| Some(index) == largest);
         }
-        SmallRegions::Islands => regions.mask_of(|index| !is_small(index)),
-    };
-    (cleaned, true)
+        SmallRegions::Islands => regions.retain(mask, |index| !is_small(index)),
+    }
+    Ok(true)
+}
+
+/// The connected components of what is not in the mask, which is turned over for it and back again.
+///
+/// # Errors
+/// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory); the mask is as it was.
+pub fn components_outside(mask: &mut BitMask, connectivity: Connectivity) -> Result<Components> {
+    mask.invert();
+    let outside = connected_components(mask, connectivity);
+    mask.invert();
+    outside
 }
 
 #[cfg(test)]

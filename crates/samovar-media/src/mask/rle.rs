@@ -5,6 +5,7 @@ use samovar_geometry::{Image, Size};
 use super::bits::{BitMask, runs_of};
 use super::transpose::transposed;
 use crate::error::{MediaError, Result};
+use crate::room::one_more;
 
 /// Most pixels a run-length encoded mask may claim to have: a billion, 128 MiB of bits once decoded. A few bytes of
 /// text can claim any size, so there is a limit.
@@ -38,8 +39,11 @@ impl Rle {
     }
 
     /// Encodes a mask, exactly as upstream's `mask_to_rle_pytorch` and pycocotools do.
-    pub fn from_mask(mask: &BitMask) -> Self {
-        let columns = transposed(mask);
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn from_mask(mask: &BitMask) -> Result<Self> {
+        let columns = transposed(mask)?;
         let mut counts = Vec::new();
         // Positions through the columns; an open run waits for the next column, which may continue it.
         let (mut run_start, mut run_end) = (0u64, 0u64);
@@ -51,20 +55,23 @@ impl Rle {
                     run_end = end;
                     continue;
                 }
-                push_run(&mut counts, run_start, run_end, start);
+                push_run(&mut counts, run_start, run_end, start)?;
                 (run_start, run_end) = (start, end);
             }
         }
-        push_run(&mut counts, run_start, run_end, mask.size().area());
+        push_run(&mut counts, run_start, run_end, mask.size().area())?;
         // Masks are kept by the thousand, and nobody adds to them.
         counts.shrink_to_fit();
-        Self { size: mask.size(), counts }
+        Ok(Self { size: mask.size(), counts })
     }
 
     /// Decodes to bits.
-    pub fn to_mask(&self) -> BitMask {
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn to_mask(&self) -> Result<BitMask> {
         let height = self.size.height;
-        let mut columns = BitMask::new(Size::new(height, self.size.width));
+        let mut columns = BitMask::try_new(Size::new(height, self.size.width))?;
         let mut position = 0u64;
         for (index, &count) in self.counts.iter().enumerate() {
             let end = position + u64::from(count);
@@ -85,6 +92,11 @@ impl Rle {
     /// Width and height.
     pub fn size(&self) -> Size<Image> {
         self.size
+    }
+
+    /// The run lengths, to keep.
+    pub fn into_counts(self) -> Vec<u32> {
+        self.counts
     }
 
     /// The run lengths.
@@ -157,21 +169,23 @@ impl Rle {
 }
 
 /// Ends the clear run before `run_start..run_end` and that run itself, given where the next one starts.
-fn push_run(counts: &mut Vec<u32>, run_start: u64, run_end: u64, next_start: u64) {
+fn push_run(counts: &mut Vec<u32>, run_start: u64, run_end: u64, next_start: u64) -> Result<()> {
     // Runs are shorter than 2^32 for any mask that fits the limits of decoding; a longer one is cut by empty runs.
     let mut push = |mut length: u64| {
         while length > u64::from(u32::MAX) {
-            counts.extend([u32::MAX, 0]);
+            one_more(counts, u32::MAX)?;
+            one_more(counts, 0)?;
             length -= u64::from(u32::MAX);
         }
-        counts.push(length as u32);
+        one_more(counts, length as u32)
     };
     if run_end > run_start {
-        push(run_end - run_start);
+        push(run_end - run_start)?;
     }
     if next_start > run_end || run_end == 0 {
-        push(next_start - run_end);
+        push(next_start - run_end)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use samovar_geometry::Size;
 
 use super::bits::BitMask;
+use crate::error::Result;
 
 /// The mask with x and y exchanged.
-pub(super) fn transposed(mask: &BitMask) -> BitMask {
+pub(super) fn transposed(mask: &BitMask) -> Result<BitMask> {
     let size = mask.size();
-    let mut turned = BitMask::new(Size::new(size.height, size.width));
+    let mut turned = BitMask::try_new(Size::new(size.height, size.width))?;
     let (from_stride, to_stride) = (mask.words_per_row(), turned.words_per_row());
     let mut block = [0u64; 64];
     for y0 in (0..size.height as usize).step_by(64) {
@@ -29,7 +30,7 @@ pub(super) fn transposed(mask: &BitMask) -> BitMask {
             }
         }
     }
-    turned
+    Ok(turned)
 }
 
 /// Bit `x` of word `y` becomes bit `y` of word `x` (Hacker's Delight 7-3, lowest bit first).

@@ -62,7 +62,7 @@ fn values_and_masks_are_torchs() {
         }
         let measured = prepared.measured_mask(0.0, 1.0, 1).unwrap();
         let size = Size::new(case.width, case.height);
-        let expected = Rle::from_coco_string(size, &case.coco).unwrap().to_mask();
+        let expected = Rle::from_coco_string(size, &case.coco).unwrap().to_mask().unwrap();
         assert_eq!(measured.mask, expected, "{}x{} from {}", case.width, case.height, case.side);
         assert_eq!(
             (measured.area, measured.area_above_high, measured.area_above_low),

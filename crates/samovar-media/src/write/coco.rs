@@ -107,8 +107,11 @@ pub enum CocoSegmentation {
 
 impl CocoSegmentation {
     /// Compressed run lengths, exact.
-    pub fn compressed(mask: &BitMask) -> Self {
-        Self::compressed_rle(&Rle::from_mask(mask))
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn compressed(mask: &BitMask) -> Result<Self> {
+        Ok(Self::compressed_rle(&Rle::from_mask(mask)?))
     }
 
     /// Compressed run lengths of a mask that is run lengths already.
@@ -117,20 +120,22 @@ impl CocoSegmentation {
     }
 
     /// A list of run lengths, exact.
-    pub fn uncompressed(mask: &BitMask) -> Self {
-        Self::Uncompressed { size: size_of(mask), counts: Rle::from_mask(mask).counts().to_vec() }
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn uncompressed(mask: &BitMask) -> Result<Self> {
+        Ok(Self::Uncompressed { size: size_of(mask), counts: Rle::from_mask(mask)?.into_counts() })
     }
 
     /// Outlines, exact at tolerance 0, else simplified to within `tolerance` pixels. COCO polygons know no holes:
     /// each is joined to its outline by a cut of no width. An empty mask has no outlines, and pycocotools reads no annotation
     /// without: leave those out.
-    pub fn polygons(mask: &BitMask, tolerance: f64) -> Self {
-        Self::Polygons(
-            simplify(&trace(mask), tolerance)
-                .iter()
-                .map(|polygon| without_holes(polygon).iter().flat_map(|p| [p.x, p.y]).collect())
-                .collect(),
-        )
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn polygons(mask: &BitMask, tolerance: f64) -> Result<Self> {
+        let outline = |polygon: &Polygon| without_holes(polygon).iter().flat_map(|p| [p.x, p.y]).collect();
+        Ok(Self::Polygons(simplify(&trace(mask)?, tolerance).iter().map(outline).collect()))
     }
 
     /// The mask, for a picture of this size. Outlines that overlap are joined, as COCO means them.
@@ -143,7 +148,7 @@ impl CocoSegmentation {
                 Rle::from_counts(Size::new(*width, *height), counts.clone())?
             }
             Self::Polygons(outlines) => {
-                let mut mask = BitMask::new(image);
+                let mut mask = BitMask::try_new(image)?;
                 for outline in outlines {
                     if outline.len() % 2 != 0 {
                         return Err(MediaError::damaged("an outline has an x without a y"));
@@ -158,7 +163,7 @@ impl CocoSegmentation {
         if rle.size() != image {
             return Err(MediaError::mismatch(format!("the mask is {}, its image {image}", rle.size())));
         }
-        Ok(rle.to_mask())
+        rle.to_mask()
     }
 }
 
@@ -208,14 +213,17 @@ pub struct PolygonPiece {
 }
 
 /// The outlines of a mask, exact at tolerance 0, else simplified to within `tolerance` pixels.
-pub fn polygon_file(mask: &BitMask, tolerance: f64) -> PolygonFile {
+///
+/// # Errors
+/// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+pub fn polygon_file(mask: &BitMask, tolerance: f64) -> Result<PolygonFile> {
     let pairs = |ring: &Ring| ring.iter().map(|point| [point.x, point.y]).collect();
     let piece = |polygon: &Polygon| PolygonPiece {
         outer: pairs(&polygon.outer),
         holes: polygon.holes.iter().map(pairs).collect(),
     };
-    let polygons = simplify(&trace(mask), tolerance).iter().map(piece).collect();
-    PolygonFile { width: mask.width(), height: mask.height(), polygons }
+    let polygons = simplify(&trace(mask)?, tolerance).iter().map(piece).collect();
+    Ok(PolygonFile { width: mask.width(), height: mask.height(), polygons })
 }
 
 /// Writes anything serialisable as one JSON document, whole or not at all.

@@ -64,23 +64,27 @@ pub fn read_journal<L: DeserializeOwned + Send>(
             }
         }
     };
-    if !is_long {
-        let sound_bytes = for_each_block(&mut file, |block| take(lines_of(&block), &mut reading))?;
-        return Ok(JournalReading { sound_bytes, ..reading });
-    }
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+    let threads = match is_long {
+        true => thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS),
+        false => 0,
+    };
     let sound_bytes = thread::scope(|scope| {
         let workers: Vec<Parser<L>> = (0..threads)
-            .map(|_| {
+            .map_while(|_| {
                 let (to, blocks) = sync_channel::<Vec<u8>>(1);
                 let (results, from) = sync_channel(1);
-                scope.spawn(move || {
+                let parse = move || {
                     let all = blocks.into_iter();
                     all.map(|block| lines_of(&block)).all(|lines| results.send(lines).is_ok())
-                });
-                (to, from)
+                };
+                thread::Builder::new().spawn_scoped(scope, parse).ok().map(|_| (to, from))
             })
             .collect();
+        let threads = workers.len();
+        // Short ones are not worth a thread, and the system may have none.
+        if threads == 0 {
+            return for_each_block(&mut file, |block| take(lines_of(&block), &mut reading));
+        }
         let (mut sent, mut taken) = (0, 0);
         let mut take_one = |taken: &mut usize, reading: &mut JournalReading| {
             // A worker that panicked has lost its lines; the scope hands its panic on.

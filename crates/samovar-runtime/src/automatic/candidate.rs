@@ -5,6 +5,7 @@ use samovar_media::{RgbImage, Rle};
 
 use super::grid::Crop;
 use super::mask::AutomaticMask;
+use crate::error::Result;
 
 /// A mask that may stay. Frame: the crop while the crop is under way, then the image.
 pub(super) struct Candidate {
@@ -36,16 +37,17 @@ impl Candidate {
     }
 
     /// From the crop's frame to the image's.
-    pub(super) fn placed(self, image: &RgbImage) -> Self {
+    pub(super) fn placed(self, image: &RgbImage) -> Result<Self> {
         let crop = self.crop;
         if crop.layer == 0 {
-            return self;
+            return Ok(self);
         }
-        Self {
-            rle: Rle::from_mask(&self.rle.to_mask().placed(image.size(), crop.x0, crop.y0)),
+        let mask = self.rle.to_mask()?.placed(image.size(), crop.x0, crop.y0)?;
+        Ok(Self {
+            rle: Rle::from_mask(&mask)?,
             bounds: crop.box_in_image(self.bounds),
             point: crop.point_in_image(self.point),
             ..self
-        }
+        })
     }
 }

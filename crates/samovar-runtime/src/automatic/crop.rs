@@ -117,7 +117,7 @@ impl CropRun<'_> {
         });
         stages.suppression += found.len();
         report(points.len(), stages)?;
-        Ok(found.into_iter().map(|candidate| candidate.placed(self.image)).collect())
+        found.into_iter().map(|candidate| candidate.placed(self.image)).collect()
     }
 
     /// Work of the host after the model's.
@@ -235,7 +235,7 @@ impl CropRun<'_> {
             return Ok(Measured::CutOff);
         }
         Ok(Measured::Kept(Candidate {
-            rle: Rle::from_mask(&measured.mask),
+            rle: Rle::from_mask(&measured.mask)?,
             bounds,
             predicted_iou: drawn.predicted_iou,
             stability_score,

@@ -4,6 +4,7 @@ use samovar_geometry::{Box2, Image};
 use samovar_media::{Rle, SmallRegions, nms, remove_small_regions};
 
 use super::candidate::Candidate;
+use crate::error::Result;
 
 /// The best of masks whose boxes overlap, best first; equal scores keep their order.
 pub(super) fn best_of_overlapping(
@@ -27,25 +28,25 @@ pub(super) fn without_small_regions(
     candidates: Vec<Candidate>,
     min_area: u32,
     iou_threshold: f64,
-) -> Vec<Candidate> {
+) -> Result<Vec<Candidate>> {
     let mut boxes = Vec::with_capacity(candidates.len());
     let mut scores = Vec::with_capacity(candidates.len());
     let mut cleaned = Vec::with_capacity(candidates.len());
     for mut candidate in candidates {
-        let mask = candidate.rle.to_mask();
-        let (mask, filled) = remove_small_regions(&mask, f64::from(min_area), SmallRegions::Holes);
-        let (mask, dropped) = remove_small_regions(&mask, f64::from(min_area), SmallRegions::Islands);
+        let mut mask = candidate.rle.to_mask()?;
+        let filled = remove_small_regions(&mut mask, f64::from(min_area), SmallRegions::Holes)?;
+        let dropped = remove_small_regions(&mut mask, f64::from(min_area), SmallRegions::Islands)?;
         let changed = filled || dropped;
         let bounds = mask.tight_box().unwrap_or_default();
         if changed {
-            candidate.rle = Rle::from_mask(&mask);
+            candidate.rle = Rle::from_mask(&mask)?;
             candidate.bounds = bounds;
         }
         boxes.push(bounds);
         scores.push(if changed { 0.0 } else { 1.0 });
         cleaned.push(candidate);
     }
-    taken(cleaned, &nms(&boxes, &scores, just_below(iou_threshold)))
+    Ok(taken(cleaned, &nms(&boxes, &scores, just_below(iou_threshold))))
 }
 
 /// `candidates[order[0]], candidates[order[1]], ...`

@@ -114,7 +114,7 @@ pub(super) fn measure(
         for (target, answers) in targets.iter().zip(answers) {
             let figures = answers.figures(&record.header, &image, target)?;
             if options.worst_per_source > 0 {
-                answers.worst(&figures, place, target).into_iter().for_each(|one| worst.add(one));
+                answers.worst(&figures, place, target)?.into_iter().for_each(|one| worst.add(one));
             }
             picture.masks.push(figures);
         }
@@ -325,17 +325,19 @@ impl Answers {
     }
 
     /// The answers to a click and to the box, to be kept if they are bad enough.
-    fn worst(self, figures: &MaskFigures, place: usize, target: &Target) -> Vec<WorstMask> {
-        let truth = Rle::from_mask(&target.truth.mask);
-        let worst = |prompt: WorstPrompt, iou: f64, found: &BitMask| WorstMask {
-            source: figures.source.clone(),
-            picture: figures.picture.clone(),
-            mask: format!("{}-{}", target.layer, target.label),
-            prompt,
-            iou,
-            place,
-            truth: truth.clone(),
-            found: Rle::from_mask(found),
+    fn worst(self, figures: &MaskFigures, place: usize, target: &Target) -> Result<Vec<WorstMask>> {
+        let truth = Rle::from_mask(&target.truth.mask)?;
+        let worst = |prompt: WorstPrompt, iou: f64, found: &BitMask| -> Result<WorstMask> {
+            Ok(WorstMask {
+                source: figures.source.clone(),
+                picture: figures.picture.clone(),
+                mask: format!("{}-{}", target.layer, target.label),
+                prompt,
+                iou,
+                place,
+                truth: truth.clone(),
+                found: Rle::from_mask(found)?,
+            })
         };
         let click = figures.clicks.first().map(|click| {
             let prompt = WorstPrompt::Click { x: click.x, y: click.y };

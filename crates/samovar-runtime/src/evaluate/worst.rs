@@ -155,7 +155,7 @@ pub fn draw_worst<E: From<crate::Error>>(
 
 impl WorstMask {
     fn overlay(&self, image: &RgbImage) -> Result<RgbImage> {
-        let (truth, found) = (self.truth.to_mask(), self.found.to_mask());
+        let (truth, found) = (self.truth.to_mask()?, self.found.to_mask()?);
         let (mut hit, mut missed, mut too_much) = (truth.clone(), truth.clone(), found.clone());
         hit.intersect_with(&found)?;
         missed.subtract(&found)?;

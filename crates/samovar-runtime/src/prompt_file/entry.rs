@@ -87,7 +87,7 @@ impl Segmentation {
         match (place(at[0], size.width, image.width), place(at[1], size.height, image.height)) {
             (Some(x), Some(y)) => {
                 let part = BitMask::from_values(size, labels.labels(), |label: u16| label > 0)?;
-                Ok(part.placed(image, x, y))
+                Ok(part.placed(image, x, y)?)
             }
             _ => Err(Error::usage(format!(
                 "its mask of {size} at {},{} is not within the image of {image}",

@@ -6,6 +6,7 @@ use samovar_media::{BitMask, Connectivity, connected_components};
 
 use super::mask::Region;
 use super::patch::CERTAIN;
+use crate::error::Result;
 use crate::prompt::{MaskPrompt, Prompt};
 
 /// Parts of an answer of which less was carried there are other things.
@@ -58,10 +59,10 @@ impl Asked {
 
     /// The parts of an answer that lie on what was asked and look like the object: a thing that is near and looks much alike is
     /// answered too, and is another.
-    pub(super) fn parts_of(&self, mask: &BitMask) -> BitMask {
-        let parts = connected_components(mask, Connectivity::Eight);
+    pub(super) fn parts_of(&self, mask: &BitMask) -> Result<BitMask> {
+        let parts = connected_components(mask, Connectivity::Eight)?;
         if parts.len() < 2 {
-            return mask.clone();
+            return Ok(mask.try_clone()?);
         }
         let (mut shared, mut alike) = (vec![0u64; parts.len()], vec![0.0f64; parts.len()]);
         parts.for_each_run(|part, y, x0, x1| {
@@ -82,7 +83,7 @@ impl Asked {
             .filter(|&part| kept[part] && area(part) >= LEAST_MEASURE * all)
             .map(|part| alike[part] / area(part))
             .fold(f64::NEG_INFINITY, f64::max);
-        parts.mask_of(|part| kept[part] && alike[part] / area(part) >= most - LEAST_ALIKE)
+        Ok(parts.mask_of(|part| kept[part] && alike[part] / area(part) >= most - LEAST_ALIKE)?)
     }
 
     /// How much a mask in the region looks like the object, on average; `None` where it is empty or nobody knows.
@@ -101,10 +102,10 @@ impl Asked {
 }
 
 /// Lets only the part be positive that has most of what is.
-pub(super) fn keep_strongest_part(logits: &mut [f32], grid: Size<Grid>) {
+pub(super) fn keep_strongest_part(logits: &mut [f32], grid: Size<Grid>) -> Result<()> {
     let size = Size::new(grid.width, grid.height);
-    let Ok(cells) = BitMask::from_values(size, logits, |logit: f32| logit > 0.0) else { return };
-    let parts = connected_components(&cells, Connectivity::Eight);
+    let cells = BitMask::from_values(size, logits, |logit: f32| logit > 0.0)?;
+    let parts = connected_components(&cells, Connectivity::Eight)?;
     let mut sums = vec![0.0f64; parts.len()];
     let at = |y: u32, x: u32| y as usize * grid.width as usize + x as usize;
     parts.for_each_run(|part, y, x0, x1| {
@@ -116,6 +117,7 @@ pub(super) fn keep_strongest_part(logits: &mut [f32], grid: Size<Grid>) {
             logits[at(y, x0)..at(y, x1)].fill(-CERTAIN);
         }
     });
+    Ok(())
 }
 
 #[cfg(test)]

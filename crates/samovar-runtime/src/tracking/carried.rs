@@ -188,7 +188,7 @@ impl Carried {
         let asked = self.viewer.asked(seen.region, logits, alike);
         let Some(prompt) = asked.prompt() else { return Ok(None) };
         let (found, iou_score) = self.viewer.ask(frame, seen, &prompt, None)?;
-        let mask = asked.parts_of(found.mask());
+        let mask = asked.parts_of(found.mask())?;
         Ok(Some((asked, found.with_mask(mask), iou_score)))
     }
 
@@ -220,7 +220,7 @@ impl Carried {
         let Some(prompt) = near.prompt() else { return Ok(None) };
         let seen = viewer.see(frame, region)?;
         let (closer, iou_score) = viewer.ask(frame.size(), &seen, &prompt, Some(&answered))?;
-        let mask = asked.parts_of(closer.mask());
+        let mask = asked.parts_of(closer.mask())?;
         Ok(Some((closer.with_mask(mask), iou_score)))
     }
 
@@ -240,7 +240,7 @@ impl Carried {
         let alike = self.viewer.alike(appearance, &seen)?;
         let certain = |&alike: &f32| (CERTAIN * standing.certainty(alike)).clamp(-CERTAIN, CERTAIN);
         let mut logits: Vec<f32> = alike.iter().map(certain).collect();
-        keep_strongest_part(&mut logits, self.viewer.model.grid_size());
+        keep_strongest_part(&mut logits, self.viewer.model.grid_size())?;
         let Some((asked, found, iou_score)) = self.parts_found(frame.size(), &seen, logits, Some(alike))?
         else {
             return Ok(None);

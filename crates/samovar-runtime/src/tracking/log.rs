@@ -205,7 +205,7 @@ impl TrackLog {
 
     /// Keeps what was found.
     pub(crate) fn keep(&mut self, found: &Found, frame: i64, pass: Pass, key: Key) -> Result<()> {
-        let rle = Rle::from_mask(found.mask.mask());
+        let rle = Rle::from_mask(found.mask.mask())?;
         let mut counts = Vec::new();
         rle.counts().iter().for_each(|&count| write_varint(&mut counts, count));
         let size = rle.size();
@@ -297,7 +297,7 @@ impl TrackLog {
     fn parse(&self, object: ObjectId, header: &FoundHeader, body: &[u8]) -> Option<Found> {
         let size = Size::new(header.size[0], header.size[1]);
         let (counts, values) = body.split_at_checked(header.rle_bytes)?;
-        let mask: BitMask = Rle::from_counts(size, read_varints(counts)?).ok()?.to_mask();
+        let mask: BitMask = Rle::from_counts(size, read_varints(counts)?).ok()?.to_mask().ok()?;
         let logits = match header.region {
             None => None,
             Some([x0, y0, width, height]) => {

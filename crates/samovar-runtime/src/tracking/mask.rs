@@ -73,10 +73,10 @@ impl RegionLogits {
     /// Where they are positive, in the frame.
     pub(crate) fn mask(&self, frame: Size<Image>, threads: usize) -> Result<BitMask> {
         let mask = self.upscaler.mask(&self.to_f32(), crate::segmentation::MASK_THRESHOLD, threads)?;
-        Ok(match self.region == Region::whole(frame) {
-            true => mask,
-            false => mask.placed(frame, self.region.x0, self.region.y0),
-        })
+        match self.region == Region::whole(frame) {
+            true => Ok(mask),
+            false => Ok(mask.placed(frame, self.region.x0, self.region.y0)?),
+        }
     }
 
     /// Soft edges in the frame.

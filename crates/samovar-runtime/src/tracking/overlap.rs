@@ -1,6 +1,6 @@
 //! Masks of a frame that share no pixel, and masks without holes and islands.
 
-use samovar_media::{BitMask, Connectivity, connected_components};
+use samovar_media::{BitMask, Connectivity, components_outside, connected_components};
 
 use super::carrier::ObjectId;
 use super::mask::{LogitRows, RegionLogits, TrackedMask};
@@ -144,11 +144,13 @@ impl Meeting {
 /// An island is a part of the mask, connected over edges and corners; a hole is a part of what is not in the mask, connected over edges
 /// only, that does not touch the border of the picture. Both always go when it is asked, unlike in
 /// [`samovar_media::mask::remove_small_regions`]: an object that is but one small island goes too, and leaves an empty mask.
-#[must_use]
-pub fn tidy_up(mask: &BitMask, fill_holes: u64, remove_islands: u64) -> BitMask {
-    let mut tidy = mask.clone();
+///
+/// # Errors
+/// [`Error::OutOfMemory`](crate::Error).
+pub fn tidy_up(mask: &BitMask, fill_holes: u64, remove_islands: u64) -> Result<BitMask> {
+    let mut tidy = mask.try_clone()?;
     if fill_holes > 0 {
-        let gaps = connected_components(&mask.inverted(), Connectivity::Four);
+        let gaps = components_outside(&mut tidy, Connectivity::Four)?;
         gaps.for_each_run(|gap, y, x0, x1| {
             let of = &gaps.all()[gap];
             let [left, top, right, bottom] = of.bounds;
@@ -159,10 +161,10 @@ pub fn tidy_up(mask: &BitMask, fill_holes: u64, remove_islands: u64) -> BitMask 
         });
     }
     if remove_islands > 0 {
-        let parts = connected_components(&tidy, Connectivity::Eight);
-        tidy = parts.mask_of(|part| parts.all()[part].area > remove_islands);
+        let parts = connected_components(&tidy, Connectivity::Eight)?;
+        parts.retain(&mut tidy, |part| parts.all()[part].area > remove_islands);
     }
-    tidy
+    Ok(tidy)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Which prompts reach a frame, and from where on an object has to be followed anew.
 
 use samovar_geometry::Point;
-use samovar_media::{BitMask, Rle};
+use samovar_media::BitMask;
 use samovar_resources::contents::{Key, KeyBuilder};
 
 use super::carrier::ObjectId;
@@ -42,10 +42,10 @@ pub(super) fn key_of_prompt(prompt: &Prompt) -> Key {
 
 /// A hash of a mask.
 pub(super) fn key_of_mask(mask: &BitMask) -> Key {
-    let size = [mask.width(), mask.height()].into_iter().flat_map(u32::to_le_bytes);
-    let counts = Rle::from_mask(mask);
-    let counts = counts.counts().iter().flat_map(|count| count.to_le_bytes());
-    Key::of_content(&size.chain(counts).collect::<Vec<u8>>())
+    let size: Vec<u8> = [mask.width(), mask.height()].into_iter().flat_map(u32::to_le_bytes).collect();
+    let bytes = |row: &[u64]| row.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let rows = (0..mask.height()).map(|y| bytes(mask.row(y)));
+    rows.fold(KeyBuilder::new("samovar mask 1").part("size", size), |key, row| key.part("row", row)).finish()
 }
 
 /// What one object is in a pass.

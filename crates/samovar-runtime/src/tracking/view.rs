@@ -75,7 +75,7 @@ impl Viewer {
         let drawn = logits.mask(frame, self.model.engine().threads())?;
         let mask = match best.cleanup() {
             // Its points are in the region.
-            Some(cleanup) => cleanup.apply(&drawn.cropped(x0, y0, size)).placed(frame, x0, y0),
+            Some(cleanup) => cleanup.apply(drawn.cropped(x0, y0, size))?.placed(frame, x0, y0)?,
             None => drawn,
         };
         Ok((TrackedMask::new(mask, Some(logits)), best.iou_score))

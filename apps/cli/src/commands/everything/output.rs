@@ -20,12 +20,12 @@ pub const MERGED: &str = "annotations.json";
 pub struct Automatic<'a>(pub &'a AutomaticMask);
 
 impl Found for Automatic<'_> {
-    fn mask(&self) -> Cow<'_, BitMask> {
-        Cow::Owned(self.0.mask.to_mask())
+    fn mask(&self) -> Result<Cow<'_, BitMask>> {
+        Ok(Cow::Owned(self.0.mask.to_mask()?))
     }
 
-    fn rle(&self) -> Cow<'_, Rle> {
-        Cow::Borrowed(&self.0.mask)
+    fn rle(&self) -> Result<Cow<'_, Rle>> {
+        Ok(Cow::Borrowed(&self.0.mask))
     }
 
     fn area(&self) -> u64 {
@@ -33,7 +33,7 @@ impl Found for Automatic<'_> {
     }
 
     fn alpha(&self) -> Result<AlphaMask> {
-        Ok(AlphaMask::softened(&self.0.mask.to_mask()))
+        Ok(AlphaMask::softened(&self.0.mask.to_mask()?))
     }
 
     fn annotation(&self, segmentation: CocoSegmentation) -> CocoAnnotation {

@@ -35,8 +35,8 @@ pub struct Answered<'a> {
 }
 
 impl results::Found for Answered<'_> {
-    fn mask(&self) -> Cow<'_, BitMask> {
-        Cow::Borrowed(self.mask)
+    fn mask(&self) -> Result<Cow<'_, BitMask>> {
+        Ok(Cow::Borrowed(self.mask))
     }
 
     fn area(&self) -> u64 {
@@ -73,8 +73,8 @@ pub fn described(found: &[Found], joined: &BitMask, files: usize) -> Vec<String>
 }
 
 /// A mask in the JSON document.
-pub fn mask_json(found: &Found, mask: &BitMask) -> Value {
-    let annotation = CocoAnnotation::new(0, 0, mask, CocoSegmentation::compressed(mask));
+pub fn mask_json(found: &Found, mask: &BitMask) -> Result<Value> {
+    let annotation = CocoAnnotation::new(0, 0, mask, CocoSegmentation::compressed(mask)?);
     let mut document = json!({
         "object": found.object,
         "rank": found.rank,
@@ -86,5 +86,5 @@ pub fn mask_json(found: &Found, mask: &BitMask) -> Value {
     if let Some(label) = &found.label {
         document["label"] = label.as_str().into();
     }
-    document
+    Ok(document)
 }

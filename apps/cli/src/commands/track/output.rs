@@ -268,14 +268,15 @@ impl Output {
             Format::Overlay => vec![overlay(frame)?],
             Format::Rle | Format::CocoVideo => {
                 let objects = frame.objects.iter().map(|object| {
-                    json!({
+                    let rle = samovar::Rle::from_mask(object.mask.mask())?;
+                    Ok(json!({
                         "object": object.object, "iou_score": object.iou_score,
                         "object_score": object.object_score, "prompted": object.is_prompted,
                         "area": object.mask.mask().area(),
-                        "segmentation": CocoSegmentation::compressed_rle(&samovar::Rle::from_mask(object.mask.mask())),
-                    })
+                        "segmentation": CocoSegmentation::compressed_rle(&rle),
+                    }))
                 });
-                let document = json!({ "frame": frame.number, "time": frame.time, "objects": objects.collect::<Vec<_>>() });
+                let document = json!({ "frame": frame.number, "time": frame.time, "objects": objects.collect::<Result<Vec<_>>>()? });
                 vec![serde_json::to_vec(&document)?]
             }
         };
@@ -425,7 +426,7 @@ impl Document {
                 true => list.write_all(b"null")?,
                 false => serde_json::to_writer(
                     &mut *list,
-                    &CocoSegmentation::compressed_rle(&samovar::Rle::from_mask(object.mask.mask())),
+                    &CocoSegmentation::compressed_rle(&samovar::Rle::from_mask(object.mask.mask())?),
                 )?,
             }
             *count += 1;

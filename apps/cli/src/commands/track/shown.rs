@@ -80,14 +80,14 @@ pub struct Shown {
 }
 
 /// A number that tells a mask from others; 0 of an empty one.
-fn mark(mask: &BitMask) -> u64 {
+fn mark(mask: &BitMask) -> Result<u64> {
     if mask.is_empty() {
-        return 0;
+        return Ok(0);
     }
-    let counts = Rle::from_mask(mask);
+    let counts = Rle::from_mask(mask)?;
     let counts: Vec<u8> = counts.counts().iter().flat_map(|count| count.to_le_bytes()).collect();
     let key = Key::of_content(&counts);
-    key.as_bytes().first_chunk().map_or(1, |first| u64::from_le_bytes(*first).max(1))
+    Ok(key.as_bytes().first_chunk().map_or(1, |first| u64::from_le_bytes(*first).max(1)))
 }
 
 impl Shown {
@@ -134,8 +134,8 @@ impl Shown {
 
     /// Takes what a frame shows now.
     pub fn take(&mut self, frame: &TrackedFrame, signals: &[Signal]) -> Result<()> {
-        let masks = frame.objects.iter().map(|object| (object.object, mark(object.mask.mask())));
-        let (number, masks) = (frame.number, masks.collect());
+        let masks = frame.objects.iter().map(|object| Ok((object.object, mark(object.mask.mask())?)));
+        let (number, masks) = (frame.number, masks.collect::<Result<_>>()?);
         let is_same = |before: &Frame| before.masks == masks && before.signals == signals;
         match self.said.frames.get(&number).is_some_and(is_same) {
             true => Ok(()),

@@ -76,7 +76,7 @@ proptest! {
         prop_assert!(is_clean(&part));
         let inside = |x: u32, y: u32| x >= x0 && x - x0 < w && y >= y0 && y - y0 < h;
         let expected = BitMask::from_fn(mask.size(), |x, y| mask.get(x, y) && inside(x, y));
-        prop_assert_eq!(part.placed(mask.size(), x0, y0), expected);
+        prop_assert_eq!(part.placed(mask.size(), x0, y0).unwrap(), expected);
     }
 }
 
@@ -91,7 +91,7 @@ fn pixels_outside_are_never_set() {
     assert!(!mask.get(65, 1) && !mask.get(0, 7) && mask.get(64, 1));
     mask.set(64, 1, false);
     assert_eq!(mask.pixel_bounds(), Some([60, 1, 64, 2]));
-    let far = BitMask::full(Size::new(3, 3)).placed(Size::new(5, 5), u32::MAX, u32::MAX - 1);
+    let far = BitMask::full(Size::new(3, 3)).placed(Size::new(5, 5), u32::MAX, u32::MAX - 1).unwrap();
     assert!(far.is_empty());
 }
 

@@ -3,17 +3,21 @@
 use samovar_geometry::Point;
 
 use super::ring::{Polygon, Ring, signed_area};
+use crate::error::Result;
 use crate::mask::bits::BitMask;
 use crate::mask::components::{Connectivity, connected_components};
 
 /// The outlines of a mask: one polygon per 4-connected piece (pieces that touch only at a corner are separate), in
 /// the order of a row-by-row scan. All coordinates are whole numbers: corners of pixels.
-pub fn trace(mask: &BitMask) -> Vec<Polygon> {
-    let pieces = connected_components(mask, Connectivity::Four);
+///
+/// # Errors
+/// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+pub fn trace(mask: &BitMask) -> Result<Vec<Polygon>> {
+    let pieces = connected_components(mask, Connectivity::Four)?;
     let mut polygons = vec![Polygon::default(); pieces.len()];
     let piece_at = PieceIndex::new(&pieces, mask.height());
     // Every ring has a top edge (a set pixel under a clear one). Those not yet walked along are the places to start.
-    let mut unwalked = BitMask::new(mask.size());
+    let mut unwalked = BitMask::try_new(mask.size())?;
     for y in 0..mask.height() {
         let above: Option<Vec<u64>> = (y > 0).then(|| mask.row(y - 1).to_vec());
         for (index, word) in unwalked.row_mut(y).iter_mut().enumerate() {
@@ -30,7 +34,7 @@ pub fn trace(mask: &BitMask) -> Vec<Polygon> {
             }
         }
     }
-    polygons
+    Ok(polygons)
 }
 
 /// Which piece a set pixel belongs to.

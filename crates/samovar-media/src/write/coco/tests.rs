@@ -10,9 +10,9 @@ proptest! {
     fn every_form_survives_json(seed: u32, width in 1u32..90, height in 1u32..60, density in 0u32..=256) {
         let mask = golden::speckle(seed, height, width, density);
         for form in [
-            CocoSegmentation::compressed(&mask),
-            CocoSegmentation::uncompressed(&mask),
-            CocoSegmentation::polygons(&mask, 0.0),
+            CocoSegmentation::compressed(&mask).unwrap(),
+            CocoSegmentation::uncompressed(&mask).unwrap(),
+            CocoSegmentation::polygons(&mask, 0.0).unwrap(),
         ] {
             let text = serde_json::to_string(&form).unwrap();
             let read: CocoSegmentation = serde_json::from_str(&text).unwrap();
@@ -25,7 +25,7 @@ proptest! {
 #[test]
 fn a_data_set_reads_as_coco() {
     let mask = BitMask::from_fn(Size::new(20, 10), |x, y| (3..7).contains(&x) && (2..4).contains(&y));
-    let mut annotation = CocoAnnotation::new(7, 1, &mask, CocoSegmentation::compressed(&mask));
+    let mut annotation = CocoAnnotation::new(7, 1, &mask, CocoSegmentation::compressed(&mask).unwrap());
     annotation.score = Some(0.5);
     let dataset = CocoDataset {
         info: serde_json::json!({ "description": "test" }),
@@ -61,7 +61,7 @@ fn annotations_from_elsewhere_are_read_or_refused() {
 #[test]
 fn polygon_json_keeps_holes() {
     let mask = BitMask::from_fn(Size::new(9, 9), |x, y| x.abs_diff(4).max(y.abs_diff(4)) > 1);
-    let file = polygon_file(&mask, 0.0);
+    let file = polygon_file(&mask, 0.0).unwrap();
     assert_eq!((file.polygons.len(), file.polygons[0].holes.len()), (1, 1));
     assert_eq!(file.polygons[0].outer.len(), 4);
     let text = serde_json::to_string(&file).unwrap();
