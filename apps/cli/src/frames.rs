@@ -49,6 +49,26 @@ impl RangeArgs {
         !self.range().is_everything()
     }
 
+    /// Why a frame that lies before the first or behind the last does.
+    fn beyond(&self, number: FrameNumber) -> Option<String> {
+        match (self.start, self.end) {
+            (Some(start), _) if number < start => Some(format!("it lies before --start {start}")),
+            (_, Some(end)) if number > end => Some(format!("it lies behind --end {end}")),
+            _ => None,
+        }
+    }
+
+    /// Why a frame of the shot between these is not taken.
+    fn passes_over(&self) -> String {
+        match (self.every_nth, self.max_frames) {
+            (1, most) => format!("it lies behind the frames of --max-frames {}", most.unwrap_or(u32::MAX)),
+            (nth, None) => format!("--every-nth {nth} passes it over"),
+            (nth, Some(most)) => {
+                format!("--every-nth {nth} passes it over, or it lies behind --max-frames {most}")
+            }
+        }
+    }
+
     /// What of it decides which frames follow each other: where it ends does not.
     pub fn key(&self) -> String {
         format!("{:?} {}", self.start, self.every_nth)
@@ -72,6 +92,55 @@ pub fn open(
 /// The number of the first frame.
 pub fn first(frames: &dyn FrameSource) -> Result<FrameNumber> {
     frames.number_at(0).ok_or_else(|| usage("there are no frames"))
+}
+
+/// Where a frame is that somebody names.
+pub enum Named {
+    /// Among those that are taken.
+    Taken,
+    /// In the shot, and left out for this reason.
+    LeftOut(String),
+    /// Nowhere, for this reason.
+    Nowhere(String),
+}
+
+/// Where a frame is, of those of a range. `whole` opens all of the shot, where that has to be asked.
+pub fn named(
+    frames: &mut dyn FrameSource,
+    range: &RangeArgs,
+    number: FrameNumber,
+    whole: impl FnOnce() -> Result<Box<dyn FrameSource>>,
+) -> Result<Named> {
+    if let Some(why) = range.beyond(number) {
+        return Ok(Named::LeftOut(why));
+    }
+    let Some(place) = frames.place(number) else {
+        let whole = whole()?;
+        if whole.place(number).is_some() {
+            return Ok(Named::LeftOut(range.passes_over()));
+        }
+        let first = whole.number_at(0).unwrap_or(0);
+        let count = whole.expected_frames().and_then(|count| i64::try_from(count).ok());
+        let last = count.and_then(|count| whole.number_at(count - 1));
+        return Ok(Named::Nowhere(match last.filter(|_| whole.file(first).is_some()) {
+            Some(last) if (first..=last).contains(&number) => {
+                format!("it is missing in the shot, which goes from {first} to {last}")
+            }
+            Some(last) => format!("the shot goes from {first} to {last}"),
+            None => format!("the shot begins with {first}"),
+        }));
+    };
+    // A video's end is known once it was decoded as far: it is, where the frame lies behind what is expected.
+    let needed = u64::try_from(place).unwrap_or(0).saturating_add(1);
+    if frames.expected_frames().is_some_and(|count| count >= needed) {
+        return Ok(Named::Taken);
+    }
+    let count = frames.count_up_to(usize::try_from(needed).unwrap_or(usize::MAX))?;
+    if count as u64 >= needed {
+        return Ok(Named::Taken);
+    }
+    let last = frames.number_at(count as i64 - 1).unwrap_or(0);
+    Ok(Named::Nowhere(format!("the last frame is {last}")))
 }
 
 /// How many digits the frames' numbers have in names: as many as the sequence's own, and five for videos and plain numbers.

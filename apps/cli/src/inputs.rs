@@ -4,6 +4,7 @@ mod kind;
 mod names;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
@@ -188,21 +189,30 @@ impl Sources {
     }
 }
 
-/// Reads a file that an argument names, if it is one and of no more than `max_bytes`.
+/// Reads a file that an argument names, or a pipe (`/dev/stdin`, `<(…)`) to its end, of no more than `max_bytes`.
 pub fn read_small(path: &Path, max_bytes: u64, takes: &str) -> Result<Vec<u8>> {
     let refuse = |what: String| usage(format!("\"{}\": {what}; {takes}", path.display()));
     match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(refuse("there is no such file".to_owned()));
         }
-        Ok(found) if !found.is_file() => return Err(refuse("this is no file".to_owned())),
-        Ok(found) if found.len() > max_bytes => {
+        Ok(found) if found.is_dir() => return Err(refuse("this is no file".to_owned())),
+        Ok(found) if found.is_file() && found.len() > max_bytes => {
             return Err(refuse(format!("{} bytes are too many, at most {max_bytes} are read", found.len())));
         }
         _ => {}
     }
-    std::fs::read(path)
-        .with_context(|| format!("\"{}\": the file cannot be read; check its permissions", path.display()))
+    let unreadable = || format!("\"{}\": the file cannot be read; check its permissions", path.display());
+    let mut bytes = Vec::new();
+    // What comes out of a pipe or a device has no size that one could ask for.
+    let file = File::open(path).with_context(unreadable)?;
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).with_context(unreadable)?;
+    match bytes.len() as u64 > max_bytes {
+        true => {
+            Err(refuse(format!("there is no end of it after {max_bytes} bytes, which is all that is read")))
+        }
+        false => Ok(bytes),
+    }
 }
 
 /// The one name of a file or folder, also of one that is not there yet.

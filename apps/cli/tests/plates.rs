@@ -88,7 +88,8 @@ fn varying_rates_odd_sides_turned_phones_and_10_bits_are_followed_and_previewed(
     for name in ["vfr.mkv", "odd.mkv", "ten.mkv", "phone.mp4"] {
         let out = format!("out-{name}");
         let preview = format!("preview-{name}.mp4");
-        bench.done(&[&["track", name, "--out", &out, "--preview", &preview], &CLICK[..]].concat());
+        let run = bench.done(&[&["track", name, "--out", &out, "--preview", &preview], &CLICK[..]].concat());
+        assert_eq!(run.stderr.contains("note: the preview is 200x120: "), name == "odd.mkv", "{run:?}");
         let (width, height) = bench.rgba(&format!("{out}/00005.png")).dimensions();
         assert_eq!((width, height), if name == "odd.mkv" { (199, 119) } else { (200, 120) }, "{name}");
         let found = times(&bench.path(&preview));

@@ -216,3 +216,15 @@ fn a_gap_in_a_sequence_is_named_and_frames_keep_their_numbers() {
         .collect();
     assert_eq!(names, ["plate.1001.png", "plate.1005.png", "plate.1008.png"], "of those there are");
 }
+
+#[test]
+fn a_file_of_sound_is_called_that() {
+    let bench = Bench::new();
+    let starts: [(&str, &[u8]); 3] =
+        [("a.m4a", b"\0\0\0\x1cftypM4A "), ("a.mp3", b"ID3\x04\0"), ("a.wav", b"RIFF\x24\0\0\0WAVE")];
+    for (name, start) in starts {
+        std::fs::write(bench.path(name), [start, &[0; 64][..]].concat()).unwrap();
+        let words = "this is sound, without pictures; name an image, or a video with pictures in it";
+        bench.refused(1, words, &["everything", name, "--out", "e.json"]);
+    }
+}

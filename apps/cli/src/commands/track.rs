@@ -27,7 +27,7 @@ use self::output::Output;
 use self::prompts::Prompts;
 use self::report::{NewFrames, Report, ranges};
 use crate::failure::describe;
-use crate::frames;
+use crate::frames::{self, RangeArgs};
 use crate::made::Made;
 use crate::planned::Planned;
 use crate::say::one_line;
@@ -41,17 +41,18 @@ const LOG: &str = ".samovar-track";
 pub fn run(args: &Args) -> Result<()> {
     let session = Session::start(&args.model, &args.cache)?;
     args.model.check_following(&session.engine)?;
-    let open = |backward_bytes| {
+    let open = |range: &RangeArgs, backward_bytes| {
         let limits = session.engine.decode_limits();
-        frames::open(&args.frames, &args.range, limits, args.colour.space(), Some(backward_bytes))
+        frames::open(&args.frames, range, limits, args.colour.space(), Some(backward_bytes))
     };
     let mut backward_bytes = memory::block_bytes(&session.engine);
-    let mut frames = open(backward_bytes)?;
+    let mut frames = open(&args.range, backward_bytes)?;
     frames.notes().iter().for_each(|note| say!("note: \"{}\": {note}", args.frames.display()));
     let prompts = args.prompt.read(frames.size(), session.engine.decode_limits())?;
-    let sources = places::sources(args, &prompts, &*frames);
+    let sources = places::sources(args, &prompts);
     let first = frames::first(&*frames)?;
     places::check(args, &sources)?;
+    let prompts = prompts.within(&mut *frames, &args.range, || open(&RangeArgs::ALL, 0))?;
     let goes_back = tracking::Direction::from(args.direction).goes_back(prompts.prompted(first), Some(first));
     let planned = Planned::of(&args.model, &session.engine)?;
     let admit =
@@ -62,7 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
             if goes_back && matches!(error.downcast_ref(), Some(samovar::Error::DoesNotFit { .. })) =>
         {
             backward_bytes = 0;
-            frames = open(backward_bytes)?;
+            frames = open(&args.range, backward_bytes)?;
             admit(&*frames)
         }
         admitted => admitted,
@@ -74,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
     interrupt::catch_saying("stopping after the frame at hand");
     if let Some(logits) = &args.logits {
         let bar = progress::items(frames.expected_frames().unwrap_or(0), "frames");
-        let again = open(backward_bytes)?;
+        let again = open(&args.range, backward_bytes)?;
         let mut told = |_: FrameNumber| {
             bar.item_ended(Duration::ZERO, false);
             !interrupt::asked()

@@ -360,6 +360,10 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat> {
             MediaError::new(MediaErrorKind::Unsupported, format!("this is {name}, which cannot be read here"))
                 .advise(foreign::how_to_convert(name))
         }
+        (false, None) if foreign::is_sound(bytes) => {
+            MediaError::new(MediaErrorKind::Unsupported, "this is sound, without pictures")
+                .advise("name an image, or a video with pictures in it")
+        }
         (false, None) => {
             MediaError::new(MediaErrorKind::Unsupported, "this is no image format that can be read here")
         }

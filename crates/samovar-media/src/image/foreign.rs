@@ -62,3 +62,15 @@ pub fn foreign_by_start(start: &[u8]) -> Option<&'static str> {
     ];
     known.into_iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| name)
 }
+
+/// Whether a file that begins with these bytes (32 are enough) holds sound alone, as formats of music do.
+pub fn is_sound(start: &[u8]) -> bool {
+    let of_container = |at: usize, kinds: &[&[u8; 4]]| {
+        start.get(at..at + 4).is_some_and(|kind| kinds.iter().any(|known| kind == *known))
+    };
+    let is_mpeg = start.starts_with(b"ID3") || matches!(start, [0xff, 0xfb | 0xf3 | 0xf2, ..]);
+    is_mpeg
+        || start.starts_with(b"fLaC")
+        || start.starts_with(b"RIFF") && of_container(8, &[b"WAVE"])
+        || of_container(4, &[b"ftyp"]) && of_container(8, &[b"M4A ", b"M4B "])
+}

@@ -110,7 +110,7 @@ prompts.json has entries with `frame` (the sequence's own number; a video counts
    \"locked\": [{\"object\": 1, \"frames\": [1010, 1011]}]}
 
 To correct a mask, add a prompt on its frame and run the same command again: the latest prompt is what counts there, and only the frames \
-of that object that it can change are done anew; which ones did change is said. Locked frames keep the masks they have, and following goes on from them as from a mask that was given. Objects are \
+of that object that it can change are done anew; which ones did change is said. Locked frames keep the masks they have, whatever is prompted there, and following goes on from them as from a mask that was given. docs/prompts.md has the details. Objects are \
 followed each for itself: adding or removing one leaves the others as they are.
 
 The folder has what the command gives: what earlier runs found beyond that, in other frames, of other objects or the other way, goes, and is \

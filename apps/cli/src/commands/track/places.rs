@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
-use samovar::media::video::FrameSource;
+use samovar::media::ImageFormat;
 use serde_json::json;
 
 use super::args::Args;
@@ -12,27 +12,22 @@ use super::output::is_name_of_a_result;
 use super::preview;
 use super::prompts::Prompts;
 use crate::failure::usage;
+use crate::frames;
 use crate::inputs::{Sources, canonical};
 use crate::made::Made;
 use crate::outputs::check_place;
 use crate::result_folder::{JOB_FILE, JobFile};
+use crate::results::ending_of;
 
 /// All that is read.
-pub fn sources(args: &Args, prompts: &Prompts, frames: &dyn FrameSource) -> Sources {
-    let frames = frame_files(frames);
+pub fn sources(args: &Args, prompts: &Prompts) -> Sources {
+    // Not all that lies beside frames is one.
+    let is_picture = |file: &PathBuf| ImageFormat::EXTENSIONS.contains(&&*ending_of(file));
+    let video = args.frames.is_file().then(|| args.frames.clone());
+    let frames: Vec<PathBuf> =
+        frames::files(&args.frames).into_iter().filter(is_picture).chain(video).collect();
     let files = frames.iter().chain(prompts.masks()).map(PathBuf::as_path);
-    // Not all that lies in a folder of frames is one.
-    let video = Some(args.frames.as_path()).filter(|video| !video.is_dir());
-    Sources::of(files.chain(video).chain([Path::new(&args.model.model)]).chain(args.prompt.files()))
-}
-
-/// The files of all frames of a sequence, those outside the range too.
-fn frame_files(frames: &dyn FrameSource) -> Vec<PathBuf> {
-    let mut all = frames;
-    while let Some(within) = all.within() {
-        all = within;
-    }
-    (0..).map_while(|place| all.file(all.number_at(place)?)).collect()
+    Sources::of(files.chain([Path::new(&args.model.model)]).chain(args.prompt.files()))
 }
 
 /// Refuses what must not be written, before time is spent on what would be in it.

@@ -40,6 +40,12 @@ pub fn write(
     let source = shot.source();
     source.start(None, Direction::Forward)?;
     let (size, rate) = (source.size(), source.frame_rate().unwrap_or(fps));
+    if size.width % 2 + size.height % 2 > 0 {
+        let (width, height) = (size.width.next_multiple_of(2), size.height.next_multiple_of(2));
+        say!(
+            "note: the preview is {width}x{height}: videos have even sides, and a row or column of black is added to frames of {size}"
+        );
+    }
     let bar = progress::items(source.expected_frames().unwrap_or(0), "frames of the preview");
     let mut began = None;
     write_video(place, size, rate, ffmpeg(), |video| {

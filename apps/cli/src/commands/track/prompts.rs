@@ -1,15 +1,17 @@
 //! What is said about objects, and on which frames.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use samovar::media::video::FrameSource;
 use samovar::prompt_file::{LockedFrames, MAX_BYTES, PromptFile, PromptFileKind};
 use samovar::tracking::{ObjectId, Shot};
 use samovar::{Box2, DecodeLimits, Image, MaskPrompt, Prompt, PromptPoint};
 
 use crate::commands::segment::objects::{bounds, existing, point, read_mask};
 use crate::failure::usage;
+use crate::frames::{self, Named, RangeArgs};
 use crate::inputs;
 
 /// What means objects, on frames.
@@ -149,6 +151,97 @@ impl Prompts {
     pub fn frames(&self, first: i64) -> BTreeSet<i64> {
         let locked = self.locked.iter().flat_map(|locked| locked.frames.iter().copied());
         self.said.iter().map(|said| said.frame.unwrap_or(first)).chain(locked).collect()
+    }
+
+    /// What counts among these frames of a range: prompts and locks elsewhere are left out, which is said. `whole` opens all of the shot.
+    ///
+    /// # Errors
+    /// For frames that the shot does not have, for objects without any prompt among these frames, and for locks of objects without prompts.
+    pub fn within(
+        mut self,
+        frames: &mut dyn FrameSource,
+        range: &RangeArgs,
+        whole: impl Fn() -> Result<Box<dyn FrameSource>>,
+    ) -> Result<Self> {
+        let first = frames::first(frames)?;
+        let advice = "name another frame, or take it in (--start, --end, --every-nth, --max-frames)";
+        let mut left_out: BTreeMap<ObjectId, (usize, String)> = BTreeMap::new();
+        let mut kept = Vec::with_capacity(self.said.len());
+        for said in std::mem::take(&mut self.said) {
+            let (frame, object, place) = (said.frame.unwrap_or(first), said.object, &said.place);
+            match frames::named(frames, range, frame, &whole)? {
+                Named::Taken => kept.push(said),
+                Named::Nowhere(why) => {
+                    return Err(usage(format!(
+                        "{place}: there is no frame {frame}: {why}; name a frame that the shot has"
+                    )));
+                }
+                Named::LeftOut(why) => {
+                    let what = format!("{place}: frame {frame} is not among those taken: {why}");
+                    left_out.entry(object).or_insert((0, what)).0 += 1;
+                }
+            }
+        }
+        let prompted: BTreeSet<ObjectId> = kept.iter().map(|said| said.object).collect();
+        for (object, (count, what)) in left_out {
+            if !prompted.contains(&object) {
+                return Err(usage(format!(
+                    "{what}, and object {object} has no prompt on any that is; {advice}"
+                )));
+            }
+            let more = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+            say!("note: {what}; that prompt of object {object} does not count in this run{more}");
+        }
+        self.said = kept;
+        for LockedFrames { object, frames: locked } in &mut self.locked {
+            if !prompted.contains(object) {
+                return Err(usage(format!(
+                    "`locked` has frames of object {object}, which has no prompt; prompt it, or take its lock away"
+                )));
+            }
+            let (mut taken, mut others) = (Vec::new(), Vec::new());
+            for &frame in &*locked {
+                match frames::named(frames, range, frame, &whole)? {
+                    Named::Taken => taken.push(frame),
+                    Named::LeftOut(why) => others.push(format!("frame {frame} ({why})")),
+                    Named::Nowhere(why) => {
+                        return Err(usage(format!(
+                            "`locked` of object {object}: there is no frame {frame}: {why}; name a frame that the shot has"
+                        )));
+                    }
+                }
+            }
+            *locked = taken;
+            if let Some(one) = others.first() {
+                let more =
+                    if others.len() > 1 { format!(" and {} more", others.len() - 1) } else { String::new() };
+                say!(
+                    "note: `locked` of object {object}: {one}{more} is not among the frames taken, and does not count in this run"
+                );
+            }
+        }
+        self.say_overruled(first);
+        Ok(self)
+    }
+
+    /// Says which prompts lie on locked frames, where they change nothing.
+    fn say_overruled(&self, first: i64) {
+        let is_locked = |said: &&Said| {
+            let frame = said.frame.unwrap_or(first);
+            self.locked.iter().any(|locked| locked.object == said.object && locked.frames.contains(&frame))
+        };
+        let overruled: Vec<&Said> = self.said.iter().filter(is_locked).collect();
+        let Some(one) = overruled.first() else { return };
+        let (object, frame) = (one.object, one.frame.unwrap_or(first));
+        let more = match overruled.len() {
+            1 => String::new(),
+            count => format!(" (and {} more such prompts)", count - 1),
+        };
+        say!(
+            "note: {}: object {object} is locked on frame {frame}: its mask there stays, and the prompt changes nothing{more}; take the \
+             lock away to correct it",
+            one.place
+        );
     }
 
     /// One after the other; `first` is the frame of prompts that name none.

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// Label of pixels that are nobody's in DAVIS; where it is a sequence's only label it is the object, as in DAVIS 2016.
 pub(super) const VOID: u16 = 255;
 
+/// Names told in a message.
+const TOLD: usize = 5;
+
 /// A frame's name, ordered by number where it is one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FrameName {
@@ -130,9 +133,15 @@ impl Folder {
             }
         };
         if !place.is_dir() {
+            let there: Vec<String> =
+                self.sequences()?.iter().take(TOLD).map(|name| format!("\"{name}\"")).collect();
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
             return Err(Error::file(
                 place,
-                "there is no such folder; every sequence of the truth needs its masks",
+                format!(
+                    "there are no masks of the truth's sequence \"{name}\", which has its folder here (those there: {there}); \
+                     make them, or measure against a truth of the sequences that you have"
+                ),
             ));
         }
         SequenceFolder::open(&place)

@@ -184,7 +184,11 @@ fn what_does_not_belong_together_is_refused() {
     refused(&found, &truth, "truth");
     sequence(&truth, "a", &frames);
     refused(&found.join("nowhere"), &truth, "nowhere");
-    refused(&found, &truth, "there is no such folder; every sequence");
+    refused(
+        &found,
+        &truth,
+        "no masks of the truth's sequence \"a\", which has its folder here (those there: \"b\")",
+    );
     sequence(&found, "a", &frames[..2]);
     refused(&found, &truth, "2.png");
     sequence(&found, "a", &[[1, 1, 0, 3, 0, 0]; 4]);
