@@ -193,6 +193,32 @@ fn a_frame_that_could_not_be_read_is_told_by_every_run() {
 }
 
 #[test]
+fn a_frame_that_can_be_read_again_and_looks_as_it_did_is_not_written_without_its_objects() {
+    let bench = Bench::new();
+    bench.sequence(5);
+    prompts(&bench, &[1]);
+    let (path, whole) = (bench.path("shot/plate.1003.png"), bytes(&bench, "shot/plate.1003.png"));
+    let modified = path.metadata().unwrap().modified().unwrap();
+    let write = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    };
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 40].fill(0xa5);
+    write(&damaged);
+    assert_eq!(bench.run(&track(&[])).code, 1);
+    write(&whole);
+    let run = bench.run(&track(&["--fill-holes", "1"]));
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("failed in an earlier run: frame 1003: "), "{run:?}");
+    assert!(!bench.path("masks/1003.png").exists() && bench.path("masks/1004.png").exists());
+    std::fs::remove_file(bench.path("masks/.samovar-track")).unwrap();
+    bench.done(&track(&["--fill-holes", "1", "--no-overlap"]));
+    assert_eq!(labels(&bench, "masks/1003.png"), [0, 1]);
+}
+
+#[test]
 fn frames_are_told_as_changed_whatever_changed_them_and_objects_are_counted_in_all() {
     let bench = Bench::new();
     bench.sequence(4);

@@ -172,7 +172,16 @@ fn follow(
             to_look_at.iter().cloned().for_each(|signal| report.signals.add(signal));
         }
         refine(args, &mut frame)?;
-        if !output.is_known(frame.number, key) {
+        let is_known = output.is_known(frame.number, key);
+        if !is_known && frame.objects.len() < keys.objects(frame.number) {
+            let why = output.unread_before(frame.number, keys.of(frame.number));
+            let why = why.unwrap_or_else(|| "what was found there is damaged".to_owned());
+            let log = out.join(LOG);
+            unread.insert(
+                frame.number,
+                format!("frame {}: {why}; to find all anew remove \"{}\"", frame.number, log.display()),
+            );
+        } else if !is_known {
             output.write(&frame, key, &to_look_at)?;
         } else if !was_said {
             output.look_at(frame.number, &to_look_at)?;
@@ -205,7 +214,7 @@ fn follow(
     if let Some(place) = &args.preview {
         preview::write(place, args.fps, &mut shot, &keys, |frame| refine(args, frame))?;
     }
-    unread.values().for_each(|error| say!("failed before: {}", one_line(error)));
+    unread.values().for_each(|error| say!("failed in an earlier run: {}", one_line(error)));
     unread.extend(skipped.frames());
     report.say(args, &output, document.as_deref().unwrap_or(&out), took, &unread)?;
     output.told()?;

@@ -374,6 +374,14 @@ pub struct FrameKeys {
 }
 
 impl FrameKeys {
+    /// How many objects are followed through a frame. Of fewer that come with it, the others are not known: an earlier run could not read the
+    /// frame, or what it kept is damaged, and where this one goes on lies beyond.
+    pub fn objects(&self, frame: FrameNumber) -> usize {
+        let reaches =
+            |both: &&[Option<Reach>; 2]| both.iter().flatten().any(|reach| reach.key(frame).is_some());
+        self.reaches.iter().filter(reaches).count()
+    }
+
     /// Of all objects in a frame.
     pub fn of(&self, frame: FrameNumber) -> Key {
         let key_of =

@@ -112,11 +112,11 @@ impl Report {
             );
         }
         let rate = self.walked as f64 / took.as_secs_f64().max(1e-9);
-        say!(
-            "{frames} frames ({rate:.1} a second), {} with new masks; results in {}",
-            self.new.count(),
-            results.display()
-        );
+        let how = match frames.saturating_sub(self.walked) {
+            0 => format!("({rate:.1} a second)"),
+            known => format!("({known} were known)"),
+        };
+        say!("{frames} frames {how}, {} with new masks; results in {}", self.new.count(), results.display());
         Ok(())
     }
 }
