@@ -397,7 +397,7 @@ fn now_ms() -> u64 {
 }
 
 /// What a lock that is held means here.
-fn in_words(error: anyhow::Error, folder: &Path) -> anyhow::Error {
+pub fn in_words(error: anyhow::Error, folder: &Path) -> anyhow::Error {
     let is_held = |error: &io::Error| error.kind() == io::ErrorKind::ResourceBusy;
     match error.downcast_ref::<io::Error>().is_some_and(is_held) {
         true => anyhow!("{}; wait for its end, or give another folder", is_busy(folder)),

@@ -249,6 +249,25 @@ fn frames_are_told_as_changed_whatever_changed_them_and_objects_are_counted_in_a
     assert!(again.stderr.contains("object 2: seen in 4 of 4 frames"), "{again:?}");
 }
 
+#[test]
+fn a_second_run_in_the_folder_is_refused_as_that_also_before_the_first_result() {
+    let bench = Bench::new();
+    bench.sequence(2);
+    prompts(&bench, &[1]);
+    std::fs::create_dir(bench.path("masks")).unwrap();
+    for record in [".samovar-track-shown.jsonl", ".samovar-results.jsonl"] {
+        let held = std::fs::File::create(bench.path(&format!("masks/{record}"))).unwrap();
+        held.lock().unwrap();
+        bench.refused(
+            1,
+            "another run of samovar is at work in this folder of results; wait for its end",
+            &track(&[]),
+        );
+    }
+    std::fs::remove_dir_all(bench.path("masks")).unwrap();
+    bench.done(&track(&[]));
+}
+
 #[cfg(unix)]
 #[test]
 fn what_a_stopped_correction_changed_is_told_by_the_run_that_ends_it() {

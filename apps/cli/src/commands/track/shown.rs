@@ -10,6 +10,8 @@ use samovar::tracking::{ObjectId, Signal, TrackedFrame};
 use samovar::{BitMask, Rle};
 use serde::{Deserialize, Serialize};
 
+use crate::record::in_words;
+
 /// Name of the record of what frames show, in the folder of results.
 const RECORD: &str = ".samovar-track-shown.jsonl";
 
@@ -96,9 +98,10 @@ impl Shown {
         let (path, mut said) = (folder.join(RECORD), Said::default());
         // A line that is damaged tells of one frame, whose masks count as unknown.
         let opened = JournalWriter::open(&path, JournalOptions::default(), |line| said.take(line));
-        let (journal, _) = opened.with_context(|| {
+        let opened = opened.with_context(|| {
             format!("\"{}\": the record of what frames show cannot be used", path.display())
-        })?;
+        });
+        let (journal, _) = opened.map_err(|error| in_words(error, folder))?;
         Ok(Self { journal, said })
     }
 
