@@ -3,24 +3,28 @@
 //! Frames are counted by decoding, never by the header. Of every frame that went by, its time stamp and a checksum of what was
 //! decoded are kept (24 bytes); so a way back is a new child that begins at a time stamp, and is believed only where the frames
 //! that come are the frames that were: else it is decoded from the beginning.
+//!
+//! Complaints begin a [`Survey`], which tells frame by frame what is wrong; from then on one thread decodes, so that the frames that come are
+//! those of the survey.
 
 mod log;
 mod pixels;
 mod process;
+mod refusals;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::Arc;
 
 use samovar_geometry::{Image, Size};
 
 use self::log::Announced;
 use self::pixels::Pixels;
-use self::process::{Decoded, Order, Run, Told};
+use self::process::{Decoded, Order, Run};
+use self::refusals::{check_file, nothing_decoded, stopped};
+use self::survey::Survey;
 use super::ahead::FRAMES_AHEAD;
 use super::source::{Direction, Frame, FrameNumber, FrameSource, check_size, no_such_frame};
 use crate::error::{MediaError, MediaErrorKind, Result};
@@ -29,7 +33,8 @@ use crate::image::{ColourSpace, DecodeLimits, RgbImage};
 /// A video file, read by the program `ffmpeg`, forward; [`Reversed`](super::Reversed) makes it go backward too.
 ///
 /// Frames count from 0, as they are decoded and shown: turned as the file says, none dropped and none repeated where the frame rate
-/// varies. Their times are the file's. Where picture data is lost, the frame near it is an error, and the video goes on behind.
+/// varies. Their times are the file's. Where picture data is lost, frames that are damaged, those that are made of them and those that are missing
+/// are errors of their own, and keep their numbers as far as the file tells of them; the video goes on behind.
 #[derive(Debug)]
 pub struct VideoFile {
     path: PathBuf,
@@ -38,16 +43,22 @@ pub struct VideoFile {
     /// What values mean, if that is no sRGB.
     space: Option<ColourSpace>,
     is_old: bool,
-    /// Whether a word was lost where several threads decode, so that one does.
+    /// Whether one thread decodes: a word was lost where several do, or there is a survey.
     is_alone: bool,
     size: Size<Image>,
     time_base: Option<f64>,
     frame_rate: Option<f64>,
     expected: Option<u64>,
-    /// Frames that went by.
+    /// Frames that went by, or that a survey tells of.
     known: Vec<Known>,
-    /// Frames near which picture data is lost, and ffmpeg's words for it.
+    /// Frames that cannot be had, and what is wrong with them.
     damaged: BTreeMap<usize, String>,
+    /// What is wrong with the frames of a video that ffmpeg complained of.
+    survey: Option<Survey>,
+    /// What is to be added to the time stamps of the survey.
+    survey_offset: i64,
+    /// Of how many frames of the survey was taken over what it knows.
+    learnt: usize,
     /// Frames of the video, once its end was seen.
     count: Option<usize>,
     /// Index of the frame that comes next.
@@ -58,15 +69,16 @@ pub struct VideoFile {
 }
 
 /// What is kept of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Known {
     time_stamp: Option<i64>,
-    checksum: u32,
+    /// `None` until it went by.
+    checksum: Option<u32>,
 }
 
 impl From<&Announced> for Known {
     fn from(frame: &Announced) -> Self {
-        Self { time_stamp: frame.time_stamp, checksum: frame.checksum }
+        Self { time_stamp: frame.time_stamp, checksum: Some(frame.checksum) }
     }
 }
 
@@ -74,10 +86,14 @@ impl From<&Announced> for Known {
 #[derive(Debug)]
 struct Decoding {
     run: Run,
-    /// Index of the frame that it gives next.
+    /// Index of the frame that it gives next, or of one before that.
     index: usize,
+    /// How many frames come before it of one thread that decodes the whole video: more than `index`, or fewer, where there is damage.
+    came: usize,
     /// Whether it began behind the file's beginning, so that its frames are compared with those known.
     is_sought: bool,
+    /// Whether it gave a frame that is known.
+    has_arrived: bool,
     /// A frame that is decoded already, and its index is `index - 1`.
     peeked: Option<(Announced, RgbImage)>,
 }
@@ -123,6 +139,9 @@ impl VideoFile {
             expected: None,
             known: Vec::new(),
             damaged: BTreeMap::new(),
+            survey: None,
+            survey_offset: 0,
+            learnt: 0,
             count: None,
             position: 0,
             has_failed: false,
@@ -136,8 +155,14 @@ impl VideoFile {
     /// Decodes the first frame, and learns size and times.
     fn look(&mut self) -> Result<()> {
         let mut decoding = self.begin(0)?;
+        let mut complaint = None;
         loop {
             match decoding.run.next() {
+                // What several threads complain of may be about a later frame.
+                Some(Decoded::Frame(..)) if complaint.is_some() && !self.is_alone => {
+                    (self.is_alone, complaint) = (true, None);
+                    decoding = self.begin(0)?;
+                }
                 Some(Decoded::Frame(frame, Some(pixels))) => {
                     let told = decoding.run.told();
                     let seconds_and_rate = told.duration.zip(told.frame_rate);
@@ -145,16 +170,16 @@ impl VideoFile {
                     (self.size, self.time_base) = (frame.size, told.time_base);
                     self.frame_rate = told.frame_rate;
                     self.expected = expected.filter(|frames| *frames > 0);
+                    if self.is_alone {
+                        return self.begin_survey(frame.time_stamp, complaint.as_deref());
+                    }
                     self.known.push(Known::from(&frame));
-                    decoding.index = 1;
+                    (decoding.index, decoding.came) = (1, 1);
                     decoding.peeked = Some((frame, pixels));
                     self.run = Some(decoding);
                     return Ok(());
                 }
-                // Recordings that begin in the middle of something are usual.
-                Some(Decoded::Damage(text)) => {
-                    self.notes = vec![format!("the video begins with data that cannot be decoded ({text})")];
-                }
+                Some(Decoded::Damage(text)) => complaint = Some(text),
                 Some(Decoded::Refused(error)) => return Err(error),
                 Some(Decoded::Frame(_, None) | Decoded::Cut | Decoded::Lost) | None => {
                     let (status, told) = decoding.run.ended()?;
@@ -166,6 +191,58 @@ impl VideoFile {
                 }
             }
         }
+    }
+
+    /// Has a survey tell which frames are good; `first` is the time stamp of the first that comes, and `complaint` what was said before it.
+    fn begin_survey(&mut self, first: Option<i64>, complaint: Option<&str>) -> Result<()> {
+        let mut survey =
+            Survey::begin(&self.program, &self.input(), self.limits.max_pixels, complaint.is_some())?;
+        let shown_at = survey.came(0).and_then(|came| came.shown_at);
+        let offset = first.zip(shown_at).map(|(here, there)| here.saturating_sub(there));
+        self.survey_offset = offset.unwrap_or(0);
+        if let (Some(text), true) = (complaint, survey.begins_in_the_middle()) {
+            // Recordings that begin in the middle of something are usual.
+            self.notes = vec![format!("the video begins with data that cannot be decoded ({text})")];
+        }
+        (self.survey, self.run, self.is_alone) = (Some(survey), None, true);
+        self.learn();
+        Ok(())
+    }
+
+    /// A survey where something is complained of behind the first frame.
+    fn survey_from_here(&mut self) -> Result<()> {
+        if self.survey.is_some() {
+            return Ok(());
+        }
+        let Known { time_stamp, .. } = self.known.first().copied().unwrap_or_default();
+        self.begin_survey(time_stamp, None)
+    }
+
+    /// Takes over what the survey knows.
+    fn learn(&mut self) {
+        let Some(survey) = &self.survey else { return };
+        let slots = survey.slots();
+        for (index, slot) in slots.iter().enumerate().skip(self.learnt) {
+            if let Some(damage) = &slot.damage {
+                self.damaged.insert(index, damage.clone());
+            }
+            if index >= self.known.len() {
+                let time_stamp = slot.time_stamp.map(|time| time.saturating_add(self.survey_offset));
+                self.known.push(Known { time_stamp, checksum: None });
+            }
+        }
+        self.learnt = slots.len();
+    }
+
+    /// Asks the survey, if there is one, for what becomes of this frame; whether there is such a frame.
+    fn survey_to(&mut self, index: usize) -> bool {
+        let Some(survey) = &mut self.survey else { return true };
+        let is_there = survey.slot(index).is_some();
+        self.learn();
+        if !is_there {
+            self.count = Some(self.known.len());
+        }
+        is_there
     }
 
     fn order<'o>(&'o self, input: &'o OsStr) -> Order<'o> {
@@ -191,10 +268,21 @@ impl VideoFile {
     /// A child whose next frame is this one, or one before it.
     fn begin(&self, index: usize) -> Result<Decoding> {
         let input = self.input();
-        let from = self.seconds_before(index);
+        // What is damaged is not known again.
+        let is_good =
+            |index: &usize| self.known[*index].checksum.is_some() && !self.damaged.contains_key(index);
+        let index = match self.known.len() {
+            0 => 0,
+            len => (0..=index.min(len - 1)).rev().find(is_good).unwrap_or(0),
+        };
+        let came = match &self.survey {
+            Some(survey) => survey.slots().get(index).and_then(|slot| slot.came),
+            None => Some(index),
+        };
+        let from = came.and(self.seconds_before(index));
         let run = Run::begin(&Order { from, ..self.order(&input) })?;
-        let is_sought = from.is_some();
-        Ok(Decoding { run, index: if is_sought { index } else { 0 }, is_sought, peeked: None })
+        let (index, came) = if from.is_some() { (index, came.unwrap_or(0)) } else { (0, 0) };
+        Ok(Decoding { run, index, came, is_sought: from.is_some(), has_arrived: false, peeked: None })
     }
 
     /// A time between a known frame and the one before it, if both have one.
@@ -205,35 +293,20 @@ impl VideoFile {
         (before < at && seconds > 0.0).then_some(seconds)
     }
 
-    /// The next frame of the child, which goes by; damage is noted for who asks for the frame.
+    /// The next good frame of the child, which goes by.
     fn advance(&mut self, wanted: usize) -> Result<Next> {
         loop {
             let Some(decoding) = &mut self.run else {
-                self.run = Some(self.begin(wanted.min(self.known.len().saturating_sub(1)))?);
+                self.survey_to(wanted);
+                self.run = Some(self.begin(wanted)?);
                 continue;
             };
             if let Some((frame, pixels)) = decoding.peeked.take() {
                 return Ok(Next::Frame(frame, pixels));
             }
-            let decoded = decoding.run.next();
-            let is_known = decoding.index < self.known.len();
-            match decoded {
+            match decoding.run.next() {
                 Some(Decoded::Frame(frame, Some(pixels))) => {
-                    let index = decoding.index;
-                    let seen = Known::from(&frame);
-                    match self.known.get(index) {
-                        None => self.known.push(seen),
-                        Some(known) if decoding.is_sought && *known != seen => {
-                            // A way that ends a little early is a way all the same.
-                            let is_early = seen.time_stamp.zip(known.time_stamp).is_some_and(|(a, b)| a < b);
-                            if !is_early {
-                                self.restart()?;
-                            }
-                            continue;
-                        }
-                        Some(_) => {}
-                    }
-                    decoding.index += 1;
+                    let Some(index) = self.place_of(&frame)? else { continue };
                     check_size(index as FrameNumber, frame.size, self.size)?;
                     return Ok(Next::Frame(frame, pixels));
                 }
@@ -241,14 +314,10 @@ impl VideoFile {
                     (self.is_alone, self.run) = (true, None);
                 }
                 Some(Decoded::Lost) => {
-                    let text = "what ffmpeg said of a frame was lost among its complaints";
+                    let text = "what ffmpeg said of it was lost among its complaints";
                     self.damaged.insert(decoding.index, text.to_owned());
                 }
-                // Told of the first time that anything came by here.
-                Some(Decoded::Damage(_)) if is_known => {}
-                Some(Decoded::Damage(text)) => {
-                    self.damaged.insert(decoding.index, text);
-                }
+                Some(Decoded::Damage(_)) => self.survey_from_here()?,
                 Some(Decoded::Refused(error)) => {
                     let error = error.of_part(format!("frame {}", decoding.index));
                     self.run = None;
@@ -258,17 +327,68 @@ impl VideoFile {
                     let (index, is_sought) = (decoding.index, decoding.is_sought);
                     let Some(Decoding { run, .. }) = self.run.take() else { continue };
                     let (status, told) = run.ended()?;
-                    if is_sought && is_known && status.code().is_some() {
+                    let more_went_by = || self.known.iter().skip(index).any(|known| known.checksum.is_some());
+                    if is_sought && status.code().is_some() && more_went_by() {
                         self.restart()?;
                         continue;
                     }
                     if !status.success() {
                         return Err(stopped(index, status, &told));
                     }
-                    self.count = Some(self.count.map_or(index, |count| count.max(index)));
+                    self.end(index);
                     return Ok(Next::End);
                 }
             }
+        }
+    }
+
+    /// Index of a frame that came of the child; `None` if it is not good, or not asked for.
+    fn place_of(&mut self, frame: &Announced) -> Result<Option<usize>> {
+        let Some(decoding) = &mut self.run else { return Ok(None) };
+        let seen = Known::from(frame);
+        let is_early = |known: &Known| seen.time_stamp.zip(known.time_stamp).is_some_and(|(a, b)| a < b);
+        // A way that ends a little early is a way all the same.
+        if decoding.is_sought && !decoding.has_arrived && self.known.get(decoding.index).is_some_and(is_early)
+        {
+            return Ok(None);
+        }
+        let index = match &mut self.survey {
+            None => decoding.index,
+            Some(survey) => {
+                let came = survey.came(decoding.came).filter(|came| came.is_key == frame.is_key);
+                decoding.came += 1;
+                let index = came.and_then(|came| came.slot);
+                // What comes of damaged data depends on where decoding began.
+                if decoding.is_sought && index != Some(decoding.index) {
+                    self.restart()?;
+                    return Ok(None);
+                }
+                let Some(index) = index else { return Ok(None) };
+                index
+            }
+        };
+        self.learn();
+        let Some(decoding) = &mut self.run else { return Ok(None) };
+        match self.known.get_mut(index) {
+            None => self.known.push(seen),
+            Some(known) if decoding.is_sought && known.checksum.is_some() && *known != seen => {
+                self.restart()?;
+                return Ok(None);
+            }
+            Some(known) => *known = seen,
+        }
+        (decoding.index, decoding.has_arrived) = (index + 1, true);
+        Ok(Some(index))
+    }
+
+    /// The child has ended as it should, behind the frames before this one.
+    fn end(&mut self, index: usize) {
+        self.survey_to(usize::MAX);
+        let count = if self.survey.is_some() { self.known.len() } else { index };
+        self.count = Some(self.count.map_or(count, |before| before.max(count)));
+        for left in index..self.known.len() {
+            let text = || "ffmpeg gave no picture for it".to_owned();
+            self.damaged.entry(left).or_insert_with(text);
         }
     }
 
@@ -276,43 +396,44 @@ impl VideoFile {
     fn restart(&mut self) -> Result<()> {
         let input = self.input();
         let run = Run::begin(&self.order(&input))?;
-        self.run = Some(Decoding { run, index: 0, is_sought: false, peeked: None });
+        self.run =
+            Some(Decoding { run, index: 0, came: 0, is_sought: false, has_arrived: false, peeked: None });
         Ok(())
     }
 
-    /// An error for a frame near which picture data is lost.
+    /// An error for a frame that cannot be had.
     fn check_undamaged(&self, index: usize) -> Result<()> {
         let Some(text) = self.damaged.get(&index) else { return Ok(()) };
-        let before = index.checked_sub(1).and_then(|before| self.known.get(before));
-        let time = before.and_then(|known| self.time(known.time_stamp));
+        let time = self.known.get(index).and_then(|known| self.time(known.time_stamp));
         let time = time.map(|seconds| format!(" ({seconds:.2} s)")).unwrap_or_default();
-        Err(MediaError::damaged(format!("the video is damaged near frame {index}{time}: {text}")).advise(format!(
-            "frames before it are good: end there (--end {}), go on behind it, or mend the file: `ffmpeg -i IN -c:v ffv1 OUT.mkv`",
-            index.saturating_sub(1)
-        )))
+        Err(MediaError::damaged(format!("frame {index}{time} of the video is not good: {text}"))
+            .advise("go around it (--start, --end), or get the file again from where it came from"))
     }
 
     fn time(&self, time_stamp: Option<i64>) -> Option<f64> {
         Some(time_stamp? as f64 * self.time_base?)
     }
 
-    /// The frame at the position, which moves behind it. Damage behind the last frame is an error where the next would be.
+    /// The frame at the position, which moves behind it.
     fn decoded(&mut self) -> Result<Option<Frame>> {
-        self.check_undamaged(self.position)?;
-        if self.count.is_some_and(|count| self.position >= count) {
-            return Ok(None);
-        }
         loop {
-            let next = self.advance(self.position)?;
-            let index = self.run.as_ref().map_or(self.position, |decoding| decoding.index - 1);
-            if index < self.position {
-                continue;
-            }
+            self.survey_to(self.position);
             self.check_undamaged(self.position)?;
-            let Next::Frame(frame, pixels) = next else { return Ok(None) };
-            self.position = index + 1;
-            let (number, time) = (index as FrameNumber, self.time(frame.time_stamp));
-            return Ok(Some(Frame { number, time, pixels: Arc::new(pixels) }));
+            if self.count.is_some_and(|count| self.position >= count) {
+                return Ok(None);
+            }
+            let Next::Frame(frame, pixels) = self.advance(self.position)? else { continue };
+            let index = self.run.as_ref().map_or(self.position, |decoding| decoding.index - 1);
+            if index > self.position {
+                self.damaged.insert(self.position, "ffmpeg gave no picture for it".to_owned());
+                if let Some(decoding) = &mut self.run {
+                    decoding.peeked = Some((frame, pixels));
+                }
+            } else if index == self.position {
+                self.position = index + 1;
+                let (number, time) = (index as FrameNumber, self.time(frame.time_stamp));
+                return Ok(Some(Frame { number, time, pixels: Arc::new(pixels) }));
+            }
         }
     }
 
@@ -325,6 +446,9 @@ impl VideoFile {
             self.run = None;
         }
         loop {
+            if self.survey.is_some() {
+                return Ok(self.survey_to(index));
+            }
             match self.advance(index)? {
                 Next::End => return Ok(false),
                 Next::Frame(frame, pixels) => {
@@ -409,7 +533,7 @@ impl FrameSource for VideoFile {
         let input = self.input();
         let mut run = Run::begin(&Order { with_pixels: false, ..self.order(&input) })?;
         let mut index = 0;
-        while index < most {
+        while index < most && self.survey.is_none() {
             match run.next() {
                 Some(Decoded::Frame(frame, _)) => {
                     if index == self.known.len() {
@@ -417,12 +541,7 @@ impl FrameSource for VideoFile {
                     }
                     index += 1;
                 }
-                // Told of when the frame is asked for.
-                Some(Decoded::Damage(text)) => {
-                    if index == self.known.len() {
-                        self.damaged.insert(index, text);
-                    }
-                }
+                Some(Decoded::Damage(_)) => self.survey_from_here().map_err(|error| error.at(&self.path))?,
                 Some(Decoded::Refused(error)) => return Err(error.at(&self.path)),
                 Some(Decoded::Lost) if !self.is_alone => {
                     self.is_alone = true;
@@ -439,7 +558,8 @@ impl FrameSource for VideoFile {
                 }
             }
         }
-        Ok(most)
+        self.survey_to(most.saturating_sub(1));
+        Ok(self.known.len().min(most))
     }
 
     fn expected_frames(&self) -> Option<u64> {
@@ -457,72 +577,6 @@ impl FrameSource for VideoFile {
 
     fn notes(&self) -> Vec<String> {
         self.notes.iter().cloned().chain(self.space.map(ColourSpace::note)).collect()
-    }
-}
-
-/// Refuses what is no file, and names that could pass for words of ffmpeg's.
-fn check_file(path: &Path) -> Result<()> {
-    let metadata = path.metadata().map_err(MediaError::read)?;
-    if !metadata.is_file() {
-        let what = "this is no file, and videos are read from files";
-        return Err(MediaError::new(MediaErrorKind::Unsupported, what).advise("name a video file"));
-    }
-    if is_list(path)? {
-        let what = "this is a list of videos, which may name any files and never end";
-        return Err(MediaError::new(MediaErrorKind::Unsupported, what)
-            .advise("name one of them, or make one of all: `ffmpeg -i LIST -c copy OUT.mkv`"));
-    }
-    if path.as_os_str().as_encoded_bytes().iter().any(u8::is_ascii_control) {
-        let what = "the name has control characters in it, such as a line break";
-        return Err(MediaError::new(MediaErrorKind::Unsupported, what).advise("rename it"));
-    }
-    Ok(())
-}
-
-/// Whether a file is a playlist (HLS, DASH, ffmpeg's own): for a live one, ffmpeg waits for more for ever.
-fn is_list(path: &Path) -> Result<bool> {
-    const START_BYTES: u64 = 4096;
-    let mut start = Vec::new();
-    let file = File::open(path).map_err(MediaError::read)?;
-    file.take(START_BYTES).read_to_end(&mut start).map_err(MediaError::read)?;
-    let holds = |text: &[u8]| start.windows(text.len()).any(|window| window == text);
-    Ok(holds(b"#EXTM3U") || holds(b"ffconcat version") || holds(b"<MPD"))
-}
-
-/// Why there is no first frame.
-fn nothing_decoded(status: ExitStatus, told: &Told, limits: &DecodeLimits) -> MediaError {
-    let says = |text: &str| told.errors.iter().any(|error| error.contains(text));
-    if says("matches no streams") {
-        let what = "there is no video in this file (sound only?)";
-        return MediaError::new(MediaErrorKind::Unsupported, what)
-            .advise("name a file with a video in it; `ffprobe FILE` lists what one holds");
-    }
-    if says("max pixel count") || says("max_pixels") {
-        return MediaError::too_large(format!("its frames have more than {} pixels", limits.max_pixels));
-    }
-    if status.success() && told.errors.is_empty() {
-        return MediaError::new(MediaErrorKind::Empty, "this video has no frame")
-            .advise("get the file again from where it came from");
-    }
-    let reason = told.errors.front().map_or_else(|| how_it_ended(status), Clone::clone);
-    MediaError::damaged(format!("ffmpeg cannot read it: {reason}"))
-        .advise("check the file with `ffprobe FILE`, or get it again from where it came from")
-}
-
-/// Why there are no more frames, though the video is not at its end.
-fn stopped(index: usize, status: ExitStatus, told: &Told) -> MediaError {
-    let reason = told.errors.back().map_or_else(String::new, |text| format!(": {text}"));
-    let what = format!("{} before frame {index}{reason}", how_it_ended(status));
-    MediaError::new(MediaErrorKind::Read, what).advise(
-        "frames before it are good; run it again, and check free memory and the file (`ffprobe FILE`)",
-    )
-}
-
-fn how_it_ended(status: ExitStatus) -> String {
-    match status.code() {
-        Some(0) => "ffmpeg stopped in the middle of a frame".to_owned(),
-        Some(code) => format!("ffmpeg gave up with exit code {code}"),
-        None => format!("ffmpeg was killed ({status})"),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Announced {
     pub(super) whites: [u16; 2],
     /// Adler-32 of the decoded planes, before they become RGB.
     pub(super) checksum: u32,
+    /// Whether nothing before it was needed to decode it.
+    pub(super) is_key: bool,
 }
 
 /// A line that means something.
@@ -29,14 +31,13 @@ pub(super) enum Line {
     Duration(f64),
     /// A video in the file or of what is made of it, and whether its values have the full range.
     Video(bool),
-    /// Picture data is lost: what comes may be wrong, or frames are missing.
+    /// Picture data is lost, or may be: of which frame is not known.
     Damage(String),
     /// Anything else that went wrong.
     Error(String),
 }
 
-/// What is said where picture data is lost: by ffmpeg itself, and by decoders that paint something in its place. What else decoders
-/// complain of is often about nothing.
+/// What is said where picture data is lost: by ffmpeg itself, and by decoders that paint something in its place.
 const DAMAGE: [&str; 10] = [
     "corrupt decoded frame",
     "corrupt input packet",
@@ -49,6 +50,54 @@ const DAMAGE: [&str; 10] = [
     "error while decoding MB",
     "concealing ",
 ];
+
+/// What decoders call an error, and pictures are good.
+const HARMLESS: [&str; 7] =
+    ["mmco: ", "co located POCs", "number of reference frames", "SEI", "VUI", "APP fields", "EOI missing"];
+
+/// Who calls errors what has nothing to do with what is read: parsers, and what frames go through behind the decoder.
+const OTHERS: [&str; 7] = ["NULL", "null", "rawvideo", "swscaler", "Parsed_", "auto_scale", "graph"];
+
+/// Those that read containers, by the beginnings of their names.
+const CONTAINERS: [&str; 14] = [
+    "mov,mp4", "matroska", "mpegts", "mpeg", "avi", "asf", "flv", "ogg", "mxf", "nut", "gxf", "rm", "dv",
+    "ivf",
+];
+
+/// What is wrong with a file itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Complaint {
+    /// It ends before its end.
+    Cut,
+    /// A part of it makes no sense, so that packets may be missing.
+    Missing,
+}
+
+/// What a line, written with `-loglevel level+info`, says about the file itself, if it does.
+pub(super) fn complaint_about_file(line: &str) -> Option<Complaint> {
+    let is_header = line.starts_with("[info]");
+    if !is_header && ["File ended prematurely", "partial file"].iter().any(|said| line.contains(said)) {
+        return Some(Complaint::Cut);
+    }
+    let is_by_container =
+        context(line).is_some_and(|name| CONTAINERS.iter().any(|one| name.starts_with(one)));
+    let is_missing = is_by_container && (line.contains("] [error] ") || line.contains("Packet corrupt"));
+    is_missing.then_some(Complaint::Missing)
+}
+
+/// Whether a decoder lost picture data when it said this, with ffmpeg's number for how bad it is.
+pub(super) fn tells_of_damage(level: Option<i32>, message: &str) -> bool {
+    const ERROR: i32 = 16;
+    let is_error = level.is_some_and(|level| level <= ERROR);
+    let is_harmless = || HARMLESS.iter().any(|harmless| message.contains(harmless));
+    DAMAGE.iter().any(|damage| message.contains(damage)) || (is_error && !is_harmless())
+}
+
+/// Who says it: `h264` of `[h264 @ 0x55] [error] text`.
+fn context(line: &str) -> Option<&str> {
+    let (tag, _) = line.strip_prefix('[')?.split_once("] ")?;
+    tag.split_once(" @ ").map(|(name, _)| name)
+}
 
 /// The meaning of a line written with `-loglevel level+info`.
 pub(super) fn parse(line: &str) -> Option<Line> {
@@ -65,11 +114,17 @@ pub(super) fn parse(line: &str) -> Option<Line> {
         return (!video.contains("(attached pic)"))
             .then(|| Line::Video(video.contains("(pc,") || video.contains("(pc)")));
     }
-    let is_header = line.starts_with("[info]");
-    if !is_header && DAMAGE.iter().any(|damage| line.contains(damage)) {
+    if line.starts_with("[info]") {
+        return None;
+    }
+    let is_error = ["[error]", "[fatal]", "[panic]"].iter().any(|level| line.contains(level));
+    let is_of_reading = context(line)
+        .is_some_and(|name| !name.contains('#') && !OTHERS.iter().any(|other| name.starts_with(other)));
+    // An error of ffmpeg itself is not one of its decoder.
+    let level = (is_error && is_of_reading).then_some(0);
+    if tells_of_damage(level, line) {
         return Some(Line::Damage(without_addresses(line)));
     }
-    let is_error = !is_header && ["[error]", "[fatal]", "[panic]"].iter().any(|level| line.contains(level));
     is_error.then(|| Line::Error(without_addresses(line)))
 }
 
@@ -96,7 +151,8 @@ fn of_showinfo(said: &str) -> Option<Line> {
     let checksum = u32::from_str_radix(field(fields, " checksum:")?, 16).ok()?;
     let format = field(fields, " fmt:").unwrap_or_default();
     let whites = [false, true].map(|is_full_range| white_of(format, is_full_range));
-    Some(Line::Frame(Announced { number, time_stamp, size, whites, checksum }))
+    let is_key = field(fields, " iskey:") == Some("1");
+    Some(Line::Frame(Announced { number, time_stamp, size, whites, checksum, is_key }))
 }
 
 /// The word behind a name, which may be padded.
@@ -122,7 +178,7 @@ fn parse_duration(text: &str) -> Option<f64> {
 }
 
 /// A complaint for people: `[h264 @ 0x55] [error] text` becomes `h264: text`.
-fn without_addresses(line: &str) -> String {
+pub(super) fn without_addresses(line: &str) -> String {
     /// Longer ones are cut.
     const MAX_CHARS: usize = 300;
     let mut rest = line;

@@ -31,7 +31,7 @@ pub(super) struct Order<'o> {
     pub(super) from: Option<f64>,
     /// Whether frames come with pixels, or are counted only.
     pub(super) with_pixels: bool,
-    /// Whether one thread decodes, which is slow, and keeps lines whole.
+    /// Whether one thread decodes, which is slow, keeps lines whole, and has the same frames every time.
     pub(super) is_alone: bool,
     /// Whether this ffmpeg is one before 5.1, which calls an option otherwise.
     pub(super) is_old: bool,
@@ -123,7 +123,9 @@ impl Run {
             .stdin(Stdio::null())
             .stdout(if order.with_pixels { Stdio::piped() } else { Stdio::null() })
             .stderr(Stdio::piped());
-        let mut child = own_group(&mut command).spawn().map_err(|error| missing(order.program, error))?;
+        let mut child = own_group(&mut command)
+            .spawn()
+            .map_err(|error| missing("videos are read with the program ffmpeg", order.program, error))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let told = Arc::new(Mutex::new(Told::default()));
         // From here on dropping it ends the child.
@@ -182,10 +184,11 @@ impl Drop for Run {
     }
 }
 
-fn missing(program: &OsStr, error: std::io::Error) -> MediaError {
+/// The error for a program that cannot be started; `need` is what it is needed for.
+pub(super) fn missing(need: &str, program: &OsStr, error: std::io::Error) -> MediaError {
     let program = program.to_string_lossy();
     if error.kind() == std::io::ErrorKind::NotFound {
-        let what = format!("videos are read with the program ffmpeg, and there is no {program}");
+        let what = format!("{need}, and there is no {program}");
         return MediaError::new(MediaErrorKind::MissingProgram, what).caused_by(error);
     }
     MediaError::new(MediaErrorKind::MissingProgram, format!("{program} cannot be started: {error}"))
@@ -244,7 +247,7 @@ fn listen(stderr: Option<ChildStderr>, sender: &SyncSender<Line>, told: &Mutex<T
 }
 
 /// The next line without its end, or its first bytes; whether there is one.
-fn next_line(words: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> bool {
+pub(super) fn next_line(words: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> bool {
     line.clear();
     let mut has_any = false;
     loop {

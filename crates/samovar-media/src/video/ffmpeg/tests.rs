@@ -278,7 +278,7 @@ fn damage_in_the_middle_is_an_error_and_the_video_goes_on_behind_it() {
     assert_eq!(error.kind(), MediaErrorKind::Damaged);
     let failed = frames.len() as FrameNumber;
     assert!((10..50).contains(&failed), "{failed}: {error}");
-    assert!(error.to_string().contains(&format!("near frame {failed}")), "{error}");
+    assert!(error.to_string().contains(&format!("frame {failed} (")), "{error}");
     assert!(frames.iter().all(|frame| number_seen(frame) == frame.number), "what was given before is good");
     assert!(video.next().unwrap().is_none(), "an error ends the pass");
     let mut from = failed;
@@ -304,6 +304,144 @@ fn damage_in_the_middle_is_an_error_and_the_video_goes_on_behind_it() {
     let (frames, error) = rest(&mut video);
     assert_eq!(error.expect("a cut is told of").kind(), MediaErrorKind::Damaged);
     assert!(frames.len() > 5 && frames.iter().all(|frame| number_seen(frame) == frame.number));
+}
+
+/// Bytes of a file, of which those between these hundredths are nonsense.
+fn spoil(path: &Path, from: usize, to: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let length = bytes.len();
+    bytes[length * from / 100..length * to / 100].fill(0xff);
+    fs::write(path, &bytes).unwrap();
+}
+
+/// What becomes of every frame: its pixels, or what is wrong with it.
+fn frames_of(path: &Path, from_the_end: bool) -> Vec<std::result::Result<Frame, String>> {
+    use crate::video::Reversed;
+    let mut video = Reversed::new(open(path).unwrap(), 1 << 20);
+    let count = video.count_up_to(usize::MAX).unwrap();
+    let mut frames = Vec::new();
+    let direction = if from_the_end { Direction::Backward } else { Direction::Forward };
+    for index in 0..count {
+        let number = if from_the_end { count - 1 - index } else { index } as FrameNumber;
+        video.start(Some(number), direction).unwrap();
+        let frame = video.next().map(|frame| frame.expect("there are as many as were counted"));
+        assert!(frame.as_ref().map_or(true, |frame| frame.number == number));
+        frames.push(frame.map_err(|error| error.to_string()));
+    }
+    if from_the_end {
+        frames.reverse();
+    }
+    frames
+}
+
+/// Frames of a damaged video are those of the good one at the same number, or errors; the same every time. Which are errors.
+fn check_against(good: &Path, damaged: &Path) -> Vec<usize> {
+    let whole = frames_of(good, false);
+    let frames = frames_of(damaged, false);
+    let mut refused = Vec::new();
+    for (index, frame) in frames.iter().enumerate() {
+        match frame {
+            Ok(frame) => assert!(
+                frame.pixels == whole[index].as_ref().unwrap().pixels,
+                "{}: frame {index} is not what it was",
+                damaged.display()
+            ),
+            Err(error) => {
+                assert!(error.contains(&format!("frame {index}")), "{error}");
+                refused.push(index);
+            }
+        }
+    }
+    let errors = |frames: &[std::result::Result<Frame, String>]| -> Vec<Option<String>> {
+        frames.iter().map(|frame| frame.as_ref().err().cloned()).collect()
+    };
+    for again in 0..2 {
+        assert_eq!(errors(&frames_of(damaged, again % 2 == 1)), errors(&frames), "{}", damaged.display());
+    }
+    refused
+}
+
+#[test]
+fn of_a_damaged_video_those_frames_are_given_that_are_what_they_were_at_their_numbers() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let folder = Folder::new("spoilt");
+    let source = "-f lavfi -i testsrc2=size=96x72:rate=24 -frames:v 60 -pix_fmt yuv420p";
+    for (name, how, group) in [
+        ("with-b.mp4", "-c:v libx264 -g 4 -bf 2", 4),
+        ("without-b.mp4", "-c:v libx264 -g 4 -bf 0", 4),
+        ("long.mkv", "-c:v libx264 -g 12 -bf 3", 12),
+        ("mpeg4.mp4", "-c:v mpeg4 -q:v 3 -bf 2 -g 6", 6),
+        ("stills.mov", "-c:v mjpeg -q:v 3", 1),
+    ] {
+        let good = folder.make(name, &format!("{source} {how}"));
+        for (from, to) in [(45, 55), (70, 73)] {
+            let damaged = folder.0.join(format!("{from}-{name}"));
+            fs::copy(&good, &damaged).unwrap();
+            spoil(&damaged, from, to);
+            let refused = check_against(&good, &damaged);
+            assert_eq!(frames_of(&damaged, false).len(), 60, "{name}: numbers stay");
+            let most = 60 * (to - from) / 100 * 2 + 2 * group;
+            assert!((1..=most).contains(&refused.len()), "{name} {from}: {refused:?}");
+        }
+    }
+}
+
+#[test]
+fn frames_whose_data_is_not_in_the_file_keep_their_numbers_and_a_file_that_is_cut_says_so() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let folder = Folder::new("missing-data");
+    let source = "-f lavfi -i testsrc2=size=96x72:rate=24 -frames:v 60 -pix_fmt yuv420p -c:v libx264 -g 12";
+    let good = folder.make("clip.mkv", &format!("{source} -cluster_time_limit 500"));
+    let bytes = fs::read(&good).unwrap();
+    let clusters: Vec<usize> =
+        (0..bytes.len() - 4).filter(|&at| bytes[at..].starts_with(b"\x1f\x43\xb6\x75")).collect();
+    let damaged = folder.0.join("hole.mkv");
+    let mut holed = bytes.clone();
+    holed[clusters[2]..clusters[2] + 200].fill(0xff);
+    fs::write(&damaged, &holed).unwrap();
+    let refused = check_against(&good, &damaged);
+    let (first, last) = (refused[0], refused[refused.len() - 1]);
+    assert!((6..=24).contains(&refused.len()) && last - first + 1 == refused.len(), "{refused:?}");
+    assert_eq!(frames_of(&damaged, false).len(), 60);
+    let cut = folder.0.join("cut.mkv");
+    fs::write(&cut, &bytes[..bytes.len() * 6 / 10]).unwrap();
+    let refused = check_against(&good, &cut);
+    let frames = frames_of(&cut, false);
+    assert_eq!(refused, [frames.len() - 1], "all that are there are good");
+    let error = frames.last().unwrap().as_ref().unwrap_err();
+    assert!((20..55).contains(&frames.len()) && error.contains("ends in the middle"), "{error}");
+}
+
+#[test]
+fn without_ffprobe_it_is_said_that_damage_needs_it() {
+    if !has_ffmpeg() {
+        return;
+    }
+    #[cfg(unix)]
+    {
+        let folder = Folder::new("no-ffprobe");
+        let path = folder.greys(
+            "clip.mp4",
+            60,
+            "-pix_fmt yuv420p -c:v libx264 -qp 8 -g 10 -bf 0 -movflags faststart",
+        );
+        spoil(&path, 50, 55);
+        let program = folder.0.join("ffmpeg");
+        fs::write(&program, "#!/bin/sh\nexec ffmpeg \"$@\"\n").unwrap();
+        let mut mode = fs::metadata(&program).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+        fs::set_permissions(&program, mode).unwrap();
+        let error = match VideoFile::open(&path, program.as_os_str(), &DecodeLimits::default()) {
+            Ok(mut video) => rest(&mut video).1.expect("damage cannot be told"),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), MediaErrorKind::MissingProgram);
+        assert!(error.to_string().contains("ffprobe"), "{error}");
+    }
 }
 
 #[test]

@@ -10,11 +10,13 @@ const FRAME: &str = "[Parsed_showinfo_0 @ 0x55da2cafee40] [info] n:  49 pts:  25
 #[test]
 fn a_frame_is_announced_with_time_size_and_checksum() {
     let (size, whites) = (Size::new(102, 76), [255 << 8; 2]);
-    let frame = Announced { number: 49, time_stamp: Some(25088), size, whites, checksum: 0x765b_44c5 };
+    let frame =
+        Announced { number: 49, time_stamp: Some(25088), size, whites, checksum: 0x765b_44c5, is_key: false };
     assert_eq!(parse(FRAME), Some(Line::Frame(frame)));
     let newer = "[Parsed_showinfo_0 @ 0x7f] [info] n:   0 pts:-512 pts_time:-0.04 duration:    512 duration_time:0.04    fmt:gbrp \
                  cl:left sar:0/1 s:8x6 i:P iskey:1 type:I checksum:0000000A plane_checksum:[0]";
-    let frame = Announced { number: 0, time_stamp: Some(-512), size: Size::new(8, 6), whites, checksum: 10 };
+    let size = Size::new(8, 6);
+    let frame = Announced { number: 0, time_stamp: Some(-512), size, whites, checksum: 10, is_key: true };
     assert_eq!(parse(newer), Some(Line::Frame(frame)));
     let whites = |format: &str| match parse(&newer.replace("fmt:gbrp ", &format!("fmt:{format} "))) {
         Some(Line::Frame(frame)) => frame.whites,
