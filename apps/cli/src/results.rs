@@ -14,7 +14,7 @@ mod writer;
 
 pub use format::{Format, FormatArgs, ending_of};
 pub use merge::merge;
-pub use sheet::{Found, SheetStyle, encode, join, json_line, overlay_style};
+pub use sheet::{Categories, Found, SheetStyle, encode, join, json_line, overlay_style};
 pub use writer::{Layout, Writer, Writing};
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! | `remembering` | for models with a memory (SAM 2): `bank` keeps it, `step` is one object on one frame |
 //! | [`upstream`] | the same as SAM 2's own predictor does it, for comparisons |
 //! | `logits_file` | what upstream's predictor finds, as numbers in a file |
+//! | `tracked` | what is found of objects in a frame |
 //! | `patch` | the map that is carried |
 //! | `mask` | [`TrackedMask`]: a mask in a frame, and the logits it was drawn from |
 //! | `reach` | which frames a prompt can change, and where a later run can go on |
@@ -39,6 +40,7 @@ mod shot;
 mod signals;
 mod standing;
 mod step;
+mod tracked;
 pub mod upstream;
 mod view;
 
@@ -47,8 +49,7 @@ pub use forecast::TrackForecast;
 pub use logits_file::write_logits;
 pub use mask::TrackedMask;
 pub use needs::ShotNeeds;
-pub use overlap::{separate, tidy_up};
-pub use shot::{
-    Direction, FrameKeys, MAX_OBJECTS, News, Propagation, Shot, ShotOptions, TrackedFrame, TrackedObject,
-};
+pub use overlap::MaskRules;
+pub use shot::{Direction, FrameKeys, MAX_OBJECTS, Propagation, Shot, ShotOptions};
 pub use signals::{Seen, Signal, SignalKind, SignalSummary, Signals};
+pub use tracked::{News, TrackedFrame, TrackedObject};

@@ -1,6 +1,7 @@
 //! `samovar track`: objects through a video or a sequence of images.
 
 mod args;
+mod document;
 pub(super) mod memory;
 mod output;
 mod places;
@@ -11,6 +12,7 @@ mod shown;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -18,13 +20,13 @@ use samovar::Model;
 use samovar::forecast::job_bytes;
 use samovar::media::video::{Direction as Way, FrameNumber, FrameSource, Skipping};
 use samovar::resources::contents::{Key, KeyBuilder};
-use samovar::tracking::{self, FrameKeys, Shot, ShotNeeds, ShotOptions, TrackedFrame};
+use samovar::tracking::{self, FrameKeys, MaskRules, Shot, ShotNeeds, ShotOptions, TrackedFrame};
 use serde_json::json;
 
 pub use self::args::Args;
 use self::args::Direction;
-use self::output::Output;
-use self::prompts::Prompts;
+use self::output::{Format, Output};
+use self::prompts::{Labels, Prompts};
 use self::report::{NewFrames, Report, ranges};
 use crate::failure::describe;
 use crate::frames::{self, RangeArgs};
@@ -89,7 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let Some(out) = &args.out else { return Ok(()) };
     let digits = frames::digits(&args.frames, first);
-    let output = Output::open(out, args.format, digits, args.overwrite, sources);
+    let output = Output::open(out, args.format, digits, args.overwrite, sources, prompts.labels());
     let follow = |output| follow(args, &session, &model, frames, (prompts, first), output);
     output.and_then(follow).map_err(on_full_disk)
 }
@@ -132,10 +134,15 @@ fn follow(
             shot.damaged_records()
         );
     }
-    prompts.say(&mut shot, first)?;
+    let labels = prompts.labels();
+    let shown = ShownBy {
+        rules: args.rules(),
+        labels: if args.format == Format::Rle { labels } else { Labels::new() },
+    };
+    prompts.say(&mut shot, first, &shown.rules_before(&out)?)?;
     let direction = tracking::Direction::from(args.direction);
     let keys = shot.keys(direction);
-    let (from, mut unread) = known(args, &mut output, &mut shot, &keys);
+    let (from, mut unread) = known(args, &shown, &mut output, &mut shot, &keys);
     let bar = progress::items(expected.unwrap_or(0), "frames");
     bar.watch(&session.engine);
     let began = Instant::now();
@@ -161,7 +168,7 @@ fn follow(
         }
         let Some(frame) = frame else { break };
         let mut frame = frame?;
-        let key = shown_key(args, keys.of(frame.number));
+        let key = shown.key(keys.of(frame.number));
         let to_look_at = report.take(&frame);
         if let Some(worst) = to_look_at.first() {
             bar.set_message(format!("look at frame {}: {}", worst.frame, worst.words));
@@ -171,7 +178,7 @@ fn follow(
         if !was_said {
             to_look_at.iter().cloned().for_each(|signal| report.signals.add(signal));
         }
-        refine(args, &mut frame)?;
+        shown.rules.apply(&mut frame.objects)?;
         let is_known = output.is_known(frame.number, key);
         if !is_known && frame.objects.len() < keys.objects(frame.number) {
             let why = output.unread_before(frame.number, keys.of(frame.number));
@@ -209,10 +216,14 @@ fn follow(
         Made::here().remember(place);
     }
     let name = args.frames.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let document = output.finish(&name)?;
+    drop(walk);
+    let source = shot.source();
+    let document = output.finish(&name, |frame| source.file(frame))?;
     let took = began.elapsed();
     if let Some(place) = &args.preview {
-        preview::write(place, args.fps, &mut shot, &keys, |frame| refine(args, frame))?;
+        preview::write(place, args.fps, &mut shot, &keys, |frame| {
+            Ok(shown.rules.apply(&mut frame.objects)?)
+        })?;
     }
     unread.values().for_each(|error| say!("failed in an earlier run: {}", one_line(error)));
     unread.extend(skipped.frames());
@@ -245,6 +256,7 @@ fn on_full_disk(error: anyhow::Error) -> anyhow::Error {
 /// How far what was written would be written again as it is, from the first frame on, and which frames before could not be read then.
 fn known(
     args: &Args,
+    shown: &ShownBy,
     output: &mut Output,
     shot: &mut Shot,
     keys: &FrameKeys,
@@ -256,7 +268,7 @@ fn known(
     let source = shot.source();
     for number in (0..).map_while(|place| source.number_at(place)) {
         let key = keys.of(number);
-        if output.is_known(number, shown_key(args, key)) {
+        if output.is_known(number, shown.key(key)) {
             last = Some(number);
         } else if let Some(why) = output.unread_before(number, key) {
             unread.insert(number, why);
@@ -269,25 +281,39 @@ fn known(
     (last, unread)
 }
 
-/// What decides how a frame is shown.
-fn shown_key(args: &Args, found: Key) -> Key {
-    let rules = format!("{} {} {}", args.no_overlap, args.fill_holes, args.remove_islands);
-    KeyBuilder::new("samovar shown 1").part("found", found.as_bytes()).part("rules", rules).finish()
+/// What decides how frames are shown, beside what is found.
+struct ShownBy {
+    rules: MaskRules,
+    /// Where they are written with each frame.
+    labels: Labels,
 }
 
-/// What was found as it is to be shown.
-fn refine(args: &Args, frame: &mut TrackedFrame) -> Result<()> {
-    if args.fill_holes > 0 || args.remove_islands > 0 {
-        for object in &mut frame.objects {
-            let mask = tracking::tidy_up(object.mask.mask(), args.fill_holes, args.remove_islands)?;
-            object.mask = object.mask.clone().with_mask(mask);
+/// Name of the file with the rules by which frames are shown, in the folder of results.
+const RULES: &str = ".samovar-track-rules.json";
+
+impl ShownBy {
+    /// The rules by which frames were shown until now; from here on it is these.
+    fn rules_before(&self, folder: &Path) -> Result<MaskRules> {
+        let place = folder.join(RULES);
+        let before = std::fs::read(&place).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if before != Some(self.rules) {
+            samovar::media::write::write_json(&place, &self.rules)?;
         }
+        Ok(before.unwrap_or(self.rules))
     }
-    // Filling may cover what lies in a hole.
-    if args.no_overlap {
-        tracking::separate(&mut frame.objects)?;
+
+    /// Of what is found in a frame, and how it is shown.
+    fn key(&self, found: Key) -> Key {
+        let MaskRules { no_overlap, fill_holes, remove_islands } = self.rules;
+        let is_tidied_apart = no_overlap && (fill_holes > 0 || remove_islands > 0);
+        let version = if is_tidied_apart { "samovar shown 2" } else { "samovar shown 1" };
+        let rules = format!("{no_overlap} {fill_holes} {remove_islands}");
+        let mut key = KeyBuilder::new(version).part("found", found.as_bytes()).part("rules", rules);
+        for (object, label) in &self.labels {
+            key = key.part("object", object.to_le_bytes()).part("label", label.as_str());
+        }
+        key.finish()
     }
-    Ok(())
 }
 
 /// What tells these frames from others: names, sizes and times of the files, and the range.

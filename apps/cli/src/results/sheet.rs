@@ -265,31 +265,28 @@ impl Numbering {
             false => CocoSegmentation::compressed_rle(&*found.rle()?),
         };
         self.annotations += 1;
-        let category_id = self.classes.number(found.label().unwrap_or(OBJECT));
+        let category_id = self.classes.number(found.label());
         let annotation = found.annotation(segmentation);
         Ok(Some(CocoAnnotation { id: self.annotations, image_id: 1, category_id, ..annotation }))
     }
 
     /// All classes.
-    fn categories(mut self) -> Vec<CocoCategory> {
-        // Readers look for the class of what is not there, too.
-        if self.classes.all.is_empty() {
-            self.classes.number(OBJECT);
-        }
-        self.classes.all
+    fn categories(self) -> Vec<CocoCategory> {
+        self.classes.finish()
     }
 }
 
 /// The classes of a document, in the order they came.
 #[derive(Default)]
-struct Categories {
+pub struct Categories {
     all: Vec<CocoCategory>,
     numbers: HashMap<String, u64>,
 }
 
 impl Categories {
-    /// The number of a class, which is added if it is not there.
-    fn number(&mut self, name: &str) -> u64 {
+    /// The number of a class, which is added if it is not there; of what has no name, that of objects.
+    pub fn number(&mut self, name: Option<&str>) -> u64 {
+        let name = name.unwrap_or(OBJECT);
         if let Some(&number) = self.numbers.get(name) {
             return number;
         }
@@ -297,6 +294,14 @@ impl Categories {
         self.all.push(CocoCategory { id, name: name.to_owned() });
         self.numbers.insert(name.to_owned(), id);
         id
+    }
+
+    /// All of them. Readers look for the class of what is not there, too.
+    pub fn finish(mut self) -> Vec<CocoCategory> {
+        if self.all.is_empty() {
+            self.number(None);
+        }
+        self.all
     }
 }
 

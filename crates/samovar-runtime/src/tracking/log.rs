@@ -67,6 +67,9 @@ struct FoundHeader {
     rle_bytes: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     region: Option<[u32; 4]>,
+    /// Whether it is a mask that stays as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    locked: bool,
 }
 
 /// Where a record lies, and what it depends on.
@@ -204,7 +207,14 @@ impl TrackLog {
     }
 
     /// Keeps what was found.
-    pub(crate) fn keep(&mut self, found: &Found, frame: i64, pass: Pass, key: Key) -> Result<()> {
+    pub(crate) fn keep(
+        &mut self,
+        found: &Found,
+        is_locked: bool,
+        frame: i64,
+        pass: Pass,
+        key: Key,
+    ) -> Result<()> {
         let rle = Rle::from_mask(found.mask.mask())?;
         let mut counts = Vec::new();
         rle.counts().iter().for_each(|&count| write_varint(&mut counts, count));
@@ -231,6 +241,7 @@ impl TrackLog {
                 object_score: found.object_score,
                 rle_bytes: counts.len(),
                 region: logits.map(region),
+                locked: is_locked,
             }),
         };
         self.append(&header, &[&counts, &values])
@@ -277,6 +288,13 @@ impl TrackLog {
         let record = self.read(place)?;
         let Some((header, body)) = header_of(&record) else { return Ok(None) };
         Ok(header.found.and_then(|found| self.parse(object, &found, body)))
+    }
+
+    /// Whether what was found of an object in a frame is a mask that stays as it is.
+    pub(crate) fn is_locked(&mut self, object: ObjectId, frame: i64, pass: Pass) -> Result<bool> {
+        let Some(&place) = self.found.get(&(object, pass, frame)) else { return Ok(false) };
+        let record = self.read(place)?;
+        Ok(header_of(&record).and_then(|(header, _)| header.found).is_some_and(|found| found.locked))
     }
 
     /// What was saved of an object in a frame.

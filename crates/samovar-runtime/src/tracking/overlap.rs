@@ -1,29 +1,97 @@
 //! Masks of a frame that share no pixel, and masks without holes and islands.
 
-use samovar_media::{BitMask, Connectivity, components_outside, connected_components};
+use std::cmp::Ordering;
 
-use super::carrier::ObjectId;
+use samovar_media::{BitMask, Connectivity, components_outside, connected_components};
+use serde::{Deserialize, Serialize};
+
 use super::mask::{LogitRows, RegionLogits, TrackedMask};
-use super::shot::TrackedObject;
+use super::tracked::TrackedObject;
 use crate::error::{Error, Result};
 
-/// Has each pixel that several objects claim go to one of them: to a mask that somebody gave before one that was found, then to the
-/// higher logit, enlarged to the frame and not rounded to a mask, then to the lower number. Nothing else changes. Holes that are to be
-/// filled ([`tidy_up`]) are filled before: another object may be in one.
+/// How the masks of a frame are shown. By default as they were found.
+///
+/// Masks that are locked ([`Shot::lock`](super::Shot::lock)) stay as they are whatever the rules, and others give way to them; what two of them share,
+/// both have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskRules {
+    /// Objects share no pixel: each that several claim goes to one of them, to a mask that somebody gave before one that was found, then to the
+    /// higher logit, enlarged to the frame and not rounded to a mask, then to the lower number.
+    pub no_overlap: bool,
+    /// Holes of at most so many pixels are filled: parts of what is not in the mask, connected over edges only, that do not touch the
+    /// border of the picture. Where objects share no pixel, with pixels that no other has.
+    pub fill_holes: u64,
+    /// Islands of at most so many pixels are removed: parts of the mask, connected over edges and corners. Also the whole of it, which leaves an
+    /// empty mask.
+    pub remove_islands: u64,
+}
+
+impl MaskRules {
+    /// Has the masks of a frame follow the rules. Holes are filled and islands removed before overlaps are decided, so that another object may be
+    /// in a hole, and again behind that: what was cut may have left some.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for masks of different sizes, [`Error::Media`] when memory runs out.
+    pub fn apply(&self, objects: &mut [TrackedObject]) -> Result<()> {
+        let Self { no_overlap, fill_holes, remove_islands } = *self;
+        if fill_holes > 0 || remove_islands > 0 {
+            for object in objects.iter_mut().filter(|object| !object.is_locked) {
+                *object.mask.mask_mut() = tidy_up(object.mask.mask(), fill_holes, remove_islands)?;
+            }
+        }
+        if no_overlap {
+            separate(objects)?;
+            self.tidy_up_apart(objects)?;
+        }
+        Ok(())
+    }
+
+    /// Fills holes and removes islands of masks that share no pixel, and go on to share none: by ascending numbers, and again with the pixels
+    /// that islands have left.
+    fn tidy_up_apart(&self, objects: &mut [TrackedObject]) -> Result<()> {
+        let mut order: Vec<usize> = (0..objects.len()).filter(|&index| !objects[index].is_locked).collect();
+        order.sort_by_key(|&index| objects[index].object);
+        for (fill, remove) in [(self.fill_holes, self.remove_islands), (self.fill_holes, 0)] {
+            if fill == 0 && remove == 0 {
+                continue;
+            }
+            let Some(first) = objects.first() else { return Ok(()) };
+            let mut taken = BitMask::try_new(first.mask.mask().size())?;
+            for object in objects.iter() {
+                taken.union_with(object.mask.mask())?;
+            }
+            for &index in &order {
+                let before = objects[index].mask.mask();
+                let mut mask = tidy_up(before, fill, 0)?;
+                let mut others = taken.try_clone()?;
+                others.subtract(before)?;
+                mask.subtract(&others)?;
+                mask = tidy_up(&mask, 0, remove)?;
+                taken.subtract(before)?;
+                taken.union_with(&mask)?;
+                *objects[index].mask.mask_mut() = mask;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Has each pixel that several objects claim go to one of them; nothing else changes.
 ///
 /// Only rows in which masks meet are enlarged, and only of those that do.
 ///
 /// # Errors
 /// [`Error::Usage`] for masks of different sizes, [`Error::Media`] when memory runs out.
-pub fn separate(objects: &mut [TrackedObject]) -> Result<()> {
-    let mut masks: Vec<(ObjectId, &mut TrackedMask)> =
-        objects.iter_mut().map(|tracked| (tracked.object, &mut tracked.mask)).collect();
-    masks.sort_by_key(|&(object, _)| object);
-    separate_masks(&mut masks.into_iter().map(|(_, mask)| mask).collect::<Vec<_>>())
+fn separate(objects: &mut [TrackedObject]) -> Result<()> {
+    let mut objects: Vec<&mut TrackedObject> = objects.iter_mut().collect();
+    // Locked ones first: of equal claims the first one's counts.
+    objects.sort_by_key(|tracked| (!tracked.is_locked, tracked.object));
+    let locked = objects.iter().filter(|tracked| tracked.is_locked).count();
+    separate_masks(&mut objects.into_iter().map(|tracked| &mut tracked.mask).collect::<Vec<_>>(), locked)
 }
 
-/// Of equal claims the first one's counts.
-fn separate_masks(masks: &mut [&mut TrackedMask]) -> Result<()> {
+/// Of equal claims the first one's counts; the first masks, `locked` of them, win over the others and lose nothing.
+fn separate_masks(masks: &mut [&mut TrackedMask], locked: usize) -> Result<()> {
     let Some(size) = masks.first().map(|mask| mask.mask().size()) else { return Ok(()) };
     if let Some(other) = masks.iter().map(|mask| mask.mask().size()).find(|&other| other != size) {
         return Err(Error::usage(format!("masks of {size} and of {other} are not of one frame")));
@@ -66,12 +134,12 @@ fn separate_masks(masks: &mut [&mut TrackedMask]) -> Result<()> {
             meeting.for_each_pixel(|x| {
                 if mask.get(x, y) {
                     let logit = row.as_ref().map_or(f32::INFINITY, |row| row.at(x));
-                    let claim = Claim { mask: index, logit };
+                    let claim = Claim { mask: index, is_locked: index < locked, logit };
                     owners[x as usize] = owners[x as usize].or(claim);
                 }
             });
         }
-        for &index in &claiming {
+        for &index in claiming.iter().filter(|&&index| index >= locked) {
             let mask = masks[index].mask_mut();
             meeting.for_each_pixel(|x| {
                 if owners[x as usize].mask != index {
@@ -87,15 +155,20 @@ fn separate_masks(masks: &mut [&mut TrackedMask]) -> Result<()> {
 #[derive(Debug, Clone, Copy)]
 struct Claim {
     mask: usize,
+    is_locked: bool,
     logit: f32,
 }
 
 impl Claim {
-    const NOBODY: Self = Self { mask: usize::MAX, logit: f32::NEG_INFINITY };
+    const NOBODY: Self = Self { mask: usize::MAX, is_locked: false, logit: f32::NEG_INFINITY };
 
     fn or(self, later: Self) -> Self {
         let is_free = self.mask == Self::NOBODY.mask;
-        if is_free || later.logit > self.logit { later } else { self }
+        let is_better = match later.is_locked.cmp(&self.is_locked) {
+            Ordering::Equal => later.logit > self.logit,
+            order => order == Ordering::Greater,
+        };
+        if is_free || is_better { later } else { self }
     }
 }
 
@@ -139,15 +212,9 @@ impl Meeting {
     }
 }
 
-/// The mask without holes of at most `fill_holes` pixels, and then without islands of at most `remove_islands`; 0 is none.
-///
-/// An island is a part of the mask, connected over edges and corners; a hole is a part of what is not in the mask, connected over edges
-/// only, that does not touch the border of the picture. Both always go when it is asked, unlike in
-/// [`samovar_media::mask::remove_small_regions`]: an object that is but one small island goes too, and leaves an empty mask.
-///
-/// # Errors
-/// [`Error::OutOfMemory`](crate::Error).
-pub fn tidy_up(mask: &BitMask, fill_holes: u64, remove_islands: u64) -> Result<BitMask> {
+/// The mask without holes of at most `fill_holes` pixels, and then without islands of at most `remove_islands`; 0 is none. Both always go when it is
+/// asked, unlike in [`samovar_media::mask::remove_small_regions`].
+fn tidy_up(mask: &BitMask, fill_holes: u64, remove_islands: u64) -> Result<BitMask> {
     let mut tidy = mask.try_clone()?;
     if fill_holes > 0 {
         let gaps = components_outside(&mut tidy, Connectivity::Four)?;

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use samovar_media::video::{self, Frame, FrameNumber, FrameSource};
-use samovar_media::{BitMask, RgbImage};
 use samovar_resources::contents::{Key, KeyBuilder};
 use samovar_tensor::SetAside;
 
 use super::carried::Carried;
-use super::carrier::{Ask, Carrier, Found, ObjectId};
+use super::carrier::{Ask, Carrier, ObjectId};
 use super::log::{Pass, TrackLog};
 use super::mask::TrackedMask;
 use super::needs::ShotNeeds;
+use super::overlap::MaskRules;
 use super::reach::{Reach, key_of_mask, key_of_prompt};
 use super::remembering::Remembering;
+use super::tracked::{News, TrackedFrame, TrackedObject};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::picture_bytes::PictureUse;
@@ -71,53 +71,12 @@ impl Default for ShotOptions {
     }
 }
 
-/// An object in a frame.
-#[derive(Debug, Clone)]
-pub struct TrackedObject {
-    /// Which one.
-    pub object: ObjectId,
-    /// Where it is; empty where it is not seen.
-    pub mask: TrackedMask,
-    /// The model's estimate of the mask's IoU with the object, about 0..1; 1 for a mask that was given.
-    pub iou_score: f32,
-    /// The logit of its being there at all, of models that say so; below 0 it is not.
-    pub object_score: Option<f32>,
-    /// Whether something was said about it on this very frame.
-    pub is_prompted: bool,
-    /// What is new about it.
-    pub news: News,
-}
-
-/// What is new about an object in a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
-    /// It was found by an earlier run, and is as it was.
-    Known,
-    /// It was not known there.
-    Found,
-    /// It was known, and is another mask now.
-    Changed,
-}
-
-/// A frame and the objects in it, by their numbers.
-#[derive(Debug, Clone)]
-pub struct TrackedFrame {
-    /// The sequence's own number.
-    pub number: i64,
-    /// Its time from the start, in seconds, of videos.
-    pub time: Option<f64>,
-    /// What is seen.
-    pub pixels: Arc<RgbImage>,
-    /// The objects that have been shown before it in the direction of travel.
-    pub objects: Vec<TrackedObject>,
-}
-
 /// What was said about one object, by frame.
 #[derive(Debug, Clone, Default)]
 struct Said {
     prompts: BTreeMap<i64, Prompt>,
     /// Masks that stay as they are.
-    locked: BTreeMap<i64, BitMask>,
+    locked: BTreeMap<i64, TrackedMask>,
 }
 
 impl Said {
@@ -127,7 +86,7 @@ impl Said {
 
     fn ask(&self, frame: i64) -> Ask<'_> {
         match (self.locked.get(&frame), self.prompts.get(&frame)) {
-            (Some(mask), _) => Ask::Adopt(mask),
+            (Some(mask), _) => Ask::Adopt(mask.mask()),
             (None, Some(prompt)) => Ask::Answer(prompt),
             (None, None) => Ask::Follow,
         }
@@ -243,16 +202,35 @@ impl Shot {
     /// # Errors
     /// [`Error::Usage`] where nothing was found of it yet.
     pub fn lock(&mut self, frame: i64, object: ObjectId) -> Result<()> {
-        let mut found = self.log.found(object, frame, Pass::Forward)?;
-        if found.is_none() {
-            found = self.log.found(object, frame, Pass::Backward)?;
+        self.lock_as_shown(frame, &[object], &MaskRules::default())
+    }
+
+    /// Has objects' masks on a frame stay as they were shown: as they were found there, by these rules. Those that an earlier run locked are
+    /// what they were then.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where nothing was found of one of them yet.
+    pub fn lock_as_shown(&mut self, frame: i64, objects: &[ObjectId], rules: &MaskRules) -> Result<()> {
+        let mut shown = Vec::new();
+        for &object in self.said.keys() {
+            for pass in [Pass::Forward, Pass::Backward] {
+                if let Some(found) = self.log.found(object, frame, pass)? {
+                    let is_locked = self.log.is_locked(object, frame, pass)?;
+                    shown.push(TrackedObject::of(found, false, is_locked, News::Known));
+                    break;
+                }
+            }
         }
-        let (Some(found), Some(said)) = (found, self.said.get_mut(&object)) else {
-            return Err(Error::usage(format!(
-                "frame {frame}, object {object}: nothing was found there yet that could be locked; track first"
-            )));
-        };
-        said.locked.insert(frame, found.mask.mask().clone());
+        rules.apply(&mut shown)?;
+        for &object in objects {
+            let found = shown.iter().find(|shown| shown.object == object);
+            let (Some(found), Some(said)) = (found, self.said.get_mut(&object)) else {
+                return Err(Error::usage(format!(
+                    "frame {frame}, object {object}: nothing was found there yet that could be locked; track first"
+                )));
+            };
+            said.locked.insert(frame, found.mask.clone());
+        }
         Ok(())
     }
 
@@ -285,7 +263,7 @@ impl Shot {
         let (first, only) = (said.first()?, if only_first { 1 } else { usize::MAX });
         let locks = said.locked.iter().filter(|(frame, _)| !only_first || **frame < first);
         // A mask that stays says more than what was asked there.
-        let locks = locks.map(|(&frame, mask)| (frame, key_of_mask(mask)));
+        let locks = locks.map(|(&frame, mask)| (frame, key_of_mask(mask.mask())));
         let mut fixed: BTreeMap<i64, Key> = prompts.take(only).collect();
         fixed.extend(locks);
         Reach::of(object, pass, self.base, fixed.into_iter(), &self.log)
@@ -314,12 +292,12 @@ impl Shot {
         {
             let (object, Some(key)) = (reach.object, reach.key(frame)) else { continue };
             let said = &self.said.get(&object);
-            let is_prompted = said
-                .is_some_and(|said| said.prompts.contains_key(&frame) || said.locked.contains_key(&frame));
+            let is_locked = said.is_some_and(|said| said.locked.contains_key(&frame));
+            let is_prompted = is_locked || said.is_some_and(|said| said.prompts.contains_key(&frame));
             if self.log.has(object, frame, reach.pass, key)
                 && let Some(found) = self.log.found(object, frame, reach.pass)?
             {
-                objects.push(tracked(found, is_prompted, News::Known));
+                objects.push(TrackedObject::of(found, is_prompted, is_locked, News::Known));
             }
         }
         Ok(objects)
@@ -504,6 +482,9 @@ impl<'s> Propagation<'s> {
         let mut objects = Vec::new();
         for (index, reach) in self.reaches.iter().enumerate() {
             let object = reach.object;
+            let said = &shot.said[&object];
+            let locked = said.locked.get(&number);
+            let is_locked = locked.is_some();
             let Some(key) = reach.key(number) else {
                 let behind = &self.behind[index];
                 if self.joins_backward
@@ -511,19 +492,21 @@ impl<'s> Propagation<'s> {
                     && shot.log.has(object, number, Pass::Backward, key)
                     && let Some(found) = shot.log.found(object, number, Pass::Backward)?
                 {
-                    objects.push(tracked(found, false, News::Known));
+                    objects.push(TrackedObject::of(found, is_locked, is_locked, News::Known));
                 }
                 continue;
             };
-            let said = &shot.said[&object];
-            let is_prompted = said.prompts.contains_key(&number) || said.locked.contains_key(&number);
+            let is_prompted = is_locked || said.prompts.contains_key(&number);
             if !open.contains(&object) {
                 if let Some(found) = shot.log.found(object, number, pass)?.filter(|_| !self.is_silent) {
-                    objects.push(tracked(found, is_prompted, News::Known));
+                    objects.push(TrackedObject::of(found, is_prompted, is_locked, News::Known));
                 }
                 continue;
             }
-            let Some(found) = computed.pop() else { break };
+            let Some(mut found) = computed.pop() else { break };
+            if let Some(locked) = locked {
+                found.mask = locked.clone();
+            }
             let has_it = shot.log.has(object, number, pass, key);
             let mut news = News::Known;
             if !has_it {
@@ -532,9 +515,9 @@ impl<'s> Propagation<'s> {
                     Some(_) => News::Changed,
                     None => News::Found,
                 };
-                shot.log.keep(&found, number, pass, key)?;
+                shot.log.keep(&found, is_locked, number, pass, key)?;
             }
-            objects.push(tracked(found, is_prompted, news));
+            objects.push(TrackedObject::of(found, is_prompted, is_locked, news));
         }
         Ok(objects)
     }
@@ -563,11 +546,6 @@ impl<'s> Propagation<'s> {
         let had_ended = std::mem::replace(&mut self.has_ended, true);
         self.last.filter(|_| !had_ended).map_or(Ok(()), |last| self.checkpoint(last))
     }
-}
-
-fn tracked(found: Found, is_prompted: bool, news: News) -> TrackedObject {
-    let Found { object, mask, iou_score, object_score } = found;
-    TrackedObject { object, mask, iou_score, object_score, is_prompted, news }
 }
 
 fn at_frame(error: Error, frame: i64) -> Error {

@@ -18,7 +18,7 @@ use samovar_media::BitMask;
 use serde::{Deserialize, Serialize};
 
 use super::carrier::ObjectId;
-use super::shot::TrackedObject;
+use super::tracked::TrackedObject;
 
 /// A score counts as fallen against the median of so many.
 const SCORES: usize = 8;

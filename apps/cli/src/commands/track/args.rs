@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use samovar::tracking;
+use samovar::tracking::{self, MaskRules};
 
 use super::output::Format;
 use super::preview;
@@ -41,13 +41,13 @@ pub struct Args {
     /// Which way objects are followed from their prompts
     #[arg(long, value_enum, default_value = "both")]
     pub direction: Direction,
-    /// Objects share no pixel: where masks meet, the likelier one has it
+    /// Objects share no pixel: where masks meet, a locked one has it, else the likelier one
     #[arg(long)]
     pub no_overlap: bool,
-    /// Fill holes of at most so many pixels
+    /// Fill holes of at most so many pixels, those too that --no-overlap leaves
     #[arg(long, value_name = "PIXELS", default_value_t = 0)]
     pub fill_holes: u64,
-    /// Remove islands of at most so many pixels
+    /// Remove islands of at most so many pixels, those too that --no-overlap leaves
     #[arg(long, value_name = "PIXELS", default_value_t = 0)]
     pub remove_islands: u64,
     /// Write all frames that should be looked at, with the reason, as JSON: the score drops, the area jumps, the mask flickers, objects
@@ -71,6 +71,14 @@ pub struct Args {
     pub json: bool,
     #[command(flatten)]
     pub cache: CacheArgs,
+}
+
+impl Args {
+    /// How masks are shown.
+    pub fn rules(&self) -> MaskRules {
+        let &Self { no_overlap, fill_holes, remove_islands, .. } = self;
+        MaskRules { no_overlap, fill_holes, remove_islands }
+    }
 }
 
 /// Which way.
@@ -110,7 +118,7 @@ prompts.json has entries with `frame` (the sequence's own number; a video counts
    \"locked\": [{\"object\": 1, \"frames\": [1010, 1011]}]}
 
 To correct a mask, add a prompt on its frame and run the same command again: the latest prompt is what counts there, and only the frames \
-of that object that it can change are done anew; which ones did change is said. Locked frames keep the masks they have, whatever is prompted there, and following goes on from them as from a mask that was given. docs/prompts.md has the details. Objects are \
+of that object that it can change are done anew; which ones did change is said. Locked frames keep the masks that were written, whatever is prompted there and whatever is asked of overlaps, holes and islands: others give way to them, and following goes on from them as from a mask that was given. docs/prompts.md has the details. Objects are \
 followed each for itself: adding or removing one leaves the others as they are.
 
 The folder has what the command gives: what earlier runs found beyond that, in other frames, of other objects or the other way, goes, and is \

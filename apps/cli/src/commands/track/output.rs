@@ -1,12 +1,9 @@
 //! What is written of each frame.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use samovar::files;
 use samovar::media::LabelMap;
@@ -19,6 +16,8 @@ use samovar::tracking::{ObjectId, Signal, TrackedFrame};
 use samovar::{BitMask, Image, PictureUse, RgbImage, Size};
 use serde_json::json;
 
+use super::document::Document;
+use super::prompts::Labels;
 use super::shown::{Shown, Sighted};
 use crate::contents::Contents;
 use crate::inputs::Sources;
@@ -37,10 +36,11 @@ pub enum Format {
     Cutout,
     /// The frames with the masks drawn on them: PNG
     Overlay,
-    /// A JSON file per frame: {"frame": 0, "objects": [{"object": 1, "score": 0.9, "segmentation": {COCO run lengths}}]}
+    /// A JSON file per frame: {"frame": 0, "time": 0.0, "objects": [{"object": 1, "label": "dog", "iou_score": 0.9, "object_score": 7.1,
+    /// "prompted": false, "area": 420, "segmentation": {COCO run lengths}}]}; null for what is not known, no label where none was given
     Rle,
-    /// One JSON file, annotations.json, in the form of YouTube-VIS: videos, and for each object a list of run lengths, one per
-    /// frame or null
+    /// One JSON file, annotations.json, in the form of YouTube-VIS: videos, categories (the labels of prompts), and for each object
+    /// segmentations (run lengths), bboxes and areas, one per frame or null
     CocoVideo,
 }
 
@@ -94,6 +94,7 @@ pub struct Output {
     overwrite: bool,
     /// What is read.
     sources: Sources,
+    labels: Labels,
     record: Record,
     has_begun: bool,
     shown: Shown,
@@ -123,6 +124,7 @@ impl Output {
         digits: usize,
         overwrite: bool,
         sources: Sources,
+        labels: Labels,
     ) -> Result<Self> {
         files::make_folder(folder)?;
         files::sweep(folder);
@@ -132,6 +134,7 @@ impl Output {
             digits,
             overwrite,
             sources,
+            labels,
             record: Record::open(folder, None, &Contents::default())?,
             has_begun: false,
             shown: Shown::open(folder)?,
@@ -222,6 +225,11 @@ impl Output {
         self.shown.changed()
     }
 
+    /// What objects are called.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
     /// Where each object is.
     pub fn sighted(&self) -> BTreeMap<ObjectId, Sighted> {
         self.shown.sighted(&self.given)
@@ -269,12 +277,16 @@ impl Output {
             Format::Rle | Format::CocoVideo => {
                 let objects = frame.objects.iter().map(|object| {
                     let rle = samovar::Rle::from_mask(object.mask.mask())?;
-                    Ok(json!({
+                    let mut one = json!({
                         "object": object.object, "iou_score": object.iou_score,
                         "object_score": object.object_score, "prompted": object.is_prompted,
                         "area": object.mask.mask().area(),
                         "segmentation": CocoSegmentation::compressed_rle(&rle),
-                    }))
+                    });
+                    if let Some(label) = self.labels.get(&object.object) {
+                        one["label"] = label.as_str().into();
+                    }
+                    Ok(one)
                 });
                 let document = json!({ "frame": frame.number, "time": frame.time, "objects": objects.collect::<Result<Vec<_>>>()? });
                 vec![serde_json::to_vec(&document)?]
@@ -321,9 +333,10 @@ impl Output {
     }
 
     /// Ends the document of the whole shot, and removes what this command does not give; tells which document there is.
-    pub fn finish(&mut self, name: &str) -> Result<Option<PathBuf>> {
+    /// `file` is the file that a frame is read from, where it has one of its own.
+    pub fn finish(&mut self, name: &str, file: impl Fn(i64) -> Option<PathBuf>) -> Result<Option<PathBuf>> {
         let document = match self.document.take() {
-            Some(document) => Some(self.put(document, name)?),
+            Some(document) => Some(self.put(document, name, file)?),
             None => None,
         };
         for name in self.record.names() {
@@ -336,13 +349,23 @@ impl Output {
         Ok(document)
     }
 
-    fn put(&mut self, document: Document, name: &str) -> Result<PathBuf> {
+    fn put(
+        &mut self,
+        document: Document,
+        name: &str,
+        file_of: impl Fn(i64) -> Option<PathBuf>,
+    ) -> Result<PathBuf> {
         let path = self.folder.join(DOCUMENT);
         self.sources.check_file(&path)?;
         self.begin()?;
         self.record.check_place()?;
         let mut file = HashedFile::create(&path)?;
-        document.fill(&mut file, name, self.digits)?;
+        let digits = self.digits;
+        let file_name = |frame: i64| match file_of(frame) {
+            Some(file) => file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            None => format!("{frame:0digits$}"),
+        };
+        document.fill(&mut file, name, &self.labels, file_name)?;
         if !self.overwrite
             && self.record.state(DOCUMENT) == State::Changed
             && self.record.wrote(DOCUMENT, file.key())
@@ -394,78 +417,4 @@ pub fn drawn(frame: &TrackedFrame) -> Result<RgbImage> {
         next = object.object + 1;
     }
     Ok(overlay.finish())
-}
-
-/// COCO's document of a video: lists per object, which grow in files of their own, so that memory does not grow with the shot.
-#[derive(Default)]
-struct Document {
-    lists: BTreeMap<ObjectId, (BufWriter<File>, usize)>,
-    frames: Vec<i64>,
-    size: Option<Size<Image>>,
-}
-
-impl Document {
-    fn add(&mut self, frame: &TrackedFrame) -> Result<()> {
-        for object in &frame.objects {
-            let (list, count) = match self.lists.entry(object.object) {
-                Entry::Occupied(list) => list.into_mut(),
-                Entry::Vacant(place) => {
-                    let list =
-                        tempfile::tempfile().context("the list of an object's masks cannot be kept")?;
-                    place.insert((BufWriter::new(list), 0))
-                }
-            };
-            while *count < self.frames.len() {
-                list.write_all(if *count > 0 { b",null" } else { b"null" })?;
-                *count += 1;
-            }
-            if *count > 0 {
-                list.write_all(b",")?;
-            }
-            match object.mask.mask().is_empty() {
-                true => list.write_all(b"null")?,
-                false => serde_json::to_writer(
-                    &mut *list,
-                    &CocoSegmentation::compressed_rle(&samovar::Rle::from_mask(object.mask.mask())?),
-                )?,
-            }
-            *count += 1;
-        }
-        self.frames.push(frame.number);
-        self.size = Some(frame.pixels.size());
-        Ok(())
-    }
-
-    fn fill(self, file: &mut impl Write, name: &str, digits: usize) -> Result<()> {
-        let size = self.size.unwrap_or(Size::new(1, 1));
-        let names: Vec<String> = self.frames.iter().map(|frame| format!("{frame:0digits$}")).collect();
-        let video = json!({
-            "id": 1, "name": name, "width": size.width, "height": size.height, "length": self.frames.len(),
-            "file_names": names, "frames": self.frames,
-        });
-        let head = json!({ "info": { "description": "masks of a video by samovar" } });
-        let mut head = serde_json::to_string(&head)?;
-        head.pop();
-        write!(
-            file,
-            "{head},\"videos\":[{video}],\"categories\":[{{\"id\":1,\"name\":\"object\"}}],\"annotations\":["
-        )?;
-        for (index, (object, (list, mut count))) in self.lists.into_iter().enumerate() {
-            let mut list = list.into_inner().map_err(|error| error.into_error())?;
-            let comma = if index > 0 { "," } else { "" };
-            write!(
-                file,
-                "{comma}{{\"id\":{object},\"video_id\":1,\"category_id\":1,\"iscrowd\":0,\"width\":{},\"height\":{},\"segmentations\":[",
-                size.width, size.height
-            )?;
-            list.seek(SeekFrom::Start(0))?;
-            std::io::copy(&mut list, file)?;
-            while count < self.frames.len() {
-                write!(file, "{}null", if count > 0 { "," } else { "" })?;
-                count += 1;
-            }
-            write!(file, "]}}")?;
-        }
-        Ok(write!(file, "]}}")?)
-    }
 }

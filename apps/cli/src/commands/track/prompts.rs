@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use samovar::media::video::FrameSource;
 use samovar::prompt_file::{LockedFrames, MAX_BYTES, PromptFile, PromptFileKind};
-use samovar::tracking::{ObjectId, Shot};
+use samovar::tracking::{MaskRules, ObjectId, Shot};
 use samovar::{Box2, DecodeLimits, Image, MaskPrompt, Prompt, PromptPoint};
 
 use crate::commands::segment::objects::{bounds, existing, point, read_mask};
@@ -46,10 +46,14 @@ const FORM: &str = r#"{"prompts": [{"frame": 0, "object": 1, "points": [[x, y, 1
 struct Said {
     frame: Option<i64>,
     object: ObjectId,
+    label: Option<String>,
     prompt: Prompt,
     /// Where it stands, for errors.
     place: String,
 }
+
+/// What objects are called.
+pub type Labels = BTreeMap<ObjectId, String>;
 
 /// All that was said.
 #[derive(Clone)]
@@ -119,6 +123,7 @@ impl PromptArgs {
             said.push(Said {
                 frame: entry.frame,
                 object: entry.object.unwrap_or(1),
+                label: entry.label.clone(),
                 prompt: entry.prompt(mask),
                 place,
             });
@@ -135,8 +140,13 @@ impl PromptArgs {
         }
         let mask = mask.map(MaskPrompt::Mask);
         let prompt = Prompt { points: self.point.clone(), bounds: self.bounds, mask, ..Prompt::default() };
-        let said =
-            Said { frame: self.frame, object: self.object.unwrap_or(1), prompt, place: "the prompt".into() };
+        let said = Said {
+            frame: self.frame,
+            object: self.object.unwrap_or(1),
+            label: None,
+            prompt,
+            place: "the prompt".into(),
+        };
         Ok(Prompts { said: vec![said], locked: Vec::new(), masks: Vec::new() })
     }
 }
@@ -250,6 +260,11 @@ impl Prompts {
         self.said.iter().map(one).collect()
     }
 
+    /// What objects are called; the last label of each counts.
+    pub fn labels(&self) -> Labels {
+        self.said.iter().filter_map(|said| Some((said.object, said.label.clone()?))).collect()
+    }
+
     /// How many objects there are.
     pub fn objects(&self) -> usize {
         let objects: BTreeSet<ObjectId> = self.said.iter().map(|said| said.object).collect();
@@ -263,8 +278,9 @@ impl Prompts {
 
     /// Says all of it. What stands on one frame about one object is taken together: points add up, of boxes and masks the last counts.
     /// `first` is the frame of prompts that name none.
-    pub fn say(self, shot: &mut Shot, first: i64) -> Result<()> {
-        for Said { frame, object, prompt, place } in self.said {
+    /// Masks are locked as they were shown, by `rules`.
+    pub fn say(self, shot: &mut Shot, first: i64, rules: &MaskRules) -> Result<()> {
+        for Said { frame, object, prompt, place, .. } in self.said {
             let frame = frame.unwrap_or(first);
             let before = shot.prompts().find(|(one, at, _)| (*one, *at) == (object, frame));
             let together = match before.map(|(.., before)| before.clone()) {
@@ -278,10 +294,12 @@ impl Prompts {
             };
             shot.prompt(frame, object, &together).map_err(|error| usage(format!("{place}: {error}")))?;
         }
+        let mut locked: BTreeMap<i64, Vec<ObjectId>> = BTreeMap::new();
         for LockedFrames { object, frames } in self.locked {
-            for frame in frames {
-                shot.lock(frame, object)?;
-            }
+            frames.into_iter().for_each(|frame| locked.entry(frame).or_default().push(object));
+        }
+        for (frame, objects) in locked {
+            shot.lock_as_shown(frame, &objects, rules)?;
         }
         Ok(())
     }

@@ -81,7 +81,13 @@ impl Report {
     ) -> Result<()> {
         let (objects, changed, frames) = (output.sighted(), output.changed(), output.given().len());
         if args.json {
-            let one = |(object, seen): (&ObjectId, &Sighted)| json!({ "object": object, "frames": seen.frames, "visible": seen.visible });
+            let one = |(object, seen): (&ObjectId, &Sighted)| {
+                let mut one = json!({ "object": object, "frames": seen.frames, "visible": seen.visible });
+                if let Some(label) = output.labels().get(object) {
+                    one["label"] = label.as_str().into();
+                }
+                one
+            };
             return print(&json!({
                 "frames": frames, "found": self.new.found.len(), "changed": changed, "files": output.files,
                 "removed": output.removed(), "objects": objects.iter().map(one).collect::<Vec<Value>>(),

@@ -5,7 +5,7 @@ use samovar_media::Upscaler;
 
 use super::super::mask::Region;
 use super::*;
-use crate::tracking::News;
+use crate::tracking::{News, ObjectId};
 
 fn frame() -> Size<Image> {
     Size::new(150, 70)
@@ -37,7 +37,15 @@ fn logits_of(region: Region, seed: u64) -> RegionLogits {
 
 fn object(number: ObjectId, mask: TrackedMask) -> TrackedObject {
     let (iou_score, object_score) = (0.9, None);
-    TrackedObject { object: number, mask, iou_score, object_score, is_prompted: false, news: News::Found }
+    TrackedObject {
+        object: number,
+        mask,
+        iou_score,
+        object_score,
+        is_prompted: false,
+        is_locked: false,
+        news: News::Found,
+    }
 }
 
 fn found(number: ObjectId, region: Region) -> TrackedObject {
@@ -151,6 +159,78 @@ fn a_filled_hole_goes_to_the_object_in_it() {
     assert_eq!(objects[1].mask.mask(), &within);
     assert!(!within.is_empty());
     assert_eq!(objects[0].mask.mask(), &within.inverted());
+}
+
+fn block(x0: u32, x1: u32, y0: u32, y1: u32) -> BitMask {
+    BitMask::from_fn(frame(), |x, y| (x0..x1).contains(&x) && (y0..y1).contains(&y))
+}
+
+#[test]
+fn a_locked_mask_stays_as_it_is_and_others_give_way() {
+    let lone = |x: u32, y: u32| (x, y) == (2, 2);
+    let hole = |x: u32, y: u32| (x, y) == (60, 20);
+    let held = BitMask::from_fn(frame(), |x, y| {
+        lone(x, y) || (40..80).contains(&x) && (10..30).contains(&y) && !hole(x, y)
+    });
+    // Whichever number it has, and whether somebody drew the other.
+    for number in [1, 9] {
+        let mut locked = found(number, Region::whole(frame()));
+        locked.mask = locked.mask.with_mask(held.clone());
+        locked.is_locked = true;
+        let mut objects = [given(5, block(60, 120, 0, 40)), locked, found(6, Region::whole(frame()))];
+        MaskRules { no_overlap: true, fill_holes: 9, remove_islands: 9 }.apply(&mut objects).unwrap();
+        assert_eq!(objects[1].mask.mask(), &held);
+        for other in [0, 2] {
+            assert_eq!(objects[other].mask.mask().intersection_area(&held).unwrap(), 0);
+        }
+        assert_eq!(objects[0].mask.mask().area(), 60 * 40 - 20 * 20, "what is in the hole is an island");
+    }
+    let two = |number| TrackedObject { is_locked: true, ..given(number, block(10, 20, 10, 20)) };
+    let mut both = [two(1), two(2)];
+    MaskRules { no_overlap: true, ..MaskRules::default() }.apply(&mut both).unwrap();
+    assert!(both.iter().all(|locked| locked.mask.mask() == &block(10, 20, 10, 20)));
+}
+
+#[test]
+fn holes_and_islands_that_a_cut_leaves_go_too_and_nothing_overlaps() {
+    // The second is cut by the first but for three pixels at its end; the first has a hole where a spot of the second wins.
+    let stripe = block(20, 60, 20, 40);
+    let mut crossing = block(30, 33, 10, 43);
+    crossing.union_with(&block(50, 51, 30, 31)).unwrap();
+    let mut given = [given(1, stripe.clone()), given(2, crossing)];
+    let rules = MaskRules { no_overlap: true, fill_holes: 12, remove_islands: 12 };
+    rules.apply(&mut given).unwrap();
+    assert_eq!(given[0].mask.mask(), &stripe);
+    assert_eq!(given[1].mask.mask(), &block(30, 33, 10, 20), "the 9 pixels behind are an island");
+    // Of noise nothing is left, whatever is cut.
+    for seed in 0..6 {
+        let mut objects: Vec<TrackedObject> =
+            (1..).zip(regions()).map(|(number, region)| found(number + seed * 4, region)).collect();
+        let rules = MaskRules { no_overlap: true, fill_holes: 40, remove_islands: 40 };
+        rules.apply(&mut objects).unwrap();
+        let mut all = BitMask::new(frame());
+        for object in &objects {
+            let mask = object.mask.mask();
+            assert_eq!(all.intersection_area(mask).unwrap(), 0);
+            all.union_with(mask).unwrap();
+            let parts = connected_components(mask, Connectivity::Eight).unwrap();
+            assert!(parts.all().iter().all(|part| part.area > 40), "an island");
+        }
+        for object in &objects {
+            let holes = connected_components(&object.mask.mask().inverted(), Connectivity::Four).unwrap();
+            let mut free = Vec::new();
+            holes.for_each_run(|hole, y, x0, x1| {
+                if (x0..x1).any(|x| !all.get(x, y)) {
+                    free.push(hole);
+                }
+            });
+            for hole in free.into_iter().map(|hole| &holes.all()[hole]) {
+                let [left, top, right, bottom] = hole.bounds;
+                let at_border = left == 0 || top == 0 || right == frame().width || bottom == frame().height;
+                assert!(at_border || hole.area > 40, "a hole that nobody is in");
+            }
+        }
+    }
 }
 
 #[test]
