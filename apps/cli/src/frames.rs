@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use samovar::media::image::ColourSpace;
-use samovar::media::video::{self, Direction, FrameNumber, FrameRange, FrameSource, VideoOptions};
+use samovar::media::video::{
+    self, Direction, FrameNotes, FrameNumber, FrameRange, FrameSource, VideoOptions,
+};
 use samovar::media::{MediaError, MediaErrorKind};
 use samovar::{DecodeLimits, Image, LazyImage, RgbImage, Size};
 
@@ -225,8 +227,13 @@ impl Shot {
         let images: Vec<InputImage> = all.iter().map(|&number| image(number)).collect();
         let numbers = images.iter().map(|image| image.result_name.clone()).zip(all).collect();
         let (size, notes, ahead_bytes) = (source.size(), source.notes(), ahead_bytes(&*source));
-        let stream =
-            Stream { source, wanted: BTreeSet::new(), at: FrameNumber::MIN, waiting: BTreeMap::new() };
+        let stream = Stream {
+            source,
+            wanted: BTreeSet::new(),
+            at: FrameNumber::MIN,
+            waiting: BTreeMap::new(),
+            notes: FrameNotes::default(),
+        };
         Ok(Self { images, notes, ahead_bytes, size, numbers, stream: Arc::new(Mutex::new(stream)) })
     }
 
@@ -234,6 +241,11 @@ impl Shot {
     pub fn expect<'i>(&self, images: impl Iterator<Item = &'i InputImage>) {
         let wanted = images.filter_map(|image| self.numbers.get(&image.result_name).copied()).collect();
         self.stream.lock().unwrap_or_else(PoisonError::into_inner).wanted = wanted;
+    }
+
+    /// What is to be said of the frames that were decoded, each thing once.
+    pub fn frame_notes(&self) -> Vec<String> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner).notes.words()
     }
 
     /// A frame, decoded when its pixels are asked for.
@@ -255,6 +267,8 @@ struct Stream {
     at: FrameNumber,
     /// Decoded for those that are at it and did not ask before the one behind.
     waiting: BTreeMap<FrameNumber, samovar::media::Result<Arc<RgbImage>>>,
+    /// What is to be said of frames.
+    notes: FrameNotes,
 }
 
 impl Stream {
@@ -287,10 +301,16 @@ impl Stream {
             };
             frame.map(|frame| frame.pixels).ok_or_else(gone)
         };
-        match decode() {
+        let pixels = match decode() {
             // The program that decodes may have been killed, and may live the next time.
             Err(error) if error.kind() == MediaErrorKind::Read => decode(),
             decoded => decoded,
-        }
+        }?;
+        self.notes.take(number, pixels.notes());
+        // Not once more with each frame.
+        Ok(match pixels.notes() {
+            [] => pixels,
+            _ => Arc::new(Arc::unwrap_or_clone(pixels).without_notes()),
+        })
     }
 }

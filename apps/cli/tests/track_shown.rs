@@ -1,8 +1,9 @@
-//! `samovar track`: how what was found is shown. Locked masks, COCO's documents.
+//! `samovar track`: how what was found is shown. Locked masks, COCO's documents, what colours lose.
 
 mod common;
 
 use common::Bench;
+use samovar_testkit::has_ffmpeg;
 use serde_json::{Value, json};
 
 fn write_prompts(bench: &Bench, prompts: &[Value], locked: &Value) {
@@ -125,4 +126,28 @@ fn annotations_of_a_video_are_in_its_order_with_boxes_areas_labels_and_names_of_
         assert!(help.contains(&format!("\"{field}\": ")), "the help has no {field}");
     }
     assert!(!fields(0).contains(&"label".to_owned()) && frame["objects"][1]["label"] == "dog");
+}
+
+#[test]
+fn what_a_viewing_transform_cuts_off_is_said_once_for_a_shot() {
+    let bench = Bench::new();
+    bench.sequence(4);
+    let words = "values over 1 are shown white, in 4 frames, first in ";
+    let once = |arguments: &[&str], first: &str| {
+        let run = bench.done(arguments);
+        let found = run.stderr.matches("values over 1").count();
+        assert!(found == 1 && run.stderr.contains(&format!("{words}{first}")), "{run:?}");
+    };
+    // White is 55 times as light as white.
+    let log = ["--colorspace", "logc3"];
+    let click = ["--point", "60,60", "--out"];
+    once(&[&["track", "shot"], &log[..], &click, &["masks"]].concat(), "1001");
+    once(&[&["everything", "shot/plate.####.png", "--out", "all"], &log[..]].concat(), "1001");
+    let plain = bench.done(&[&["track", "shot"], &click[..], &["plain"]].concat());
+    assert!(!plain.stderr.contains("values over"), "{plain:?}");
+    if has_ffmpeg() {
+        bench.clip("clip.mkv", 4);
+        once(&[&["track", "clip.mkv"], &log[..], &click, &["video"]].concat(), "0");
+        once(&[&["everything", "clip.mkv", "--out", "all-video"], &log[..]].concat(), "0");
+    }
 }

@@ -29,7 +29,7 @@ pub use limits::DecodeLimits;
 pub(crate) use limits::check_limits;
 pub use rgb::{Orientation, RgbImage};
 
-pub(crate) use colour::View;
+pub(crate) use colour::{Clipped, View};
 pub(crate) use decode::{decode_dynamic, decode_frame, values_of};
 pub(crate) use depth::RangeOfShot;
 pub(crate) use indices::palette_indices;

@@ -16,6 +16,7 @@ mod ahead;
 #[cfg(test)]
 mod clips;
 mod ffmpeg;
+mod frame_notes;
 mod matroska;
 mod open;
 mod process_group;
@@ -27,6 +28,7 @@ mod source;
 mod writer;
 
 pub use ffmpeg::VideoFile;
+pub use frame_notes::FrameNotes;
 pub use open::{VideoOptions, is_video, open};
 pub use range::{FrameRange, Ranged};
 pub use reversed::Reversed;

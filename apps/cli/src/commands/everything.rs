@@ -124,6 +124,9 @@ pub fn run(args: &Args) -> Result<()> {
         images => job.many(&args.job.part_of(images), &sources),
     };
     inputs.report_left_out();
+    if let ([path], Some(shot)) = (&args.images[..], &shot) {
+        shot.frame_notes().iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
+    }
     result
 }
 

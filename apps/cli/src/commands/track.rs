@@ -202,6 +202,7 @@ fn follow(
         }
     }
     bar.finish_and_clear();
+    skipped.notes().iter().for_each(|note| say!("note: \"{}\": {note}", args.frames.display()));
     if stopped {
         return Err(anyhow!(
             "stopped after {} frames, which are kept; run the same command again to go on",

@@ -316,15 +316,23 @@ pub(crate) struct Clipped {
 }
 
 impl Clipped {
-    /// In words, if anything was.
-    pub(super) fn words(self) -> Option<String> {
+    /// With what was cut off elsewhere.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            over: self.over | other.over,
+            below: self.below | other.below,
+            no_numbers: self.no_numbers | other.no_numbers,
+        }
+    }
+
+    /// In words, each thing that was.
+    pub(crate) fn words(self) -> Vec<String> {
         let parts = [
             (self.over, "values over 1 are shown white"),
             (self.below, "values below 0 are shown black"),
             (self.no_numbers, "values that are no numbers are shown black"),
         ];
-        let said: Vec<&str> = parts.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words).collect();
-        (!said.is_empty()).then(|| said.join(", "))
+        parts.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words.to_owned()).collect()
     }
 }
 

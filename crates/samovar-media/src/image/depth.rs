@@ -101,7 +101,7 @@ pub(super) fn viewed(
     stated: Stated,
     colours: usize,
     alpha: Option<&[f32]>,
-) -> Result<(Vec<u8>, Option<String>)> {
+) -> Result<(Vec<u8>, Vec<String>)> {
     let view = View::new(space, own.filter(|_| space == ColourSpace::Linear));
     let (shown, clipped) = match samples {
         Samples::Eight(values) => view.of_integers(values, u16::from(u8::MAX), colours)?,

@@ -66,7 +66,7 @@ impl Raw {
         let mut notes = std::mem::take(&mut self.notes);
         let space = viewing.space_of(&self.samples, self.is_linear);
         let (is_viewed, is_float) = (space.is_some(), matches!(self.samples, Samples::Float(_)));
-        let (values, guess) = match space {
+        let (values, said) = match space {
             Some(space) => {
                 let alpha = match &self.alpha {
                     Some(Samples::Float(alpha)) if self.is_premultiplied => Some(&alpha[..]),
@@ -79,7 +79,10 @@ impl Raw {
                 self.icc_profile = None;
                 viewed(&self.samples, space, primaries, self.stated, self.colours, alpha)?
             }
-            None => to_eight_bits(self.samples, self.stated, self.no_data)?,
+            None => {
+                let (values, guess) = to_eight_bits(self.samples, self.stated, self.no_data)?;
+                (values, guess.into_iter().collect())
+            }
         };
         let mut pixels = match self.colours {
             1 => {
@@ -106,7 +109,7 @@ impl Raw {
         if let Some(alpha) = alpha {
             image = image.with_alpha(alpha)?;
         }
-        notes.extend(guess);
+        notes.extend(said);
         if let Some(profile) = self.icc_profile.filter(|profile| !profile.is_empty()) {
             match is_of_rgb(&profile) {
                 true => image = image.with_icc_profile(profile),

@@ -65,6 +65,12 @@ impl RgbImage {
         self
     }
 
+    /// The same image with nothing more to know.
+    #[must_use]
+    pub fn without_notes(self) -> Self {
+        Self { notes: Vec::new(), ..self }
+    }
+
     /// The alpha channel, row by row, where the file has one that is not opaque throughout.
     pub fn alpha(&self) -> Option<&[u8]> {
         self.alpha.as_deref()

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use samovar_geometry::{Image, Size};
 
+use super::frame_notes::FrameNotes;
 use super::source::{Direction, Frame, FrameNumber, FrameSource};
 use crate::error::{MediaError, MediaErrorKind, Result};
 
-/// Frames that were passed over, with the reason; shared with whoever tells of them.
+/// Frames that were passed over, with the reason, and what is to be said of those that were not; shared with whoever tells of them.
 #[derive(Debug, Clone, Default)]
 pub struct Skipped {
     list: Arc<Mutex<List>>,
@@ -20,6 +21,7 @@ struct List {
     frames: BTreeMap<FrameNumber, String>,
     /// Those that were not told of yet, in the order in which they were passed over.
     news: Vec<FrameNumber>,
+    notes: FrameNotes,
 }
 
 impl Skipped {
@@ -39,12 +41,17 @@ impl Skipped {
 
     /// The reasons of those that were passed over since this was asked last; of a frame that was passed over again the first time only.
     pub fn news(&self) -> Vec<String> {
-        let List { frames, news } = &mut *self.list();
+        let List { frames, news, .. } = &mut *self.list();
         news.drain(..).filter_map(|number| frames.get(&number).cloned()).collect()
     }
 
+    /// What is to be said of the frames that came, each thing once.
+    pub fn notes(&self) -> Vec<String> {
+        self.list().notes.words()
+    }
+
     fn add(&self, number: FrameNumber, reason: String) {
-        let List { frames, news } = &mut *self.list();
+        let List { frames, news, .. } = &mut *self.list();
         if frames.insert(number, reason).is_none() {
             news.push(number);
         }
@@ -108,6 +115,7 @@ impl<S: FrameSource> FrameSource for Skipping<S> {
         loop {
             let error = match self.source.next() {
                 Ok(Some(frame)) => {
+                    self.skipped.list().notes.take(frame.number, frame.pixels.notes());
                     self.next = self.source.place(frame.number).unwrap_or(self.next) + self.step();
                     return Ok(Some(frame));
                 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use samovar_geometry::{Image, Size};
 
 use crate::error::Result;
-use crate::image::{ColourSpace, DecodeLimits, RgbImage, View, check_limits};
+use crate::image::{Clipped, ColourSpace, DecodeLimits, RgbImage, View, check_limits};
 use crate::room::{room, zeros};
 
 /// Samples that are in memory with 16 bits at once; the rest of a frame is 8 bits already.
@@ -57,34 +57,41 @@ impl Pixels {
     ) -> Result<Option<RgbImage>> {
         check_limits(size, size.area().saturating_mul(3), &self.limits)?;
         let samples = size.area() as usize * 3;
-        let pixels = match &mut self.viewing {
+        let (pixels, clipped) = match &mut self.viewing {
             None => {
                 let mut pixels = zeros(samples)?;
-                stream.read_exact(&mut pixels).is_ok().then_some(pixels)
+                (stream.read_exact(&mut pixels).is_ok().then_some(pixels), Clipped::default())
             }
             Some(viewing) => viewing.next(stream, samples, white)?,
         };
-        pixels.map(|pixels| RgbImage::from_raw(size, pixels)).transpose()
+        let Some(pixels) = pixels else { return Ok(None) };
+        let image = RgbImage::from_raw(size, pixels)?;
+        Ok(Some(clipped.words().into_iter().fold(image, RgbImage::with_note)))
     }
 }
 
 impl Viewing {
-    fn next(&mut self, stream: &mut impl Read, samples: usize, white: u16) -> Result<Option<Vec<u8>>> {
+    fn next(
+        &mut self,
+        stream: &mut impl Read,
+        samples: usize,
+        white: u16,
+    ) -> Result<(Option<Vec<u8>>, Clipped)> {
         if self.strip.is_empty() {
             self.strip = zeros(STRIP_SAMPLES)?;
         }
         if self.white != white {
             (self.linear, self.white) = (self.view.linear_of_codes(white)?, white);
         }
-        let mut pixels = room(samples)?;
+        let (mut pixels, mut clipped) = (room(samples)?, Clipped::default());
         while pixels.len() < samples {
             let strip = &mut self.strip[..STRIP_SAMPLES.min(samples - pixels.len())];
             if stream.read_exact(bytemuck::cast_slice_mut(strip)).is_err() {
-                return Ok(None);
+                return Ok((None, clipped));
             }
-            self.view.show_codes(strip, &self.linear, 3, &mut pixels);
+            clipped = clipped.and(self.view.show_codes(strip, &self.linear, 3, &mut pixels));
         }
-        Ok(Some(pixels))
+        Ok((Some(pixels), clipped))
     }
 }
 
