@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use samovar::forecast::job_bytes;
 use samovar::media::image::ColourSpace;
-use samovar::media::{MediaError, MediaErrorKind};
 use samovar::resources::batch::{ItemEvent, Retry, Worker, WorkerOptions, Workers, WorkersReport};
 use samovar::resources::instruments::Events;
 use samovar::sharing::Sharing;
@@ -46,6 +45,9 @@ pub struct Summary {
     /// What they are, as "images".
     #[serde(skip)]
     pub unit: &'static str,
+    /// Budget with which those that memory was too little for would have been done.
+    #[serde(skip)]
+    pub needed_bytes: Option<usize>,
     /// Whether the work ended because nothing more can be written.
     #[serde(skip)]
     pub disk_full: bool,
@@ -141,7 +143,8 @@ impl Summary {
 
     /// An error that tells what is not done, if anything is not.
     pub fn into_result(self) -> Result<()> {
-        let Self { done, skipped, failed, failed_before, left, disk_full, lost, unit, .. } = self;
+        let Self { done, skipped, failed, failed_before, left, disk_full, lost, unit, needed_bytes, .. } =
+            self;
         let all = done + skipped + failed.len() + failed_before.len() + left;
         if let Some(lost) = lost {
             return Err(anyhow!("stopped with {} of {all} {unit} done: {lost}", done + skipped));
@@ -153,6 +156,12 @@ impl Summary {
                 done + skipped
             ));
         }
+        let would_do = needed_bytes.map_or_else(String::new, |bytes| {
+            format!(
+                "; for those that memory was too little for, --memory {}MB would do",
+                bytes.div_ceil(1_000_000)
+            )
+        });
         match (failed.len(), left) {
             (0, 0) => match failed_before.len() {
                 0 => Ok(()),
@@ -164,11 +173,12 @@ impl Summary {
                 Err(anyhow!("stopped with {left} of {all} {unit} left; run the same command again to go on"))
             }
             (failed, 0) if !failed_before.is_empty() => Err(anyhow!(
-                "{failed} of {all} {unit} failed, and {} failed before and were not tried again (--retry-failed tries them)",
+                "{failed} of {all} {unit} failed, and {} failed before and were not tried again (--retry-failed tries them){would_do}",
                 failed_before.len()
             )),
-            (failed, 0) => Err(anyhow!("{failed} of {all} {unit} failed; the others are done")),
-            (failed, left) => Err(anyhow!("{failed} of {all} {unit} failed and {left} are left")),
+            (failed, 0) if failed == all => Err(anyhow!("all {all} {unit} failed{would_do}")),
+            (failed, 0) => Err(anyhow!("{failed} of {all} {unit} failed; the others are done{would_do}")),
+            (failed, left) => Err(anyhow!("{failed} of {all} {unit} failed and {left} are left{would_do}")),
         }
     }
 }
@@ -201,7 +211,8 @@ pub enum Source<'a> {
 }
 
 impl Source<'_> {
-    fn open(self, input: &InputImage, limits: DecodeLimits) -> LazyImage {
+    /// An image, of which nothing is read yet.
+    pub fn open(self, input: &InputImage, limits: DecodeLimits) -> LazyImage {
         match self {
             Self::Files(space) => LazyImage::open_as(&input.path, limits, space),
             Self::Shot(shot) => shot.image(input),
@@ -325,15 +336,7 @@ fn given_up(timeout: Duration) -> anyhow::Error {
 }
 
 fn kind_of(error: &anyhow::Error) -> Option<ErrorKind> {
-    // Pictures and masks fail with errors of their own, of which this one is of the machine.
-    let of_media = |cause: &(dyn std::error::Error + 'static)| {
-        let kind = cause.downcast_ref::<MediaError>()?.kind();
-        (kind == MediaErrorKind::OutOfMemory).then_some(ErrorKind::OutOfMemory)
-    };
-    let kind = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<samovar::Error>().map(samovar::Error::kind).or_else(|| of_media(cause))
-    };
-    error.chain().find_map(kind)
+    ErrorKind::of(error.as_ref())
 }
 
 /// Runs `work` on images, several under way at once, as memory allows. What `memory` says is done is skipped. `work` tells people
@@ -452,6 +455,10 @@ pub fn for_each_image<V: Send>(
                 }
                 Err(error) => {
                     is_full.set(is_full.get() || is_disk_full(&error));
+                    let needed = error
+                        .chain()
+                        .find_map(|cause| cause.downcast_ref::<samovar::Error>()?.needed_bytes());
+                    summary.needed_bytes = summary.needed_bytes.max(needed);
                     let is_its_own = is_of_the_image(&error);
                     let error = describe(&error);
                     // What cannot be noted fails again, and is then tried again.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -17,7 +17,11 @@ use samovar::{Embedding, Engine, LazyImage, Model, RgbImage, feature_cache};
 
 use crate::environment;
 use crate::failure::usage;
+use crate::say::one_line;
 use crate::settings::Settings;
+
+/// What a line of events begins with.
+const EVENT: &[u8] = b"{\"ts\":";
 
 /// What is kept.
 #[derive(Args, Debug, Clone)]
@@ -62,6 +66,14 @@ pub struct Cache {
     store: Arc<Store>,
     /// Of files; `None` where nothing outlives the run, and what they hold need not be known.
     keys: Option<ContentKeys>,
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        if let Some(why) = self.store.write_failure() {
+            say!("note: the cache could not be written, so the next run finds less in it: {}", one_line(why));
+        }
+    }
 }
 
 /// The store on this machine, if a variable tells where caches lie.
@@ -109,13 +121,29 @@ impl CacheArgs {
         })
     }
 
+    /// Refuses events in the place of results, which would replace them.
+    pub fn check_log(&self, out: Option<&Path>) -> Result<()> {
+        match &self.log {
+            Some(log) if Some(log.as_path()) == out => {
+                let log = log.display();
+                Err(usage(format!(
+                    "--log \"{log}\" is where the results go; name another file for the events"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Who hears what happens.
     pub fn events(&self) -> Result<Events> {
         let Some(path) = &self.log else { return Ok(Events::default()) };
-        // What is no log is somebody's picture or model.
-        let mut first = [0];
+        // What is no log is somebody's picture, model or prompts.
+        let mut first = Vec::new();
         let is_log = match path.is_file().then(|| File::open(path).ok()).flatten() {
-            Some(mut file) => file.read(&mut first).is_ok_and(|read| read == 0 || first == *b"{"),
+            Some(file) => file
+                .take(EVENT.len() as u64)
+                .read_to_end(&mut first)
+                .is_ok_and(|_| first.is_empty() || first == EVENT),
             None => true,
         };
         if !is_log || path.as_os_str() == "-" {

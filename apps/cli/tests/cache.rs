@@ -63,9 +63,15 @@ fn events_are_not_written_into_pictures() {
     let bench = Bench::new();
     let photo = bench.picture("photo.png", 90, 70, &[(45.0, 35.0, 20.0)]);
     let whole = std::fs::read(&photo).unwrap();
-    for log in ["photo.png", "-"] {
+    let prompts = bench.path("prompts.json");
+    std::fs::write(&prompts, "{}").unwrap();
+    for log in ["photo.png", "prompts.json", "-"] {
         bench.refused(2, "this is none", &["segment", "photo.png", "--point", "45,35", "--log", log]);
     }
+    assert_eq!(std::fs::read(&prompts).unwrap(), b"{}");
+    let one_name = ["segment", "photo.png", "--point", "45,35", "--out", "one.png", "--log", "one.png"];
+    bench.refused(2, "is where the results go", &one_name);
+    assert!(!bench.path("one.png").exists());
     assert_eq!(std::fs::read(&photo).unwrap(), whole);
 }
 

@@ -108,8 +108,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`crate::Error::Cpu`] when the processor lacks the instructions asked for, or for too many threads;
-    /// [`crate::Error::Usage`] for thresholds of memory that make no sense, [`crate::Error::DoesNotFit`] for a budget below
-    /// [`Options::process_bytes`].
+    /// [`crate::Error::Usage`] for thresholds of memory that make no sense.
     pub fn new(options: Options) -> Result<Self> {
         let Options { threads, simd: level, products, .. } = options;
         let kernels = Arc::new(CpuKernels::new(CpuOptions { threads, level, products })?);

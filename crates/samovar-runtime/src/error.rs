@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use samovar_media::MediaErrorKind;
+use samovar_media::{MediaError, MediaErrorKind};
 
 /// Result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -111,6 +111,20 @@ pub enum ErrorKind {
     Failed,
 }
 
+impl ErrorKind {
+    /// The class of an error of any kind, by the first of its causes that is one of this library's, pictures' included; `None` if none is.
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let of_media = |error: &MediaError| match error.kind() {
+            MediaErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+            _ => ErrorKind::Failed,
+        };
+        std::iter::successors(Some(error), |error| error.source()).find_map(|cause| {
+            let own = cause.downcast_ref::<Error>().map(Error::kind);
+            own.or_else(|| cause.downcast_ref::<MediaError>().map(of_media))
+        })
+    }
+}
+
 impl Error {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
@@ -128,6 +142,14 @@ impl Error {
                 ErrorKind::Stopped
             }
             _ => ErrorKind::Failed,
+        }
+    }
+
+    /// Bytes of a budget with which work that was refused before it began would have begun; `None` for other errors.
+    pub fn needed_bytes(&self) -> Option<usize> {
+        match self {
+            Error::DoesNotFit { needed_bytes, .. } => Some(*needed_bytes),
+            _ => None,
         }
     }
 

@@ -25,7 +25,7 @@ use std::path::Path;
 
 use samovar_geometry::{Box2, Grid, Input, Point, Size};
 use samovar_models::{ImageFeatures, MaskChoice, MaskOutput, MaskPrediction, PromptBatch};
-use samovar_tensor::{Device, Tensor};
+use samovar_tensor::{Device, PoolStats, Tensor};
 use samovar_weights::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
 
 use crate::error::{Error, Result};
@@ -57,7 +57,14 @@ pub fn forward_file(model: &Model, inputs: &Path, outputs: &Path) -> Result<BTre
     // Each as it is in the file, and as numbers.
     let file_bytes =
         std::fs::metadata(inputs).map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX));
-    let _room = model.engine().set_aside("tensors of a file", file_bytes.saturating_mul(2))?;
+    // What the work takes beside them shows when they are read; a click and its answer are the least.
+    let _room =
+        model.engine().set_aside("tensors of a file", file_bytes.saturating_mul(2)).map_err(|refusal| {
+            match model.planner().work_bytes(1) {
+                Ok(work_bytes) => refusal.with("the work", work_bytes),
+                Err(_) => refusal,
+            }
+        })?;
     let mut tensors = BTreeMap::new();
     for name in file.names() {
         if !INPUTS.contains(&name.as_str()) {
@@ -96,36 +103,18 @@ pub fn forward(
         return Err(refuse());
     }
     let prompts = Prompts::read(inputs, images, model.grid_size())?;
-    let mut outputs = Outputs::default();
+    let mut outputs = Outputs { tensors: BTreeMap::new(), images };
     let device = model.device();
+    let _room = admit(model, &prompts, images)?;
     for image in 0..images {
         let planes = &pixels.values[image * 3 * rows * columns..][..3 * rows * columns];
         let planes = device.upload([1, 3, rows, columns], planes)?;
         let features = model.encoder()?.encode(device, &device.channels_last(&planes)?)?;
         drop(planes);
         outputs.features(model, &features)?;
-        let Some(mut batch) = prompts.batch(image) else { continue };
+        let Some((batch, choice)) = batch_of(model, &prompts, image) else { continue };
         let segmenter = model.segmenter();
         let rule = segmenter.recommendations();
-        if segmenter.pads_masks_in_transformers() && batch.points.is_empty() && batch.boxes.is_empty() {
-            (batch.points, batch.labels) = (vec![Point::default()], vec![-1]);
-        }
-        let choice = Some(rule.mask_rule.otherwise).filter(|choice| {
-            batch.output == MaskOutput::Single && matches!(choice, MaskChoice::SingleIfStable { .. })
-        });
-        batch.output = choice.map_or(batch.output, MaskChoice::output);
-        let shape = PromptShape {
-            points: batch.points.len() / batch.prompts,
-            bounds: !batch.boxes.is_empty(),
-            mask: batch.masks.is_some(),
-            output: batch.output,
-            keeps_all: true,
-        };
-        let plan = model.planner().decode(&shape, batch.prompts)?;
-        let (_, _promise) = model.engine().enter(|memory| {
-            let needed_bytes = plan.activation_bytes;
-            check_fits("the prompts of an image", needed_bytes, memory).map(|()| ((), needed_bytes))
-        })?;
         let mut predicted = segmenter.decode(device, &features, &batch)?;
         if let Some(choice) = choice {
             predicted = chosen(device, predicted, choice)?;
@@ -142,6 +131,54 @@ pub fn forward(
         }
     }
     Ok(outputs.tensors)
+}
+
+/// What the prompts of an image ask the network, and which of its masks is then chosen, if one is; `None` without prompts.
+fn batch_of(model: &Model, prompts: &Prompts, image: usize) -> Option<(PromptBatch, Option<MaskChoice>)> {
+    let mut batch = prompts.batch(image)?;
+    let segmenter = model.segmenter();
+    if segmenter.pads_masks_in_transformers() && batch.points.is_empty() && batch.boxes.is_empty() {
+        (batch.points, batch.labels) = (vec![Point::default()], vec![-1]);
+    }
+    let rule = segmenter.recommendations();
+    let choice = Some(rule.mask_rule.otherwise).filter(|choice| {
+        batch.output == MaskOutput::Single && matches!(choice, MaskChoice::SingleIfStable { .. })
+    });
+    batch.output = choice.map_or(batch.output, MaskChoice::output);
+    Some((batch, choice))
+}
+
+/// Room for all that comes out, and leave for the largest piece of work on the way there, before any of it begins.
+fn admit(model: &Model, prompts: &Prompts, images: usize) -> Result<impl Sized> {
+    let planner = model.planner();
+    let [_, rows, columns, _] = model.preprocessing().pixels_shape(1);
+    let planes_bytes = 3 * rows * columns * size_of::<f32>();
+    let features_bytes = planner.embedding_bytes();
+    let (mut peak_bytes, mut held_bytes) = (0, 0);
+    if let Some((batch, _)) = batch_of(model, prompts, 0) {
+        let shape = PromptShape {
+            points: batch.points.len() / batch.prompts,
+            bounds: !batch.boxes.is_empty(),
+            mask: batch.masks.is_some(),
+            output: batch.output,
+            keeps_all: true,
+        };
+        let answer = planner.answer_bytes(&shape, batch.prompts)?;
+        (peak_bytes, held_bytes) = (answer.peak_bytes, answer.held_bytes);
+    }
+    // As the network has them, and as they are written.
+    let encoding_bytes = (planes_bytes + planner.encode_bytes(true)).max(2 * features_bytes);
+    let work_bytes = encoding_bytes.max(features_bytes + peak_bytes + held_bytes);
+    let out_bytes = (features_bytes + held_bytes).saturating_mul(images);
+    let room = model
+        .engine()
+        .set_aside("what comes out", out_bytes)
+        .map_err(|refusal| refusal.with("the work", work_bytes))?;
+    let admit = |memory: &PoolStats| {
+        check_fits("running the model on tensors", work_bytes, memory).map(|()| ((), work_bytes))
+    };
+    let ((), promise) = model.engine().enter(admit)?;
+    Ok((room, promise))
 }
 
 /// Of each prompt's masks the one that is chosen.
@@ -296,9 +333,10 @@ fn in_frame(coordinates: &[f32]) -> impl Iterator<Item = Point<Input>> {
 }
 
 /// Results, image after image.
-#[derive(Default)]
 struct Outputs {
     tensors: BTreeMap<String, NamedTensor>,
+    /// Of how many images.
+    images: usize,
 }
 
 impl Outputs {
@@ -327,14 +365,15 @@ impl Outputs {
         part: &Tensor,
         ranks: Option<&[usize]>,
     ) -> Result<()> {
+        let part = device.download(part)?.wait()?;
+        let values = part.f32()?;
         let all = self.tensors.entry(name.to_owned()).or_insert_with(|| {
             let mut shape = vec![0];
             shape.extend(per_image);
-            NamedTensor { shape, values: Vec::new() }
+            // Vectors that grow would take up to three times as much.
+            NamedTensor { shape, values: Vec::with_capacity(values.len() * self.images) }
         });
         all.shape[0] += 1;
-        let part = device.download(part)?.wait()?;
-        let values = part.f32()?;
         match ranks {
             None => all.values.extend_from_slice(values),
             Some(ranks) => {

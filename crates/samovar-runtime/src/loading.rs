@@ -126,6 +126,27 @@ impl Engine {
         let beside_bytes = planner.peak_bytes()?;
         self.hold(needs.peak_bytes(), |memory, _| check_picture(&what, &needs, beside_bytes, memory))
     }
+
+    /// The refusal of a model, as one that names what it needs together with the largest of some pictures, what is made of it, and
+    /// `beside_bytes` for the list of all: that is what to ask for. Pictures whose headers cannot be read do not count, and other errors stay as they are.
+    #[must_use]
+    pub fn refusal_with_largest(
+        refusal: Error,
+        images: impl IntoIterator<Item = LazyImage>,
+        work: PictureWork,
+        beside_bytes: usize,
+    ) -> Error {
+        if refusal.needed_bytes().is_none() {
+            return refusal;
+        }
+        let all = images.into_iter().filter_map(|image| of_image(&image, work).ok());
+        match all.max_by_key(|(needs, _)| needs.peak_bytes()) {
+            Some((needs, what)) => {
+                refusal.with(&what, needs.peak_bytes()).with("the list of all", beside_bytes)
+            }
+            None => refusal,
+        }
+    }
 }
 
 impl Model {

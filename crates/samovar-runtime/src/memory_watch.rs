@@ -32,7 +32,7 @@ impl MemoryWatch {
     /// Watches a pool, in which `process_bytes` are set aside for what the process has beside it.
     ///
     /// # Errors
-    /// [`Error::Usage`] for thresholds that make no sense, [`Error::Model`] when the budget is less than `process_bytes`.
+    /// [`Error::Usage`] for thresholds that make no sense.
     pub(crate) fn new(
         device: String,
         pool: &Arc<Pool>,
@@ -51,12 +51,8 @@ impl MemoryWatch {
         pool: &Arc<Pool>,
         process_bytes: usize,
     ) -> Result<Self> {
-        let process = pool.set_aside(process_bytes).map_err(|_| Error::DoesNotFit {
-            what: "the program itself".into(),
-            needed_bytes: process_bytes,
-            budget_bytes: pool.stats().budget_bytes,
-            breakdown: "its code and what it has beside models and pictures".into(),
-        })?;
+        // Too small a budget is for the first work to refuse, which knows what it takes altogether.
+        let process = pool.count_taken(process_bytes);
         let watched = Arc::new(WatchedPool { device, pool: Arc::clone(pool) });
         manager.watch(&watched);
         manager.register(&watched);
@@ -143,6 +139,7 @@ mod tests {
     use samovar_resources::memory::{Memory, ProcessMemory};
 
     use super::*;
+    use crate::planning::check_fits;
 
     /// A watch on a machine of 1000 bytes of which `used` are in use.
     fn watch(used: &Arc<AtomicUsize>, pool: &Arc<Pool>) -> MemoryWatch {
@@ -198,11 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_below_what_the_program_takes_is_refused() {
+    fn a_budget_below_what_the_program_takes_refuses_all_work() {
         let thresholds = MemoryThresholds::default();
-        let of =
-            |thresholds| MemoryWatch::new("cpu".into(), &Pool::new(99), 100, thresholds, Events::default());
-        assert!(of(thresholds).err().unwrap().to_string().contains("the program itself needs 100 B"));
+        let pool = Pool::new(99);
+        let of = |thresholds| MemoryWatch::new("cpu".into(), &pool, 100, thresholds, Events::default());
+        let watch = of(thresholds).unwrap();
+        let figures = pool.stats();
+        let refusal = check_fits("a bit", 7, &figures).unwrap_err();
+        assert_eq!((figures.in_use_bytes, refusal.needed_bytes()), (100, Some(107)));
+        drop(watch);
+        assert_eq!(pool.stats().in_use_bytes, 0);
         let none = MemoryThresholds { critical: 0.1, ..thresholds };
         assert!(matches!(of(none), Err(Error::Usage(_))));
     }

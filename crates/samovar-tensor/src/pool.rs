@@ -127,6 +127,16 @@ impl Pool {
         Ok(SetAside { pool: Arc::clone(self), bytes })
     }
 
+    /// The same for bytes that are taken already, which no budget can refuse: where they are more than all of it, whatever comes after
+    /// is.
+    pub fn count_taken(self: &Arc<Self>, bytes: usize) -> SetAside {
+        let mut state = self.lock();
+        if state.admit(bytes).is_err() {
+            state.count_in(bytes);
+        }
+        SetAside { pool: Arc::clone(self), bytes }
+    }
+
     /// Where blocks come from; `None` for a pool that counts.
     pub fn memory(&self) -> Option<&Arc<dyn Memory>> {
         self.memory.as_ref()

@@ -100,6 +100,7 @@ parameters. What has changed is done anew, and results that somebody changed are
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     args.format.check()?;
+    args.cache.check_log(args.out.as_deref())?;
     let shot = shot_of(args)?;
     let mut inputs = match &shot {
         Some(shot) => Inputs::of_shot(shot.images.clone()),
@@ -357,14 +358,15 @@ impl Job<'_> {
             }
         };
         let session = Session::start(&args.model, &args.cache)?;
-        let (cache, model) = session.load(false)?;
-        let recommended = model.recommendations();
+        let recommended = session.recommendations()?;
         let options = args.parameters.options(&recommended, &session.settings)?;
+        let asked = self.work(&options, &recommended);
+        let source = self.shot.map_or(Source::Files(args.colour.space()), Source::Shot);
+        let (cache, model) = session.load_for(images, source, asked)?;
         let writer = self.writer_of(&model, &options);
         folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
         let folder = folder.as_ref();
         let contents = folder.map(ResultFolder::contents);
-        let asked = self.work(&options, &recommended);
         let job = batch::Job {
             args: &args.job.with(session.settings.clone()),
             model: &model,
@@ -372,7 +374,7 @@ impl Job<'_> {
             contents,
             cache: cache.as_ref(),
             events: &session.events,
-            source: self.shot.map_or(Source::Files(args.colour.space()), Source::Shot),
+            source,
         };
         let known = Known { folder, made_from };
         let _ahead = match self.shot {

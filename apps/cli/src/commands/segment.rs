@@ -122,6 +122,7 @@ cache folder, SAMOVAR_CACHE) and nobody changed it; else it asks, or without a t
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     args.format.check()?;
+    args.cache.check_log(args.out.as_deref())?;
     let mut inputs = inputs::list(&args.images, args.recursive)?;
     let prompts = args.prompt.read(&inputs, &args.model.engine.decode_limits()?)?;
     let others = prompts.files().chain([Path::new(&args.model.model)]);
@@ -269,12 +270,13 @@ fn many(
         )?;
     }
     let session = Session::start(&args.model, &args.cache)?;
-    let (cache, model) = session.load(false)?;
+    let made = folder.as_ref().map_or(PictureUse::Masks, |_| writer.style.picture_use());
+    let source = Source::Files(args.colour.space());
+    let (cache, model) = session.load_for(images, source, made.into())?;
     let model = args.cleaning_up(model);
     folder.as_mut().map_or(Ok(()), |folder| folder.begin(images.len()))?;
     let folder = folder.as_ref();
     let contents = folder.map(ResultFolder::contents);
-    let made = folder.map_or(PictureUse::Masks, |_| writer.style.picture_use());
     let job = Job {
         args: &args.job.with(session.settings.clone()),
         model: &model,
@@ -282,7 +284,7 @@ fn many(
         contents,
         cache: cache.as_ref(),
         events: &session.events,
-        source: Source::Files(args.colour.space()),
+        source,
     };
     let made_from = |input: &InputImage, contents: &_| prompts.made_from(&input.path, contents);
     let known = Known { folder, made_from };

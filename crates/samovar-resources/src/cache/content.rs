@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::codec::{Codec, Decoded};
 use super::store::Store;
 use super::view::FeatureCache;
-use crate::contents::{ContentKeys, ContentMemory, Key, Origin, Remembered};
+use crate::contents::{ContentKeys, ContentMemory, Identity, Key, Origin, Remembered};
 
 /// The kind under which keys of files lie in a store.
 const KIND: &str = "files";
@@ -27,8 +27,8 @@ impl Codec<Remembered> for AsJson {
 }
 
 impl ContentMemory for FeatureCache<Remembered> {
-    fn get(&self, address: &Key) -> Option<Remembered> {
-        Self::get(self, address).map(|remembered| *remembered)
+    fn get(&self, address: &Key, identity: Identity) -> Option<Key> {
+        self.get_if(address, |remembered| remembered.identity == identity).map(|remembered| remembered.key)
     }
 
     fn put(&self, address: Key, remembered: Remembered) {

@@ -19,6 +19,9 @@ use crate::contents::{Key, Origin};
 const ENDING: &str = "entry";
 /// What is left of the budget after making room, so that not every entry makes room anew.
 const LEFT_SHARE: f64 = 0.9;
+/// What an entry counts as having cost at least: that is what it takes to ask a disk for what it was made of. Small ones whose cost
+/// nobody told, as the keys of files, so outlive large ones.
+const LEAST_COST_SECONDS: f64 = 1e-3;
 /// Entries written by this process between two looks at what the others have written.
 const WRITES_PER_LOOK: u64 = 64;
 
@@ -181,7 +184,7 @@ impl Disk {
             .map(|lying| {
                 let cost = entry_file::read_header(&lying.path).map_or(0.0, |header| header.cost_seconds);
                 let idle = now.duration_since(lying.last_use).unwrap_or_default().as_secs_f64() + 1.0;
-                (idle * lying.bytes as f64 / cost.max(1e-6), lying)
+                (idle * lying.bytes as f64 / cost.max(LEAST_COST_SECONDS), lying)
             })
             .collect();
         all.sort_by(|(a, _), (b, _)| b.total_cmp(a));

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::codec::Decoded;
@@ -42,6 +42,8 @@ pub struct Store {
     events: Events,
     /// What values in memory may take at most, however much is free.
     most_bytes: usize,
+    /// Why the first value that could not be written was not.
+    write_failure: OnceLock<String>,
 }
 
 struct State {
@@ -52,6 +54,9 @@ struct State {
 
 /// Bytes from disk to a value and its size in memory.
 pub(super) type Decode<'d> = dyn Fn(&[u8]) -> Decoded<(Value, usize)> + 'd;
+
+/// Whether a value is one that whoever asks can use; others go.
+pub(super) type IsWanted<'d> = dyn Fn(&Value) -> bool + 'd;
 
 /// An answer, and where it came from.
 pub(super) enum Answer {
@@ -71,6 +76,7 @@ impl Store {
             disk: disk.map(Disk::new),
             events,
             most_bytes: memory_budget_bytes,
+            write_failure: OnceLock::new(),
         })
     }
 
@@ -89,8 +95,9 @@ impl Store {
         address: Address,
         max_age: Option<Duration>,
         decode: Option<&Decode<'_>>,
+        is_wanted: &IsWanted<'_>,
     ) -> Option<Answer> {
-        if let Some(value) = self.find_in_memory(address, max_age) {
+        if let Some(value) = self.find_in_memory(address, max_age, is_wanted) {
             return Some(Answer::Memory(value));
         }
         let (kind, key) = &address;
@@ -98,6 +105,10 @@ impl Store {
         let found = disk.map_or(Found::Nothing, |(disk, _)| disk.get(kind, key));
         let rejected = match found {
             Found::Sound(sound) => match decode.map_or(Decoded::NoRoom, |decode| decode(sound.payload())) {
+                Decoded::Value((value, _)) if !is_wanted(&value) => {
+                    self.disk.iter().for_each(|disk| disk.reject(kind, key));
+                    None
+                }
                 Decoded::Value((value, bytes)) => {
                     let key_of = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
                     let origin =
@@ -130,13 +141,18 @@ impl Store {
     }
 
     /// Looks in memory alone; what is not there is no miss yet.
-    fn find_in_memory(&self, address: Address, max_age: Option<Duration>) -> Option<Value> {
+    fn find_in_memory(
+        &self,
+        address: Address,
+        max_age: Option<Duration>,
+        is_wanted: &IsWanted<'_>,
+    ) -> Option<Value> {
         let mut state = self.lock();
         let (value, is_old) = {
             let entry = state.tier.get(&address)?;
             (Arc::clone(&entry.value), max_age.is_some_and(|most| entry.made.elapsed() > most))
         };
-        if is_old {
+        if is_old || !is_wanted(&value) {
             state.tier.remove(&address);
             return None;
         }
@@ -166,11 +182,18 @@ impl Store {
         state.insert(address, value, bytes, cost.as_secs_f64(), origin);
     }
 
+    /// Why a value could not be written to the disk, if one could not.
+    pub fn write_failure(&self) -> Option<&str> {
+        self.write_failure.get().map(String::as_str)
+    }
+
     /// Writes a value to the disk. What cannot be written is told and not held against anybody.
     pub(super) fn write(&self, address: Address, payload: &[u8], cost: Duration, origin: Origin) {
         let Some(disk) = &self.disk else { return };
         if let Err(error) = disk.set(address.0, &address.1, &origin, cost.as_secs_f64(), payload) {
-            self.tell("cache_write_failed", &address, ("why", error.to_string().into()));
+            let why = error.to_string();
+            self.write_failure.get_or_init(|| why.clone());
+            self.tell("cache_write_failed", &address, ("why", why.into()));
         }
     }
 

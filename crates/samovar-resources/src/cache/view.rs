@@ -80,6 +80,12 @@ impl<V: Any + Send + Sync> FeatureCache<V> {
 
     /// The value of a key, from memory or disk.
     pub fn get(&self, key: &Key) -> Option<Arc<V>> {
+        self.get_if(key, |_| true)
+    }
+
+    /// The same for keys that do not tell all about their value: one that is not wanted any more goes, and is a miss.
+    pub fn get_if(&self, key: &Key, is_wanted: impl Fn(&V) -> bool) -> Option<Arc<V>> {
+        let is_wanted = |value: &Value| value.downcast_ref::<V>().is_some_and(&is_wanted);
         let decode = |bytes: &[u8]| match self.codec.decode(bytes) {
             Decoded::Value(value) => {
                 let size_bytes = self.codec.size_bytes(&value);
@@ -89,7 +95,7 @@ impl<V: Any + Send + Sync> FeatureCache<V> {
             Decoded::NoRoom => Decoded::NoRoom,
         };
         let decode: Option<&Decode<'_>> = if self.limits.to_disk { Some(&decode) } else { None };
-        match self.store.find((self.kind, *key), self.limits.max_age, decode)? {
+        match self.store.find((self.kind, *key), self.limits.max_age, decode, &is_wanted)? {
             Answer::Memory(value) | Answer::Disk(value) => downcast(value),
         }
     }

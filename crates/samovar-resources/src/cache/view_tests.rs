@@ -153,6 +153,33 @@ fn the_disk_keeps_to_its_budget_and_keeps_what_was_used_last() {
     assert!(on_disk(folder.path(), 20_000).get(&key(1000)).is_none(), "larger than all there is");
 }
 
+/// Keys of files, of which a model's took seconds to make, went first for room that others needed.
+#[test]
+fn small_entries_whose_cost_nobody_told_outlive_large_ones_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = on_disk(folder.path(), 20 << 20);
+    cache.set(key(0), Origin::default(), Duration::ZERO, Arc::new(vec![1; 64]));
+    for number in 1..20 {
+        cache.set(key(number), Origin::default(), Duration::from_millis(100), Arc::new(vec![0; 4 << 20]));
+    }
+    let other = on_disk(folder.path(), 20 << 20);
+    let left = (1..20).filter(|&number| other.get(&key(number)).is_some()).count();
+    assert!(other.get(&key(0)).is_some() && (1..=4).contains(&left), "{left}");
+}
+
+/// A file that has changed since was a hit in the log, and was hashed all the same.
+#[test]
+fn what_is_not_as_wanted_is_a_miss_and_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = on_disk(folder.path(), 1 << 20);
+    cache.set(key(0), Origin::default(), Duration::ZERO, Arc::new(vec![1]));
+    assert!(cache.get_if(&key(0), |value| value[0] == 1).is_some());
+    assert!(cache.get_if(&key(0), |value| value[0] == 2).is_none());
+    assert_eq!((cache.stats().hits(), cache.stats().misses, cache.stats().rejected), (1, 1, 0));
+    let other = on_disk(folder.path(), 1 << 20);
+    assert!(other.get(&key(0)).is_none(), "it is not there for others either");
+}
+
 #[test]
 fn entries_are_cleared_by_what_they_are_made_of() {
     let folder = tempfile::tempdir().unwrap();

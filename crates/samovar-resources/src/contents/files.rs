@@ -22,8 +22,8 @@ pub struct Remembered {
 
 /// Remembers what files hold, by an address that is made of their place and of what is asked about them.
 pub trait ContentMemory: Send + Sync {
-    /// What was found last.
-    fn get(&self, address: &Key) -> Option<Remembered>;
+    /// What was found in a file that was then as it is now.
+    fn get(&self, address: &Key, identity: Identity) -> Option<Key>;
 
     /// Takes note of what was found now.
     fn put(&self, address: Key, remembered: Remembered);
@@ -68,10 +68,9 @@ impl ContentKeys {
         let place = place.as_os_str().as_encoded_bytes();
         let address = KeyBuilder::new("samovar file 1").part("what", what).part("place", place).finish();
         if !self.rehash
-            && let Some(remembered) = self.memory.get(&address)
-            && remembered.identity == before
+            && let Some(key) = self.memory.get(&address, before)
         {
-            return Ok(remembered.key);
+            return Ok(key);
         }
         let key = hash()?;
         let after = Identity::of(&std::fs::metadata(path)?);
@@ -115,8 +114,13 @@ impl RunMemory {
 }
 
 impl ContentMemory for RunMemory {
-    fn get(&self, address: &Key) -> Option<Remembered> {
-        self.lock().files.get(address).copied()
+    fn get(&self, address: &Key, identity: Identity) -> Option<Key> {
+        let known = self.lock();
+        known
+            .files
+            .get(address)
+            .filter(|remembered| remembered.identity == identity)
+            .map(|remembered| remembered.key)
     }
 
     fn put(&self, address: Key, remembered: Remembered) {

@@ -8,6 +8,7 @@ use samovar_tensor::{Device, Precision};
 use super::times::OperatorTime;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::planning::does_not_fit;
 
 /// What a piece of work cannot be faster than (Williams, Waterman and Patterson, "Roofline", 2009; overhead is ours).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +70,15 @@ impl Roofline {
     /// what is copied does not.
     pub fn measure(engine: &Engine, precision: Precision, limit: Duration) -> Result<Self> {
         let kernels = engine.cpu()?;
-        engine.device().reserve()?;
-        let _room = engine.set_aside("measuring how fast memory is copied", Ceilings::BYTES)?;
+        let what = "measuring how fast memory is copied";
+        engine.device().reserve().map_err(|error| match error {
+            samovar_tensor::Error::OutOfMemory { needed_bytes, .. } => {
+                let all_bytes = needed_bytes.saturating_add(Ceilings::BYTES);
+                does_not_fit(what.to_owned(), all_bytes, &engine.device().pool().stats())
+            }
+            other => other.into(),
+        })?;
+        let _room = engine.set_aside(what, Ceilings::BYTES)?;
         let ceilings = kernels.measure_ceilings(limit)?;
         let call_s = door_seconds(engine.device())?;
         Ok(Self { ceilings, call_s, threads: engine.threads(), precision })
