@@ -199,7 +199,7 @@ fn runs_are_saved_and_compared_with_their_noise() {
     assert!(said.contains("differ in dtype (auto, int8)") && said.contains("machine: processor ("), "{said}");
     assert!(!said.contains('\u{1b}'), "{said}");
     #[cfg(unix)]
-    bench.refused(2, "this is no file", &["bench", "compare", "a.json", "/dev/zero"]);
+    bench.refused(2, "there is no end of it", &["bench", "compare", "a.json", "/dev/zero"]);
     std::fs::File::create(bench.path("large.json")).unwrap().set_len(17 << 20).unwrap();
     bench.refused(2, "too many", &["bench", "compare", "a.json", "large.json"]);
 
