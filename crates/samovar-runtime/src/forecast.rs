@@ -9,7 +9,7 @@ use samovar_weights::ShapeSource;
 
 use crate::error::Result;
 use crate::picture_bytes::PictureBytes;
-use crate::planning::{ModelPlan, PROMPTS_AT_ONCE, PromptShape, score_and_draw};
+use crate::planning::{ModelPlan, PROMPTS_AT_ONCE, PromptShape, encode_dry, score_and_draw};
 
 /// What the process of the command line has beside the engine's budgeted work: measured, within 2 MB on x86-64 Linux over nano
 /// and ViT-B, single images and folders. Its code and that of the system's libraries, as far as they are touched (14 MB), the
@@ -53,11 +53,7 @@ pub fn unbounded_pool_bytes(
     let mut dry = device.dry_run(|device| Network::load(device, config, &ShapeSource))?;
     // The second picture finds blocks of the first.
     for _ in 0..2 {
-        let (features, _) = dry.plan(|device, network| {
-            let encoder = network.image_encoder()?;
-            let pixels = device.upload(encoder.preprocessing().pixels_shape(1), &[])?;
-            encoder.encode(device, &pixels)
-        })?;
+        let ((features, _), _) = dry.plan(encode_dry)?;
         match job {
             Job::Segment { prompts } => {
                 let at_once = prompts.clamp(1, PROMPTS_AT_ONCE);

@@ -19,6 +19,16 @@ pub const PROMPTS_AT_ONCE: usize = 8;
 /// Masks of a click that may mean several things, of models that keep them all.
 const MASKS_PER_CLICK: usize = 3;
 
+/// Encoding an image on a dry run; says how many bytes its pixels are.
+pub(crate) fn encode_dry(
+    device: &Device,
+    network: &Network,
+) -> samovar_models::Result<(ImageFeatures, usize)> {
+    let encoder = network.image_encoder()?;
+    let pixels = device.upload(encoder.preprocessing().pixels_shape(1), &[])?;
+    Ok((encoder.encode(device, &pixels)?, pixels.size_bytes()))
+}
+
 /// Bytes to which the pool rounds large requests up.
 const PAGE_BYTES: usize = 4096;
 
@@ -116,13 +126,8 @@ impl Planner {
         build: impl FnOnce(&Device) -> samovar_models::Result<Network>,
     ) -> Result<Self> {
         let mut dry = device.dry_run(build)?;
-        let ((features, pixel_bytes, input_size), encode) = dry.plan(|device, network| {
-            let encoder = network.image_encoder()?;
-            let preprocessing = encoder.preprocessing();
-            let pixels = device.upload(preprocessing.pixels_shape(1), &[])?;
-            let features = encoder.encode(device, &pixels)?;
-            Ok::<_, samovar_models::Error>((features, pixels.size_bytes(), preprocessing.canvas()))
-        })?;
+        let ((features, pixel_bytes), encode) = dry.plan(encode_dry)?;
+        let input_size = dry.model().image_encoder()?.preprocessing().canvas();
         let segmenter = dry.model().promptable_segmenter().ok();
         let grid_size = segmenter.map(|segmenter| segmenter.grid_size());
         let best_first = segmenter.is_some_and(|segmenter| segmenter.recommendations().best_first);

@@ -7,7 +7,7 @@ use samovar_weights::ShapeSource;
 use super::needs::ShotNeeds;
 use crate::error::Result;
 use crate::forecast::{Job, unbounded_pool_bytes};
-use crate::planning::ModelPlan;
+use crate::planning::{ModelPlan, encode_dry};
 use crate::tracker_plan::follow;
 
 /// What the process takes to follow objects, before it begins.
@@ -67,11 +67,7 @@ fn with_memory(
     let (mut weight_bytes, mut step_bytes) = (0, 0usize);
     // The second frame finds blocks of the first.
     for _ in 0..2 {
-        let (features, _) = dry.plan(|device, network| {
-            let encoder = network.image_encoder()?;
-            let pixels = device.upload(encoder.preprocessing().pixels_shape(1), &[])?;
-            encoder.encode(device, &pixels)
-        })?;
+        let ((features, _), _) = dry.plan(encode_dry)?;
         // Of few memories keys may be made, which many do without.
         for memories in 1..=memories {
             let (_, step) = dry.plan(|device, network| {
