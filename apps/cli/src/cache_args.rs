@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ use crate::failure::usage;
 use crate::say::one_line;
 use crate::settings::Settings;
 
-/// What a line of events begins with.
-const EVENT: &[u8] = b"{\"ts\":";
+/// Bytes of a line that are read to see whether it is an event.
+const MOST_OF_LINE: u64 = 64 << 10;
 
 /// What is kept.
 #[derive(Args, Debug, Clone)]
@@ -138,12 +138,16 @@ impl CacheArgs {
     pub fn events(&self) -> Result<Events> {
         let Some(path) = &self.log else { return Ok(Events::default()) };
         // What is no log is somebody's picture, model or prompts.
+        let is_event = |line: &[u8]| {
+            let line: Option<serde_json::Value> = serde_json::from_slice(line).ok();
+            line.is_some_and(|line| line["ts"].is_number() && line["event"].is_string())
+        };
         let mut first = Vec::new();
         let is_log = match path.is_file().then(|| File::open(path).ok()).flatten() {
-            Some(file) => file
-                .take(EVENT.len() as u64)
-                .read_to_end(&mut first)
-                .is_ok_and(|_| first.is_empty() || first == EVENT),
+            Some(file) => {
+                let read = BufReader::new(file.take(MOST_OF_LINE)).read_until(b'\n', &mut first);
+                read.is_ok_and(|read| read == 0 || is_event(&first))
+            }
             None => true,
         };
         if !is_log || path.as_os_str() == "-" {
