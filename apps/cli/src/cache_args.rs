@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use samovar::files;
 use samovar::resources::cache::{DiskOptions, Store, StoreOptions, content_keys};
 use samovar::resources::contents::{ContentKeys, Key};
 use samovar::resources::instruments::{Events, JsonLines};
@@ -121,19 +122,6 @@ impl CacheArgs {
         })
     }
 
-    /// Refuses events in the place of results, which would replace them.
-    pub fn check_log(&self, out: Option<&Path>) -> Result<()> {
-        match &self.log {
-            Some(log) if Some(log.as_path()) == out => {
-                let log = log.display();
-                Err(usage(format!(
-                    "--log \"{log}\" is where the results go; name another file for the events"
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Who hears what happens.
     pub fn events(&self) -> Result<Events> {
         let Some(path) = &self.log else { return Ok(Events::default()) };
@@ -156,12 +144,40 @@ impl CacheArgs {
                 path.display()
             )));
         }
-        let file = File::options().append(true).create(true).open(path);
-        let file = file.with_context(|| format!("--log \"{}\"", path.display()))?;
         let name = path.display().to_string();
-        Ok(Events::to(Arc::new(JsonLines::new(file).telling(move |error| {
+        let mut log = Appended { path: path.clone(), file: None };
+        match path.exists() {
+            true => log.file().map(drop).with_context(|| format!("--log \"{name}\""))?,
+            false => drop(files::check_place(path).with_context(|| format!("--log \"{name}\""))?),
+        }
+        Ok(Events::to(Arc::new(JsonLines::new(log).telling(move |error| {
             say!("note: --log \"{name}\": {error}; events are lost, the work goes on");
         }))))
+    }
+}
+
+/// A file that is there once something is appended to it: a command that is refused leaves none.
+struct Appended {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Appended {
+    fn file(&mut self) -> io::Result<&mut File> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            none => Ok(none.insert(File::options().append(true).create(true).open(&self.path)?)),
+        }
+    }
+}
+
+impl Write for Appended {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), File::flush)
     }
 }
 

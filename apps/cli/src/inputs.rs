@@ -166,7 +166,7 @@ impl Sources {
     pub fn check_file(&self, result: &Path) -> Result<()> {
         if self.files.contains(&canonical(result)) {
             return Err(usage(format!(
-                "\"{}\" is read by this command and its result would replace it; name another file",
+                "\"{}\" is read by this command, or its log, and a result would replace it; name another file",
                 result.display()
             )));
         }

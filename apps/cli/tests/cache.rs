@@ -70,7 +70,7 @@ fn events_are_not_written_into_pictures() {
     }
     assert_eq!(std::fs::read(&prompts).unwrap(), b"{}");
     let one_name = ["segment", "photo.png", "--point", "45,35", "--out", "one.png", "--log", "one.png"];
-    bench.refused(2, "is where the results go", &one_name);
+    bench.refused(2, "or its log", &one_name);
     assert!(!bench.path("one.png").exists());
     assert_eq!(std::fs::read(&photo).unwrap(), whole);
 }

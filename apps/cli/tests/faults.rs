@@ -188,6 +188,8 @@ fn wherever_the_system_has_no_memory_it_is_said_and_the_next_run_goes_on() {
     let jobs: &[&[&str]] = &[
         &["segment", "imgs", "--point", "900,800", "--format", "png"],
         &["segment", "imgs", "--point", "900,800", "--format", "cutout"],
+        &["segment", "imgs", "--point", "900,800", "--format", "overlay"],
+        &["segment", "imgs", "--point", "900,800", "--format", "labels"],
         &["everything", "imgs", "--points-per-side", "2", "--format", "polygon"],
     ];
     for job in jobs {

@@ -100,7 +100,6 @@ parameters. What has changed is done anew, and results that somebody changed are
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     args.format.check()?;
-    args.cache.check_log(args.out.as_deref())?;
     let shot = shot_of(args)?;
     let mut inputs = match &shot {
         Some(shot) => Inputs::of_shot(shot.images.clone()),
@@ -118,6 +117,7 @@ pub fn run(args: &Args) -> Result<()> {
         inputs.keep_apart(out, |input| job.result_files(input))?;
     }
     let others = args.parameters.point_grids().into_iter().chain([Path::new(&args.model.model)]);
+    let others = others.chain(args.cache.log.as_deref());
     let sources = inputs.sources(others);
     inputs.check_stdin(is_single)?;
     let result = match &inputs.images[..] {

@@ -122,10 +122,9 @@ cache folder, SAMOVAR_CACHE) and nobody changed it; else it asks, or without a t
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     args.format.check()?;
-    args.cache.check_log(args.out.as_deref())?;
     let mut inputs = inputs::list(&args.images, args.recursive)?;
     let prompts = args.prompt.read(&inputs, &args.model.engine.decode_limits()?)?;
-    let others = prompts.files().chain([Path::new(&args.model.model)]);
+    let others = prompts.files().chain([Path::new(&args.model.model)]).chain(args.cache.log.as_deref());
     let sources = inputs.sources(others);
     let into_folder = |out: &PathBuf| {
         !is_stdout(out) && out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator)

@@ -132,8 +132,8 @@ impl<'a> Sheet<'a> {
     ) -> Result<Self> {
         let content = match style.format {
             Format::Cutout => Content::Alpha(None),
-            Format::Overlay => Content::Overlay(Overlay::new(image, overlay_style(image))),
-            Format::Labels => Content::Labels(LabelPainter::new(image.size())),
+            Format::Overlay => Content::Overlay(Overlay::new(image, overlay_style(image))?),
+            Format::Labels => Content::Labels(LabelPainter::new(image.size())?),
             Format::Coco => {
                 let images = serde_json::to_string(&[image_of(image, file_name)])?;
                 let head = format!("{{\"info\":{},\"images\":{images},\"annotations\":[", style.info);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use samovar_geometry::{Image, Size};
 
 use crate::error::{MediaError, MediaErrorKind, Result};
-use crate::room::{room, zeros};
+use crate::room::{collected, room, zeros};
 
 /// How a camera was held, as EXIF says it. Applied on decoding, so pixels and coordinates are always upright.
 pub use ::image::metadata::Orientation;
@@ -26,6 +26,17 @@ pub struct RgbImage {
 }
 
 impl RgbImage {
+    /// The same picture in memory of its own.
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn try_clone(&self) -> Result<Self> {
+        let copy = |bytes: &Vec<u8>| collected(bytes.len(), bytes.iter().copied());
+        let (pixels, alpha) = (copy(&self.pixels)?, self.alpha.as_ref().map(copy).transpose()?);
+        let (icc_profile, notes) = (self.icc_profile.clone(), self.notes.clone());
+        Ok(Self { size: self.size, pixels, alpha, icc_profile, notes })
+    }
+
     /// Wraps pixels in this layout; refuses a length other than `width * height * 3`, and no pixels at all.
     pub fn from_raw(size: Size<Image>, pixels: Vec<u8>) -> Result<Self> {
         if size.is_empty() {

@@ -141,8 +141,12 @@ pub struct LabelPainter {
 
 impl LabelPainter {
     /// A map without masks.
-    pub fn new(size: Size<Image>) -> Self {
-        Self { map: LabelMap { size, labels: vec![0; size.area() as usize] }, areas: Vec::new() }
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn new(size: Size<Image>) -> Result<Self> {
+        let labels = zeros(usize::try_from(size.area()).unwrap_or(usize::MAX))?;
+        Ok(Self { map: LabelMap { size, labels }, areas: Vec::new() })
     }
 
     /// Draws the next mask; refuses one of another size, and the 65,536th.

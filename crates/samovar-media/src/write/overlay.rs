@@ -36,7 +36,7 @@ pub fn palette_colour(index: usize) -> [u8; 3] {
 
 /// The picture with the masks drawn over it in order, mask `i` in [`palette_colour`]`(i)`.
 pub fn draw_overlay(image: &RgbImage, masks: &[&BitMask], style: &OverlayStyle) -> Result<RgbImage> {
-    let mut overlay = Overlay::new(image, *style);
+    let mut overlay = Overlay::new(image, *style)?;
     masks.iter().try_for_each(|mask| overlay.add(mask))?;
     Ok(overlay.finish())
 }
@@ -51,8 +51,11 @@ pub struct Overlay {
 
 impl Overlay {
     /// The picture without masks.
-    pub fn new(image: &RgbImage, style: OverlayStyle) -> Self {
-        Self { picture: image.clone(), style, masks: 0 }
+    ///
+    /// # Errors
+    /// [`MediaErrorKind::OutOfMemory`](crate::error::MediaErrorKind::OutOfMemory).
+    pub fn new(image: &RgbImage, style: OverlayStyle) -> Result<Self> {
+        Ok(Self { picture: image.try_clone()?, style, masks: 0 })
     }
 
     /// Draws the next mask, the `i`th in [`palette_colour`]`(i)`; refuses one of another size.
@@ -64,7 +67,7 @@ impl Overlay {
         }
         let share = (self.style.tint.clamp(0.0, 1.0) * 256.0) as u32;
         let colour = palette_colour(self.masks);
-        let line = edge(mask, self.style.line_width);
+        let line = edge(mask, self.style.line_width)?;
         for y in 0..size.height {
             let row = self.picture.row_mut(y);
             for (x0, x1) in mask.runs(y) {
@@ -93,19 +96,19 @@ impl Overlay {
 }
 
 /// The pixels of the mask within `width` of a pixel outside it; the picture's border counts as inside.
-fn edge(mask: &BitMask, width: u32) -> BitMask {
-    let mut core = mask.clone();
+fn edge(mask: &BitMask, width: u32) -> Result<BitMask> {
+    let mut core = mask.try_clone()?;
     for _ in 0..width.min(64) {
-        core = eroded(&core);
+        core = eroded(&core)?;
     }
-    let mut edge = mask.clone();
-    edge.subtract(&core).expect("both have the mask's size");
-    edge
+    let mut edge = mask.try_clone()?;
+    edge.subtract(&core)?;
+    Ok(edge)
 }
 
 /// The pixels all of whose four neighbours are set.
-fn eroded(mask: &BitMask) -> BitMask {
-    let mut eroded = mask.clone();
+fn eroded(mask: &BitMask) -> Result<BitMask> {
+    let mut eroded = mask.try_clone()?;
     let height = mask.height();
     let last = mask.words_per_row().saturating_sub(1);
     let beyond_width = match mask.width() % 64 {
@@ -124,7 +127,7 @@ fn eroded(mask: &BitMask) -> BitMask {
             eroded.row_mut(y)[index] &= sides & above[index] & below[index];
         }
     }
-    eroded
+    Ok(eroded)
 }
 
 #[cfg(test)]

@@ -391,7 +391,7 @@ fn label_map<'a>(
     size: Size<Image>,
     masks: impl Iterator<Item = (ObjectId, &'a BitMask)>,
 ) -> Result<LabelMap> {
-    let mut labels = LabelPainter::new(size);
+    let mut labels = LabelPainter::new(size)?;
     for (object, mask) in masks {
         labels.add_as(u16::try_from(object)?, mask)?;
     }
@@ -405,7 +405,7 @@ fn overlay(frame: &TrackedFrame) -> Result<Vec<u8>> {
 
 /// The frame with its masks; each object has one colour throughout.
 pub fn drawn(frame: &TrackedFrame) -> Result<RgbImage> {
-    let mut overlay = Overlay::new(&frame.pixels, overlay_style(&frame.pixels));
+    let mut overlay = Overlay::new(&frame.pixels, overlay_style(&frame.pixels))?;
     let mut next = 1;
     for object in &frame.objects {
         // Colours go by the number of the mask.

@@ -27,7 +27,8 @@ pub fn sources(args: &Args, prompts: &Prompts) -> Sources {
     let frames: Vec<PathBuf> =
         frames::files(&args.frames).into_iter().filter(is_picture).chain(video).collect();
     let files = frames.iter().chain(prompts.masks()).map(PathBuf::as_path);
-    Sources::of(files.chain([Path::new(&args.model.model)]).chain(args.prompt.files()))
+    let log = args.cache.log.as_deref();
+    Sources::of(files.chain([Path::new(&args.model.model)]).chain(log).chain(args.prompt.files()))
 }
 
 /// Refuses what must not be written, before time is spent on what would be in it.

@@ -75,7 +75,7 @@ fn a_part_is_not_hidden_by_its_whole() {
     let part = BitMask::from_fn(size, |x, y| x < 2 && y < 2);
     let beside = BitMask::from_fn(size, |x, _| (4..9).contains(&x));
     for (order, labels) in [([&whole, &part, &beside], [2, 1, 3]), ([&part, &beside, &whole], [1, 3, 2])] {
-        let mut painter = LabelPainter::new(size);
+        let mut painter = LabelPainter::new(size).unwrap();
         order.iter().for_each(|mask| painter.add(mask).unwrap());
         let map = painter.finish();
         let [of_part, of_whole, of_beside] = labels;
@@ -86,7 +86,7 @@ fn a_part_is_not_hidden_by_its_whole() {
         }
         assert_eq!(painted(&map), 36, "every pixel has one mask");
     }
-    assert!(LabelPainter::new(size).add(&BitMask::new(Size::new(9, 5))).is_err());
+    assert!(LabelPainter::new(size).unwrap().add(&BitMask::new(Size::new(9, 5))).is_err());
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn erosion_is_that_of_the_four_neighbours() {
             let (x, y) = (i64::from(x), i64::from(y));
             at(x, y) && at(x - 1, y) && at(x + 1, y) && at(x, y - 1) && at(x, y + 1)
         });
-        assert_eq!(eroded(&mask), expected, "{width}x{height}");
+        assert_eq!(eroded(&mask).unwrap(), expected, "{width}x{height}");
     }
 }
 
