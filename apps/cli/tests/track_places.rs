@@ -121,6 +121,8 @@ fn a_document_of_the_shot_that_somebody_changed_is_kept() {
     assert_eq!(bench.json("masks/annotations.json")["annotations"].as_array().unwrap().len(), 2);
     prompts(&bench, &[2]);
     assert_eq!(told(&bench, &coco)["changed"], json!([1001, 1002, 1003]), "object 1 is gone");
+    let fewer = told(&bench, &[&coco[..], &["--max-frames", "1"]].concat());
+    assert_eq!((&fewer["removed"], &fewer["changed"]), (&json!([1002, 1003]), &json!([])));
 }
 
 #[test]
@@ -158,7 +160,8 @@ fn an_object_that_is_not_asked_for_any_more_leaves_no_file_in_any_frame() {
     std::fs::write(bench.path("masks/2/1002.png"), "painted").unwrap();
     prompts(&bench, &[1]);
     let run = told(&bench, &[&png[..], &["--max-frames", "2"]].concat());
-    assert_eq!(run["removed"], json!([1001, 1002, 1003, 1004]));
+    assert_eq!(run["removed"], json!([1003, 1004]));
+    assert_eq!(run["removed_objects"], json!({ "2": [1001, 1002] }));
     let names = |folder: &str| {
         let entries = std::fs::read_dir(bench.path(folder)).unwrap();
         let mut names: Vec<String> =

@@ -57,6 +57,7 @@ mod tests {
             sum = std::hint::black_box(sum + 1);
             assert!(began.elapsed() < Duration::from_secs(60), "{sum}");
         }
-        assert!(processor_time().unwrap() - process >= Duration::from_millis(30));
+        // Both clocks were not read at once, and have ticks of their own.
+        assert!(processor_time().unwrap() - process >= Duration::from_millis(20));
     }
 }

@@ -101,8 +101,10 @@ pub struct Output {
     document: Option<Document>,
     /// Frames that this command gives.
     given: BTreeSet<i64>,
-    /// Those of which files of earlier runs went.
+    /// Others, which an earlier one gave.
     removed: BTreeSet<i64>,
+    /// Objects that an earlier command had, and the given frames of which their masks went.
+    removed_objects: BTreeMap<ObjectId, BTreeSet<i64>>,
     /// Files that somebody has changed and that would be written again as they were.
     kept: BTreeSet<String>,
     /// Frames that could not be read, as far as that is noted.
@@ -141,6 +143,7 @@ impl Output {
             document: None,
             given: BTreeSet::new(),
             removed: BTreeSet::new(),
+            removed_objects: BTreeMap::new(),
             kept: BTreeSet::new(),
             unread: BTreeSet::new(),
             files: 0,
@@ -215,9 +218,15 @@ impl Output {
         &self.given
     }
 
-    /// Frames of which files of earlier runs went that this command does not give.
+    /// Frames that an earlier command gave and this one does not.
     pub fn removed(&self) -> &BTreeSet<i64> {
         &self.removed
+    }
+
+    /// Objects with files of their own that an earlier command had and this one has not, and the frames of this one whose masks of them
+    /// went.
+    pub fn removed_objects(&self) -> &BTreeMap<ObjectId, BTreeSet<i64>> {
+        &self.removed_objects
     }
 
     /// Frames whose masks are others than when a run last came to its end.
@@ -248,7 +257,11 @@ impl Output {
             State::Changed => keep_aside(&place)?,
             State::Ours => remove(std::slice::from_ref(&place))?,
         }
-        self.removed.insert(frame);
+        let object = own.file.split_once('/').and_then(|(object, _)| object.parse().ok());
+        match object.filter(|_| self.given.contains(&frame)) {
+            Some(object) => self.removed_objects.entry(object).or_default().insert(frame),
+            None => self.removed.insert(frame),
+        };
         if let Some(folder) = place.parent().filter(|folder| *folder != self.folder) {
             // The last of an object takes its folder with it.
             let _ = std::fs::remove_dir(folder);
@@ -344,7 +357,8 @@ impl Output {
             let files = self.record.done(&name).into_iter().flat_map(|done| done.files);
             files.collect::<Vec<_>>().iter().try_for_each(|own| self.remove(frame, own))?;
         }
-        self.shown.keep_only(&self.given)?;
+        // Those in a document of all had no files of their own.
+        self.removed.extend(self.shown.keep_only(&self.given)?);
         say_changed(&self.kept.iter().cloned().collect::<Vec<_>>());
         Ok(document)
     }

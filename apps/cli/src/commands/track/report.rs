@@ -90,7 +90,7 @@ impl Report {
             };
             return print(&json!({
                 "frames": frames, "found": self.new.found.len(), "changed": changed, "files": output.files,
-                "removed": output.removed(), "objects": objects.iter().map(one).collect::<Vec<Value>>(),
+                "removed": output.removed(), "removed_objects": output.removed_objects(), "objects": objects.iter().map(one).collect::<Vec<Value>>(),
                 "signals": self.signals.signals(), "results": results, "seconds": took.as_secs_f64(),
                 "preview": args.preview, "unread": unread,
             }));
@@ -117,12 +117,17 @@ impl Report {
                 ranges(output.removed())
             );
         }
+        for (object, frames) in output.removed_objects() {
+            say!("removed: object {object}, which this command does not have, frames {}", ranges(frames));
+        }
         let rate = self.walked as f64 / took.as_secs_f64().max(1e-9);
         let how = match frames.saturating_sub(self.walked) {
             0 => format!("({rate:.1} a second)"),
+            1 => "(1 was known)".to_owned(),
             known => format!("({known} were known)"),
         };
-        say!("{frames} frames {how}, {} with new masks; results in {}", self.new.count(), results.display());
+        let of = if frames == 1 { "frame" } else { "frames" };
+        say!("{frames} {of} {how}, {} with new masks; results in {}", self.new.count(), results.display());
         Ok(())
     }
 }

@@ -157,11 +157,12 @@ impl Shown {
         }
     }
 
-    /// Lets go of the frames of which nothing is shown any more.
-    pub fn keep_only(&mut self, given: &BTreeSet<i64>) -> Result<()> {
+    /// Lets go of the frames of which nothing is shown any more, and says which these are.
+    pub fn keep_only(&mut self, given: &BTreeSet<i64>) -> Result<Vec<i64>> {
         let gone: Vec<i64> =
             self.said.frames.keys().copied().filter(|number| !given.contains(number)).collect();
-        gone.into_iter().try_for_each(|number| self.note(Line::Gone(number)))
+        gone.iter().try_for_each(|&number| self.note(Line::Gone(number)))?;
+        Ok(gone)
     }
 
     /// Frames with an object whose mask is another than when all was told last, or that is not followed any more.
