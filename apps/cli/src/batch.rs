@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::cache_args::Cache;
 use crate::contents::Contents;
-use crate::failure::describe;
+use crate::failure::{describe, needed_bytes};
 use crate::frames::Shot;
 use crate::inputs::InputImage;
 use crate::job_args::JobArgs;
@@ -455,10 +455,7 @@ pub fn for_each_image<V: Send>(
                 }
                 Err(error) => {
                     is_full.set(is_full.get() || is_disk_full(&error));
-                    let needed = error
-                        .chain()
-                        .find_map(|cause| cause.downcast_ref::<samovar::Error>()?.needed_bytes());
-                    summary.needed_bytes = summary.needed_bytes.max(needed);
+                    summary.needed_bytes = summary.needed_bytes.max(needed_bytes(&error));
                     let is_its_own = is_of_the_image(&error);
                     let error = describe(&error);
                     // What cannot be noted fails again, and is then tried again.

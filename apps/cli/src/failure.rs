@@ -35,6 +35,11 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Bytes of a budget with which work that was refused before it began would have begun.
+pub fn needed_bytes(error: &anyhow::Error) -> Option<usize> {
+    error.chain().find_map(|cause| cause.downcast_ref::<samovar::Error>()?.needed_bytes())
+}
+
 /// The whole chain of an error on one line. Causes that a message already quotes are left out.
 pub fn describe(error: &anyhow::Error) -> String {
     let mut line = error.to_string();

@@ -19,7 +19,7 @@ use samovar::{
 };
 
 use super::segment::print;
-use crate::failure::usage;
+use crate::failure::{needed_bytes, usage};
 use crate::inputs::Sources;
 use crate::machine::busy_words;
 use crate::made::Made;
@@ -173,12 +173,8 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Of two refusals the one that names more memory: what it names does for both.
 fn the_larger(one: anyhow::Error, other: Option<anyhow::Error>) -> anyhow::Error {
-    let needed = |error: &anyhow::Error| match error.downcast_ref() {
-        Some(samovar::Error::DoesNotFit { needed_bytes, .. }) => Some(*needed_bytes),
-        _ => None,
-    };
     match other {
-        Some(other) if needed(&other) > needed(&one) => other,
+        Some(other) if needed_bytes(&other) > needed_bytes(&one) => other,
         _ => one,
     }
 }
