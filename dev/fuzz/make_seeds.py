@@ -240,6 +240,8 @@ def config_seeds():
     write("config", "sam_hq.json", (goldens / "sam_hq" / "config.json").read_bytes())
     write("config", "sam2.json", (goldens / "sam2" / "config.json").read_bytes())
     write("config", "sam2_video.json", (goldens / "sam2_video" / "config.json").read_bytes())
+    write("config", "edgetam.json", (goldens / "edgetam" / "image.json").read_bytes())
+    write("config", "edgetam_video.json", (goldens / "edgetam" / "config.json").read_bytes())
     # The shipped weights carry theirs in the header.
     nano = Path(__file__).parent.parent.parent / "crates" / "samovar-runtime" / "assets" / "nano.safetensors"
     with nano.open("rb") as file:

@@ -117,6 +117,16 @@ def build_predictor(state, *, version="2.1", max_cond_frames=-1, corrections_con
     original.max_cond_frames_in_attn = max_cond_frames
 
     class Predictor(type(original), SAM2VideoPredictor):
+        pass
+
+    original.__class__ = Predictor
+    return settle(recording(original), corrections_condition)
+
+
+def recording(predictor):
+    """The same predictor, which keeps memories before they are rounded, what attention gave, and how close choices were."""
+
+    class Recording(type(predictor)):
         def _encode_new_memory(self, *arguments, **named):
             features, positions = super()._encode_new_memory(*arguments, **named)
             self.unrounded[rounded_bytes(features)] = features
@@ -138,9 +148,9 @@ def build_predictor(state, *, version="2.1", max_cond_frames=-1, corrections_con
                 self.margins.append((ious[0] - ious[1]).item())
             return found
 
-    original.__class__ = Predictor
-    original.unrounded, original.attended, original.margins = {}, {}, []
-    return settle(original, corrections_condition)
+    predictor.__class__ = Recording
+    predictor.unrounded, predictor.attended, predictor.margins = {}, {}, []
+    return predictor
 
 
 def settle(predictor, corrections_condition=False):
@@ -270,7 +280,8 @@ def record(predictor, state, outputs, prefix, frame, with_masks, is_full):
     outputs[f"{prefix}.scores"] = scores
     outputs[f"{prefix}.pointers"] = torch.stack([x["obj_ptr"][0] for x in found])
     if is_full:
-        last = lambda x: x[0].flatten(1).T
+        # A map, or tokens already.
+        last = lambda x: x[0] if x.ndim == 3 else x[0].flatten(1).T
         memories = [predictor.unrounded[x["maskmem_features"].float().numpy().tobytes()] for x in found]
         outputs[f"{prefix}.memory"] = torch.stack([last(x) for x in memories])
         attended = [predictor.attended.get((id(kept[o]), frame)) for o in kept]
@@ -281,12 +292,16 @@ def record(predictor, state, outputs, prefix, frame, with_masks, is_full):
 # ------------------------------------------------------------------------------------------------- transformers
 
 
-def follow_transformers(model, pixels, frames, name, session, corrections_condition=False):
-    """The same session through Sam2VideoModel, one object after the other as its prompts come."""
+def transformers_session(pixels):
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-    count = session.get("frames", FRAMES)
-    state = Sam2VideoInferenceSession(video=pixels[:count], video_height=IMAGE, video_width=IMAGE, dtype=torch.float32)
+    return Sam2VideoInferenceSession(video=pixels, video_height=IMAGE, video_width=IMAGE, dtype=torch.float32)
+
+
+def follow_transformers(
+        model, pixels, frames, name, session, corrections_condition=False, new_session=transformers_session):
+    """The same session through Sam2VideoModel, one object after the other as its prompts come."""
+    state = new_session(pixels[:session.get("frames", FRAMES)])
     outputs = {}
     for step in session["steps"]:
         kept = state.output_dict_per_obj
@@ -375,7 +390,8 @@ def apart(got, want):
 
 def silent_parameters(state, follow_all):
     """Of the memory's parameters those whose redrawing changes no output: a golden says nothing about them."""
-    of_memory = ("memory_", "maskmem", "obj_ptr", "no_obj", "mask_downsample", "no_mem_embed")
+    of_memory = (
+        "memory_", "maskmem", "obj_ptr", "no_obj", "mask_downsample", "no_mem_embed", "spatial_perceiver")
     want, silent = follow_all(state), []
     for name in state:
         if name.startswith(of_memory):

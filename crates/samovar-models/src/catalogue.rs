@@ -1,6 +1,7 @@
 //! One table of models; help, documentation and APIs read it.
 
 use crate::config::{Dimensions, Family, ModelConfig};
+use crate::families::edgetam;
 use crate::families::mobile_sam::MobileSamConfig;
 use crate::families::nano_json::NanoConfig;
 use crate::families::sam1::SamConfig;
@@ -276,6 +277,19 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         parameters: 216_930_000,
         download_bytes: 898_000_000,
         config: || sam2_1(&sam2::LARGE),
+    },
+    CatalogueEntry {
+        id: "yonigozlan/EdgeTAM-hf",
+        aliases: &["edgetam"],
+        family: Family::EdgeTam,
+        title: "EdgeTAM: RepViT-M1 encoder, SAM 2's decoder, small memories",
+        licence: "Apache-2.0",
+        source: "https://huggingface.co/yonigozlan/EdgeTAM-hf",
+        files: HUGGING_FACE_FILES,
+        original_files: &["edgetam.pt"],
+        parameters: 9_170_000,
+        download_bytes: 55_800_000,
+        config: || Dimensions::Sam2(edgetam::published().into()),
     },
 ];
 

@@ -5,6 +5,7 @@ use std::fmt;
 use samovar_weights::{WeightSource, looks_like};
 
 use crate::blocks::loader::Loader;
+use crate::blocks::trunk::TrunkConfig;
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
 use crate::families::mobile_sam::{self, MobileSamConfig};
@@ -13,7 +14,8 @@ use crate::families::sam_checkpoint::two_way_epsilon;
 use crate::families::sam1::{self, SamConfig};
 use crate::families::sam2::{self, Sam2Config};
 use crate::families::{
-    mobile_sam_checkpoint, nano, prompted, sam_heads, sam1_checkpoint, sam1_json, sam2_checkpoint, sam2_json,
+    edgetam_checkpoint, edgetam_json, mobile_sam_checkpoint, nano, prompted, sam_heads, sam1_checkpoint,
+    sam1_json, sam2_checkpoint, sam2_json,
 };
 use crate::interface::{Capability, Preprocessing, Recommendations};
 use crate::limits::{MAX_INPUT_SIDE, at_most};
@@ -38,6 +40,8 @@ pub enum Family {
     MobileSam,
     /// SAM 2 and SAM 2.1: a Hiera encoder, and a decoder that reads finer maps and says whether there is an object.
     Sam2,
+    /// EdgeTAM: SAM 2 with a RepViT encoder and memories that are compressed.
+    EdgeTam,
     /// samovar's own small model, embedded in the library.
     Nano,
 }
@@ -49,6 +53,7 @@ impl fmt::Display for Family {
             Family::SamHq => "sam_hq",
             Family::MobileSam => "mobile_sam",
             Family::Sam2 => "sam2",
+            Family::EdgeTam => "edgetam",
             Family::Nano => "nano",
         })
     }
@@ -67,6 +72,7 @@ pub struct ModelConfig {
 pub(crate) enum Dimensions {
     Sam(SamConfig),
     MobileSam(MobileSamConfig),
+    /// Of EdgeTAM too, which is told by its trunk.
     Sam2(Box<Sam2Config>),
     Nano(NanoConfig),
 }
@@ -110,9 +116,12 @@ impl ModelConfig {
             Some("sam_hq") => Dimensions::Sam(sam1_json::parse(json, true)?),
             Some("sam2") => Dimensions::Sam2(sam2_json::parse(json, false)?.into()),
             Some("sam2_video") => Dimensions::Sam2(sam2_json::parse(json, true)?.into()),
+            Some("edgetam") => Dimensions::Sam2(edgetam_json::parse(json, false)?.into()),
+            Some("edgetam_video") => Dimensions::Sam2(edgetam_json::parse(json, true)?.into()),
             Some("nano") => Dimensions::Nano(NanoConfig::from_json(json)?),
             Some(other) => {
-                let known = "models of type sam, sam_hq, sam2, sam2_video and nano run from a config.json";
+                let known = "models of type sam, sam_hq, sam2, sam2_video, edgetam, edgetam_video and nano run from a \
+                             config.json";
                 return Err(Error::Config(format!("model_type is `{other}`; {known}")));
             }
             None => return Err(Error::Config("no model_type; is this the config.json of a model?".into())),
@@ -145,9 +154,11 @@ impl ModelConfig {
             Dimensions::Sam(sam1_checkpoint::infer(source, epsilon)?)
         } else if sam2_checkpoint::holds(source) {
             Dimensions::Sam2(sam2_checkpoint::infer(source)?.into())
+        } else if edgetam_checkpoint::holds(source) {
+            Dimensions::Sam2(edgetam_checkpoint::infer(source)?.into())
         } else {
             let found = looks_like(weights).unwrap_or("something else");
-            let expected = "expected SAM, SAM-HQ, MobileSAM, SAM 2 or nano";
+            let expected = "expected SAM, SAM-HQ, MobileSAM, SAM 2, EdgeTAM or nano";
             return Err(Error::Config(format!("{}: {expected}, found {found}", weights.origin())));
         };
         Ok(dimensions.into())
@@ -195,7 +206,10 @@ impl ModelConfig {
             }
             Dimensions::Sam(_) => Family::Sam,
             Dimensions::MobileSam(_) => Family::MobileSam,
-            Dimensions::Sam2(_) => Family::Sam2,
+            Dimensions::Sam2(config) => match config.trunk {
+                TrunkConfig::Hiera(_) => Family::Sam2,
+                TrunkConfig::RepVit(_) => Family::EdgeTam,
+            },
             Dimensions::Nano(_) => Family::Nano,
         }
     }

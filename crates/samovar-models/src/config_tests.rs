@@ -37,7 +37,7 @@ fn run_on_shapes(config: &ModelConfig) {
     let Ok(tracker) = model.tracker() else { return };
     let rule = *tracker.rule();
     let mut image = TrackedImage::new(features).expect("one image");
-    let memory = device.filled([rule.cells[0] * rule.cells[1], rule.memory_channels], 0.0).expect("memory");
+    let memory = device.filled([rule.memory_tokens, rule.memory_channels], 0.0).expect("memory");
     let pointer = vec![0.0; rule.pointer_channels];
     let past = ObjectPast {
         memories: vec![(&memory, MemoryPlace::Conditioning), (&memory, MemoryPlace::Recent(rule.recent))],
@@ -274,6 +274,7 @@ fn no_shape_of_a_checkpoint_is_believed() {
         ("mobile_sam/mobile_sam.pt", Family::MobileSam),
         ("sam_hq/original.pth", Family::SamHq),
         ("sam_hq/light.pth", Family::SamHq),
+        ("edgetam/model.safetensors", Family::EdgeTam),
         ("", Family::Sam2),
     ] {
         let shapes = match file {
@@ -320,6 +321,8 @@ fn input_sizes_change_where_nothing_depends_on_them() {
     run_on_shapes(&size("sam_hq_vit_tiny", 512).unwrap());
     run_on_shapes(&size("facebook/sam2.1-hiera-tiny", 512).unwrap());
     assert!(size("facebook/sam2.1-hiera-tiny", 528).is_err());
+    run_on_shapes(&size("edgetam", 512).unwrap());
+    assert!(size("edgetam", 528).is_err());
     assert!(size("nano", 500).is_err());
     assert!(size("mobile_sam", 1000).is_err());
     assert!(size("facebook/sam-vit-base", 512).unwrap_err().to_string().contains("input squares of 1024"));

@@ -4,24 +4,29 @@ use samovar_weights::{Renamed, WeightSource};
 
 use crate::error::Result;
 use crate::families::sam_checkpoint::OriginalNames;
-use crate::families::{mobile_sam_checkpoint, sam1_checkpoint, sam2_checkpoint};
+use crate::families::{edgetam_checkpoint, mobile_sam_checkpoint, sam1_checkpoint, sam2_checkpoint};
 
 /// Families whose authors have names of their own.
-const FOREIGN: [OriginalNames; 4] = [
+const FOREIGN: [OriginalNames; 6] = [
     mobile_sam_checkpoint::NAMES,
     sam1_checkpoint::NAMES,
     sam2_checkpoint::ORIGINAL_NAMES,
     sam2_checkpoint::TRANSFORMERS_NAMES,
+    edgetam_checkpoint::ORIGINAL_NAMES,
+    edgetam_checkpoint::TRANSFORMERS_NAMES,
 ];
 
 /// A tensor of every model of a family, under the names of the original authors or of transformers: where it is, weights are.
-pub(crate) const MARKS: [&str; 7] = [
+pub(crate) const MARKS: [&str; 10] = [
     mobile_sam_checkpoint::NAMES.mark,
     sam1_checkpoint::NAMES.mark,
     mobile_sam_checkpoint::MARK,
     sam1_checkpoint::MARK,
     sam2_checkpoint::ORIGINAL_NAMES.mark,
     sam2_checkpoint::MARK,
+    edgetam_checkpoint::ORIGINAL_NAMES.mark,
+    edgetam_checkpoint::TRANSFORMERS_NAMES.mark,
+    edgetam_checkpoint::MARK,
     "vision_encoder.trunk.stem.weight",
 ];
 

@@ -17,7 +17,7 @@ pub const HIDDEN_LOGIT: f32 = -1024.0;
 /// What a tracker remembers of an object, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrackingRule {
-    /// Frames just before that are remembered as maps, beside those with prompts.
+    /// Frames just before that are remembered cell by cell, or compressed, beside those with prompts.
     pub recent: usize,
     /// Frames just before, the present one counted, of which pointers are kept; fewer in a shorter shot.
     pub pointers: usize,
@@ -25,9 +25,9 @@ pub struct TrackingRule {
     pub conditioning_at_most: Option<usize>,
     /// Side of the masks that [`Tracker::adopt`] takes.
     pub input_side: usize,
-    /// Rows and columns of the map of a memory.
-    pub cells: [usize; 2],
-    /// Channels of the map of a memory.
+    /// Tokens of a memory: the cells of its map, or what that is compressed to.
+    pub memory_tokens: usize,
+    /// Channels of a token of a memory.
     pub memory_channels: usize,
     /// Numbers of a pointer.
     pub pointer_channels: usize,
@@ -45,7 +45,7 @@ pub enum MemoryPlace {
 /// What one object's past is to a frame.
 #[derive(Debug, Clone, Default)]
 pub struct ObjectPast<'a> {
-    /// Maps `[h · w, memory channels]`, as [`Tracker::remember`] makes them, with their places. At least one.
+    /// Tokens `[memory tokens, memory channels]`, as [`Tracker::remember`] makes them, with their places. At least one.
     pub memories: Vec<(&'a Tensor, MemoryPlace)>,
     /// Pointers, and how many frames before each of them was made.
     pub pointers: Vec<(&'a [f32], i64)>,
@@ -160,7 +160,7 @@ pub trait Tracker: Send + Sync {
         mask: GivenMask,
     ) -> Result<TrackedMask>;
 
-    /// The map `[h · w, memory channels]` by which later frames know what was found on this one. `is_prompted` says that somebody
+    /// The tokens `[memory tokens, memory channels]` by which later frames know what was found on this one. `is_prompted` says that somebody
     /// has said where the object is: then its mask is remembered without shades.
     ///
     /// # Errors

@@ -73,6 +73,7 @@ const HARMLESS_FRONTS: &[&str] = &[
 const MEMORY_FRONTS: &[&str] = &[
     "memory_attention.",
     "memory_encoder.",
+    "spatial_perceiver.",
     "mask_downsample.",
     "object_pointer_proj.",
     "temporal_positional_encoding_projection_layer.",

@@ -162,6 +162,28 @@ fn sam_2() {
     }
 }
 
+/// RepViT-M1's layers: 17 billion multiplications.
+#[test]
+fn edgetam() {
+    let (cells, channels, depths) =
+        ([65_536.0, 16_384.0, 4096.0, 1024.0], [48.0, 96.0, 192.0, 384.0], [2.0, 2.0, 14.0, 2.0]);
+    let mixed = |channels: f64| 4.0 * channels * channels;
+    let block = |stage: usize| cells[stage] * (9.0 * channels[stage] + mixed(channels[stage]));
+    let descent = |stage: usize| {
+        let (from, to) = (channels[stage - 1], channels[stage]);
+        block(stage - 1) + cells[stage] * (9.0 * from + from * to + mixed(to))
+    };
+    let stem = 262_144.0 * 27.0 * 24.0 + cells[0] * 9.0 * 24.0 * 48.0;
+    let stages: f64 = (0..4).map(|stage| depths[stage] * block(stage)).sum();
+    let descents: f64 = (1..4).map(descent).sum();
+    let neck: f64 = (cells.iter().zip(channels).zip([32.0, 64.0, 256.0, 256.0]))
+        .map(|((cells, inputs), outputs)| cells * inputs * outputs)
+        .sum();
+    let (encode, decode) = report("edgetam");
+    assert_near(encode, 2e-9 * (stem + stages + descents + neck), 0.02);
+    assert_near(decode, 3.64 - projections_saved(), 0.1);
+}
+
 #[test]
 fn nano() {
     let (encode, decode) = report("nano");

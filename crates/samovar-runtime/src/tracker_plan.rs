@@ -87,7 +87,7 @@ pub(crate) fn follow(
 ) -> samovar_models::Result<Tensor> {
     let (tracker, segmenter) = (network.tracker()?, network.promptable_segmenter()?);
     let rule = *tracker.rule();
-    let shape = [rule.cells[0] * rule.cells[1], rule.memory_channels];
+    let shape = [rule.memory_tokens, rule.memory_channels];
     let loaded = (0..memories.max(1)).map(|_| device.upload(shape, &[]));
     let loaded = loaded.collect::<samovar_tensor::Result<Vec<_>>>()?;
     let pointer = vec![0.0; rule.pointer_channels];

@@ -1,4 +1,4 @@
-//! Objects through video against SAM 2's own predictor, and what holds whatever the model: objects know nothing of each other, passes
+//! Objects through video against the own predictors of SAM 2 and EdgeTAM, and what holds whatever the model: objects know nothing of each other, passes
 //! can be cut anywhere, and corrections count.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,11 @@ use serde_json::Value;
 const FIRST: FrameNumber = 1001;
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens/sam2_video")
+    golden_of("sam2_video")
+}
+
+fn golden_of(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/goldens").join(name)
 }
 
 /// A folder with the golden's model as a hub would have it.
@@ -96,8 +100,8 @@ fn open(model: &Model, log: Option<&Path>) -> Shot {
     model.open_video(source(20), &options).unwrap()
 }
 
-fn sessions() -> BTreeMap<String, Value> {
-    serde_json::from_str(&std::fs::read_to_string(golden().join("sessions.json")).unwrap()).unwrap()
+fn sessions_of(golden: &Path) -> BTreeMap<String, Value> {
+    serde_json::from_str(&std::fs::read_to_string(golden.join("sessions.json")).unwrap()).unwrap()
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
@@ -220,11 +224,11 @@ impl Compared {
     }
 }
 
-/// Follows a session of the golden, and compares what is recorded.
-fn follow(model: &Model, name: &str, session: &Value) {
+/// Follows a session of a golden, and compares what is recorded. The manifest has the tolerance under the key.
+fn follow(model: &Model, golden: &Path, tolerance: &str, name: &str, session: &Value) {
     let manifest: Value =
-        serde_json::from_str(&std::fs::read_to_string(golden().join("manifest.json")).unwrap()).unwrap();
-    let outputs = Checkpoint::open(golden().join("outputs.safetensors")).unwrap();
+        serde_json::from_str(&std::fs::read_to_string(golden.join("manifest.json")).unwrap()).unwrap();
+    let outputs = Checkpoint::open(golden.join("outputs.safetensors")).unwrap();
     let most = usize::try_from(session["max_cond_frames"].as_i64().unwrap()).ok();
     let source = source(session["frames"].as_u64().unwrap() as usize);
     let mut shot = model.open_video_as_upstream(source, most).unwrap();
@@ -268,7 +272,7 @@ fn follow(model: &Model, name: &str, session: &Value) {
     }
     let (largest, relative) = compared.worst();
     println!("{name}, {}: {largest:.1e} / {relative:.1e}", model.engine().device().name());
-    let tolerance = |key: &str| manifest["tolerance"][key].as_f64().unwrap();
+    let tolerance = |key: &str| manifest[tolerance][key].as_f64().unwrap();
     assert!(largest < tolerance("max_abs_over_std") && relative < tolerance("relative_l2"), "{name}");
 }
 
@@ -278,10 +282,27 @@ fn all_sessions_are_followed_as_upstream() {
     let fast = Engine::new(Options { threads: 1, ..Options::default() }).unwrap();
     for engine in [exact, fast] {
         let models = ["2.1", "2.0"].map(|version| (version, load(&engine, version)));
-        for (name, session) in sessions() {
+        for (name, session) in sessions_of(&golden()) {
             let version = session["version"].as_str().unwrap();
             let (_, model) = models.iter().find(|(of, _)| *of == version).unwrap();
-            follow(model, &name, &session);
+            follow(model, &golden(), "tolerance", &name, &session);
+        }
+    }
+}
+
+/// The memories of EdgeTAM are tokens to which a perceiver compresses them, not the cells of a map.
+#[test]
+fn all_sessions_of_edgetam_are_followed_as_upstream() {
+    let (golden, folder) = (golden_of("edgetam"), tempfile::tempdir().unwrap());
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(golden.join(file), folder.path().join(file)).unwrap();
+    }
+    let exact = Engine::on(Arc::new(Reference), Options::default()).unwrap();
+    let fast = Engine::new(Options { threads: 1, ..Options::default() }).unwrap();
+    for engine in [exact, fast] {
+        let model = engine.load(folder.path().to_str().unwrap()).unwrap();
+        for (name, session) in sessions_of(&golden) {
+            follow(&model, &golden, "tolerance_of_video", &name, &session);
         }
     }
 }

@@ -9,6 +9,8 @@ const SIGNS: &[(&str, &str)] = &[
     ("mask_decoder.hq_token", "a SAM-HQ checkpoint"),
     ("detector_model.", "a SAM 3 checkpoint"),
     ("detector.", "a SAM 3 checkpoint"),
+    ("image_encoder.trunk.body.", "an EdgeTAM checkpoint (original names)"),
+    ("vision_encoder.backbone.timm_model.", "an EdgeTAM checkpoint (transformers names)"),
     ("image_encoder.trunk.", "a SAM 2 checkpoint (original names)"),
     ("vision_encoder.backbone.blocks.", "a SAM 2 checkpoint (transformers names)"),
     ("sam_mask_decoder.", "a SAM 2 checkpoint (original names)"),

@@ -199,6 +199,34 @@ impl<'a> Loader<'a> {
         Ok(self.device.load_layer_norm(&gamma, &beta, epsilon)?)
     }
 
+    /// `weight` of a fully connected layer that has no bias.
+    pub(crate) fn linear_without_bias(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        let _copies = self.copies(2, outputs * inputs)?;
+        let weight = self.at(name).weight("weight", &[outputs, inputs])?;
+        Ok(self.device.load_linear(&weight, None)?)
+    }
+
+    /// A convolution with the batch norm behind it, as [`Loader::conv_bn`] folds them.
+    pub(crate) fn folded_conv(
+        &self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        geometry: Conv2dGeometry,
+    ) -> Result<Conv2d> {
+        let len = outputs * inputs / geometry.groups * geometry.kernel * geometry.kernel;
+        let _copies = self.copies(FOLDED_COPIES, len)?;
+        let (weight, bias) = self.conv_bn(name, inputs, outputs, geometry)?;
+        Ok(self.device.load_conv2d(&weight, Some(&bias), geometry)?)
+    }
+
+    /// The same of a 1 x 1 convolution, which on channels-last maps is a fully connected layer.
+    pub(crate) fn folded_pointwise(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        let _copies = self.copies(FOLDED_COPIES, outputs * inputs)?;
+        let (weight, bias) = self.conv_bn(name, inputs, outputs, Conv2dGeometry::patches(1))?;
+        Ok(self.device.load_linear(&weight.reshape([outputs, inputs])?, Some(&bias))?)
+    }
+
     /// A convolution `c` without bias and the batch norm `bn` behind it, folded into weight and bias. Makes up to
     /// [`FOLDED_COPIES`] copies of the weight, one of which is the result.
     pub(crate) fn conv_bn(

@@ -46,26 +46,42 @@ pub(crate) struct MemoryAttention {
     norm: LayerNorm,
     /// `[cells, channels]`, added to the image.
     positions: Tensor,
-    /// `[cells, channels]`.
+    /// Of the image, `[cells, channels]`.
     turns: Tensor,
+    /// Of what is remembered, `[its cells, channels]`.
+    memory_turns: Tensor,
 }
 
 impl MemoryAttention {
-    /// For maps of `grid` rows and columns. The configuration has been checked.
-    pub(crate) fn load(loader: &Loader, config: &MemoryAttentionConfig, grid: [usize; 2]) -> Result<Self> {
+    /// For maps of `grid` rows and columns and memories of `memory_grid`. The configuration has been checked.
+    pub(crate) fn load(
+        loader: &Loader,
+        config: &MemoryAttentionConfig,
+        grid: [usize; 2],
+        memory_grid: [usize; 2],
+    ) -> Result<Self> {
         let channels = config.layer.channels;
         let shape = [grid[0] * grid[1], channels];
         let positions = loader.derived(&shape, || {
             Ok(sine_positions::of_cells(grid, channels).iter().map(|x| POSITION_SHARE * x).collect())
         })?;
-        let turns = loader.derived(&shape, || Ok(rotary::of_cells(grid, channels, config.theta)))?;
-        let layer =
-            |i| SelfCrossBlock::load(&loader.at(format!("layers.{i}")), config.layer, grid, config.theta);
+        let turns = |grid: [usize; 2]| -> Result<Tensor> {
+            let turns = loader.derived(&[grid[0] * grid[1], channels], || {
+                Ok(rotary::of_cells(grid, channels, config.theta))
+            })?;
+            Ok(loader.device.load(&turns)?)
+        };
+        let of_image = turns(grid)?;
+        let of_memories = if memory_grid == grid { of_image.clone() } else { turns(memory_grid)? };
+        let layer = |i| {
+            SelfCrossBlock::load(&loader.at(format!("layers.{i}")), config.layer, memory_grid, config.theta)
+        };
         Ok(Self {
             layers: (0..config.depth).map(layer).collect::<Result<_>>()?,
             norm: loader.layer_norm("layer_norm", channels, config.layer.epsilon)?,
             positions: loader.device.load(&positions)?,
-            turns: loader.device.load(&turns)?,
+            turns: of_image,
+            memory_turns: of_memories,
         })
     }
 
@@ -77,10 +93,10 @@ impl MemoryAttention {
 
     /// The image `[1, cells, channels]` with what is remembered of one object.
     pub(crate) fn finish(&self, device: &Device, begun: &Begun, memories: &Remembered) -> Result<Tensor> {
-        let mut x = self.layers[0].finish(device, begun, memories, &self.turns)?;
+        let mut x = self.layers[0].finish(device, begun, memories, &self.memory_turns)?;
         for layer in &self.layers[1..] {
             let begun = layer.begin(device, &x, &self.turns)?;
-            x = layer.finish(device, &begun, memories, &self.turns)?;
+            x = layer.finish(device, &begun, memories, &self.memory_turns)?;
         }
         Ok(device.layer_norm(&x, &self.norm, Activation::Identity)?)
     }

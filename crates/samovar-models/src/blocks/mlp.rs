@@ -26,6 +26,24 @@ impl Mlp {
         Ok(Self { lin1, lin2, activation })
     }
 
+    /// The same of layers without biases.
+    pub(crate) fn load_without_biases(
+        loader: &Loader,
+        names: [&str; 2],
+        channels: usize,
+        hidden: usize,
+        activation: Activation,
+    ) -> Result<Self> {
+        let lin1 = loader.linear_without_bias(names[0], channels, hidden)?;
+        let lin2 = loader.linear_without_bias(names[1], hidden, channels)?;
+        Ok(Self { lin1, lin2, activation })
+    }
+
+    /// Of layers that are loaded already.
+    pub(crate) fn of([lin1, lin2]: [Linear; 2], activation: Activation) -> Self {
+        Self { lin1, lin2, activation }
+    }
+
     /// `residual + scale · (lin2(act(lin1(x))))`, where the scale `[channels]` goes into the second layer.
     pub(crate) fn load_scaled(
         loader: &Loader,

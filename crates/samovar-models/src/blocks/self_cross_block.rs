@@ -58,7 +58,7 @@ pub(crate) struct Remembered {
 }
 
 impl SelfCrossBlock {
-    /// For maps of `grid` rows and columns, with rotary positions of this base.
+    /// For memories of `grid` rows and columns, with rotary positions of this base.
     pub(crate) fn load(
         loader: &Loader,
         config: SelfCrossConfig,
@@ -104,7 +104,7 @@ impl SelfCrossBlock {
         Ok(Begun { tokens, query })
     }
 
-    /// The second half: what the memories answer, and the rest of the layer.
+    /// The second half: what the memories answer, and the rest of the layer; `turns` are those of the memories' cells.
     pub(crate) fn finish(
         &self,
         device: &Device,

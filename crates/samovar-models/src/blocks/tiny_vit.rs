@@ -6,7 +6,7 @@ use samovar_tensor::{
     Tensor, TokenLayout,
 };
 
-use super::loader::{FOLDED_COPIES, Loader};
+use super::loader::Loader;
 use super::mlp::Mlp;
 use super::neck::Neck;
 use super::stage::Stage;
@@ -101,8 +101,8 @@ impl TinyVit {
         };
         Ok(Self {
             stem: [
-                folded_conv(&stem.exact(), "0", 3, first.channels / 2, halve)?,
-                folded_conv(&stem.exact(), "2", first.channels / 2, first.channels, halve)?,
+                stem.exact().folded_conv("0", 3, first.channels / 2, halve)?,
+                stem.exact().folded_conv("2", first.channels / 2, first.channels, halve)?,
             ],
             convolutions: (0..first.depth)
                 .map(|index| ConvolutionBlock::load(&block(0, index), first))
@@ -142,25 +142,6 @@ impl TinyVit {
     }
 }
 
-fn folded_conv(
-    loader: &Loader,
-    name: &str,
-    inputs: usize,
-    outputs: usize,
-    geometry: Conv2dGeometry,
-) -> Result<Conv2d> {
-    let len = outputs * inputs / geometry.groups * geometry.kernel * geometry.kernel;
-    let _copies = loader.copies(FOLDED_COPIES, len)?;
-    let (weight, bias) = loader.conv_bn(name, inputs, outputs, geometry)?;
-    Ok(loader.device.load_conv2d(&weight, Some(&bias), geometry)?)
-}
-
-fn folded_pointwise(loader: &Loader, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-    let _copies = loader.copies(FOLDED_COPIES, outputs * inputs)?;
-    let (weight, bias) = loader.conv_bn(name, inputs, outputs, Conv2dGeometry::patches(1))?;
-    Ok(loader.device.load_linear(&weight.reshape([outputs, inputs])?, Some(&bias))?)
-}
-
 /// MBConv: widen, depthwise, narrow, add, activate.
 struct ConvolutionBlock {
     conv1: Linear,
@@ -173,9 +154,9 @@ impl ConvolutionBlock {
         let Stage { channels, hidden, .. } = stage;
         let depthwise = Conv2dGeometry::same(LOCAL_KERNEL).depthwise(hidden);
         Ok(Self {
-            conv1: folded_pointwise(loader, "conv1", channels, hidden)?,
-            conv2: folded_conv(loader, "conv2", hidden, hidden, depthwise)?,
-            conv3: folded_pointwise(loader, "conv3", hidden, channels)?,
+            conv1: loader.folded_pointwise("conv1", channels, hidden)?,
+            conv2: loader.folded_conv("conv2", hidden, hidden, depthwise)?,
+            conv3: loader.folded_pointwise("conv3", hidden, channels)?,
         })
     }
 
@@ -197,9 +178,9 @@ impl Merge {
     fn load(loader: &Loader, inputs: usize, outputs: usize, stride: usize) -> Result<Self> {
         let depthwise = Conv2dGeometry::same(LOCAL_KERNEL).stride(stride).depthwise(outputs);
         Ok(Self {
-            conv1: folded_pointwise(loader, "conv1", inputs, outputs)?,
-            conv2: folded_conv(loader, "conv2", outputs, outputs, depthwise)?,
-            conv3: folded_pointwise(loader, "conv3", outputs, outputs)?,
+            conv1: loader.folded_pointwise("conv1", inputs, outputs)?,
+            conv2: loader.folded_conv("conv2", outputs, outputs, depthwise)?,
+            conv3: loader.folded_pointwise("conv3", outputs, outputs)?,
         })
     }
 
@@ -241,7 +222,7 @@ impl AttentionBlock {
             padding,
             bias: load_bias(&attention, heads, window)?,
             proj: attention.linear("proj", channels, channels)?,
-            local: folded_conv(loader, "local_conv", channels, channels, local)?,
+            local: loader.folded_conv("local_conv", channels, channels, local)?,
             mlp_norm: mlp.layer_norm("norm", channels, epsilon)?,
             mlp: Mlp::load(&mlp, ["fc1", "fc2"], channels, hidden, Activation::Gelu)?,
             stage,

@@ -1,6 +1,9 @@
 //! Model families: each states its numbers and limits, and how its blocks are wired. None knows another's encoder, and
 //! none knows what is made of it.
 
+pub(crate) mod edgetam;
+pub(crate) mod edgetam_checkpoint;
+pub(crate) mod edgetam_json;
 mod json_side;
 pub(crate) mod mobile_sam;
 pub(crate) mod mobile_sam_checkpoint;

@@ -1,4 +1,5 @@
-//! SAM 2 and 2.1 on images: Hiera and a feature pyramid in front of SAM's decoder with finer maps and an object score.
+//! SAM 2 and 2.1 on images: Hiera and a feature pyramid in front of SAM's decoder with finer maps and an object score; and all that
+//! models with another trunk have of it.
 //!
 //! An image is a frame without memories here, as in upstream's `SAM2ImagePredictor`: what stands for them is added by the
 //! prompt encoder, and the features are those the tracker of `sam2_memory` starts from.
@@ -12,11 +13,12 @@ use super::prompted::{self, Encoder, Wiring};
 use super::sam_heads::{self, IMAGENET_MEAN, IMAGENET_STD};
 use super::sam2_memory::{MemoryConfig, Sam2Tracker, Surroundings};
 use crate::blocks::fpn::{Fpn, FpnConfig};
-use crate::blocks::hiera::{Hiera, HieraConfig};
+use crate::blocks::hiera::HieraConfig;
 use crate::blocks::loader::Loader;
 use crate::blocks::mask_decoder::{HighResConfig, MaskDecoderConfig, ObjectScoreConfig};
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
 use crate::blocks::stage::Stage;
+use crate::blocks::trunk::{Trunk, TrunkConfig};
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
 use crate::interface::{
@@ -26,7 +28,7 @@ use crate::interface::{
 /// All numbers of a SAM 2.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sam2Config {
-    pub(crate) trunk: HieraConfig,
+    pub(crate) trunk: TrunkConfig,
     pub(crate) prompt: PromptEncoderConfig,
     pub(crate) decoder: MaskDecoderConfig,
     /// The mask of a prompt that is not one click.
@@ -80,22 +82,31 @@ const EMBEDDED_STAGE: usize = 2;
 /// `dynamic_multimask_via_stability`, as upstream's `build_sam2` sets it.
 pub(crate) const SINGLE_IF_STABLE: MaskChoice = MaskChoice::SingleIfStable { offset: 0.05, threshold: 0.98 };
 
+/// The trunk of a published size.
+pub(crate) fn hiera(size: &Published) -> HieraConfig {
+    let stage = |index: usize| {
+        let channels = size.channels << index;
+        let (depth, window) = (size.depths[index], size.windows[index]);
+        Stage { channels, depth, hidden: 4 * channels, heads: size.heads << index, window }
+    };
+    HieraConfig {
+        image_size: IMAGE_SIZE,
+        stages: [0, 1, 2, 3].map(stage),
+        global_blocks: size.global_blocks.to_vec(),
+        background: [size.background; 2],
+        epsilon: 1e-6,
+    }
+}
+
 impl Sam2Config {
     pub(crate) fn published(size: &Published, memory: MemoryConfig) -> Self {
-        let stage = |index: usize| {
-            let channels = size.channels << index;
-            let (depth, window) = (size.depths[index], size.windows[index]);
-            Stage { channels, depth, hidden: 4 * channels, heads: size.heads << index, window }
-        };
-        let trunk = HieraConfig {
-            image_size: IMAGE_SIZE,
-            stages: [0, 1, 2, 3].map(stage),
-            global_blocks: size.global_blocks.to_vec(),
-            background: [size.background; 2],
-            epsilon: 1e-6,
-        };
+        Self::with_trunk(TrunkConfig::Hiera(hiera(size)), Some(memory))
+    }
+
+    /// What all published models have in common around their trunks.
+    pub(crate) fn with_trunk(trunk: TrunkConfig, memory: Option<MemoryConfig>) -> Self {
         let prompt = prompt_encoder(IMAGE_SIZE);
-        Self { trunk, prompt, decoder: mask_decoder(), single_mask: SINGLE_IF_STABLE, memory: Some(memory) }
+        Self { trunk, prompt, decoder: mask_decoder(), single_mask: SINGLE_IF_STABLE, memory }
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -103,7 +114,7 @@ impl Sam2Config {
         let channels = self.decoder.transformer.channels;
         self.prompt.check(channels)?;
         self.decoder.check(channels)?;
-        let (image_size, grid) = (self.trunk.image_size, self.trunk.grid(EMBEDDED_STAGE));
+        let (image_size, grid) = (self.trunk.image_size(), self.trunk.grid(EMBEDDED_STAGE));
         if self.prompt.embedding != [grid; 2] || self.prompt.input != Size::square(image_size as u32) {
             let what = format!("prompts on {:?} cells of {}", self.prompt.embedding, self.prompt.input);
             return Err(Error::Config(format!(
@@ -128,7 +139,7 @@ impl Sam2Config {
 
     /// The same model on another input square: its positions stretch.
     pub(crate) fn with_image_size(mut self, image_size: usize) -> Result<Self> {
-        self.trunk.image_size = image_size;
+        self.trunk = self.trunk.with_image_size(image_size);
         self.trunk.check()?;
         self.prompt.input = Size::square(image_size as u32);
         self.prompt.embedding = [self.trunk.grid(EMBEDDED_STAGE); 2];
@@ -137,7 +148,7 @@ impl Sam2Config {
     }
 
     pub(crate) fn preprocessing(&self) -> Preprocessing {
-        let side = self.trunk.image_size as u32;
+        let side = self.trunk.image_size() as u32;
         let resize = ResizeRule::Exact { width: side, height: side };
         Preprocessing { resize, mean: IMAGENET_MEAN, std: IMAGENET_STD }
     }
@@ -177,7 +188,7 @@ pub(crate) fn mask_decoder() -> MaskDecoderConfig {
 }
 
 struct Sam2Encoder {
-    trunk: Hiera,
+    trunk: Trunk,
     neck: Fpn,
 }
 
@@ -200,14 +211,14 @@ pub(crate) fn load(
     let mut capabilities = prompted::load(loader, wiring, |vision, _| {
         // Behind the trunk no residual carries what rounding takes, and there is little to gain.
         let (neck, decoder) = (vision.at("neck").exact(), loader.at("mask_decoder").exact());
-        let trunk = Hiera::load(&vision.at("backbone"), trunk)?;
+        let trunk = Trunk::load(&vision.at("backbone"), trunk)?;
         Ok(Box::new(Sam2Encoder { trunk, neck: Fpn::load(&neck, &decoder, config.neck())? }))
     })?;
     if let (true, Some(memory)) = (loader.parts.tracker, &config.memory) {
         let surroundings = Surroundings {
             channels: config.decoder.transformer.channels,
             cells: config.prompt.embedding,
-            input_side: config.trunk.image_size,
+            input_side: config.trunk.image_size(),
             single_mask: config.single_mask,
         };
         capabilities.tracker = Some(Arc::new(Sam2Tracker::load(loader, &surroundings, memory)?));

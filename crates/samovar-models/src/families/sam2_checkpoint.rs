@@ -7,13 +7,15 @@ use super::sam2::{self, BASE_PLUS, IMAGE_SIZE, LARGE, Published, SMALL, STRIDE, 
 use super::sam2_memory::MemoryConfig;
 use crate::blocks::hiera::STAGES;
 use crate::blocks::mask_decoder::ObjectScoreConfig;
+use crate::blocks::perceiver::PerceiverConfig;
+use crate::blocks::trunk::TrunkConfig;
 use crate::error::{Error, Result};
 
 /// A tensor of every SAM 2, under names of the blocks and of transformers.
 pub(crate) const MARK: &str = "vision_encoder.backbone.patch_embed.projection.weight";
 
 /// What the authors call the parts, and what is not SAM's.
-const ORIGINAL: &[Rule] = &[
+pub(super) const ORIGINAL: &[Rule] = &[
     rule("^image_encoder.trunk", "vision_encoder.backbone"),
     rule("^vision_encoder.backbone.patch_embed.proj", "vision_encoder.backbone.patch_embed.projection"),
     rule("^vision_encoder.backbone.blocks.*.norm1", "vision_encoder.backbone.blocks.*.layer_norm1"),
@@ -43,7 +45,7 @@ const ORIGINAL: &[Rule] = &[
 ];
 
 /// The same of memory attention and of the memory encoder, whose layers of masks stand in one list with norms and activations.
-const ORIGINAL_MEMORY: &[Rule] = &[
+pub(super) const ORIGINAL_MEMORY: &[Rule] = &[
     rule("^memory_attention.layers.*.norm1", "memory_attention.layers.*.layer_norm1"),
     rule("^memory_attention.layers.*.norm2", "memory_attention.layers.*.layer_norm2"),
     rule("^memory_attention.layers.*.norm3", "memory_attention.layers.*.layer_norm3"),
@@ -80,7 +82,7 @@ const ORIGINAL_MEMORY: &[Rule] = &[
 ];
 
 /// What transformers calls layers for which the blocks have SAM's names.
-const TRANSFORMERS: &[Rule] = &[
+pub(super) const TRANSFORMERS: &[Rule] = &[
     rule("^vision_encoder.backbone.blocks.*.mlp.proj_in", "vision_encoder.backbone.blocks.*.mlp.lin1"),
     rule("^vision_encoder.backbone.blocks.*.mlp.proj_out", "vision_encoder.backbone.blocks.*.mlp.lin2"),
     rule("^mask_decoder.transformer.layers.*.mlp.proj_in", "mask_decoder.transformer.layers.*.mlp.lin1"),
@@ -143,22 +145,27 @@ pub(crate) fn infer(source: &dyn WeightSource) -> Result<Sam2Config> {
         let advice = "windows and heads stand in no tensor; load it from a folder with its config.json";
         return Err(Error::Config(format!("{what}: {advice}")));
     };
-    let mut config = Sam2Config::published(size, MemoryConfig::published(true));
-    config.memory = infer_memory(&shapes)?;
+    let mut config = sam2::hiera(size);
     let [_, _, rows, columns] = shapes.dims(&format!("{trunk}.pos_embed"))?;
-    config.trunk.background = [rows, columns];
-    config.trunk.stages[0].window = shapes.dims::<4>(&format!("{trunk}.pos_embed_window"))?[2];
+    config.background = [rows, columns];
+    config.stages[0].window = shapes.dims::<4>(&format!("{trunk}.pos_embed_window"))?[2];
     let mut first = 0;
     for stage in 0..STAGES {
         let block = format!("{trunk}.blocks.{first}");
         let [hidden, channels] = shapes.dims(&format!("{block}.mlp.lin1.weight"))?;
-        (config.trunk.stages[stage].channels, config.trunk.stages[stage].hidden) = (channels, hidden);
+        (config.stages[stage].channels, config.stages[stage].hidden) = (channels, hidden);
         first += size.depths[stage];
     }
-    let found = infer_prompt_encoder(&shapes, IMAGE_SIZE, IMAGE_SIZE / STRIDE)?;
+    infer_around(&shapes, TrunkConfig::Hiera(config))
+}
+
+/// What lies around a trunk.
+pub(super) fn infer_around(shapes: &Shapes, trunk: TrunkConfig) -> Result<Sam2Config> {
+    let mut config = Sam2Config::with_trunk(trunk, infer_memory(shapes)?);
+    let found = infer_prompt_encoder(shapes, IMAGE_SIZE, IMAGE_SIZE / STRIDE)?;
     config.prompt.channels = found.channels;
     config.prompt.mask_channels = found.mask_channels;
-    let found = infer_mask_decoder(&shapes, sam2::mask_decoder())?;
+    let found = infer_mask_decoder(shapes, sam2::mask_decoder())?;
     let head = "mask_decoder.pred_obj_score_head";
     let object_score = ObjectScoreConfig {
         depth: 2 + shapes.count(&format!("{head}.layers"), "weight"),
@@ -193,5 +200,22 @@ fn infer_memory(shapes: &Shapes) -> Result<Option<MemoryConfig>> {
     memory.recent = times.saturating_sub(1);
     memory.marks_hidden = shapes.0.contains("occlusion_spatial_embedding_parameter");
     memory.places_pointers = shapes.0.contains("temporal_positional_encoding_projection_layer.weight");
+    memory.perceiver = infer_perceiver(shapes)?;
     Ok(Some(memory))
+}
+
+/// What compresses memories, if anything does.
+fn infer_perceiver(shapes: &Shapes) -> Result<Option<PerceiverConfig>> {
+    const LATENTS: &str = "spatial_perceiver.latents_1d";
+    if !shapes.0.contains(LATENTS) {
+        return Ok(None);
+    }
+    let [latents, channels] = shapes.dims(LATENTS)?;
+    Ok(Some(PerceiverConfig {
+        channels,
+        latents,
+        windows: shapes.rows("spatial_perceiver.latents_2d")?.isqrt(),
+        depth: shapes.count("spatial_perceiver.layers", "mlp.up_proj.weight"),
+        hidden: shapes.rows("spatial_perceiver.layers.0.mlp.up_proj.weight")?,
+    }))
 }

@@ -1,33 +1,45 @@
 //! SAM 2's `config.json` as transformers writes it, of `Sam2Model` and of `Sam2VideoModel`: keys with default values may be
-//! left out. What the latter says about memories is read by `sam2_memory_json`.
+//! left out. What the latter says about memories is read by `sam2_memory_json`. Models with another trunk have the same around it.
 
 use samovar_geometry::Size;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::json_side::Side;
 use super::sam2::{self, STRIDE, Sam2Config};
+use super::sam2_memory::MemoryConfig;
 use super::sam2_memory_json;
 use crate::blocks::hiera::{HieraConfig, PATCH_SIDE, PATCH_STRIDE, STAGES};
 use crate::blocks::mask_decoder::{MaskDecoderConfig, ObjectScoreConfig};
 use crate::blocks::prompt_encoder::PromptEncoderConfig;
 use crate::blocks::stage::Stage;
+use crate::blocks::trunk::TrunkConfig;
 use crate::blocks::vit_block::POOL;
 use crate::error::{Error, Result};
 use crate::interface::MaskChoice;
 use crate::limits::MAX_CHANNELS;
 
+/// What a trunk says about itself, as `backbone_config`.
+pub(super) trait Backbone: DeserializeOwned + Default {
+    /// `backbone_channel_list` where there is none.
+    const CHANNELS: [usize; STAGES];
+
+    /// The trunk, of a model whose prompts are on an input square of `image_size`. Not checked.
+    fn trunk(&self, image_size: usize) -> Result<TrunkConfig>;
+}
+
 #[derive(Deserialize, Default)]
-#[serde(default)]
-struct Json {
-    vision_config: Vision,
+#[serde(default, bound = "B: Backbone")]
+struct Json<B: Backbone> {
+    vision_config: Vision<B>,
     prompt_encoder_config: Prompt,
     mask_decoder_config: Decoder,
 }
 
 #[derive(Deserialize)]
-#[serde(default)]
-struct Vision {
-    backbone_config: Backbone,
+#[serde(default, bound = "B: Backbone")]
+struct Vision<B: Backbone> {
+    backbone_config: B,
     backbone_channel_list: [usize; STAGES],
     backbone_feature_sizes: [[usize; 2]; 3],
     fpn_hidden_size: usize,
@@ -38,11 +50,11 @@ struct Vision {
     num_feature_levels: usize,
 }
 
-impl Default for Vision {
+impl<B: Backbone> Default for Vision<B> {
     fn default() -> Self {
         Self {
-            backbone_config: Backbone::default(),
-            backbone_channel_list: [768, 384, 192, 96],
+            backbone_config: B::default(),
+            backbone_channel_list: B::CHANNELS,
             backbone_feature_sizes: [[256; 2], [128; 2], [64; 2]],
             fpn_hidden_size: 256,
             fpn_kernel_size: 1,
@@ -56,7 +68,7 @@ impl Default for Vision {
 
 #[derive(Deserialize)]
 #[serde(default)]
-struct Backbone {
+struct HieraJson {
     hidden_size: usize,
     num_attention_heads: usize,
     num_channels: usize,
@@ -77,7 +89,7 @@ struct Backbone {
     layer_norm_eps: f32,
 }
 
-impl Default for Backbone {
+impl Default for HieraJson {
     fn default() -> Self {
         Self {
             hidden_size: 96,
@@ -165,7 +177,7 @@ impl Default for Decoder {
 }
 
 /// Refuses what no SAM 2 has.
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<()> {
+pub(super) fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<()> {
     if found == expected {
         return Ok(());
     }
@@ -174,8 +186,14 @@ fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> 
 
 /// All numbers of a SAM 2 from its `config.json`; those of its memory, too, if it is one `with_memory`.
 pub(crate) fn parse(json: &str, with_memory: bool) -> Result<Sam2Config> {
-    let memory = with_memory.then(|| sam2_memory_json::parse(json)).transpose()?;
-    let Json { vision_config: vision, prompt_encoder_config: prompt, mask_decoder_config: decoder } =
+    let published = MemoryConfig::published(true);
+    let memory = with_memory.then(|| sam2_memory_json::parse(json, published)).transpose()?;
+    parse_around::<HieraJson>(json, memory)
+}
+
+/// The same of a model with another trunk, whose memory has been read.
+pub(super) fn parse_around<B: Backbone>(json: &str, memory: Option<MemoryConfig>) -> Result<Sam2Config> {
+    let Json::<B> { vision_config: vision, prompt_encoder_config: prompt, mask_decoder_config: decoder } =
         serde_json::from_str(json).map_err(|error| Error::Config(format!("config.json: {error}")))?;
     let single_mask = match decoder.dynamic_multimask_via_stability {
         true => MaskChoice::SingleIfStable {
@@ -184,9 +202,10 @@ pub(crate) fn parse(json: &str, with_memory: bool) -> Result<Sam2Config> {
         },
         false => MaskChoice::Single,
     };
+    let prompt = prompt.encoder()?;
     let config = Sam2Config {
-        trunk: vision.trunk()?,
-        prompt: prompt.encoder()?,
+        trunk: vision.backbone_config.trunk(prompt.input.width as usize)?,
+        prompt,
         decoder: decoder.decoder()?,
         single_mask,
         memory,
@@ -196,9 +215,12 @@ pub(crate) fn parse(json: &str, with_memory: bool) -> Result<Sam2Config> {
     Ok(config)
 }
 
-impl Vision {
-    fn trunk(&self) -> Result<HieraConfig> {
-        let trunk = &self.backbone_config;
+impl Backbone for HieraJson {
+    const CHANNELS: [usize; STAGES] = [768, 384, 192, 96];
+
+    /// It has an input square of its own, which has to be the same.
+    fn trunk(&self, _: usize) -> Result<TrunkConfig> {
+        let trunk = self;
         let of = |key: &str| format!("backbone_config.{key}");
         expect(&of("hidden_act"), trunk.hidden_act.as_str(), "gelu")?;
         expect(&of("num_channels"), trunk.num_channels, 3)?;
@@ -228,15 +250,17 @@ impl Vision {
                 window: trunk.window_size_per_stage[index],
             })
         };
-        Ok(HieraConfig {
+        Ok(TrunkConfig::Hiera(HieraConfig {
             image_size: trunk.image_size.square(&of("image_size"))?,
             stages: [stage(0)?, stage(1)?, stage(2)?, stage(3)?],
             global_blocks: trunk.global_attention_blocks.clone(),
             background: trunk.window_positional_embedding_background_size,
             epsilon: trunk.layer_norm_eps,
-        })
+        }))
     }
+}
 
+impl<B: Backbone> Vision<B> {
     fn check_neck(&self, config: &Sam2Config) -> Result<()> {
         let of = |key: &str| format!("vision_config.{key}");
         expect(&of("fpn_kernel_size"), self.fpn_kernel_size, 1)?;

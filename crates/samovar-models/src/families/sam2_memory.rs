@@ -1,4 +1,4 @@
-//! SAM 2's memory: what makes a segmenter of pictures follow objects through video.
+//! SAM 2's memory: what makes a segmenter of pictures follow objects through video; EdgeTAM's, which compresses maps.
 //! (`sam2/modeling/sam2_base.py` upstream, which is followed where transformers differs.)
 
 use samovar_geometry::Point;
@@ -8,6 +8,7 @@ use crate::blocks::loader::Loader;
 use crate::blocks::memory_attention::{MemoryAttention, MemoryAttentionConfig, Remembered, SelfCrossConfig};
 use crate::blocks::memory_encoder::{MemoryEncoder, MemoryEncoderConfig};
 use crate::blocks::mlp::{Head, HeadConfig};
+use crate::blocks::perceiver::{Perceiver, PerceiverConfig};
 use crate::blocks::sine_positions;
 use crate::error::{Error, Result};
 use crate::interface::{ImageFeatures, MaskChoice, PromptBatch, PromptableSegmenter};
@@ -34,6 +35,8 @@ const STEEP: f32 = 1e30;
 pub(crate) struct MemoryConfig {
     pub(crate) attention: MemoryAttentionConfig,
     pub(crate) encoder: MemoryEncoderConfig,
+    /// What maps are compressed to (EdgeTAM); all their cells are kept without.
+    pub(crate) perceiver: Option<PerceiverConfig>,
     /// `num_maskmem`, less the one for frames with prompts.
     pub(crate) recent: usize,
     pub(crate) pointers: usize,
@@ -70,6 +73,7 @@ impl MemoryConfig {
                 fuser_depth: 2,
                 fuser_hidden: 1024,
             },
+            perceiver: None,
             recent: 6,
             pointers: 16,
             conditioning_at_most: None,
@@ -90,6 +94,14 @@ impl MemoryConfig {
         at_most("object pointers", self.pointers, MAX_MEMORIES)?;
         if let Some(most) = self.conditioning_at_most {
             at_most("frames with prompts", most, MAX_MEMORIES)?;
+        }
+        if let Some(perceiver) = &self.perceiver {
+            perceiver.check(model.cells)?;
+            if perceiver.channels != self.encoder.memory_channels {
+                let (found, expected) = (perceiver.channels, self.encoder.memory_channels);
+                let what = format!("perceiver: {found} channels for memories of {expected}");
+                return Err(Error::Config(what));
+            }
         }
         let channels = model.channels;
         let SelfCrossConfig { channels: attended, memory_channels, .. } = self.attention.layer;
@@ -114,7 +126,12 @@ pub(crate) struct Sam2Tracker {
     rule: TrackingRule,
     attention: MemoryAttention,
     encoder: MemoryEncoder,
-    /// Where a cell of a memory is, and when: `[cells, memory channels]`, for 1 frame before, for 2, …, and for frames with prompts.
+    perceiver: Option<Perceiver>,
+    /// Rows and columns of the embedding.
+    cells: [usize; 2],
+    /// Tokens of a memory that have no cell, which come first.
+    loose: usize,
+    /// Where a token of a memory is, and when: `[tokens, memory channels]`, for 1 frame before, for 2, …, and for frames with prompts.
     places: Vec<Tensor>,
     pointer: Head,
     /// Where a pointer was made, from sines of its distance.
@@ -136,12 +153,21 @@ impl Sam2Tracker {
         let cells = model.cells;
         let SelfCrossConfig { channels, memory_channels, .. } = memory.attention.layer;
         let places = memory.recent + 1;
+        let perceiver = |config| Perceiver::load(&loader.at("spatial_perceiver"), config, cells);
+        let perceiver = memory.perceiver.map(perceiver).transpose()?;
+        // What is remembered of a frame: tokens without a cell, then those of a map.
+        let (loose, memory_grid) = match memory.perceiver {
+            None => (0, cells),
+            Some(PerceiverConfig { latents, windows, .. }) => (latents, [windows; 2]),
+        };
+        let memory_tokens = loose + memory_grid[0] * memory_grid[1];
         let temporal = loader.raw("memory_temporal_positional_encoding", &[places, 1, 1, memory_channels])?;
-        let of_cells = sine_positions::of_cells(cells, memory_channels);
+        let mut of_tokens = vec![0.0; loose * memory_channels];
+        of_tokens.extend(sine_positions::of_cells(memory_grid, memory_channels));
         let place = |index: usize| -> Result<Tensor> {
-            let placed = loader.derived(&[cells[0] * cells[1], memory_channels], || {
+            let placed = loader.derived(&[memory_tokens, memory_channels], || {
                 let added = temporal.narrow(index, 1)?.to_f32_vec()?;
-                Ok(of_cells.iter().zip(added.iter().cycle()).map(|(place, time)| place + time).collect())
+                Ok(of_tokens.iter().zip(added.iter().cycle()).map(|(place, time)| place + time).collect())
             })?;
             Ok(loader.device.load(&placed)?)
         };
@@ -162,12 +188,20 @@ impl Sam2Tracker {
                 pointers: memory.pointers,
                 conditioning_at_most: memory.conditioning_at_most,
                 input_side: model.input_side,
-                cells,
+                memory_tokens,
                 memory_channels,
                 pointer_channels: channels,
             },
-            attention: MemoryAttention::load(&loader.at("memory_attention"), &memory.attention, cells)?,
+            attention: MemoryAttention::load(
+                &loader.at("memory_attention"),
+                &memory.attention,
+                cells,
+                memory_grid,
+            )?,
             encoder: MemoryEncoder::load(&loader.at("memory_encoder"), memory.encoder)?,
+            perceiver,
+            cells,
+            loose,
             places: (0..places).map(place).collect::<Result<_>>()?,
             pointer: Head::load(&loader.at("object_pointer_proj"), pointer)?,
             pointer_place: (memory.places_pointers)
@@ -183,13 +217,14 @@ impl Sam2Tracker {
 
     /// An object's past as tokens.
     fn tokens(&self, device: &Device, past: &ObjectPast) -> Result<Remembered> {
-        let TrackingRule { cells, memory_channels, pointer_channels, .. } = self.rule;
-        let shape = [cells[0] * cells[1], memory_channels];
+        let TrackingRule { memory_tokens, memory_channels, pointer_channels, .. } = self.rule;
+        let (shape, loose) = ([memory_tokens, memory_channels], self.loose);
         let refuse = |what: String| Err(Error::Input(format!("tracking: {what}")));
         if past.memories.is_empty() {
             return refuse("no memory to attend to; the first prompt is answered without".into());
         }
         let (mut values, mut placed) = (Vec::new(), Vec::new());
+        let (mut values_beside, mut placed_beside) = (Vec::new(), Vec::new());
         for &(memory, place) in &past.memories {
             if *memory.dims() != shape {
                 return refuse(format!("a memory of shape {}, expected {shape:?}", memory.shape()));
@@ -204,12 +239,16 @@ impl Sam2Tracker {
                     ));
                 }
             };
-            values.push(memory.clone());
-            placed.push(device.add(memory, &self.places[place])?);
+            let in_place = device.add(memory, &self.places[place])?;
+            values.push(memory.narrow(loose, memory_tokens - loose)?);
+            placed.push(in_place.narrow(loose, memory_tokens - loose)?);
+            if loose > 0 {
+                values_beside.push(memory.narrow(0, loose)?);
+                placed_beside.push(in_place.narrow(0, loose)?);
+            }
         }
         let joined = |parts: &[Tensor]| device.concat(&parts.iter().collect::<Vec<_>>(), 0);
         let placed = joined(&placed)?;
-        let mut placed_beside = None;
         if !past.pointers.is_empty() {
             // A pointer is as many tokens as memories fit into its channels.
             let parts = pointer_channels / memory_channels;
@@ -225,7 +264,7 @@ impl Sam2Tracker {
                     to.copy_from_slice(pointer);
                 }
             })?;
-            placed_beside = Some(match &self.pointer_place {
+            placed_beside.push(match &self.pointer_place {
                 None => tokens.clone(),
                 Some(place) => {
                     let most = (past.pointers_at_most - 1) as f32;
@@ -240,8 +279,14 @@ impl Sam2Tracker {
                     device.linear(&waves, place, &Epilogue::add(&tokens))?
                 }
             });
-            values.push(tokens);
+            values_beside.push(tokens);
         }
+        values.append(&mut values_beside);
+        let placed_beside = match placed_beside.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            several => Some(joined(several)?),
+        };
         Ok(Remembered { values: joined(&values)?, placed, placed_beside })
     }
 
@@ -310,7 +355,7 @@ impl Tracker for Sam2Tracker {
 
     fn attend(&self, device: &Device, image: &mut TrackedImage, past: &ObjectPast) -> Result<ImageFeatures> {
         let device = &device.stage("memory attention");
-        let TrackingRule { cells: [rows, columns], pointer_channels: channels, .. } = self.rule;
+        let ([rows, columns], channels) = (self.cells, self.rule.pointer_channels);
         if *image.features.embedding.dims() != [1, rows, columns, channels] {
             let found = image.features.embedding.shape();
             return Err(Error::Input(format!(
@@ -398,7 +443,8 @@ impl Tracker for Sam2Tracker {
         is_prompted: bool,
     ) -> Result<Tensor> {
         let device = &device.stage("memory encoder");
-        let TrackingRule { cells: [rows, columns], memory_channels, input_side: side, .. } = self.rule;
+        let TrackingRule { memory_channels, input_side: side, .. } = self.rule;
+        let [rows, columns] = self.cells;
         let projected = match &image.projected {
             Some(projected) => projected,
             None => image.projected.insert(self.encoder.project(device, &image.features.embedding)?),
@@ -420,9 +466,13 @@ impl Tracker for Sam2Tracker {
         let mask = device.add(&mask, &row(added * CERTAIN)?)?;
         let memory = self.encoder.forward(device, projected, mask.reshape([1, side, side, 1])?)?;
         let memory = memory.reshape([rows * columns, memory_channels])?;
-        match &self.hidden_memory {
-            Some(hidden) if !found.is_there() => Ok(device.add(&memory, hidden)?),
-            _ => Ok(memory),
+        let memory = match &self.hidden_memory {
+            Some(hidden) if !found.is_there() => device.add(&memory, hidden)?,
+            _ => memory,
+        };
+        match &self.perceiver {
+            Some(perceiver) => perceiver.forward(&device.stage("perceiver"), &memory),
+            None => Ok(memory),
         }
     }
 }

@@ -22,10 +22,13 @@ struct Json {
     multimask_max_pt_num: usize,
     multimask_output_for_tracking: bool,
     memory_attention_hidden_size: usize,
-    memory_attention_num_layers: usize,
+    memory_attention_num_layers: Option<usize>,
     memory_attention_num_attention_heads: usize,
     memory_attention_downsample_rate: usize,
+    /// Of EdgeTAM as the second.
+    #[serde(alias = "memory_attention_mlp_hidden_size")]
     memory_attention_feed_forward_hidden_size: usize,
+    #[serde(alias = "memory_attention_mlp_hidden_act")]
     memory_attention_feed_forward_hidden_act: String,
     /// Of versions before 5.
     memory_attention_rope_theta: Option<f32>,
@@ -68,7 +71,7 @@ impl Default for Json {
             multimask_max_pt_num: 1,
             multimask_output_for_tracking: true,
             memory_attention_hidden_size: channels,
-            memory_attention_num_layers: published.attention.depth,
+            memory_attention_num_layers: None,
             memory_attention_num_attention_heads: 1,
             memory_attention_downsample_rate: 1,
             memory_attention_feed_forward_hidden_size: mlp_channels,
@@ -93,11 +96,11 @@ impl Default for Json {
     }
 }
 
-/// All numbers of the memory. What no memory here has is noted, not refused: pictures do without.
-pub(crate) fn parse(json: &str) -> Result<MemoryConfig> {
+/// All numbers of the memory; `published` is that of the family's models. What no memory here has is noted, not refused: pictures do
+/// without.
+pub(crate) fn parse(json: &str, published: MemoryConfig) -> Result<MemoryConfig> {
     let json: Json =
         serde_json::from_str(json).map_err(|error| Error::Config(format!("config.json: {error}")))?;
-    let published = MemoryConfig::published(true);
     let theta = json.rope_parameters.as_ref().and_then(|rope| rope.rope_theta);
     let memory_channels = json.memory_encoder_output_channels;
     Ok(MemoryConfig {
@@ -109,7 +112,7 @@ pub(crate) fn parse(json: &str) -> Result<MemoryConfig> {
                 mlp_channels: json.memory_attention_feed_forward_hidden_size,
                 ..published.attention.layer
             },
-            depth: json.memory_attention_num_layers,
+            depth: json.memory_attention_num_layers.unwrap_or(published.attention.depth),
             theta: theta.or(json.memory_attention_rope_theta).unwrap_or(published.attention.theta),
         },
         encoder: MemoryEncoderConfig {
@@ -119,6 +122,7 @@ pub(crate) fn parse(json: &str) -> Result<MemoryConfig> {
             fuser_depth: json.memory_fuser_num_layers,
             fuser_hidden: json.memory_fuser_intermediate_dim,
         },
+        perceiver: published.perceiver,
         recent: json.num_maskmem.saturating_sub(1),
         pointers: json.max_object_pointers_in_encoder,
         conditioning_at_most: usize::try_from(json.max_cond_frame_num).ok(),

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // Every test binary uses its own part.
 
+pub mod pictures;
+pub mod sessions;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

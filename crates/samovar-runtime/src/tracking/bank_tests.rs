@@ -7,7 +7,7 @@ const RULE: TrackingRule = TrackingRule {
     pointers: 16,
     conditioning_at_most: None,
     input_side: 1,
-    cells: [1, 1],
+    memory_tokens: 1,
     memory_channels: 1,
     pointer_channels: 1,
 };

@@ -80,7 +80,7 @@ fn with_memory(
     let work_bytes = plan.encode.activation_bytes.max(plan.embedding_bytes + step_bytes);
     let least_bytes = plan.peak_bytes().max(weight_bytes + work_bytes + plan.encode.scratch_bytes);
     // One more frame is made room for before it is there.
-    let of_frame = rule.cells[0] * rule.cells[1] * rule.memory_channels * size_of::<u16>()
+    let of_frame = rule.memory_tokens * rule.memory_channels * size_of::<u16>()
         + 2 * rule.pointer_channels * size_of::<f32>();
     let of_object = of_frame * (memories + 1) + rule.pointers * rule.pointer_channels * size_of::<f32>();
     Ok([least_bytes, dry.peak_reserved_bytes() + device.scratch_bytes(), of_object * objects])

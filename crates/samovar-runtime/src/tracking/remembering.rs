@@ -161,7 +161,7 @@ impl Remembering {
     /// A bank that was saved, as long ago as that was; `None` for other bytes.
     fn read(&self, saved: &[u8]) -> Option<Bank> {
         let rule = self.follower.rule();
-        let shape = Shape::new(&[rule.cells[0] * rule.cells[1], rule.memory_channels]);
+        let shape = Shape::new(&[rule.memory_tokens, rule.memory_channels]);
         let mut bank = Bank::default();
         if saved.is_empty() {
             return Some(bank);

@@ -201,7 +201,7 @@ impl Aside {
         with_mask: bool,
     ) -> Result<()> {
         let rule = follower.rule();
-        let memory_bytes = rule.cells[0] * rule.cells[1] * rule.memory_channels * size_of::<u16>();
+        let memory_bytes = rule.memory_tokens * rule.memory_channels * size_of::<u16>();
         let mask_bytes = if with_mask { follower.grid_size().area() as usize * size_of::<f32>() } else { 0 };
         let of_frame = memory_bytes + mask_bytes + 2 * rule.pointer_channels * size_of::<f32>();
         let wanted = banks.map(|bank| bank.size_bytes() + of_frame).sum();
