@@ -6,6 +6,8 @@
                                                                 original code, and Light HQ-SAM
     python full_size.py --samovar ... --sam2-path DIR           SAM 2.1 tiny instead: transformers (the folder of a
                                                                 Sam2VideoModel, as on the hub) and the original .pt
+    python full_size.py --samovar ... --edgetam-path DIR        EdgeTAM instead: transformers (the folder of an
+                                                                EdgeTamVideoModel, as on the hub) and the original .pt
     python full_size.py --samovar ... --only original           one of: transformers, original, mobile_sam
 
 Weights are seeded, every parameter and buffer overwritten, and saved to a temporary folder (about 750 MB; --work keeps
@@ -32,6 +34,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import common
+import edgetam
 import samhq
 import samtwo
 from sam1 import run_original
@@ -134,6 +137,25 @@ def original_sam2_model():
     return original
 
 
+def edgetam_model():
+    """EdgeTamModel, and the EdgeTamVideoModel with the same weights."""
+    from transformers import EdgeTamConfig, EdgeTamModel, EdgeTamVideoModel
+
+    config = edgetam.published_configuration()
+    video = edgetam.seed(EdgeTamVideoModel(config).eval(), SEED)
+    model = EdgeTamModel(EdgeTamConfig(vision_config=config.vision_config)).eval()
+    model.load_state_dict({name: video.state_dict()[name] for name in model.state_dict()}, strict=True)
+    return model, video
+
+
+def original_edgetam_model():
+    from sam2.build_sam import build_sam2
+
+    original = build_sam2("configs/edgetam.yaml", device="cpu")
+    original.load_state_dict(edgetam.to_original_state(edgetam_model()[1].state_dict()), strict=True)
+    return original
+
+
 def forward_sam2(model, inputs):
     embeddings = model.get_image_embeddings(inputs["pixel_values"])
     return embeddings, lambda prompts: samtwo.run(model, embeddings, [0], True, prompts)
@@ -177,7 +199,8 @@ def forward_transformers(model, inputs):
 FILES = {
     "transformers": "sam_vit_b", "original": "sam_vit_b.pth", "mobile_sam": "mobile_sam.pt", "sam_hq": "sam_hq_vit_b",
     "original_sam_hq": "sam_hq_vit_b.pth", "light_hq_sam": "sam_hq_vit_tiny.pth",
-    "sam2": "sam2.1_hiera_tiny", "original_sam2": "sam2.1_hiera_tiny.pt"}
+    "sam2": "sam2.1_hiera_tiny", "original_sam2": "sam2.1_hiera_tiny.pt", "edgetam": "EdgeTAM-hf",
+    "original_edgetam": "edgetam.pt"}
 OUTPUTS = ("pred_masks", "iou_scores", "object_score_logits")
 
 
@@ -195,12 +218,12 @@ def prepare(work, name, mobilesam_path):
         model = sam_hq_model()
         model.save_pretrained(model_path)
         forward = forward_sam_hq
-    elif name == "sam2":
-        model, video = sam2_model()
+    elif name in ("sam2", "edgetam"):
+        model, video = sam2_model() if name == "sam2" else edgetam_model()
         video.save_pretrained(model_path)
         forward = forward_sam2
-    elif name == "original_sam2":
-        model = original_sam2_model()
+    elif name in ("original_sam2", "original_edgetam"):
+        model = original_sam2_model() if name == "original_sam2" else original_edgetam_model()
         torch.save({"model": model.state_dict()}, model_path)
         forward = forward_original_sam2
     elif name in ("original_sam_hq", "light_hq_sam"):
@@ -275,9 +298,10 @@ def check(samovar, work, name, mobilesam_path):
     return fine
 
 
-# The package of SysCV/sam-hq is called as the original is, so a run has one of them.
+# The package of SysCV/sam-hq is called as the original is, and EdgeTAM's as SAM 2's, so a run has one of them.
 SAM_HQ = ["sam_hq", "original_sam_hq", "light_hq_sam"]
 SAM_2 = ["sam2", "original_sam2"]
+EDGETAM = ["edgetam", "original_edgetam"]
 
 
 def main():
@@ -286,6 +310,7 @@ def main():
     parser.add_argument("--mobilesam-path", type=Path, help="checkout of ChaoningZhang/MobileSAM: compares it as well")
     parser.add_argument("--sam-hq-path", type=Path, help="checkout of SysCV/sam-hq: compares SAM-HQ instead")
     parser.add_argument("--sam2-path", type=Path, help="checkout of facebookresearch/sam2: compares SAM 2.1 tiny instead")
+    parser.add_argument("--edgetam-path", type=Path, help="checkout of facebookresearch/EdgeTAM: compares EdgeTAM instead")
     parser.add_argument("--only", choices=list(FILES))
     parser.add_argument("--work", type=Path, help="keep weights and upstream outputs here (default: a temporary folder)")
     parser.add_argument("--threads", type=int, default=2, help="for upstream")
@@ -301,6 +326,10 @@ def main():
         samtwo.use_sam2(arguments.sam2_path)
     elif arguments.only == "original_sam2":
         parser.error("original_sam2 needs --sam2-path")
+    if arguments.edgetam_path:
+        edgetam.use_edgetam(arguments.edgetam_path)
+    elif arguments.only == "original_edgetam":
+        parser.error("original_edgetam needs --edgetam-path")
     torch.set_num_threads(arguments.threads)
     torch.set_grad_enabled(False)
 
@@ -309,6 +338,7 @@ def main():
     else:
         names = ["transformers", "original"]
         names = SAM_HQ if arguments.sam_hq_path else SAM_2 if arguments.sam2_path else names
+        names = EDGETAM if arguments.edgetam_path else names
     if arguments.mobilesam_path and not arguments.only:
         names.append("mobile_sam")
     with tempfile.TemporaryDirectory() as temporary:

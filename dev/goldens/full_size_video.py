@@ -1,6 +1,7 @@
-"""Video parity at full size in one command: seeded SAM 2.1 tiny through the original's SAM2VideoPredictor and `samovar track --logits`.
+"""Video parity at full size in one command: seeded SAM 2.1 tiny (or EdgeTAM) through the original's SAM2VideoPredictor and `samovar track --logits`.
 
     python full_size_video.py --samovar ../../target/release/samovar --sam2-path /path/to/sam2 [--work DIR]
+    python full_size_video.py --samovar ... --edgetam-path /path/to/EdgeTAM [--work DIR]      EdgeTAM instead
 
 Every parameter and buffer is overwritten (`samtwo.seed`), the bias of the head of object scores so that both objects are hidden for a
 while. The shot has 22 frames of 1024 x 1024, two objects, prompts on two frames: a click on frame 4 and two on frame 5 for one, a box on
@@ -25,11 +26,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import common
+import edgetam
 import samtwo
 import samtwo_video
 
 SEED, SIZE, FRAMES = 20260110, 1024, 22
 SCORE_BIAS = 0.0
+# Of EdgeTAM: factor on the head of object scores, and its bias.
+EDGETAM_SCORES = (4.0, 0.0)
 # Relative errors: without memories, with them (which both round to bf16), and of scores, over 1 or the score.
 FRESH, REMEMBERED = 1e-4, 1e-3
 PROMPTS = [
@@ -73,6 +77,22 @@ def build_predictor(state):
     return samtwo_video.settle(predictor)
 
 
+def state_of_edgetam():
+    from transformers import EdgeTamVideoModel
+
+    weight, bias = EDGETAM_SCORES
+    model = EdgeTamVideoModel(edgetam.published_configuration()).eval()
+    return edgetam.to_original_state(edgetam.seed(model, SEED, weight, bias).state_dict())
+
+
+def build_edgetam_predictor(state):
+    from sam2.build_sam import build_sam2_video_predictor
+
+    predictor = build_sam2_video_predictor("configs/edgetam.yaml", device="cpu", apply_postprocessing=False)
+    predictor.load_state_dict(state, strict=True)
+    return edgetam.PerObject(samtwo_video.settle(predictor))
+
+
 def follow_original(predictor, frames):
     """frame_<i>.object_<id> and its .score, as `samovar track --logits` writes them."""
     from sam2 import sam2_video_predictor
@@ -96,9 +116,10 @@ def follow_original(predictor, frames):
     return common.contiguous(found)
 
 
-def prepare(work):
+def prepare(work, is_edgetam):
     """The model, the shot and the prompts on disk; upstream's outputs, kept in `work`."""
-    model, clip, expected = work / "sam2.1_hiera_tiny_video.pt", work / "shot", work / "video.expected.safetensors"
+    name = "edgetam_video" if is_edgetam else "sam2.1_hiera_tiny_video"
+    model, clip, expected = work / f"{name}.pt", work / "shot", work / f"{name}.expected.safetensors"
     (work / "prompts.json").write_text(json.dumps({"prompts": PROMPTS}))
     frames = shot()
     if not (clip / f"{FRAMES - 1:04}.png").exists():
@@ -106,10 +127,11 @@ def prepare(work):
         for number, frame in enumerate(frames):
             Image.fromarray(frame).save(clip / f"{number:04}.png")
     if not model.exists():
-        torch.save({"model": state_of_original()}, model)
+        torch.save({"model": state_of_edgetam() if is_edgetam else state_of_original()}, model)
     if not expected.exists():
         state = torch.load(model, weights_only=True)["model"]
-        save_file(follow_original(build_predictor(state), frames), expected)
+        build = build_edgetam_predictor if is_edgetam else build_predictor
+        save_file(follow_original(build(state), frames), expected)
     return model, load_file(expected)
 
 
@@ -145,18 +167,23 @@ def compare(got, want):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samovar", required=True, help="the binary")
-    parser.add_argument("--sam2-path", type=Path, required=True, help="checkout of facebookresearch/sam2")
+    upstream = parser.add_mutually_exclusive_group(required=True)
+    upstream.add_argument("--sam2-path", type=Path, help="checkout of facebookresearch/sam2")
+    upstream.add_argument("--edgetam-path", type=Path, help="checkout of facebookresearch/EdgeTAM: compares EdgeTAM")
     parser.add_argument("--work", type=Path, help="keep weights and upstream's outputs here (default: a temporary folder)")
     parser.add_argument("--threads", type=int, default=2, help="for upstream")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
-    samtwo.use_sam2(arguments.sam2_path)
+    if arguments.edgetam_path:
+        edgetam.use_edgetam(arguments.edgetam_path)
+    else:
+        samtwo.use_sam2(arguments.sam2_path)
     torch.set_num_threads(arguments.threads)
     torch.set_grad_enabled(False)
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        model, want = prepare(work)
+        model, want = prepare(work, arguments.edgetam_path is not None)
         out = work / "video.found.safetensors"
         out.unlink(missing_ok=True)
         start = time.perf_counter()

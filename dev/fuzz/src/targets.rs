@@ -200,10 +200,7 @@ fn config(data: &[u8]) {
         let mut image = TrackedImage::new(encoder.encode(device, &pixels)?)?;
         let (tracker, segmenter) = (model.tracker()?, model.promptable_segmenter()?);
         let rule = *tracker.rule();
-        let memory = Tensor::shape_only(
-            Shape::new(&[rule.cells[0] * rule.cells[1], rule.memory_channels]),
-            DType::F32,
-        );
+        let memory = Tensor::shape_only(Shape::new(&[rule.memory_tokens, rule.memory_channels]), DType::F32);
         let past =
             ObjectPast { memories: vec![(&memory, MemoryPlace::Conditioning)], ..ObjectPast::default() };
         let features = tracker.attend(device, &mut image, &past)?;
