@@ -12,6 +12,7 @@ mod random;
 pub mod remote;
 mod shortened;
 mod tolerance;
+mod vulkan;
 
 pub use ffmpeg::has_ffmpeg;
 pub use memory::{MeteredAllocator, cpu_time, peak_bytes, process_bytes};
@@ -19,3 +20,4 @@ pub use poison::Poisoned;
 pub use random::Random;
 pub use shortened::Shortened;
 pub use tolerance::Tolerance;
+pub use vulkan::graphics;

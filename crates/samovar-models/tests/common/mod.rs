@@ -6,14 +6,15 @@ pub mod pictures;
 pub mod sessions;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use samovar_geometry::{Box2, Input, Point};
 use samovar_models::{ImageFeatures, MaskOutput, MaskPrediction, Model, PromptBatch};
-use samovar_tensor::{CrossAttentionRoute, Device, Pool, Reference, Tensor};
-use samovar_testkit::Poisoned;
+use samovar_tensor::{CrossAttentionRoute, Device, Kernels, Pool, Reference, Tensor};
 use samovar_testkit::remote::{Remote, RemoteOptions};
+use samovar_testkit::{Poisoned, graphics};
 use samovar_weights::{Checkpoint, WeightSource};
+use samovar_wgpu::{AdapterReport, WgpuKernels, WgpuOptions, adapters};
 
 /// The scalar reference backend, with more memory than any test needs.
 pub fn reference() -> Device {
@@ -21,14 +22,34 @@ pub fn reference() -> Device {
 }
 
 /// The devices on which goldens run: the reference, and three whose memory the host cannot read, one with all fused
-/// operators, one with the core alone, and one that finds projected attention faster always.
+/// operators, one with the core alone, and one that finds projected attention faster always; and all graphics devices.
 pub fn devices() -> Vec<Device> {
     let remote = |fuses, cross_attention| {
         let kernels = Arc::new(Poisoned(Arc::new(Reference)));
         Remote::new(kernels, RemoteOptions { fuses, cross_attention, ..RemoteOptions::default() }).device()
     };
     let projected = Some(CrossAttentionRoute::Projected);
-    vec![reference(), remote(true, None), remote(false, None), remote(true, projected)]
+    let mut devices = vec![reference(), remote(true, None), remote(false, None), remote(true, projected)];
+    devices.extend(graphics_devices());
+    devices
+}
+
+/// What the drivers of this machine offer, the software driver of CI at least. Opened once per process, as their shaders are compiled
+/// then; each device has a pool of its own.
+fn graphics_devices() -> Vec<Device> {
+    static OPENED: OnceLock<Vec<Arc<dyn Kernels>>> = OnceLock::new();
+    let open = || {
+        let found = adapters().map(|found| found.into_iter().filter(|one| one.unusable.is_none()).collect());
+        let options = WgpuOptions { bounds_checks: true, ..WgpuOptions::default() };
+        let open = |adapter: &AdapterReport| {
+            let kernels = WgpuKernels::open(adapter.index, options).unwrap_or_else(|error| panic!("{error}"));
+            Arc::new(kernels) as Arc<dyn Kernels>
+        };
+        graphics(found).iter().map(open).collect()
+    };
+    let device =
+        |kernels: &Arc<dyn Kernels>| Device::new(Arc::clone(kernels), Pool::on(kernels.memory(), 1 << 30));
+    OPENED.get_or_init(open).iter().map(device).collect()
 }
 
 /// Values of a tensor of a device.
