@@ -45,6 +45,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--data", default="../../shared/data/video_dev.segpack")
     parser.add_argument("--samovar", default="../target/release/samovar")
+    parser.add_argument("--dtype", default="f32", help="f32, f16, bf16 or int8, whatever `samovar doctor` says of it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -54,7 +55,7 @@ def main():
                 start = ["--mask", mask] if name == "mask" else ["--point", f"{x},{y}"]
                 subprocess.run(
                     [arguments.samovar, "track", folder / clip, *start, "--model", arguments.model,
-                     "--out", folder / name / clip],
+                     "--dtype", arguments.dtype, "--force-dtype", "--out", folder / name / clip],
                     check=True, stdout=subprocess.DEVNULL, stderr=None if os.environ.get("VERBOSE") else subprocess.DEVNULL)
             print(f"from {'the first mask' if name == 'mask' else 'one click'}", flush=True)
             subprocess.run([arguments.samovar, "eval", arguments.data, "--masks", folder / name], check=True)

@@ -419,12 +419,13 @@ def main():
         parser.error("--workdir is needed")
     if (arguments.model == "mobile_sam" or arguments.work == "all") and not arguments.mobilesam_path:
         parser.error("--mobilesam-path is needed")
-    if arguments.model == "sam2_tiny" and (arguments.work != "encode" or arguments.dtype != "f32"):
-        parser.error("sam2_tiny is measured encoding, in f32")
+    if arguments.model == "sam2_tiny" and (
+            arguments.work not in ("encode", "everything") or arguments.dtype != "f32"):
+        parser.error("sam2_tiny is measured with encode and everything, in f32")
     if arguments.model == "sam2_tiny" and not arguments.sam2_path:
         parser.error("--sam2-path is needed")
-    if arguments.work == "everything" and arguments.model != "vit_b":
-        parser.error("everything is measured with vit_b")
+    if arguments.work == "everything" and arguments.model == "mobile_sam":
+        parser.error("everything is measured with vit_b and sam2_tiny")
     if "openvino-int8" in arguments.peers and not arguments.calibrate:
         parser.error("openvino-int8 needs --calibrate")
     if arguments.work == "all":

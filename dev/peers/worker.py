@@ -382,11 +382,22 @@ def pytorch_everything(arguments):
     import numpy as np
     import torch
     from PIL import Image
-    from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 
     torch.set_num_threads(arguments.threads)
-    sam = sam_model_registry["vit_b"](checkpoint=str(arguments.workdir / "sam_vit_b.pth"))
-    generator = SamAutomaticMaskGenerator(
+    if arguments.model == "sam2_tiny":
+        import full_size
+
+        full_size.samtwo.use_sam2(arguments.sam2_path)
+        from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator as Generator
+        from sam2.build_sam import build_sam2
+
+        path = weights_path(arguments.workdir, arguments.model)
+        sam = build_sam2("configs/sam2.1/sam2.1_hiera_t.yaml", str(path), device="cpu")
+    else:
+        from segment_anything import SamAutomaticMaskGenerator as Generator, sam_model_registry
+
+        sam = sam_model_registry["vit_b"](checkpoint=str(arguments.workdir / "sam_vit_b.pth"))
+    generator = Generator(
         sam, points_per_side=arguments.points_per_side, pred_iou_thresh=0.0, stability_score_thresh=0.0,
         output_mode="coco_rle")
     picture = np.array(Image.open(arguments.image).convert("RGB"))

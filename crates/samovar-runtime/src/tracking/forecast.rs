@@ -49,6 +49,13 @@ impl TrackForecast {
         let peak_bytes = beside_bytes.saturating_add(peak).min(budget_bytes.max(least_bytes));
         Ok(Self { needs, memory_bytes, least_bytes, peak_bytes })
     }
+
+    /// The same with features of frames that a cache keeps in memory, as far as the budget leaves room for them.
+    pub fn with_features(mut self, cached_bytes: usize, budget_bytes: usize) -> Self {
+        let peak_bytes = self.peak_bytes.saturating_add(cached_bytes);
+        self.peak_bytes = peak_bytes.min(budget_bytes.max(self.peak_bytes));
+        self
+    }
 }
 
 /// Of a model that remembers: the least that its pool needs, what the pool has where it may keep blocks, and what is kept of the objects

@@ -48,10 +48,12 @@ impl Video {
         let block_bytes = memory::block_bytes(engine);
         let limits = engine.decode_limits();
         let source = frames::open(path, &RangeArgs::ALL, limits, None, Some(block_bytes))?;
+        let cached_bytes = way.cached_bytes(&model.plan, expected(&*source));
         let of = |(name, made)| {
             let [there, back] = [&[Direction::Forward][..], &[Direction::Forward, Direction::Backward]]
                 .map(|ways| memory::forecast(engine, model, &*source, ways, objects, made));
-            Ok((name, [there?, back?]))
+            let kept = |forecast: TrackForecast| forecast.with_features(cached_bytes, engine.budget_bytes());
+            Ok((name, [kept(there?), kept(back?)]))
         };
         let uses = USES.into_iter().map(of).collect::<Result<_>>()?;
         let everything = everything(&*source, engine, model, way)?;
@@ -109,6 +111,11 @@ impl Video {
     }
 }
 
+/// How many frames there are, as far as is known before they are decoded.
+fn expected(source: &dyn FrameSource) -> usize {
+    source.expected_frames().map_or(1, |frames| usize::try_from(frames).unwrap_or(usize::MAX))
+}
+
 /// What finding everything in the frames takes, for each use.
 fn everything(
     source: &dyn FrameSource,
@@ -118,7 +125,7 @@ fn everything(
 ) -> Result<Vec<(&'static str, Forecast)>> {
     let Planned { config, precision, plan, .. } = model;
     let program = program_bytes(engine);
-    let frames = source.expected_frames().map_or(1, |frames| usize::try_from(frames).unwrap_or(usize::MAX));
+    let frames = expected(source);
     let job = if program > 0 { job_bytes(frames) } else { 0 };
     let pool_bytes =
         unbounded_pool_bytes(engine.device(), config, *precision, Job::Everything { clicks: way.clicks })?;
