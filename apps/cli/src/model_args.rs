@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use samovar::certificate::{Certificate, Store};
+use samovar::devices::{self, DeviceChoice, Opened, Opening};
 use samovar::forecast::PROCESS_BYTES;
 use samovar::memory::{Memory, MemoryThresholds, bytes, parse_bytes};
 use samovar::resources::instruments::Events;
@@ -41,6 +42,13 @@ pub struct EngineArgs {
     /// Settings from a preset of `samovar config list`, or from a TOML file; variables and flags go before it
     #[arg(long, value_name = "NAME|FILE.toml")]
     pub preset: Option<String>,
+    /// What computes: auto, cpu, vulkan, metal or dx12; one of several as vulkan:1. `samovar doctor` lists them [default: auto, the best
+    /// card that has passed its certificate, else the processors]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<DeviceChoice>,
+    /// Use the device of --device without a certificate, or with one that speaks against it
+    #[arg(long)]
+    pub force_device: bool,
     /// Threads to use, 1024 at most [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
     pub threads: Option<u16>,
@@ -83,14 +91,30 @@ impl EngineArgs {
     /// Unknown presets, and values that mean nothing.
     pub fn settings(&self) -> Result<Settings> {
         let settings = Settings::here(self.preset.as_deref())?;
+        let settings = settings.with_flag("device", self.device);
         let settings = settings.with_flag("threads", self.threads).with_flag("memory", self.memory);
         let settings = settings.with_flag("max_pixels", self.max_pixels);
         Ok(settings.with_flag("optimizations", self.no_optimizations.then_some(OFF)))
     }
 
+    /// The engine, which tells of what it gives back when memory gets scarce, on the device that was chosen; which one that is is said.
+    fn engine_of(&self, settings: &Settings, events: Events) -> Result<Engine> {
+        let cache = environment::cache_folder();
+        let choice = settings.word::<DeviceChoice>("device").unwrap_or_default();
+        let opening = Opening { choice, is_forced: self.force_device, cache: cache.as_deref() };
+        let Opened { engine, notes } = devices::open(&opening, Options { events, ..options(settings) })?;
+        notes.iter().for_each(|note| say!("note: {note}"));
+        Ok(engine)
+    }
+
     /// The options of an engine with these settings.
     pub fn options(&self) -> Result<Options> {
         Ok(options(&self.settings()?))
+    }
+
+    /// The engine, for whoever needs no model of these arguments.
+    pub fn engine(&self) -> Result<Engine> {
+        self.engine_of(&self.settings()?, Events::default())
     }
 
     /// The largest pictures that are read.
@@ -168,7 +192,7 @@ impl ModelArgs {
 
     /// The same, telling of what it gives back when memory gets scarce.
     pub fn engine_telling(&self, events: Events) -> Result<Engine> {
-        Ok(Engine::new(Options { events, ..options(&self.settings()?) })?)
+        self.engine.engine_of(&self.settings()?, events)
     }
 
     /// Room for a picture beside the model, before either is read.

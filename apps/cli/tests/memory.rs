@@ -135,7 +135,11 @@ fn track_takes_what_the_plan_of_a_shot_says_and_refuses_less() {
     let kept = plan(&bench, &[shot, "--memory=1GB", "--preset", "kept.toml"]);
     let features = 11 * kept["embedding_bytes"].as_u64().unwrap();
     let of_use = &kept["video"]["for"]["label maps, cut-outs"];
-    assert_eq!(of_use["forward_peak_bytes"].as_u64().unwrap(), expected + features, "of frames but the first");
+    assert_eq!(
+        of_use["forward_peak_bytes"].as_u64().unwrap(),
+        expected + features,
+        "of frames but the first"
+    );
     assert_eq!(of_use["least_bytes"].as_u64().unwrap(), least, "features make room");
 }
 

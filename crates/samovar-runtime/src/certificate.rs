@@ -1,5 +1,6 @@
 //! What a precision costs and saves on this machine: time, memory, and how far masks move. Measured, not promised.
 
+mod agreement;
 mod followed;
 mod store;
 mod verdict;
@@ -7,6 +8,7 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use agreement::{Agreement, agreement};
 pub use followed::{Followed, LEAST_AREA};
 pub use store::{Store, processor};
 pub use verdict::{Bounds, Certificate, LEAST_MASKS};
@@ -370,9 +372,9 @@ impl Comparison {
             return Ok(());
         };
         let (a, b) = (expected.embedding.features(), found.embedding.features());
-        let device = expected.embedding.model().device();
+        let devices = [expected, found].map(|one| one.embedding.model().device());
         for (a, b) in a.maps().zip(b.maps()) {
-            self.embedding.add_tensors(device, a, b)?;
+            self.embedding.add_tensors(devices, [a, b])?;
         }
         for (expected, found) in expected.masks.iter().zip(&found.masks) {
             for (a, b) in expected.masks().iter().zip(found.masks()) {
@@ -397,8 +399,9 @@ struct Cosine {
 }
 
 impl Cosine {
-    fn add_tensors(&mut self, device: &Device, a: &Tensor, b: &Tensor) -> Result<()> {
-        let (a, b) = (device.download(a)?.wait()?, device.download(b)?.wait()?);
+    /// Each of its own device.
+    fn add_tensors(&mut self, devices: [&Device; 2], [a, b]: [&Tensor; 2]) -> Result<()> {
+        let (a, b) = (devices[0].download(a)?.wait()?, devices[1].download(b)?.wait()?);
         self.add(a.f32()?, b.f32()?);
         Ok(())
     }

@@ -24,6 +24,14 @@ pub enum Error {
     /// The processor lacks what was asked of it.
     #[error(transparent)]
     Cpu(#[from] samovar_cpu::CpuError),
+    /// A device cannot be used.
+    #[error("--device {device}: {what}")]
+    Device {
+        /// As it was chosen.
+        device: String,
+        /// Why, and what next.
+        what: String,
+    },
     /// A file other than media and weights.
     #[error("\"{}\": {what}", path.display())]
     File {
@@ -134,7 +142,7 @@ impl Error {
             Error::Usage(_) | Error::NoPrompts(_) | Error::UnknownModel(_) => ErrorKind::Usage,
             Error::Cpu(Cpu::OutOfMemory) => ErrorKind::OutOfMemory,
             Error::Cpu(Cpu::Thread(_)) => ErrorKind::Failed,
-            Error::Cpu(_) => ErrorKind::Usage,
+            Error::Cpu(_) | Error::Device { .. } => ErrorKind::Usage,
             Error::Media(error) if error.kind() == MediaErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
             Error::DoesNotFit { .. } | Error::Scarce { .. } => ErrorKind::OutOfMemory,
             Error::Model(Model::Tensor(samovar_tensor::Error::OutOfMemory { .. })) => ErrorKind::OutOfMemory,

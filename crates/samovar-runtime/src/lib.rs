@@ -11,6 +11,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`devices`] | which device computes: processors and cards, by name or the best |
 //! | [`engine`] | [`Options`], [`Engine`]: threads, instructions, memory budget |
 //! | [`source`] | what a model's name means: embedded, a folder, a file, a repository in the hub's cache |
 //! | [`model`] | [`Model`] and [`Embedding`]: encode once, prompt often |
@@ -37,6 +38,7 @@ mod admission;
 pub mod automatic;
 pub mod certificate;
 mod cleanup;
+pub mod devices;
 mod encoder_slot;
 pub mod engine;
 pub mod error;

@@ -42,8 +42,8 @@ pub use samovar_runtime::{
     Prompt, PromptPoint, Recommendations, Reservation, Result, Segmentation, SimdLevel,
 };
 pub use samovar_runtime::{
-    certificate, evaluate, feature_cache, files, forecast, forward, geometry, hub, media, memory, planning,
-    profile, prompt_file, resources, rounding, sharing, source, tensor, tracking,
+    certificate, devices, evaluate, feature_cache, files, forecast, forward, geometry, hub, media, memory,
+    planning, profile, prompt_file, resources, rounding, sharing, source, tensor, tracking,
 };
 
 use std::path::Path;

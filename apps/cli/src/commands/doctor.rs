@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use samovar::certificate::{Bounds, Case, Certificate, LEAST_MASKS, PendingCase, Store, certify, processor};
+use samovar::devices::{self, DeviceCertificate, DeviceKind, DeviceReport, Speed};
 use samovar::media::mask::{LabelRegion, deepest_point};
 use samovar::media::segpack::{SegpackLimits, SegpackReader, SegpackRecord};
 use samovar::memory::{Memory, bytes};
@@ -49,6 +50,9 @@ Examples:
   samovar doctor --model facebook/sam-vit-base --images photos/
   samovar doctor --images dev.segpack --limit 100 --dtype int8
 
+Devices beside the processors are listed with what their drivers say. Cards are measured with nano beside the processors, and \
+`--device auto` takes the best that computes the same, and products faster; that certificate is kept, too.
+
 Every dtype takes its turn on every picture: time of encoding and of one prompt, memory, the cosine of the mask logits \
 with those of f32, and the IoU of the masks. A dtype that takes more than 1.05x the time of f32, or whose masks are beyond \
 the bounds, is refused by --dtype from then on, on this machine and for this model, unless --force-dtype. Each also follows objects through a \
@@ -67,9 +71,13 @@ const LEAST_SIDE: f64 = 12.0;
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let engine = samovar::Engine::new(args.engine.options()?)?;
+    let engine = args.engine.engine()?;
     let source = resolve(&args.model)?;
-    let peak = engine.cpu()?.measure_peak(PEAK_TIME);
+    let peak = match engine.cpu() {
+        Ok(cpu) => cpu.measure_peak(PEAK_TIME),
+        Err(_) => Speed::measure(engine.device())?.flop_per_s,
+    };
+    let cards = cards(args)?;
     let memory = Memory::now();
     let precisions = if args.dtype.is_empty() { Precision::ALL.to_vec() } else { args.dtype.clone() };
     let limit = args.limit as usize;
@@ -93,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
     let store = folder.map(|folder| Store::of(&source, &engine, &folder));
     let kept = store.as_ref().map_or(Ok(()), |store| keep(store, &certificates));
     let store = store.filter(|_| kept.is_ok());
-    report(args, &engine, &source, peak, memory, count, &bounds, &certificates, store.as_ref())?;
+    report(args, &engine, &source, peak, memory, count, &bounds, &certificates, store.as_ref(), &cards)?;
     if let Err(error) = kept {
         say!("warning: this could not be kept, and --dtype will not know of it: {}", describe(&error));
     } else if !enough {
@@ -113,12 +121,14 @@ fn report(
     bounds: &Bounds,
     certificates: &[Certificate],
     store: Option<&Store>,
+    cards: &Cards,
 ) -> Result<()> {
     if args.json {
         return print(&json!({
             "processor": processor(), "simd": engine.instructions(), "threads": engine.threads(),
             "peak_gflop_per_s": peak / 1e9, "memory_total_bytes": memory.total_bytes,
             "memory_available_bytes": memory.available_bytes, "memory_budget_bytes": engine.budget_bytes(),
+            "device": engine.device().name(), "devices": cards.document(),
             "model": source.name(), "pictures": count, "bounds": bounds, "certificates": certificates,
             "kept_in": store.map(|store| store.file().display().to_string()),
         }));
@@ -139,6 +149,7 @@ fn report(
         bytes(memory.total_bytes),
         bytes(engine.budget_bytes())
     )?;
+    cards.write(&mut out)?;
     writeln!(out, "model       {}, {count} pictures, {} masks\n", source.name(), certificates[0].masks)?;
     writeln!(
         out,
@@ -181,6 +192,83 @@ fn report(
         )?;
     }
     Ok(())
+}
+
+/// Devices beside the processors, each with what was measured of it.
+struct Cards {
+    found: Vec<(DeviceReport, Option<samovar::Result<DeviceCertificate>>)>,
+    absent: Option<String>,
+}
+
+/// Asks the drivers, and measures the cards anew; drivers for tests are listed and not measured, unless that is what is to compute.
+fn cards(args: &Args) -> Result<Cards> {
+    let list = devices::list();
+    let cache = environment::cache_folder();
+    let options = args.engine.options()?;
+    let chosen = args.engine.settings()?.word("device");
+    let measured = |card: DeviceReport| {
+        let is_measured =
+            card.unusable.is_none() && (card.kind != DeviceKind::Software || chosen == Some(card.choice));
+        let certificate = is_measured.then(|| devices::measure(&card, cache.as_deref(), &options));
+        (card, certificate)
+    };
+    Ok(Cards { found: list.devices.into_iter().map(measured).collect(), absent: list.absent })
+}
+
+impl Cards {
+    fn document(&self) -> serde_json::Value {
+        let of = |(card, certificate): &(DeviceReport, Option<samovar::Result<DeviceCertificate>>)| {
+            json!({
+                "device": card.choice.to_string(), "name": card.name, "driver": card.driver,
+                "kind": card.kind.name(), "memory_bytes": card.memory_bytes, "f16": card.has_f16,
+                "subgroups": card.subgroups, "matrix_units": card.matrix_units,
+                "timestamps": card.has_timestamps, "unusable": card.unusable,
+                "certificate": certificate.as_ref().and_then(|one| one.as_ref().ok()),
+                "failed": certificate.as_ref().and_then(|one| one.as_ref().err()).map(ToString::to_string),
+            })
+        };
+        self.found.iter().map(of).collect()
+    }
+
+    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        if let Some(absent) = &self.absent {
+            writeln!(out, "devices     {absent}")?;
+        }
+        for (card, certificate) in &self.found {
+            let mut has = vec![card.kind.name().to_owned()];
+            has.extend(card.memory_bytes.map(|count| bytes(count as usize).to_string()));
+            has.extend(card.has_f16.then(|| "f16".to_owned()));
+            has.extend(card.subgroups.map(|[least, most]| match least == most {
+                true => format!("subgroups of {least}"),
+                false => format!("subgroups of {least} to {most}"),
+            }));
+            has.extend(card.matrix_units.iter().map(|[m, n, k]| format!("matrices {m}x{n}x{k}")));
+            has.extend(card.has_timestamps.then(|| "timestamps".to_owned()));
+            writeln!(out, "{:11} {} ({})", card.choice.to_string(), card.name, card.driver)?;
+            writeln!(out, "            {}", has.join(", "))?;
+            let verdict = match (&card.unusable, certificate) {
+                (Some(why), _) => format!("cannot be used: {why}"),
+                (None, None) => "not measured: taken only with --device and --force-device".to_owned(),
+                (None, Some(Err(error))) => format!("cannot be used: {error}"),
+                (None, Some(Ok(found))) => {
+                    let speed = found.speed;
+                    let verdict = match found.against() {
+                        None => "good".to_owned(),
+                        Some(why) => format!("not taken by auto: {why}"),
+                    };
+                    format!(
+                        "peak in f32 {:.0} GFLOP/s, {:.0} GB/s, worst IoU {:.4}, cosine {:.6}: {verdict}",
+                        speed.flop_per_s / 1e9,
+                        speed.bytes_per_s / 1e9,
+                        found.agreement.worst_iou,
+                        found.agreement.logits_cosine
+                    )
+                }
+            };
+            writeln!(out, "            {verdict}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Puts new certificates in the place of old ones of the same dtype.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use samovar::devices::DeviceChoice;
 use samovar::memory::parse_bytes;
 
 /// The word for "as samovar finds best", where a setting has it.
@@ -33,6 +34,8 @@ pub enum Kind {
     Seconds,
     /// A share of a whole, over 0 and up to 1.
     Share,
+    /// A device, as [`DeviceChoice`] reads it.
+    Device,
     /// One of some words.
     Words(&'static [&'static str]),
     /// `on` or `off`, true or false. Its flag, if it has one, has no value and means `off`.
@@ -50,6 +53,7 @@ impl Kind {
             Self::Seconds => "a number of seconds over 0, or never".to_owned(),
             Self::Share => "a share over 0 and up to 1, as 0.85".to_owned(),
             Self::Switch => "on or off".to_owned(),
+            Self::Device => DeviceChoice::EXPECTED.to_owned(),
             Self::Words(words) => match words {
                 [one] => (*one).to_owned(),
                 [first @ .., last] => format!("{} or {last}", first.join(", ")),
@@ -77,6 +81,7 @@ impl Kind {
             Self::Pixels => parse_pixels(text).is_some(),
             Self::Seconds => text == NEVER || parse_seconds(text).is_some(),
             Self::Share => text.parse::<f64>().is_ok_and(|share| share > 0.0 && share <= 1.0),
+            Self::Device => text.parse::<DeviceChoice>().is_ok(),
             Self::Words(words) => words.contains(&text),
             Self::Switch => [ON, OFF].contains(&text),
         };

@@ -27,12 +27,12 @@ pub struct Setting {
 pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "device",
-        kind: Kind::Words(&[AUTO, "cpu"]),
-        meaning: "what computes; this samovar computes on processors alone",
+        kind: Kind::Device,
+        meaning: "what computes: the processors, or a graphics card",
         variable: "SAMOVAR_DEVICE",
-        flag: None,
+        flag: Some("device"),
         default: AUTO,
-        auto_means: "the fastest device that samovar can use",
+        auto_means: "the best card that has passed its certificate, else the processors",
     },
     Setting {
         key: "threads",

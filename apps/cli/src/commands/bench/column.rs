@@ -288,7 +288,7 @@ impl Drop for Place {
 /// The arguments that choose model and engine, as any samovar takes them.
 fn arguments_of(args: &ModelArgs) -> Result<Vec<String>> {
     let ModelArgs { model, dtype, force_dtype, engine } = args;
-    let EngineArgs { preset, threads, memory, max_pixels, no_optimizations } = engine;
+    let EngineArgs { preset, device, force_device, threads, memory, max_pixels, no_optimizations } = engine;
     if *no_optimizations {
         return Err(crate::failure::usage("the tables have a column without optimisations already"));
     }
@@ -313,8 +313,11 @@ fn arguments_of(args: &ModelArgs) -> Result<Vec<String>> {
     add("--threads", threads.map(|threads| threads.to_string()));
     add("--memory", memory.map(|bytes| bytes.to_string()));
     add("--max-pixels", max_pixels.map(|pixels| pixels.to_string()));
-    if *force_dtype {
-        arguments.push("--force-dtype".into());
+    add("--device", device.map(|device| device.to_string()));
+    for (flag, is_given) in [("--force-dtype", *force_dtype), ("--force-device", *force_device)] {
+        if is_given {
+            arguments.push(flag.into());
+        }
     }
     Ok(arguments)
 }

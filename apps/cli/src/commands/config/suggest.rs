@@ -154,7 +154,9 @@ fn write(measured: &Measured) -> String {
         bytes(memory.total_bytes)
     ));
     line("");
-    line("# samovar computes on processors alone; auto takes another device when there is one it can use.");
+    line(
+        "# auto is the best card that has passed its certificate, else the processors; these figures are those of the processors.",
+    );
     line("device = \"auto\"");
     line("");
     line(&format!("# All {processors} threads of this machine; a number is for machines that are shared."));
