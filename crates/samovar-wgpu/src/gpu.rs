@@ -229,18 +229,13 @@ impl Gpu {
 
 impl Recorder {
     fn encoder(&mut self, device: &Device) -> &mut CommandEncoder {
-        self.encoder.get_or_insert_with(|| {
-            device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None })
-        })
+        self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()))
     }
 
     fn pass(&mut self, device: &Device) -> &mut ComputePass<'static> {
-        if self.pass.is_none() {
-            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes: None };
-            let pass = self.encoder(device).begin_compute_pass(&descriptor).forget_lifetime();
-            return self.pass.insert(pass);
-        }
-        self.pass.as_mut().unwrap_or_else(|| unreachable!("looked at above"))
+        let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
+        let begin = || encoder.begin_compute_pass(&Default::default()).forget_lifetime();
+        self.pass.get_or_insert_with(begin)
     }
 
     fn submit(&mut self, queue: &Queue) -> Option<SubmissionIndex> {

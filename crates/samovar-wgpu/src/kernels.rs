@@ -195,3 +195,7 @@ impl Kernels for WgpuKernels {
         ops::elementwise::fill(&self.backend, value, out)
     }
 }
+
+#[cfg(test)]
+#[path = "kernels_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 use crate::adapter::NoAdapters;
 
 /// How to open a device.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct WgpuOptions {
     /// Most bytes of memory taken on the device, by tensors and all else. `None`: most of what a card of its own has, half of
     /// memory that is shared with the host. Drivers tell that on Vulkan; elsewhere it is the size of the largest block.
@@ -11,12 +11,6 @@ pub struct WgpuOptions {
     /// Whether shaders check that they read and write inside their operands, beyond the checks of shapes that every call
     /// passes. It costs time and is for tests.
     pub bounds_checks: bool,
-}
-
-impl Default for WgpuOptions {
-    fn default() -> Self {
-        Self { budget_bytes: None, bounds_checks: cfg!(debug_assertions) }
-    }
 }
 
 /// Why a device was not opened.

@@ -39,6 +39,42 @@ fn a_number_beyond_the_list_is_an_error_that_says_how_many_there_are() {
     }
 }
 
+/// The name of the variable in which a child process is told that it has no driver.
+const NO_DRIVER: &str = "SAMOVAR_TEST_NO_DRIVER";
+
+/// Without a driver, and without Vulkan's loader: a file of its name that is none stands for its absence.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_driver_the_list_is_a_sentence() {
+    if std::env::var_os(NO_DRIVER).is_some() {
+        let error = adapters().unwrap_err().to_string();
+        assert!(
+            error.contains("no driver for a graphics card") && error.contains("libvulkan.so.1"),
+            "{error}"
+        );
+        assert!(matches!(WgpuKernels::open(0, WgpuOptions::default()), Err(OpenError::NoAdapters(_))));
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("samovar-no-loader-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("libvulkan.so.1"), "no library").unwrap();
+    std::fs::write(folder.join("libvulkan.so"), "no library").unwrap();
+    let none = folder.join("none.json");
+    for variables in [
+        vec![("VK_ICD_FILENAMES", none.clone()), ("VK_DRIVER_FILES", none)],
+        vec![("LD_LIBRARY_PATH", folder.clone())],
+    ] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "without_a_driver_the_list_is_a_sentence"]);
+        let output = child.env(NO_DRIVER, "1").envs(variables.clone()).output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{variables:?}: {said}");
+        assert!(said.contains("1 passed"), "{variables:?}: {said}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn the_list_tells_names_memory_and_limits() {
     for adapter in common::usable() {
