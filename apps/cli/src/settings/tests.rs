@@ -90,7 +90,10 @@ fn values_that_mean_nothing_are_refused_with_their_place() {
         ("images_at_once = 0", "images_at_once is `0`; expected a number from 1 to 1024, or auto"),
         ("memory = true", "memory is `true`; expected bytes"),
         ("\n\nmemory = [\n1]", "my.toml:3: memory is no value of it; expected bytes"),
-        ("device = \"cuda\"", "device is `cuda`; expected auto or cpu"),
+        (
+            "device = \"cuda\"",
+            "device is `cuda`; expected auto, cpu, vulkan, metal or dx12, or one of several as vulkan:1",
+        ),
         ("threads = 1\nthreads = 2", "my.toml:2: duplicate key"),
         ("threads = 1\n= 2", "my.toml:2: "),
         ("[cache]\non = true", "my.toml:1: cache is no value of it"),
