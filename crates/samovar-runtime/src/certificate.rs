@@ -1,6 +1,5 @@
 //! What a precision costs and saves on this machine: time, memory, and how far masks move. Measured, not promised.
 
-mod agreement;
 mod followed;
 mod store;
 mod verdict;
@@ -8,7 +7,6 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use agreement::{Agreement, agreement};
 pub use followed::{Followed, LEAST_AREA};
 pub use store::{Store, processor};
 pub use verdict::{Bounds, Certificate, LEAST_MASKS};
@@ -318,28 +316,28 @@ fn admit(
 }
 
 #[derive(Default)]
-struct Times {
-    encode: Vec<f64>,
-    decode: Vec<f64>,
+pub(crate) struct Times {
+    pub(crate) encode: Vec<f64>,
+    pub(crate) decode: Vec<f64>,
 }
 
 #[derive(Default)]
-struct Comparison {
-    times: Times,
-    embedding: Cosine,
-    logits: Cosine,
-    ious: Vec<f64>,
+pub(crate) struct Comparison {
+    pub(crate) times: Times,
+    pub(crate) embedding: Cosine,
+    pub(crate) logits: Cosine,
+    pub(crate) ious: Vec<f64>,
     /// Whether the precision was too narrow for the model.
-    overflowed: bool,
+    pub(crate) overflowed: bool,
 }
 
 /// An image's embedding and its answers.
-struct Answers {
+pub(crate) struct Answers {
     embedding: Embedding,
     masks: Vec<crate::Segmentation>,
 }
 
-fn answer(model: &Model, case: &Case, times: &mut Times) -> Result<Answers> {
+pub(crate) fn answer(model: &Model, case: &Case, times: &mut Times) -> Result<Answers> {
     let pixels = model.preprocess(&case.image)?;
     let start = Instant::now();
     let embedding = model.embed_preprocessed(&pixels, case.image.size())?;
@@ -358,7 +356,7 @@ fn answer(model: &Model, case: &Case, times: &mut Times) -> Result<Answers> {
 }
 
 /// `None` where the precision is too narrow for the model.
-fn answer_if_finite(model: &Model, case: &Case, times: &mut Times) -> Result<Option<Answers>> {
+pub(crate) fn answer_if_finite(model: &Model, case: &Case, times: &mut Times) -> Result<Option<Answers>> {
     match answer(model, case, times) {
         Err(Error::NotFinite { .. }) => Ok(None),
         other => other.map(Some),
@@ -366,7 +364,7 @@ fn answer_if_finite(model: &Model, case: &Case, times: &mut Times) -> Result<Opt
 }
 
 impl Comparison {
-    fn add(&mut self, expected: &Answers, found: Option<&Answers>) -> Result<()> {
+    pub(crate) fn add(&mut self, expected: &Answers, found: Option<&Answers>) -> Result<()> {
         let Some(found) = found else {
             self.overflowed = true;
             return Ok(());
@@ -392,7 +390,7 @@ impl Comparison {
 
 /// Cosine of two long vectors that come in pieces.
 #[derive(Default)]
-struct Cosine {
+pub(crate) struct Cosine {
     product: f64,
     first: f64,
     second: f64,
@@ -415,12 +413,12 @@ impl Cosine {
         }
     }
 
-    fn value(&self) -> f64 {
+    pub(crate) fn value(&self) -> f64 {
         self.product / (self.first * self.second).sqrt()
     }
 }
 
-fn least(values: &[f64]) -> f64 {
+pub(crate) fn least(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::NAN, f64::min)
 }
 

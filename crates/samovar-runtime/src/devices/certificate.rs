@@ -7,9 +7,10 @@ use samovar_media::write::write_json;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::agreement::{Agreement, agreement};
 use super::list::DeviceReport;
 use super::speed::Speed;
-use crate::certificate::{Agreement, agreement, processor};
+use crate::certificate::processor;
 use crate::engine::Engine;
 use crate::error::Result;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Case, Comparison, Times, answer, answer_if_finite, least};
+use crate::certificate::{Case, Comparison, Times, answer, answer_if_finite, least};
 use crate::engine::Engine;
 use crate::error::Result;
 
