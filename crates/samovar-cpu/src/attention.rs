@@ -12,6 +12,7 @@
 
 pub(crate) mod axial;
 pub(crate) mod bias;
+pub(crate) mod deformable;
 pub(crate) mod few_keys;
 pub(crate) mod folded;
 #[cfg(target_arch = "x86_64")]

@@ -88,6 +88,8 @@ pub(crate) fn binary<S: Simd>(
                             let value = match op {
                                 BinaryOp::Add => s.add(left, right),
                                 BinaryOp::Multiply => s.mul(left, right),
+                                BinaryOp::Maximum => s.max(left, right),
+                                BinaryOp::Minimum => s.min(left, right),
                             };
                             put(s, y.as_mut_ptr().add(i), activate(s, act, value), n);
                         }

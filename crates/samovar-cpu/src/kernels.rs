@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use samovar_tensor::{
-    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, DType, Epilogue, Error,
-    FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool,
-    Precision, ResizeMode, Result, Rows, Shape, Tensor, checks,
+    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, DType, DeformableAttention,
+    Epilogue, Error, FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed,
+    PackedSize, Pool, Precision, ResizeMode, Result, Rows, Shape, Tensor, checks,
 };
 
 #[cfg(target_arch = "x86_64")]
 use crate::attention::in_lanes::{self, blocking::LaneBlocking};
 use crate::attention::shape::AttentionShape;
 use crate::attention::tokens::Tokens;
-use crate::attention::{axial, few_keys, folded, in_rows};
+use crate::attention::{axial, deformable, few_keys, folded, in_rows};
 use crate::dispatch::{with_dot, with_simd};
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::pack_int8::PackedInt8;
@@ -33,6 +33,7 @@ use crate::simd::product::avx512_bf16::Avx512Bf16;
 use crate::threads::Threads;
 use crate::{
     convolution, depthwise, elementwise, layout, linear, mask_head, norm, peak, pooling, resize, rotation,
+    selection,
 };
 
 /// How to make a [`CpuKernels`].
@@ -462,6 +463,12 @@ impl Kernels for CpuKernels {
         }
     }
 
+    fn deformable_attention(&self, attention: &DeformableAttention, out: &mut Tensor) -> Result<()> {
+        checks::result("deformable_attention", out, &checks::deformable_attention(attention)?)?;
+        self.note("deformable_attention", out.shape());
+        with_simd!(self.machine.level, s => deformable::deformable_attention(&self.threads, s, attention, out))
+    }
+
     fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
         checks::result("folded_attention", out, &checks::folded_attention(attention)?)?;
         self.note("folded_attention", out.shape());
@@ -511,6 +518,12 @@ impl Kernels for CpuKernels {
         with_simd!(self.machine.level, s => elementwise::activation(&self.threads, s, x, activation, out))
     }
 
+    fn softmax(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        checks::result("softmax", out, x.shape())?;
+        self.note("softmax", out.shape());
+        with_simd!(self.machine.level, s => norm::softmax(&self.threads, s, x, out))
+    }
+
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
         let [_, height, width, _] = out.shape().fixed("resize")?;
         checks::result("resize", out, &checks::resize(x, height, width)?)?;
@@ -535,6 +548,19 @@ impl Kernels for CpuKernels {
         checks::result("rotate", out, &checks::rotate(x, table)?)?;
         self.note("rotate", out.shape());
         with_simd!(self.machine.level, s => rotation::rotate(&self.threads, s, x, table, out))
+    }
+
+    fn top_k(&self, x: &Tensor, k: usize, out: &mut Tensor) -> Result<()> {
+        checks::result("top_k", out, &checks::top_k(x, k)?)?;
+        self.note("top_k", out.shape());
+        selection::top_k(&self.threads, x, k, out)
+    }
+
+    fn gather_rows(&self, x: &Tensor, places: &Rows, out: &mut Tensor) -> Result<()> {
+        let [_, count, _] = out.shape().fixed("gather_rows")?;
+        checks::result("gather_rows", out, &checks::gather_rows(x, places, count)?)?;
+        self.note("gather_rows", out.shape());
+        selection::gather_rows(&self.threads, x, places, out)
     }
 
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {

@@ -38,6 +38,7 @@ mod resize;
 mod rotation;
 mod routes;
 mod scratch;
+mod selection;
 mod simd;
 mod softmax;
 mod threads;

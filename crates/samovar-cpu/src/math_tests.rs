@@ -68,6 +68,8 @@ fn errors_are_as_stated() {
         check("gelu", largest_error(map!(level, s, v => gelu(s, v)), exact, (-10.0, 10.0), 1.0), 4e-7);
         let exact = |x: f64| 1.0 / (1.0 + (-x).exp());
         check("sigmoid", largest_error(map!(level, s, v => sigmoid(s, v)), exact, (-50.0, 50.0), 1.0), 2e-7);
+        let exact = |x: f64| x / (1.0 + (-x).exp());
+        check("silu", largest_error(map!(level, s, v => silu(s, v)), exact, (-80.0, 80.0), 1e-30), 1e-6);
         for reach in [3.0, 30.0, 300.0] {
             let error = largest_error(map!(level, s, v => sin_cos(s, v).0), f64::sin, (-reach, reach), 1.0);
             check("sin", error, 1e-6);

@@ -1,9 +1,9 @@
-//! Layer normalisation.
+//! What needs the whole of a row: layer normalisation, softmax.
 
 use samovar_tensor::{Activation, LayerNorm, Result, Tensor};
 
 use crate::gemm::output::Output;
-use crate::math::{activate, activation_cycles};
+use crate::math::{activate, activation_cycles, exp};
 use crate::simd::{Simd, put, take};
 use crate::threads::Threads;
 
@@ -87,4 +87,43 @@ pub(crate) unsafe fn normalise<S: Simd>(
             put(s, y.add(c), value, n);
         }
     }
+}
+
+pub(crate) fn softmax<S: Simd>(threads: &Threads, s: S, x: &Tensor, out: &mut Tensor) -> Result<()> {
+    let (rows, columns) = (x.shape().rows(), x.shape().channels());
+    let values = x.f32()?;
+    let out = Output::new(out.f32_mut()?, columns);
+    let rows_per_task = (TASK_LEN / columns.max(1)).max(1);
+    let cycles = (rows * columns.div_ceil(S::LANES)) as u64 * 24;
+    threads.run(rows.div_ceil(rows_per_task), cycles, |task, _| {
+        s.vectorize(
+            #[inline(always)]
+            || {
+                for row in task * rows_per_task..rows.min((task + 1) * rows_per_task) {
+                    let x = &values[row * columns..][..columns];
+                    let largest = s.splat(x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+                    let mut sum = 0.0;
+                    for c in (0..columns).step_by(S::LANES) {
+                        let n = S::LANES.min(columns - c);
+                        // SAFETY: `n` numbers are left of the row; tasks have disjoint rows.
+                        unsafe {
+                            let weight = exp(s, s.sub(take(s, x.as_ptr().add(c), n), largest));
+                            put(s, out.at(row, c), weight, n);
+                            sum += match n == S::LANES {
+                                true => s.sum(weight),
+                                false => (c..c + n).map(|c| *out.at(row, c)).sum::<f32>(),
+                            };
+                        }
+                    }
+                    let share = s.splat(1.0 / sum);
+                    for c in (0..columns).step_by(S::LANES) {
+                        let n = S::LANES.min(columns - c);
+                        // SAFETY: as above.
+                        unsafe { put(s, out.at(row, c), s.mul(take(s, out.at(row, c), n), share), n) };
+                    }
+                }
+            },
+        );
+    });
+    Ok(())
 }

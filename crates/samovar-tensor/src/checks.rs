@@ -4,8 +4,8 @@
 //! because nothing but [`crate::Device`] itself makes callers take the door.
 
 use crate::{
-    Attention, AttentionBias, AxialAttention, Conv2d, ConvTranspose2d, Epilogue, Error, FoldedAttention,
-    LayerNorm, Linear, MaskHead, Result, Rows, Shape, Tensor, TokenLayout,
+    Attention, AttentionBias, AxialAttention, Conv2d, ConvTranspose2d, DeformableAttention, Epilogue, Error,
+    FoldedAttention, LayerNorm, Linear, MaskHead, Result, Rows, Shape, Tensor, TokenLayout,
 };
 
 /// Checks that a result is to be written to a tensor of its shape.
@@ -173,6 +173,79 @@ pub fn rotate(x: &Rows, table: &Tensor) -> Result<Shape> {
         return Err(Error::shape(OP, format!("columns {first}..+{channels} of {x} by {}", table.shape())));
     }
     x.tensor.shape().result_with_channels(OP, channels)
+}
+
+/// Whole numbers up to this are their own in f32: the longest row of which places are told.
+const MOST_PLACES: usize = 1 << 24;
+
+/// Of [`crate::Kernels::top_k`].
+///
+/// # Errors
+/// See [`result`].
+pub fn top_k(x: &Tensor, k: usize) -> Result<Shape> {
+    const OP: &str = "top_k";
+    let columns = x.shape().channels();
+    if k == 0 || k > columns || columns > MOST_PLACES {
+        return Err(Error::shape(OP, format!("the {k} largest numbers of each row of {}", x.shape())));
+    }
+    x.shape().result_with_channels(OP, 2 * k)
+}
+
+/// Of [`crate::Kernels::gather_rows`] of so many rows of each entry of the batch.
+///
+/// # Errors
+/// See [`result`].
+pub fn gather_rows(x: &Tensor, places: &Rows, count: usize) -> Result<Shape> {
+    const OP: &str = "gather_rows";
+    let [x_batch, rows, channels] = x.shape().fixed(OP)?;
+    let [batch, _] = places.tensor.shape().fixed(OP)?;
+    let last = places.first_column.checked_add(count);
+    let fits = (x_batch == batch || x_batch == 1)
+        && last.is_some_and(|last| last <= places.stride())
+        && rows > 0;
+    if !fits {
+        let (x, places, first) = (x.shape(), places.tensor.shape(), places.first_column);
+        return Err(Error::shape(OP, format!("rows of {x} by columns {first}..+{count} of {places}")));
+    }
+    Shape::of_result(OP, &[batch, count, channels])
+}
+
+/// Of [`crate::Kernels::deformable_attention`].
+///
+/// # Errors
+/// See [`result`].
+pub fn deformable_attention(a: &DeformableAttention) -> Result<Shape> {
+    const OP: &str = "deformable_attention";
+    let [batch, cells, columns] = a.values.shape().fixed(OP)?;
+    let [box_batch, queries, four] = a.boxes.shape().fixed(OP)?;
+    let total = |of: fn(&crate::SampledMap) -> Option<usize>| {
+        a.maps.iter().try_fold(0usize, |sum, map| sum.checked_add(of(map)?))
+    };
+    let points = total(|map| Some(map.points)).and_then(|points| points.checked_mul(a.heads));
+    let fit = |rows: &Rows, count: Option<usize>| {
+        let last = count.and_then(|count| count.checked_add(rows.first_column));
+        rows.tensor.dims() == [batch, queries, rows.stride()] && last.is_some_and(|last| last <= rows.stride())
+    };
+    let fits = a.heads > 0
+        && columns.is_multiple_of(a.heads)
+        && points.is_some_and(|points| points > 0)
+        && total(|map| map.rows.checked_mul(map.columns)) == Some(cells)
+        && (box_batch, four) == (batch, 4)
+        && fit(&a.offsets, points.and_then(|points| points.checked_mul(2)))
+        && fit(&a.logits, points);
+    if !fits {
+        let what = format!(
+            "values {}, offsets {}, logits {}, boxes {}, {} heads in {:?}",
+            a.values.shape(),
+            a.offsets.tensor.shape(),
+            a.logits.tensor.shape(),
+            a.boxes.shape(),
+            a.heads,
+            a.maps
+        );
+        return Err(Error::shape(OP, what));
+    }
+    Shape::of_result(OP, &[batch, queries, columns])
 }
 
 /// Of [`crate::Kernels::concat`].

@@ -7,8 +7,8 @@ use crate::cross_attention::{CrossAttention, CrossAttentionRoute};
 use crate::memory::{Memory, host_memory};
 use crate::packed::{PackRequest, Packed, PackedSize};
 use crate::{
-    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Error,
-    FoldedAttention, LayerNorm, Linear, MaskHead, Pool, ResizeMode, Result, Rows, Tensor,
+    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, DeformableAttention, Epilogue,
+    Error, FoldedAttention, LayerNorm, Linear, MaskHead, Pool, ResizeMode, Result, Rows, Tensor,
 };
 
 /// What a backend may do in one go instead of step by step. [`crate::Device`] composes what a backend does not fuse from
@@ -115,6 +115,9 @@ pub trait Kernels: Send + Sync {
     /// Multi-head attention; the result has `heads · value_channels` columns.
     fn attention(&self, attention: &Attention, out: &mut Tensor) -> Result<()>;
 
+    /// See [`DeformableAttention`].
+    fn deformable_attention(&self, attention: &DeformableAttention, out: &mut Tensor) -> Result<()>;
+
     /// `out[b] = a[b] c[b]ᵀ` for `a: [batch, m, k]` and `c: [batch or 1, n, k]`.
     fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()>;
 
@@ -130,6 +133,9 @@ pub trait Kernels: Send + Sync {
 
     /// The activation of every element.
     fn activation(&self, x: &Tensor, activation: Activation, out: &mut Tensor) -> Result<()>;
+
+    /// `exp x` over the sum of its row, for every number of every row of `x`.
+    fn softmax(&self, x: &Tensor, out: &mut Tensor) -> Result<()>;
 
     /// Resizes `[batch, height, width, channels]` to the height and width of `out`.
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()>;
@@ -147,6 +153,14 @@ pub trait Kernels: Send + Sync {
     /// `table` has, from its first on, and `[cos, sin]` those of the row of `table`, whose rows repeat,
     /// `[a cos − b sin, a sin + b cos]`.
     fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()>;
+
+    /// The `k` largest numbers of every row of `x: [.., n]`, the largest first and of equal ones the first, and then their places in
+    /// the row: `out` is `[.., 2 k]`. What is not a number is taken for the smallest.
+    fn top_k(&self, x: &Tensor, k: usize, out: &mut Tensor) -> Result<()>;
+
+    /// Rows of `x: [batch or 1, n, channels]` by their places, columns of `places: [batch, ..]` from the first on: `out` is
+    /// `[batch, count, channels]`. A place is a number cut to a whole one; one beyond the last row (or below the first) is taken for it.
+    fn gather_rows(&self, x: &Tensor, places: &Rows, out: &mut Tensor) -> Result<()>;
 
     /// Concatenates along `axis`; a tensor whose outermost dimension is 1 repeats over the batch of `out`.
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()>;

@@ -18,6 +18,8 @@ pub enum Activation {
     Gelu,
     /// 1 / (1 + exp(−x))
     Sigmoid,
+    /// x / (1 + exp(−x)), as `torch.nn.SiLU()`
+    Silu,
 }
 
 /// A tensor added to an operator's result.
@@ -342,4 +344,8 @@ pub enum BinaryOp {
     Add,
     /// a · b
     Multiply,
+    /// The larger
+    Maximum,
+    /// The smaller
+    Minimum,
 }

@@ -4,18 +4,20 @@ mod attention;
 mod axial;
 mod convolution;
 mod decoder;
+mod deformable;
 mod elementwise;
 mod layout;
 mod linear;
 mod matrix;
 mod resize;
+mod selection;
 
 use std::sync::Arc;
 
 use crate::{
-    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, FoldedAttention,
-    Fused, Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool, Precision,
-    ResizeMode, Result, Rows, Tensor,
+    Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, DeformableAttention, Epilogue,
+    FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead, PackRequest, Packed, PackedSize, Pool,
+    Precision, ResizeMode, Result, Rows, Tensor,
 };
 
 /// The scalar reference backend.
@@ -99,6 +101,10 @@ impl Kernels for Reference {
         attention::attention(attention, out)
     }
 
+    fn deformable_attention(&self, attention: &DeformableAttention, out: &mut Tensor) -> Result<()> {
+        deformable::deformable_attention(attention, out)
+    }
+
     fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
         decoder::folded_attention(attention, out)
     }
@@ -127,6 +133,10 @@ impl Kernels for Reference {
         elementwise::activation(x, activation, out)
     }
 
+    fn softmax(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        elementwise::softmax(x, out)
+    }
+
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
         resize::resize(x, mode, out)
     }
@@ -141,6 +151,14 @@ impl Kernels for Reference {
 
     fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()> {
         elementwise::rotate(x, table, out)
+    }
+
+    fn top_k(&self, x: &Tensor, k: usize, out: &mut Tensor) -> Result<()> {
+        selection::top_k(x, k, out)
+    }
+
+    fn gather_rows(&self, x: &Tensor, places: &Rows, out: &mut Tensor) -> Result<()> {
+        selection::gather_rows(x, places, out)
     }
 
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {

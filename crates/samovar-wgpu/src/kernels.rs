@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use samovar_tensor::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, Epilogue, Fused, Kernels, LayerNorm, Linear,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, DeformableAttention, Epilogue, Fused, Kernels, LayerNorm, Linear,
     Memory, PackRequest, Packed, PackedSize, Pool, ResizeMode, Result, Rows, Tensor,
 };
 use wgpu::{Adapter, DeviceDescriptor, ExperimentalFeatures, MemoryHints, Trace};
@@ -151,6 +151,10 @@ impl Kernels for WgpuKernels {
         ops::attention::attention(&self.backend, attention, out)
     }
 
+    fn deformable_attention(&self, attention: &DeformableAttention, out: &mut Tensor) -> Result<()> {
+        ops::selection::deformable_attention(&self.backend, attention, out)
+    }
+
     fn matmul_transposed(&self, a: &Tensor, c: &Tensor, out: &mut Tensor) -> Result<()> {
         ops::linear::matmul_transposed(&self.backend, a, c, out)
     }
@@ -161,6 +165,10 @@ impl Kernels for WgpuKernels {
 
     fn activation(&self, x: &Tensor, activation: Activation, out: &mut Tensor) -> Result<()> {
         ops::elementwise::activation(&self.backend, x, activation, out)
+    }
+
+    fn softmax(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        ops::selection::softmax(&self.backend, x, out)
     }
 
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
@@ -177,6 +185,14 @@ impl Kernels for WgpuKernels {
 
     fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()> {
         ops::elementwise::rotate(&self.backend, x, table, out)
+    }
+
+    fn top_k(&self, x: &Tensor, k: usize, out: &mut Tensor) -> Result<()> {
+        ops::selection::top_k(&self.backend, x, k, out)
+    }
+
+    fn gather_rows(&self, x: &Tensor, places: &Rows, out: &mut Tensor) -> Result<()> {
+        ops::selection::gather_rows(&self.backend, x, places, out)
     }
 
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {

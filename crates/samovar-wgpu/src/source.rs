@@ -11,10 +11,12 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Shader {
     Attention,
+    Deformable,
     DepthToSpace,
     Depthwise,
     Elementwise,
     Fourier,
+    Gather,
     LayerNorm,
     MaxPool,
     Move,
@@ -24,6 +26,8 @@ pub(crate) enum Shader {
     Resize,
     Rotate,
     RowScale,
+    Softmax,
+    TopK,
     Transpose,
 }
 
@@ -32,12 +36,14 @@ pub(crate) type Choices = [(&'static str, u32)];
 
 impl Shader {
     #[cfg(test)]
-    pub(crate) const ALL: [Shader; 15] = [
+    pub(crate) const ALL: [Shader; 19] = [
         Shader::Attention,
+        Shader::Deformable,
         Shader::DepthToSpace,
         Shader::Depthwise,
         Shader::Elementwise,
         Shader::Fourier,
+        Shader::Gather,
         Shader::LayerNorm,
         Shader::MaxPool,
         Shader::Move,
@@ -47,6 +53,8 @@ impl Shader {
         Shader::Resize,
         Shader::Rotate,
         Shader::RowScale,
+        Shader::Softmax,
+        Shader::TopK,
         Shader::Transpose,
     ];
 
@@ -55,11 +63,12 @@ impl Shader {
         match self {
             Shader::Attention => 5,
             Shader::DepthToSpace => 2,
-            Shader::Depthwise | Shader::Product => 4,
+            Shader::Deformable | Shader::Depthwise | Shader::Product => 4,
             Shader::Elementwise => 2,
-            Shader::Fourier | Shader::Rotate => 2,
+            Shader::Fourier | Shader::Gather | Shader::Rotate => 2,
             Shader::LayerNorm | Shader::RelativePosition => 3,
-            Shader::MaxPool | Shader::Move | Shader::Resize | Shader::RowScale | Shader::Transpose => 1,
+            Shader::MaxPool | Shader::Move | Shader::Resize | Shader::RowScale => 1,
+            Shader::Softmax | Shader::TopK | Shader::Transpose => 1,
             Shader::ProductInt8 => 6,
         }
     }
@@ -71,7 +80,10 @@ impl Shader {
             Shader::DepthToSpace | Shader::MaxPool | Shader::Resize => 13,
             Shader::Depthwise | Shader::Product | Shader::ProductInt8 | Shader::RowScale => 28,
             Shader::Elementwise | Shader::LayerNorm | Shader::Transpose => 9,
-            Shader::Fourier => 8,
+            Shader::Deformable => 21,
+            Shader::Fourier | Shader::TopK => 8,
+            Shader::Gather => 12,
+            Shader::Softmax => 6,
             Shader::Move | Shader::Rotate => 10,
         }
     }
@@ -79,10 +91,12 @@ impl Shader {
     fn text(self) -> &'static str {
         match self {
             Shader::Attention => include_str!("shaders/attention.wgsl"),
+            Shader::Deformable => include_str!("shaders/deformable.wgsl"),
             Shader::DepthToSpace => include_str!("shaders/depth_to_space.wgsl"),
             Shader::Depthwise => include_str!("shaders/depthwise.wgsl"),
             Shader::Elementwise => include_str!("shaders/elementwise.wgsl"),
             Shader::Fourier => include_str!("shaders/fourier.wgsl"),
+            Shader::Gather => include_str!("shaders/gather.wgsl"),
             Shader::LayerNorm => include_str!("shaders/layer_norm.wgsl"),
             Shader::MaxPool => include_str!("shaders/max_pool.wgsl"),
             Shader::Move => include_str!("shaders/move.wgsl"),
@@ -92,6 +106,8 @@ impl Shader {
             Shader::Resize => include_str!("shaders/resize.wgsl"),
             Shader::Rotate => include_str!("shaders/rotate.wgsl"),
             Shader::RowScale => include_str!("shaders/row_scale.wgsl"),
+            Shader::Softmax => include_str!("shaders/softmax.wgsl"),
+            Shader::TopK => include_str!("shaders/top_k.wgsl"),
             Shader::Transpose => include_str!("shaders/transpose.wgsl"),
         }
     }

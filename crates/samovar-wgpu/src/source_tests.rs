@@ -32,6 +32,7 @@ fn operands_and_parameters_are_those_of_the_text() {
     for shader in Shader::ALL {
         let choices = [
             ("ACT", 1),
+            ("ADD", 1),
             ("BIAS", 1),
             ("BILINEAR", 1),
             ("CHUNKS", 1),
@@ -68,7 +69,7 @@ fn choices(shader: Shader) -> Vec<Vec<(&'static str, u32)>> {
         all.iter().flat_map(|one| with.iter().map(|other| [one.clone(), other.clone()].concat())).collect()
     };
     let endings = || -> Vec<Vec<(&'static str, u32)>> {
-        (0..5).map(|act| vec![("ACT", act), ("BIAS", act % 2), ("RESIDUAL", act % 3)]).collect()
+        (0..6).map(|act| vec![("ACT", act), ("BIAS", act % 2), ("RESIDUAL", act % 3)]).collect()
     };
     let tile = |rows: u32, columns: u32| {
         vec![("TILE_M", rows), ("TILE_N", columns), ("ROWS", rows / 16), ("COLUMNS", columns / 16)]
@@ -80,9 +81,10 @@ fn choices(shader: Shader) -> Vec<Vec<(&'static str, u32)>> {
         Shader::RowScale => each("LEFT", 4),
         Shader::Depthwise => endings(),
         // It has no bias.
-        Shader::DepthToSpace => times(vec![vec![("BIAS", 0)]], times(each("ACT", 5), each("RESIDUAL", 3))),
-        Shader::LayerNorm => each("ACT", 5),
-        Shader::Elementwise => times(each("OP", 4), each("ACT", 5)),
+        Shader::DepthToSpace => times(vec![vec![("BIAS", 0)]], times(each("ACT", 6), each("RESIDUAL", 3))),
+        Shader::LayerNorm => each("ACT", 6),
+        Shader::Elementwise => times(each("OP", 6), each("ACT", 6)),
+        Shader::Deformable => each("ADD", 2),
         Shader::Resize => each("BILINEAR", 2),
         Shader::RelativePosition => each("LAYOUT", 2),
         Shader::Attention => {

@@ -5,11 +5,14 @@ mod axial;
 mod cases;
 mod convolution;
 mod decoder;
+mod deformable;
 mod elementwise;
 mod ending;
 mod linear;
 mod movement;
 mod precision;
+mod selection;
+mod silu;
 
 use std::sync::Arc;
 
@@ -39,6 +42,9 @@ impl Suite {
         elementwise::add(&mut cases);
         movement::add(&mut cases);
         precision::add(&mut cases);
+        silu::add(&mut cases);
+        selection::add(&mut cases);
+        deformable::add(&mut cases);
         let device = Device::new(Arc::new(Reference), Pool::new(usize::MAX));
         let with_answer = |case: Case| {
             let answer = (case.call)(&device, &mut Random::new(&case.name));

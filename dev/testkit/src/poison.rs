@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use samovar_tensor::{
     Activation, Attention, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention,
-    CrossAttentionRoute, Epilogue, Error, FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead,
-    Memory, PackRequest, Packed, PackedSize, Pool, ResizeMode, Result, Rows, Tensor,
+    CrossAttentionRoute, DeformableAttention, Epilogue, Error, FoldedAttention, Fused, Kernels, LayerNorm,
+    Linear, MaskHead, Memory, PackRequest, Packed, PackedSize, Pool, ResizeMode, Result, Rows, Tensor,
 };
 
 /// The kernels of a backend.
@@ -88,6 +88,10 @@ impl Kernels for Poisoned {
         self.0.attention(attention, self.spoil(out)?)
     }
 
+    fn deformable_attention(&self, attention: &DeformableAttention, out: &mut Tensor) -> Result<()> {
+        self.0.deformable_attention(attention, self.spoil(out)?)
+    }
+
     fn folded_attention(&self, attention: &FoldedAttention, out: &mut Tensor) -> Result<()> {
         self.0.folded_attention(attention, self.spoil(out)?)
     }
@@ -116,6 +120,10 @@ impl Kernels for Poisoned {
         self.0.activation(x, activation, self.spoil(out)?)
     }
 
+    fn softmax(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.0.softmax(x, self.spoil(out)?)
+    }
+
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
         self.0.resize(x, mode, self.spoil(out)?)
     }
@@ -130,6 +138,14 @@ impl Kernels for Poisoned {
 
     fn rotate(&self, x: &Rows, table: &Tensor, out: &mut Tensor) -> Result<()> {
         self.0.rotate(x, table, self.spoil(out)?)
+    }
+
+    fn top_k(&self, x: &Tensor, k: usize, out: &mut Tensor) -> Result<()> {
+        self.0.top_k(x, k, self.spoil(out)?)
+    }
+
+    fn gather_rows(&self, x: &Tensor, places: &Rows, out: &mut Tensor) -> Result<()> {
+        self.0.gather_rows(x, places, self.spoil(out)?)
     }
 
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {

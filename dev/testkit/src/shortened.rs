@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use samovar_tensor::{
     Activation, Attention, AttentionBias, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention,
-    CrossAttentionRoute, DType, Epilogue, Error, FoldedAttention, Fused, Kernels, LayerNorm, Linear,
-    MaskHead, Memory, PackRequest, Packed, PackedSize, Pool, Residual, ResizeMode, Result, Rows, Shape,
-    Tensor, TokenLayout,
+    CrossAttentionRoute, DType, DeformableAttention, Epilogue, Error, FoldedAttention, Fused, Kernels,
+    LayerNorm, Linear, MaskHead, Memory, PackRequest, Packed, PackedSize, Pool, Residual, ResizeMode, Result,
+    Rows, Shape, Tensor, TokenLayout,
 };
 
 /// What results are filled with before a call that must not write there.
@@ -280,6 +280,21 @@ impl Kernels for Shortened {
         self.0.attention(a, out)
     }
 
+    fn deformable_attention(&self, a: &DeformableAttention, out: &mut Tensor) -> Result<()> {
+        self.operands([a.values, a.boxes], out, |[values, boxes], out| {
+            self.0.deformable_attention(&DeformableAttention { values, boxes, ..*a }, out)
+        })?;
+        self.operand(out, one_row_less(&a.offsets)?, |t, out| {
+            let offsets = Rows::columns(t, a.offsets.first_column);
+            self.0.deformable_attention(&DeformableAttention { offsets, ..*a }, out)
+        })?;
+        self.operand(out, one_row_less(&a.logits)?, |t, out| {
+            let logits = Rows::columns(t, a.logits.first_column);
+            self.0.deformable_attention(&DeformableAttention { logits, ..*a }, out)
+        })?;
+        self.0.deformable_attention(a, out)
+    }
+
     fn folded_attention(&self, a: &FoldedAttention, out: &mut Tensor) -> Result<()> {
         self.operands([a.x, a.positions, a.keys, a.values], out, |[x, positions, keys, values], out| {
             self.0.folded_attention(&FoldedAttention { x, positions, keys, values, ..*a }, out)
@@ -351,6 +366,11 @@ impl Kernels for Shortened {
         self.0.activation(x, activation, out)
     }
 
+    fn softmax(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.operands([x], out, |[x], out| self.0.softmax(x, out))?;
+        self.0.softmax(x, out)
+    }
+
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
         // Any height and width can be resized to, so only what is not a map is refused.
         let (batch, channels) = (out.dims()[0], out.shape().channels());
@@ -382,6 +402,27 @@ impl Kernels for Shortened {
             self.0.rotate(&Rows { tensor, first_column }, table, out)
         })?;
         self.0.rotate(x, table, out)
+    }
+
+    fn top_k(&self, x: &Tensor, k: usize, out: &mut Tensor) -> Result<()> {
+        self.operands([x], out, |[x], out| self.0.top_k(x, k, out))?;
+        self.0.top_k(x, k, out)
+    }
+
+    fn gather_rows(&self, x: &Tensor, places: &Rows, out: &mut Tensor) -> Result<()> {
+        // Fewer rows are another choice, and as good.
+        let [batch, count, channels] = out.shape().fixed("gather_rows")?;
+        for dims in [[batch - 1, count, channels], [batch, count, channels - 1]] {
+            self.weights(out, |_| self.0.gather_rows(x, places, &mut filled(&dims)?))?;
+        }
+        if !out.shape().is_empty() {
+            self.weights(out, |_| self.0.gather_rows(x, places, &mut one_less(out)?))?;
+        }
+        self.operand(out, one_less(x)?, |x, out| self.0.gather_rows(x, places, out))?;
+        self.operand(out, one_row_less(places)?, |tensor, out| {
+            self.0.gather_rows(x, &Rows::columns(tensor, places.first_column), out)
+        })?;
+        self.0.gather_rows(x, places, out)
     }
 
     fn concat(&self, parts: &[&Tensor], axis: usize, out: &mut Tensor) -> Result<()> {

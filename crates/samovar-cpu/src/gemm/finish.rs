@@ -6,7 +6,7 @@ use samovar_tensor::{Activation, Epilogue, Result, Tensor};
 
 use crate::gemm::cut::Part;
 use crate::gemm::output::Output;
-use crate::math::{gelu, sigmoid};
+use crate::math::{gelu, sigmoid, silu};
 use crate::simd::Simd;
 
 /// The epilogue of a product, with its operands as slices.
@@ -165,6 +165,16 @@ impl Tile<'_> {
                         s,
                         #[inline(always)]
                         |y| sigmoid(s, y),
+                    )
+                };
+            }
+            Activation::Silu => {
+                // SAFETY: the caller's promise.
+                return unsafe {
+                    self.store_with(
+                        s,
+                        #[inline(always)]
+                        |y| silu(s, y),
                     )
                 };
             }

@@ -391,17 +391,20 @@ pub(crate) static ATTENTION: &[Entry<AttentionShape, AttentionRoute>] = &[
 ];
 
 /// Operators with one kernel for all shapes.
-pub(crate) static SINGLE: [Route; 12] = [
+pub(crate) static SINGLE: [Route; 15] = [
     single("axial attention", &["axial_attention"], "attention/axial.rs", "axial.rs"),
+    single("deformable attention", &["deformable_attention"], "attention/deformable.rs", "deformable.rs"),
     single("folded attention", &["folded_attention"], "attention/folded.rs", "decoder.rs"),
     single("mask head", &["mask_logits"], "mask_head.rs", "decoder.rs"),
     single("layer norm", &["layer_norm"], "norm.rs", "linear.rs"),
+    single("softmax", &["softmax"], "norm.rs", "selection.rs"),
     single("depth to space", &["depth_to_space"], "elementwise.rs", "convolution.rs"),
     single("number by number", &["binary", "activation"], "elementwise.rs", "elementwise.rs"),
     single("fourier features", &["fourier_features"], "elementwise.rs", "elementwise.rs"),
     single("resize", &["resize"], "resize.rs", "elementwise.rs"),
     single("max pool", &["max_pool2d"], "pooling.rs", "elementwise.rs"),
     single("rotate", &["rotate"], "rotation.rs", "elementwise.rs"),
+    single("select", &["top_k", "gather_rows"], "selection.rs", "selection.rs"),
     single("move", &["concat", "slice", "fill"], "layout.rs", "movement.rs"),
     single("transpose", &["transpose"], "layout.rs", "movement.rs"),
 ];

@@ -2,7 +2,7 @@
 
 use super::Device;
 use crate::checks::{self, AttentionSizes};
-use crate::{Attention, AttentionBias, Fused, Result, Rows, Tensor, TokenLayout};
+use crate::{Attention, AttentionBias, DeformableAttention, Fused, Result, Rows, Tensor, TokenLayout};
 
 const OP: &str = "attention";
 
@@ -45,6 +45,23 @@ impl Device {
         let columns = (a.heads * (2 * a.head_channels + a.value_channels)) as u64;
         let bytes = 4 * columns * a.k.tensor.shape().rows().max(queries) as u64;
         self.run(OP, shape, operations, bytes, |kernels, out| kernels.attention(a, out))
+    }
+
+    /// Attention to places of maps: `[batch, queries, heads · channels]`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn deformable_attention(&self, a: &DeformableAttention) -> Result<Tensor> {
+        const OP: &str = "deformable_attention";
+        let shape = checks::deformable_attention(a)?;
+        self.operands(OP, &[a.values, a.offsets.tensor, a.logits.tensor, a.boxes])?;
+        let points = a.maps.iter().map(|map| map.points as u64).sum::<u64>();
+        // Of every number of a place four cells are read, or fewer.
+        let read = 4 * points.saturating_mul(shape.len() as u64);
+        let weights = 16 * points.saturating_mul((shape.rows() * a.heads) as u64);
+        self.run(OP, shape, (2 * read).saturating_add(weights), 4 * read, |kernels, out| {
+            kernels.deformable_attention(a, out)
+        })
     }
 
     /// Attention with positions that are added to the keys before.

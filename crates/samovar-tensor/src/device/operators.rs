@@ -125,6 +125,16 @@ impl Device {
         )
     }
 
+    /// Softmax of every row.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn softmax(&self, x: &Tensor) -> Result<Tensor> {
+        const OP: &str = "softmax";
+        let operations = 5 * x.shape().len() as u64;
+        self.run(OP, *x.shape(), operations, self.operands(OP, &[x])?, |kernels, out| kernels.softmax(x, out))
+    }
+
     /// Resizes `[batch, height, width, channels]` to another height and width.
     ///
     /// # Errors
@@ -175,6 +185,29 @@ impl Device {
         self.operands(OP, &[x.tensor, table])?;
         let (operations, bytes) = (3 * shape.len() as u64, 4 * (shape.len() + table.shape().len()) as u64);
         self.run(OP, shape, operations, bytes, |kernels, out| kernels.rotate(&x, table, out))
+    }
+
+    /// The `k` largest numbers of every row of `[.., n]`, the largest first, and then their places in it: `[.., 2 k]`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn top_k(&self, x: &Tensor, k: usize) -> Result<Tensor> {
+        const OP: &str = "top_k";
+        let shape = checks::top_k(x, k)?;
+        let operations = x.shape().len() as u64;
+        self.run(OP, shape, operations, self.operands(OP, &[x])?, |kernels, out| kernels.top_k(x, k, out))
+    }
+
+    /// `count` rows of each entry of `x: [batch or 1, n, channels]`, by their places: columns of `places: [batch, ..]`, as
+    /// [`Device::top_k`] tells them. `[batch, count, channels]`.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    pub fn gather_rows(&self, x: &Tensor, places: Rows, count: usize) -> Result<Tensor> {
+        const OP: &str = "gather_rows";
+        let shape = checks::gather_rows(x, &places, count)?;
+        self.operands(OP, &[x, places.tensor])?;
+        self.run(OP, shape, 0, 4 * shape.len() as u64, |kernels, out| kernels.gather_rows(x, &places, out))
     }
 
     /// Concatenates along `axis`. With `axis > 0` a part whose outermost dimension is 1 repeats over the batch.

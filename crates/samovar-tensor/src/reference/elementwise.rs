@@ -11,6 +11,7 @@ pub(super) fn apply(activation: Activation, x: f32) -> f32 {
         Activation::Relu6 => x.clamp(0.0, 6.0),
         Activation::Gelu => (0.5 * f64::from(x) * (1.0 + erf(f64::from(x) / SQRT_2))) as f32,
         Activation::Sigmoid => (1.0 / (1.0 + (-f64::from(x)).exp())) as f32,
+        Activation::Silu => (f64::from(x) / (1.0 + (-f64::from(x)).exp())) as f32,
     }
 }
 
@@ -57,6 +58,8 @@ pub(super) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor, act: Activation, out:
             match op {
                 BinaryOp::Add => left + right,
                 BinaryOp::Multiply => left * right,
+                BinaryOp::Maximum => left.max(right),
+                BinaryOp::Minimum => left.min(right),
             },
         );
     }
@@ -66,6 +69,17 @@ pub(super) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor, act: Activation, out:
 pub(super) fn activation(x: &Tensor, activation: Activation, out: &mut Tensor) -> Result<()> {
     for (&x, y) in x.f32()?.iter().zip(out.f32_mut()?) {
         *y = apply(activation, x);
+    }
+    Ok(())
+}
+
+pub(super) fn softmax(x: &Tensor, out: &mut Tensor) -> Result<()> {
+    let columns = x.shape().channels().max(1);
+    for (row, to) in x.f32()?.chunks_exact(columns).zip(out.f32_mut()?.chunks_exact_mut(columns)) {
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f64> = row.iter().map(|x| f64::from(x - largest).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        to.iter_mut().zip(weights).for_each(|(to, weight)| *to = (weight / sum) as f32);
     }
     Ok(())
 }

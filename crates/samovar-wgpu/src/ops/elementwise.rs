@@ -19,6 +19,8 @@ pub(crate) fn binary(
     let op = match op {
         BinaryOp::Add => 1,
         BinaryOp::Multiply => 2,
+        BinaryOp::Maximum => 4,
+        BinaryOp::Minimum => 5,
     };
     let operands = [backend.operand(a)?, backend.operand(b)?];
     each(backend, op, activation, operands, b.shape().len(), 0.0, out)

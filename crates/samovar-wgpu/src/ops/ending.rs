@@ -52,5 +52,6 @@ pub(super) fn activation(activation: Activation) -> u32 {
         Activation::Relu6 => 2,
         Activation::Gelu => 3,
         Activation::Sigmoid => 4,
+        Activation::Silu => 5,
     }
 }

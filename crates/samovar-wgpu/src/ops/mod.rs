@@ -7,3 +7,4 @@ mod ending;
 pub(crate) mod linear;
 pub(crate) mod movement;
 mod product;
+pub(crate) mod selection;

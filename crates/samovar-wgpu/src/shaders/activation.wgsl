@@ -1,4 +1,4 @@
-// ACT: 0 identity, 1 ReLU, 2 ReLU6, 3 GELU, 4 sigmoid.
+// ACT: 0 identity, 1 ReLU, 2 ReLU6, 3 GELU, 4 sigmoid, 5 SiLU.
 fn activate(x: f32) -> f32 {
 #if ACT == 0
   return x;
@@ -35,5 +35,8 @@ fn activate(x: f32) -> f32 {
 #end
 #if ACT == 4
   return 1.0 / (1.0 + exp(-x));
+#end
+#if ACT == 5
+  return x / (1.0 + exp(-x));
 #end
 }

@@ -1,5 +1,5 @@
 // Functions of single numbers. OP: 0 the activation, 1 the activation of a sum, 2 of a product, where what is on the right
-// repeats; 3 a constant.
+// repeats; 3 a constant; 4 of the larger, 5 of the smaller.
 #include common
 #include activation
 struct Params {
@@ -24,6 +24,12 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
 #end
 #if OP == 2
   let y = a[p.a_first + i] * b[p.b_first + i % p.b_len];
+#end
+#if OP == 4
+  let y = max(a[p.a_first + i], b[p.b_first + i % p.b_len]);
+#end
+#if OP == 5
+  let y = min(a[p.a_first + i], b[p.b_first + i % p.b_len]);
 #end
 #if OP == 3
   let y = p.value;

@@ -5,9 +5,9 @@ use std::sync::mpsc::sync_channel;
 
 use samovar_tensor::{
     Activation, Attention, AttentionBias, AxialAttention, BinaryOp, Conv2d, Conv2dGeometry, CrossAttention,
-    CrossAttentionRoute, DType, Epilogue, FoldedAttention, Fused, Kernels, LayerNorm, Linear, MaskHead,
-    Memory, PackRequest, Packed, PackedSize, Pool, Precision, Residual, ResizeMode, Result, Rows, SetAside,
-    Shape, Tensor, TokenLayout,
+    CrossAttentionRoute, DType, DeformableAttention, Epilogue, FoldedAttention, Fused, Kernels, LayerNorm,
+    Linear, MaskHead, Memory, PackRequest, Packed, PackedSize, Pool, Precision, Residual, ResizeMode, Result,
+    Rows, SetAside, Shape, Tensor, TokenLayout,
 };
 
 use super::Remote;
@@ -313,6 +313,22 @@ impl Kernels for Remote {
         })
     }
 
+    fn deformable_attention(&self, a: &DeformableAttention, out: &mut Tensor) -> Result<()> {
+        let (heads, maps) = (a.heads, a.maps.to_vec());
+        let columns = [a.offsets.first_column, a.logits.first_column];
+        self.operate(
+            &[a.values, a.offsets.tensor, a.logits.tensor, a.boxes],
+            out,
+            move |kernels, operands, out| {
+                let [values, offsets, logits, boxes] = [0, 1, 2, 3].map(|index| &operands[index]);
+                let offsets = Rows::columns(offsets, columns[0]);
+                let logits = Rows::columns(logits, columns[1]);
+                let attention = DeformableAttention { values, offsets, logits, boxes, heads, maps: &maps };
+                kernels.deformable_attention(&attention, out)
+            },
+        )
+    }
+
     fn folded_attention(&self, a: &FoldedAttention, out: &mut Tensor) -> Result<()> {
         let (heads, norm) = (a.heads, Norm::of(a.norm)?);
         self.operate(&[a.x, a.positions, a.keys, a.values], out, move |kernels, operands, out| {
@@ -371,6 +387,10 @@ impl Kernels for Remote {
         })
     }
 
+    fn softmax(&self, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        self.operate(&[x], out, |kernels, operands, out| kernels.softmax(&operands[0], out))
+    }
+
     fn resize(&self, x: &Tensor, mode: ResizeMode, out: &mut Tensor) -> Result<()> {
         self.operate(&[x], out, move |kernels, operands, out| kernels.resize(&operands[0], mode, out))
     }
@@ -392,6 +412,17 @@ impl Kernels for Remote {
         let first_column = x.first_column;
         self.operate(&[x.tensor, table], out, move |kernels, operands, out| {
             kernels.rotate(&Rows::columns(&operands[0], first_column), &operands[1], out)
+        })
+    }
+
+    fn top_k(&self, x: &Tensor, k: usize, out: &mut Tensor) -> Result<()> {
+        self.operate(&[x], out, move |kernels, operands, out| kernels.top_k(&operands[0], k, out))
+    }
+
+    fn gather_rows(&self, x: &Tensor, places: &Rows, out: &mut Tensor) -> Result<()> {
+        let first_column = places.first_column;
+        self.operate(&[x, places.tensor], out, move |kernels, operands, out| {
+            kernels.gather_rows(&operands[0], &Rows::columns(&operands[1], first_column), out)
         })
     }
 
