@@ -200,9 +200,8 @@ pub fn gather_rows(x: &Tensor, places: &Rows, count: usize) -> Result<Shape> {
     let [x_batch, rows, channels] = x.shape().fixed(OP)?;
     let [batch, _] = places.tensor.shape().fixed(OP)?;
     let last = places.first_column.checked_add(count);
-    let fits = (x_batch == batch || x_batch == 1)
-        && last.is_some_and(|last| last <= places.stride())
-        && rows > 0;
+    let fits =
+        (x_batch == batch || x_batch == 1) && last.is_some_and(|last| last <= places.stride()) && rows > 0;
     if !fits {
         let (x, places, first) = (x.shape(), places.tensor.shape(), places.first_column);
         return Err(Error::shape(OP, format!("rows of {x} by columns {first}..+{count} of {places}")));
@@ -224,7 +223,8 @@ pub fn deformable_attention(a: &DeformableAttention) -> Result<Shape> {
     let points = total(|map| Some(map.points)).and_then(|points| points.checked_mul(a.heads));
     let fit = |rows: &Rows, count: Option<usize>| {
         let last = count.and_then(|count| count.checked_add(rows.first_column));
-        rows.tensor.dims() == [batch, queries, rows.stride()] && last.is_some_and(|last| last <= rows.stride())
+        rows.tensor.dims() == [batch, queries, rows.stride()]
+            && last.is_some_and(|last| last <= rows.stride())
     };
     let fits = a.heads > 0
         && columns.is_multiple_of(a.heads)

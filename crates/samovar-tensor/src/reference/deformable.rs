@@ -17,8 +17,7 @@ pub(super) fn deformable_attention(a: &DeformableAttention, out: &mut Tensor) ->
             let logits = &logits[row * a.logits.stride() + a.logits.first_column + head * points..][..points];
             let offsets = &offsets[row * a.offsets.stride() + a.offsets.first_column + 2 * head * points..];
             let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let weights: Vec<f64> =
-                logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
+            let weights: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
             let sum: f64 = weights.iter().sum();
             for c in 0..channels {
                 let (mut total, mut point, mut first) = (0.0, 0, of_image);

@@ -94,7 +94,13 @@ fn any(
     }
 }
 
-pub(super) fn conv2d(cases: &mut Cases, x: [usize; 4], outputs: usize, geometry: Conv2dGeometry, ending: Ending) {
+pub(super) fn conv2d(
+    cases: &mut Cases,
+    x: [usize; 4],
+    outputs: usize,
+    geometry: Conv2dGeometry,
+    ending: Ending,
+) {
     let name = format!("conv2d {x:?} to {outputs}, {geometry:?}, {ending:?}");
     let inputs = x[3] / geometry.groups;
     let terms = inputs * geometry.kernel * geometry.kernel;

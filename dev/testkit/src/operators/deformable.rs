@@ -18,7 +18,8 @@ pub(super) fn add(cases: &mut Cases) {
         // As in D-FINE; enough for several tasks.
         (2, 300, 8, 32, vec![map(20, 20, 3), map(10, 10, 6), map(5, 5, 3)], 1.5),
     ] {
-        let name = format!("deformable_attention of {batch}x{queries} to {heads}x{channels} of {maps:?}, {reach}");
+        let name =
+            format!("deformable_attention of {batch}x{queries} to {heads}x{channels} of {maps:?}, {reach}");
         let terms = 4 * maps.iter().map(|map| map.points).sum::<usize>() + 16;
         cases.add(name, Tolerance::Softmax { terms }, move |device, random| {
             let cells = maps.iter().map(|map| map.rows * map.columns).sum::<usize>();
@@ -26,7 +27,8 @@ pub(super) fn add(cases: &mut Cases) {
             let values = random.on(device, [batch, cells, heads * channels], 1.0)?;
             // Side by side behind a column of something else, as one layer may make them.
             let places = random.on(device, [batch, queries, 1 + 3 * points], reach)?;
-            let boxes: Vec<f32> = random.tensor([batch * queries * 4], 0.5).f32()?.iter().map(|x| x + 0.5).collect();
+            let boxes: Vec<f32> =
+                random.tensor([batch * queries * 4], 0.5).f32()?.iter().map(|x| x + 0.5).collect();
             device.deformable_attention(&DeformableAttention {
                 values: &values,
                 offsets: Rows::columns(&places, 1),

@@ -83,7 +83,14 @@ pub(super) fn add(cases: &mut Cases) {
     }
 }
 
-pub(super) fn linear(cases: &mut Cases, rows: usize, inputs: usize, outputs: usize, bias: bool, ending: Ending) {
+pub(super) fn linear(
+    cases: &mut Cases,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    bias: bool,
+    ending: Ending,
+) {
     linear_within(cases, Tolerance::Accumulated { terms: inputs }, rows, inputs, outputs, bias, ending);
 }
 

@@ -15,7 +15,9 @@ pub(super) fn add(cases: &mut Cases) {
             });
         }
     }
-    for (rows, columns, scale) in [(1, 1, 1.0), (5, 7, 3.0), (1200, 33, 8.0), (3, 1000, 40.0), (300, 132, 90.0)] {
+    for (rows, columns, scale) in
+        [(1, 1, 1.0), (5, 7, 3.0), (1200, 33, 8.0), (3, 1000, 40.0), (300, 132, 90.0)]
+    {
         let name = format!("softmax {rows}x{columns} of {scale}");
         cases.add(name, Tolerance::Function, move |device, random| {
             device.softmax(&random.on(device, [rows, columns], scale)?)
@@ -57,7 +59,8 @@ pub(super) fn add(cases: &mut Cases) {
         (3, 3, 40, 33, 0, 40),
         (1, 1, 3, 5, 0, 0),
     ] {
-        let name = format!("gather_rows {batch}x{count} of {x_batch}x{rows}x{channels} by columns from {first}");
+        let name =
+            format!("gather_rows {batch}x{count} of {x_batch}x{rows}x{channels} by columns from {first}");
         cases.add(name, Tolerance::Exact, move |device, random| {
             let x = random.on(device, [x_batch, rows, channels], 1.0)?;
             // Some lie beyond the ends, and between two places.
