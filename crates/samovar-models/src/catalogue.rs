@@ -1,6 +1,8 @@
 //! One table of models; help, documentation and APIs read it.
 
 use crate::config::{Dimensions, Family, ModelConfig};
+use crate::families::coco;
+use crate::families::d_fine::{self, DFineConfig};
 use crate::families::edgetam;
 use crate::families::mobile_sam::MobileSamConfig;
 use crate::families::nano_json::NanoConfig;
@@ -51,6 +53,10 @@ fn sam2_0(size: &Published) -> Dimensions {
 
 fn sam2_1(size: &Published) -> Dimensions {
     Dimensions::Sam2(Sam2Config::published(size, MemoryConfig::published(true)).into())
+}
+
+fn d_fine(size: &d_fine::Published) -> Dimensions {
+    Dimensions::DFine(DFineConfig::published(size, coco::class_names(80).into()).into())
 }
 
 const HUGGING_FACE_FILES: &[&str] = &["config.json", "model.safetensors"];
@@ -290,6 +296,71 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         parameters: 9_170_000,
         download_bytes: 55_800_000,
         config: || Dimensions::Sam2(edgetam::published().into()),
+    },
+    CatalogueEntry {
+        id: "ustc-community/dfine-nano-coco",
+        aliases: &["dfine-nano-coco", "dfine_n"],
+        family: Family::DFine,
+        title: "D-FINE-N: boxes of the 80 classes of COCO",
+        licence: "Apache-2.0",
+        source: "https://huggingface.co/ustc-community/dfine-nano-coco",
+        files: HUGGING_FACE_FILES,
+        original_files: &["dfine_n_coco.pth"],
+        parameters: 3_789_000,
+        download_bytes: 15_300_000,
+        config: || d_fine(&d_fine::NANO),
+    },
+    CatalogueEntry {
+        id: "ustc-community/dfine-small-coco",
+        aliases: &["dfine-small-coco", "dfine_s"],
+        family: Family::DFine,
+        title: "D-FINE-S: boxes of the 80 classes of COCO",
+        licence: "Apache-2.0",
+        source: "https://huggingface.co/ustc-community/dfine-small-coco",
+        files: HUGGING_FACE_FILES,
+        original_files: &["dfine_s_coco.pth"],
+        parameters: 10_330_000,
+        download_bytes: 41_600_000,
+        config: || d_fine(&d_fine::SMALL),
+    },
+    CatalogueEntry {
+        id: "ustc-community/dfine-medium-coco",
+        aliases: &["dfine-medium-coco", "dfine_m"],
+        family: Family::DFine,
+        title: "D-FINE-M: boxes of the 80 classes of COCO",
+        licence: "Apache-2.0",
+        source: "https://huggingface.co/ustc-community/dfine-medium-coco",
+        files: HUGGING_FACE_FILES,
+        original_files: &["dfine_m_coco.pth"],
+        parameters: 19_620_000,
+        download_bytes: 78_800_000,
+        config: || d_fine(&d_fine::MEDIUM),
+    },
+    CatalogueEntry {
+        id: "ustc-community/dfine-large-coco",
+        aliases: &["dfine-large-coco", "dfine_l"],
+        family: Family::DFine,
+        title: "D-FINE-L: boxes of the 80 classes of COCO",
+        licence: "Apache-2.0",
+        source: "https://huggingface.co/ustc-community/dfine-large-coco",
+        files: HUGGING_FACE_FILES,
+        original_files: &["dfine_l_coco.pth"],
+        parameters: 31_340_000,
+        download_bytes: 125_700_000,
+        config: || d_fine(&d_fine::LARGE),
+    },
+    CatalogueEntry {
+        id: "ustc-community/dfine-xlarge-coco",
+        aliases: &["dfine-xlarge-coco", "dfine_x"],
+        family: Family::DFine,
+        title: "D-FINE-X: boxes of the 80 classes of COCO",
+        licence: "Apache-2.0",
+        source: "https://huggingface.co/ustc-community/dfine-xlarge-coco",
+        files: HUGGING_FACE_FILES,
+        original_files: &["dfine_x_coco.pth"],
+        parameters: 62_830_000,
+        download_bytes: 251_600_000,
+        config: || d_fine(&d_fine::EXTRA_LARGE),
     },
 ];
 

@@ -8,14 +8,15 @@ use crate::blocks::loader::Loader;
 use crate::blocks::trunk::TrunkConfig;
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
+use crate::families::d_fine::{self, DFineConfig};
 use crate::families::mobile_sam::{self, MobileSamConfig};
 use crate::families::nano_json::NanoConfig;
 use crate::families::sam_checkpoint::two_way_epsilon;
 use crate::families::sam1::{self, SamConfig};
 use crate::families::sam2::{self, Sam2Config};
 use crate::families::{
-    edgetam_checkpoint, edgetam_json, mobile_sam_checkpoint, nano, prompted, sam_heads, sam1_checkpoint,
-    sam1_json, sam2_checkpoint, sam2_json,
+    d_fine_checkpoint, d_fine_json, edgetam_checkpoint, edgetam_json, mobile_sam_checkpoint, nano, prompted,
+    sam_heads, sam1_checkpoint, sam1_json, sam2_checkpoint, sam2_json,
 };
 use crate::interface::{Capability, Preprocessing, Recommendations};
 use crate::limits::{MAX_INPUT_SIDE, at_most};
@@ -44,6 +45,8 @@ pub enum Family {
     EdgeTam,
     /// samovar's own small model, embedded in the library.
     Nano,
+    /// D-FINE: boxes of the things of a fixed list of classes.
+    DFine,
 }
 
 impl fmt::Display for Family {
@@ -55,6 +58,7 @@ impl fmt::Display for Family {
             Family::Sam2 => "sam2",
             Family::EdgeTam => "edgetam",
             Family::Nano => "nano",
+            Family::DFine => "d_fine",
         })
     }
 }
@@ -75,6 +79,7 @@ pub(crate) enum Dimensions {
     /// Of EdgeTAM too, which is told by its trunk.
     Sam2(Box<Sam2Config>),
     Nano(NanoConfig),
+    DFine(Box<DFineConfig>),
 }
 
 impl Dimensions {
@@ -84,6 +89,7 @@ impl Dimensions {
             Dimensions::MobileSam(config) => Dimensions::MobileSam(config.with_image_size(input_size)?),
             Dimensions::Sam2(config) => Dimensions::Sam2(config.with_image_size(input_size)?.into()),
             Dimensions::Nano(config) => Dimensions::Nano(config.with_image_size(input_size)?),
+            Dimensions::DFine(config) => Dimensions::DFine(config.with_image_size(input_size)?.into()),
         })
     }
 
@@ -93,6 +99,7 @@ impl Dimensions {
             Dimensions::MobileSam(config) => config.preprocessing(),
             Dimensions::Sam2(config) => config.preprocessing(),
             Dimensions::Nano(config) => config.preprocessing(),
+            Dimensions::DFine(config) => config.preprocessing(),
         }
     }
 }
@@ -119,9 +126,10 @@ impl ModelConfig {
             Some("edgetam") => Dimensions::Sam2(edgetam_json::parse(json, false)?.into()),
             Some("edgetam_video") => Dimensions::Sam2(edgetam_json::parse(json, true)?.into()),
             Some("nano") => Dimensions::Nano(NanoConfig::from_json(json)?),
+            Some("d_fine") => Dimensions::DFine(d_fine_json::parse(json)?.into()),
             Some(other) => {
-                let known = "models of type sam, sam_hq, sam2, sam2_video, edgetam, edgetam_video and nano run from a \
-                             config.json";
+                let known = "models of type sam, sam_hq, sam2, sam2_video, edgetam, edgetam_video, nano and d_fine run \
+                             from a config.json";
                 return Err(Error::Config(format!("model_type is `{other}`; {known}")));
             }
             None => return Err(Error::Config("no model_type; is this the config.json of a model?".into())),
@@ -156,9 +164,11 @@ impl ModelConfig {
             Dimensions::Sam2(sam2_checkpoint::infer(source)?.into())
         } else if edgetam_checkpoint::holds(source) {
             Dimensions::Sam2(edgetam_checkpoint::infer(source)?.into())
+        } else if d_fine_checkpoint::holds(source) {
+            Dimensions::DFine(d_fine_checkpoint::infer(source)?.into())
         } else {
             let found = looks_like(weights).unwrap_or("something else");
-            let expected = "expected SAM, SAM-HQ, MobileSAM, SAM 2, EdgeTAM or nano";
+            let expected = "expected SAM, SAM-HQ, MobileSAM, SAM 2, EdgeTAM, nano or D-FINE";
             return Err(Error::Config(format!("{}: {expected}, found {found}", weights.origin())));
         };
         Ok(dimensions.into())
@@ -211,6 +221,7 @@ impl ModelConfig {
                 TrunkConfig::RepVit(_) => Family::EdgeTam,
             },
             Dimensions::Nano(_) => Family::Nano,
+            Dimensions::DFine(_) => Family::DFine,
         }
     }
 
@@ -230,16 +241,26 @@ impl ModelConfig {
         match &self.dimensions {
             Dimensions::Sam(_) | Dimensions::MobileSam(_) | Dimensions::Nano(_) => prompted::CAPABILITIES,
             Dimensions::Sam2(config) => config.capabilities(),
+            Dimensions::DFine(_) => d_fine::CAPABILITIES,
         }
     }
 
-    /// What the model's authors recommend to those who use its masks.
+    /// Names of the classes of a detector, in the order of its logits; of other models none.
+    pub fn classes(&self) -> &[String] {
+        match &self.dimensions {
+            Dimensions::DFine(config) => &config.classes,
+            _ => &[],
+        }
+    }
+
+    /// What the model's authors recommend to those who use its masks; SAM's numbers for models without masks.
     pub fn recommendations(&self) -> Recommendations {
         match &self.dimensions {
             Dimensions::Sam(config) => sam_heads::recommendations(&config.decoder),
             Dimensions::MobileSam(config) => sam_heads::recommendations(&config.decoder),
             Dimensions::Sam2(config) => config.recommendations(),
             Dimensions::Nano(config) => config.recommendations(),
+            Dimensions::DFine(_) => sam_heads::RECOMMENDATIONS,
         }
     }
 
@@ -251,6 +272,7 @@ impl ModelConfig {
             Dimensions::MobileSam(config) => mobile_sam::load(loader, config, preprocessing),
             Dimensions::Sam2(config) => sam2::load(loader, config, preprocessing),
             Dimensions::Nano(config) => nano::load(loader, config, preprocessing),
+            Dimensions::DFine(config) => d_fine::load(loader, config, preprocessing),
         }
     }
 }

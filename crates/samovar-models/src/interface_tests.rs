@@ -1,4 +1,4 @@
-//! Choices among masks, and the traits that no family of the catalogue has yet, on small models written here.
+//! Choices among masks, and traits of which the catalogue has one family or none, on small models written here.
 
 use std::sync::Arc;
 
@@ -157,5 +157,7 @@ fn a_model_says_what_it_lacks_and_who_has_it() {
     let refusal = model.promptable_segmenter().err().unwrap().to_string();
     assert!(refusal.contains("has no promptable segmenter") && refusal.contains("mobile_sam"), "{refusal}");
     let refusal = model.detector().err().unwrap().to_string();
-    assert!(refusal.contains("has no detector; no model of the catalogue has one"), "{refusal}");
+    assert!(refusal.contains("has no detector") && refusal.contains("dfine-small-coco"), "{refusal}");
+    let refusal = Model::of(Family::Nano, Capabilities::default()).embedder().err().unwrap().to_string();
+    assert!(refusal.contains("has no embedder; no model of the catalogue has one"), "{refusal}");
 }

@@ -4,20 +4,24 @@ use samovar_weights::{Renamed, WeightSource};
 
 use crate::error::Result;
 use crate::families::sam_checkpoint::OriginalNames;
-use crate::families::{edgetam_checkpoint, mobile_sam_checkpoint, sam1_checkpoint, sam2_checkpoint};
+use crate::families::{
+    d_fine_checkpoint, edgetam_checkpoint, mobile_sam_checkpoint, sam1_checkpoint, sam2_checkpoint,
+};
 
 /// Families whose authors have names of their own.
-const FOREIGN: [OriginalNames; 6] = [
+const FOREIGN: [OriginalNames; 8] = [
     mobile_sam_checkpoint::NAMES,
     sam1_checkpoint::NAMES,
     sam2_checkpoint::ORIGINAL_NAMES,
     sam2_checkpoint::TRANSFORMERS_NAMES,
     edgetam_checkpoint::ORIGINAL_NAMES,
     edgetam_checkpoint::TRANSFORMERS_NAMES,
+    d_fine_checkpoint::ORIGINAL_NAMES,
+    d_fine_checkpoint::MODULE_NAMES,
 ];
 
 /// A tensor of every model of a family, under the names of the original authors or of transformers: where it is, weights are.
-pub(crate) const MARKS: [&str; 10] = [
+pub(crate) const MARKS: [&str; 12] = [
     mobile_sam_checkpoint::NAMES.mark,
     sam1_checkpoint::NAMES.mark,
     mobile_sam_checkpoint::MARK,
@@ -28,6 +32,8 @@ pub(crate) const MARKS: [&str; 10] = [
     edgetam_checkpoint::TRANSFORMERS_NAMES.mark,
     edgetam_checkpoint::MARK,
     "vision_encoder.trunk.stem.weight",
+    d_fine_checkpoint::ORIGINAL_NAMES.mark,
+    d_fine_checkpoint::MARK,
 ];
 
 /// A weight file under the names the blocks use.

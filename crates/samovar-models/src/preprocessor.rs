@@ -29,9 +29,12 @@ const WITHOUT_EFFECT: &[&str] = &[
     "default_to_square",
     "device",
     "disable_grouping",
+    // Of boxes a detector is trained with, as `format`.
+    "do_convert_annotations",
     // Pictures are RGB here before anything else happens.
     "do_convert_rgb",
     "feature_extractor_type",
+    "format",
     "image_processor_type",
     "input_data_format",
     // Sizes of label maps in training.

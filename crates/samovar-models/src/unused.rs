@@ -61,12 +61,19 @@ const HARMLESS_ENDS: &[&str] =
     &["num_batches_tracked", "attention_bias_idxs", "relative_position_index", "pixel_mean", "pixel_std"];
 
 /// Fronts of names of such tensors, as the blocks call them: the classifier that TinyViT was trained with, transformers'
-/// second copy of the position table, and a vector of SAM 2's for attention to nothing, which published models do not pay.
+/// second copy of the position table, and a vector of SAM 2's for attention to nothing, which published models do not pay; of
+/// D-FINE what it was trained with, tables that follow from the dimensions, and the same heads and numbers once more.
 const HARMLESS_FRONTS: &[&str] = &[
     "vision_encoder.head.",
     "vision_encoder.norm_head.",
     "prompt_encoder.shared_embedding.",
     "no_memory_positional_encoding",
+    "model.denoising_class_embed.",
+    "model.anchors",
+    "model.valid_mask",
+    "model.decoder.copies.",
+    "class_embed.",
+    "bbox_embed.",
 ];
 
 /// The same of a tracker's memory, which no picture needs.

@@ -19,6 +19,8 @@ const SIGNS: &[(&str, &str)] = &[
     ("image_encoder.blocks.", "a SAM checkpoint (original names)"),
     ("vision_encoder.trunk.", "a samovar nano checkpoint"),
     ("vision_encoder.layers.0.layer_norm1.", "a SAM checkpoint (transformers names)"),
+    ("model.backbone.model.embedder.stem1.", "a D-FINE checkpoint (transformers names)"),
+    ("backbone.stem.stem1.", "a D-FINE checkpoint (original names)"),
     ("text_model.encoder.", "a CLIP checkpoint"),
     ("vision_model.encoder.", "a CLIP checkpoint"),
 ];

@@ -191,7 +191,15 @@ fn config(data: &[u8]) {
         let pixels = Tensor::shape_only(Shape::new(&encoder.preprocessing().pixels_shape(1)), DType::F32);
         encoder.encode(device, &pixels).map(drop)
     };
-    let _ = Device::reference().plan(load, encode);
+    let detect = |device: &Device, model: &Model| {
+        let detector = model.detector()?;
+        let pixels = Tensor::shape_only(Shape::new(&detector.preprocessing().pixels_shape(1)), DType::F32);
+        detector.detect(device, &pixels).map(drop)
+    };
+    let _ = match config.capabilities().contains(&Capability::Detector) {
+        true => Device::reference().plan(load, detect),
+        false => Device::reference().plan(load, encode),
+    };
     // What is said about memories is looked at where a tracker is loaded.
     let whole = |device: &Device| Model::load_parts(device, &config, &ShapeSource, Parts::ALL);
     let remember = |device: &Device, model: &Model| {

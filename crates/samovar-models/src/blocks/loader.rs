@@ -15,6 +15,9 @@ use crate::interface::Parts;
 /// Batch norms of all models here have PyTorch's default.
 const BATCH_NORM_EPSILON: f64 = 1e-5;
 
+/// Names of a convolution and of the batch norm behind it, in TinyViT and RepViT.
+pub(crate) const CONV_AND_NORM: [&str; 2] = ["c", "bn"];
+
 /// Copies of a weight that a norm is folded into: rounded, widened, and scaled.
 pub(crate) const FOLDED_COPIES: usize = 4;
 
@@ -119,6 +122,15 @@ impl<'a> Loader<'a> {
         Ok(Tensor::try_from_values(shape, &values()?)?)
     }
 
+    /// The same on the device.
+    pub(crate) fn constant(
+        &self,
+        shape: &[usize],
+        values: impl FnOnce() -> Result<Vec<f32>>,
+    ) -> Result<Tensor> {
+        Ok(self.device.load(&self.derived(shape, values)?)?)
+    }
+
     /// Counts copies of a weight of `len` numbers, as they are made on its way to the device, against the device's
     /// memory while the value lives.
     pub(crate) fn copies(&self, copies: usize, len: usize) -> Result<Option<SetAside>> {
@@ -206,7 +218,7 @@ impl<'a> Loader<'a> {
         Ok(self.device.load_linear(&weight, None)?)
     }
 
-    /// A convolution with the batch norm behind it, as [`Loader::conv_bn`] folds them.
+    /// A convolution `c` with the batch norm `bn` behind it, as [`Loader::conv_bn`] folds them.
     pub(crate) fn folded_conv(
         &self,
         name: &str,
@@ -216,31 +228,33 @@ impl<'a> Loader<'a> {
     ) -> Result<Conv2d> {
         let len = outputs * inputs / geometry.groups * geometry.kernel * geometry.kernel;
         let _copies = self.copies(FOLDED_COPIES, len)?;
-        let (weight, bias) = self.conv_bn(name, inputs, outputs, geometry)?;
+        let (weight, bias) = self.conv_bn(name, CONV_AND_NORM, inputs, outputs, geometry)?;
         Ok(self.device.load_conv2d(&weight, Some(&bias), geometry)?)
     }
 
     /// The same of a 1 x 1 convolution, which on channels-last maps is a fully connected layer.
     pub(crate) fn folded_pointwise(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
         let _copies = self.copies(FOLDED_COPIES, outputs * inputs)?;
-        let (weight, bias) = self.conv_bn(name, inputs, outputs, Conv2dGeometry::patches(1))?;
+        let (weight, bias) =
+            self.conv_bn(name, CONV_AND_NORM, inputs, outputs, Conv2dGeometry::patches(1))?;
         Ok(self.device.load_linear(&weight.reshape([outputs, inputs])?, Some(&bias))?)
     }
 
-    /// A convolution `c` without bias and the batch norm `bn` behind it, folded into weight and bias. Makes up to
+    /// A convolution without bias and the batch norm behind it, by their `names`, folded into weight and bias. Makes up to
     /// [`FOLDED_COPIES`] copies of the weight, one of which is the result.
     pub(crate) fn conv_bn(
         &self,
         name: &str,
+        [conv, norm]: [&str; 2],
         inputs: usize,
         outputs: usize,
         geometry: Conv2dGeometry,
     ) -> Result<(Tensor, Tensor)> {
         let layer = self.at(name);
         let shape = [outputs, inputs / geometry.groups, geometry.kernel, geometry.kernel];
-        let weight = layer.conv_weight("c.weight", &shape, geometry)?;
+        let weight = layer.at(conv).conv_weight("weight", &shape, geometry)?;
         let [gamma, beta, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
-            .map(|leaf| layer.at("bn").raw(leaf, &[outputs]));
+            .map(|leaf| layer.at(norm).raw(leaf, &[outputs]));
         let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
         let scales = || -> Result<Vec<f64>> {
             let (gamma, variance) = (gamma.to_f32_vec()?, variance.to_f32_vec()?);

@@ -74,7 +74,7 @@ impl Mlp {
     }
 }
 
-/// `proj_in`, `layers.0`, …, `proj_out` with ReLU between them.
+/// Fully connected layers with ReLU between them.
 pub(crate) struct Head {
     layers: Vec<Linear>,
     last: Activation,
@@ -93,21 +93,49 @@ pub(crate) struct HeadConfig {
 }
 
 impl Head {
+    /// Layers called `proj_in`, `layers.0`, …, `proj_out`, as SAM's.
     pub(crate) fn load(loader: &Loader, config: HeadConfig) -> Result<Self> {
-        let HeadConfig { inputs, hidden, outputs, depth, last } = config;
-        let mut layers = vec![loader.linear("proj_in", inputs, hidden)?];
-        for i in 0..depth.saturating_sub(2) {
-            layers.push(loader.linear(&format!("layers.{i}"), hidden, hidden)?);
-        }
-        layers.push(loader.linear("proj_out", hidden, outputs)?);
-        Ok(Self { layers, last })
+        let within = (0..config.depth.saturating_sub(2)).map(|i| format!("layers.{i}"));
+        let names = ["proj_in".to_owned()].into_iter().chain(within).chain(["proj_out".to_owned()]);
+        Self::of_layers(loader, config, names)
+    }
+
+    /// Layers called `layers.0`, `layers.1`, …, as DETR's.
+    pub(crate) fn load_numbered(loader: &Loader, config: HeadConfig) -> Result<Self> {
+        Self::of_layers(loader, config, (0..config.depth).map(|i| format!("layers.{i}")))
+    }
+
+    fn of_layers(
+        loader: &Loader,
+        HeadConfig { inputs, hidden, outputs, depth, last }: HeadConfig,
+        names: impl Iterator<Item = String>,
+    ) -> Result<Self> {
+        let layer = |(i, name): (usize, String)| {
+            let inputs = if i == 0 { inputs } else { hidden };
+            loader.linear(&name, inputs, if i + 1 == depth { outputs } else { hidden })
+        };
+        Ok(Self { layers: names.enumerate().map(layer).collect::<Result<_>>()?, last })
     }
 
     pub(crate) fn forward(&self, device: &Device, x: &Tensor) -> Result<Tensor> {
+        self.forward_then_add(device, x, None)
+    }
+
+    /// The same with something added to the result.
+    pub(crate) fn forward_then_add(
+        &self,
+        device: &Device,
+        x: &Tensor,
+        added: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
-            let activation = if i + 1 == self.layers.len() { self.last } else { Activation::Relu };
-            x = device.linear(&x, layer, &Epilogue::act(activation))?;
+            let epilogue = match added {
+                _ if i + 1 < self.layers.len() => Epilogue::act(Activation::Relu),
+                None => Epilogue::act(self.last),
+                Some(added) => Epilogue::act_then_add(self.last, added),
+            };
+            x = device.linear(&x, layer, &epilogue)?;
         }
         Ok(x)
     }

@@ -8,7 +8,7 @@ use samovar_tensor::{
 
 use super::attention::attention;
 use super::hiera::STAGES;
-use super::loader::{FOLDED_COPIES, Loader};
+use super::loader::{CONV_AND_NORM, FOLDED_COPIES, Loader};
 use super::mlp::Mlp;
 use crate::error::{Error, Result};
 use crate::limits::{MAX_CHANNELS, MAX_DEPTH, MAX_GRID_SIDE, MAX_INPUT_SIDE, at_most};
@@ -163,9 +163,9 @@ impl Block {
 fn branches(loader: &Loader, channels: usize) -> Result<Conv2d> {
     let geometry = Conv2dGeometry::same(KERNEL).depthwise(channels);
     let _copies = loader.copies(2 * FOLDED_COPIES, channels * KERNEL * KERNEL)?;
-    let (wide, wide_bias) = loader.conv_bn("conv", channels, channels, geometry)?;
+    let (wide, wide_bias) = loader.conv_bn("conv", CONV_AND_NORM, channels, channels, geometry)?;
     let one_cell = Conv2dGeometry::same(1).depthwise(channels);
-    let (narrow, narrow_bias) = loader.conv_bn("conv1", channels, channels, one_cell)?;
+    let (narrow, narrow_bias) = loader.conv_bn("conv1", CONV_AND_NORM, channels, channels, one_cell)?;
     let weight = loader.derived(&[channels, 1, KERNEL, KERNEL], || {
         let mut taps = wide.to_f32_vec()?;
         let centres = taps.iter_mut().skip(KERNEL * KERNEL / 2).step_by(KERNEL * KERNEL);

@@ -37,3 +37,22 @@ pub(crate) fn of_point(place: f32, channels: usize) -> Vec<f32> {
     let waves = angles.iter().map(|angle| angle.sin()).chain(angles.iter().map(|angle| angle.cos()));
     waves.map(|wave| wave as f32).collect()
 }
+
+/// Positions of the cells of a map in quarters of `channels`, `[rows · columns, channels]`: sines and cosines of how far down a
+/// cell is, then of how far to the right, by frequencies from 1 to about one over [`TEMPERATURE`]. (RT-DETR's
+/// `build_2d_sincos_position_embedding`, whose rows and columns agree with transformers' on square maps.)
+pub(crate) fn of_rows_and_columns([rows, columns]: [usize; 2], channels: usize) -> Vec<f32> {
+    let quarter = channels / 4;
+    let along = |index: usize| -> Vec<f32> {
+        let angle = |i: usize| index as f64 / f64::from(TEMPERATURE).powf(i as f64 / quarter as f64);
+        let waves = (0..quarter).map(|i| angle(i).sin()).chain((0..quarter).map(|i| angle(i).cos()));
+        waves.map(|wave| wave as f32).collect()
+    };
+    let across: Vec<Vec<f32>> = (0..columns).map(along).collect();
+    (0..rows)
+        .flat_map(|row| {
+            let down = along(row);
+            across.iter().flat_map(move |across| [down.as_slice(), across].concat()).collect::<Vec<_>>()
+        })
+        .collect()
+}

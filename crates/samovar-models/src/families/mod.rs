@@ -1,6 +1,10 @@
 //! Model families: each states its numbers and limits, and how its blocks are wired. None knows another's encoder, and
 //! none knows what is made of it.
 
+pub(crate) mod coco;
+pub(crate) mod d_fine;
+pub(crate) mod d_fine_checkpoint;
+pub(crate) mod d_fine_json;
 pub(crate) mod edgetam;
 pub(crate) mod edgetam_checkpoint;
 pub(crate) mod edgetam_json;
