@@ -8,6 +8,8 @@
                                                                 Sam2VideoModel, as on the hub) and the original .pt
     python full_size.py --samovar ... --edgetam-path DIR        EdgeTAM instead: transformers (the folder of an
                                                                 EdgeTamVideoModel, as on the hub) and the original .pt
+    python full_size.py --samovar ... --dfine                   D-FINE-S instead: transformers (a folder) and the same weights under
+                                                                the authors' names
     python full_size.py --samovar ... --only original           one of: transformers, original, mobile_sam
 
 Weights are seeded, every parameter and buffer overwritten, and saved to a temporary folder (about 750 MB; --work keeps
@@ -34,6 +36,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import common
+import dfine
 import edgetam
 import samhq
 import samtwo
@@ -298,6 +301,75 @@ def check(samovar, work, name, mobilesam_path):
     return fine
 
 
+# --------------------------------------------------------------------------------------------------- D-FINE
+
+
+def dfine_configuration():
+    """D-FINE-S, as published."""
+    from transformers import DFineConfig, HGNetV2Config
+
+    backbone = HGNetV2Config(
+        stem_channels=[3, 16, 16], stage_in_channels=[16, 64, 256, 512], stage_mid_channels=[16, 32, 64, 128],
+        stage_out_channels=[64, 256, 512, 1024], stage_num_blocks=[1, 1, 2, 1], stage_numb_of_layers=[3, 3, 3, 3],
+        hidden_sizes=[128, 256, 512, 1024], use_learnable_affine_block=True, out_indices=[2, 3, 4])
+    labels = {index: f"class {index}" for index in range(80)}
+    return DFineConfig(
+        backbone_config=backbone, decoder_layers=3, hidden_expansion=0.5, depth_mult=0.34, decoder_n_points=[3, 6, 3],
+        encoder_in_channels=[256, 512, 1024], id2label=labels, label2id={label: index for index, label in labels.items()})
+
+
+def prepare_dfine(work):
+    """The folder, the original file, and upstream's outputs for pixels by which queries are chosen as clearly as may be."""
+    from transformers import DFineForObjectDetection
+
+    folder, original, expected = work / "dfine_s", work / "dfine_s.pth", work / "dfine.expected.safetensors"
+    if folder.exists() and original.exists() and expected.exists():
+        return folder, original, load_file(expected)
+    print("dfine: building, saving and running upstream", file=sys.stderr)
+    model = dfine.seed(DFineForObjectDetection(dfine_configuration()).eval(), "full size")
+    model.model.decoder.class_embed, model.model.decoder.bbox_embed = model.class_embed, model.bbox_embed
+    model.save_pretrained(folder)
+    torch.save({"model": dfine.to_original_state(model.state_dict())}, original)
+    best = (-1.0, None)
+    for draw in range(8):
+        coarse = common.normal(SEED, f"dfine pixels {draw}", (1, 3, 40, 40))
+        pixels = torch.nn.functional.interpolate(coarse, (640, 640), mode="bicubic", align_corners=False)
+        pixels = (255 * (0.5 + 0.25 * pixels).clamp(0, 1)).round() / 255
+        best = max(best, (dfine.choice(model, pixels)[0], pixels), key=lambda one: one[0])
+    print(f"dfine: queries are chosen by {best[0]:.1e} of the spread of scores", file=sys.stderr)
+    out = model(pixel_values=best[1])
+    tensors = common.contiguous({"pixel_values": best[1], "logits": out.logits, "pred_boxes": out.pred_boxes})
+    save_file(tensors, expected)
+    return folder, original, tensors
+
+
+def in_one_order(logits, boxes, like):
+    """Queries of nearly equal scores may have changed places: each is matched with the nearest of `like`."""
+    mine, theirs = torch.cat([boxes[0], logits[0].sigmoid()], 1), torch.cat([like[1][0], like[0][0].sigmoid()], 1)
+    order = torch.cdist(theirs.double(), mine.double()).argmin(1)
+    return logits[:, order], boxes[:, order], len(set(order.tolist()))
+
+
+def check_dfine(samovar, work):
+    folder, original, expected = prepare_dfine(work)
+    fine = True
+    for model_path in (folder, original):
+        source, target = work / "in.safetensors", work / "out.safetensors"
+        save_file({"pixel_values": expected["pixel_values"]}, source)
+        target.unlink(missing_ok=True)
+        start = time.perf_counter()
+        command = [samovar, "forward", "--model", model_path, "--inputs", source, "--outputs", target]
+        subprocess.run([str(part) for part in command], check=True)
+        print(f"{model_path.name}: {time.perf_counter() - start:.1f} s")
+        got = load_file(target)
+        logits, boxes, matched = in_one_order(
+            got["logits"], got["pred_boxes"], (expected["logits"], expected["pred_boxes"]))
+        fine &= compare("logits", logits, expected["logits"]) & compare("pred_boxes", boxes, expected["pred_boxes"])
+        print(f"  {matched} of {logits.shape[1]} queries found")
+        fine &= matched == logits.shape[1]
+    return fine
+
+
 # The package of SysCV/sam-hq is called as the original is, and EdgeTAM's as SAM 2's, so a run has one of them.
 SAM_HQ = ["sam_hq", "original_sam_hq", "light_hq_sam"]
 SAM_2 = ["sam2", "original_sam2"]
@@ -311,6 +383,7 @@ def main():
     parser.add_argument("--sam-hq-path", type=Path, help="checkout of SysCV/sam-hq: compares SAM-HQ instead")
     parser.add_argument("--sam2-path", type=Path, help="checkout of facebookresearch/sam2: compares SAM 2.1 tiny instead")
     parser.add_argument("--edgetam-path", type=Path, help="checkout of facebookresearch/EdgeTAM: compares EdgeTAM instead")
+    parser.add_argument("--dfine", action="store_true", help="compares D-FINE-S instead")
     parser.add_argument("--only", choices=list(FILES))
     parser.add_argument("--work", type=Path, help="keep weights and upstream outputs here (default: a temporary folder)")
     parser.add_argument("--threads", type=int, default=2, help="for upstream")
@@ -344,6 +417,10 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
+        if arguments.dfine:
+            fine = check_dfine(arguments.samovar, work)
+            print("within bounds" if fine else f"BEYOND {ERROR:g}")
+            sys.exit(0 if fine else 1)
         fine = all([check(arguments.samovar, work, name, arguments.mobilesam_path) for name in names])
     print("within bounds" if fine else f"BEYOND {ERROR:g} or IoU {IOU}")
     sys.exit(0 if fine else 1)

@@ -36,7 +36,8 @@ pub struct CacheArgs {
     #[arg(long)]
     pub verify: bool,
     /// Append events to a file, one JSON object a line, as they happen: hits and misses of the cache, memory given back, models
-    /// unloaded, batches halved, masks that come to the host (`sam_mask_output`), images done and failed
+    /// unloaded, batches halved, masks (`sam_mask_output`, which says whether they came to the host), frames of `pipeline` with their
+    /// times (`pipeline_frame`), images done and failed
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }

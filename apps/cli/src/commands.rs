@@ -9,6 +9,7 @@ pub mod everything;
 pub mod forward;
 pub mod job;
 pub mod models;
+pub mod pipeline;
 pub mod plan;
 pub mod profile;
 pub mod quantize;

@@ -17,6 +17,8 @@
 //! | `iou_scores` | `[B, P, M]` | absent without prompts |
 //! | `object_score_logits` | `[B, P, 1]` | of models that have them |
 //!
+//! A detector takes `pixel_values` alone and gives `logits` `[B, Q, K]` and `pred_boxes` `[B, Q, 4]`, as `DFineForObjectDetection`.
+//!
 //! Masks of SAM-HQ come with the best score first, as transformers gives them. A mask prompt alone goes to SAM 2 with a point
 //! that is none, which transformers adds and upstream's image predictor does not.
 
@@ -24,10 +26,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use samovar_geometry::{Box2, Grid, Input, Point, Size};
-use samovar_models::{ImageFeatures, MaskChoice, MaskOutput, MaskPrediction, PromptBatch};
+use samovar_models::{ImageFeatures, MaskChoice, MaskOutput, MaskPrediction, Preprocessing, PromptBatch};
 use samovar_tensor::{Device, PoolStats, Tensor};
 use samovar_weights::{Checkpoint, WeightSource, WriteTensor, write_safetensors};
 
+use crate::detection::DetectorModel;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::planning::{PromptShape, check_fits};
@@ -65,16 +68,47 @@ pub fn forward_file(model: &Model, inputs: &Path, outputs: &Path) -> Result<BTre
                 Err(_) => refusal,
             }
         })?;
+    let results = forward(model, &read(&file, inputs, &INPUTS)?)?;
+    write(results, outputs)
+}
+
+/// The same for a detector.
+///
+/// # Errors
+/// As [`forward_file`].
+pub fn forward_detector_file(
+    detector: &DetectorModel,
+    inputs: &Path,
+    outputs: &Path,
+) -> Result<BTreeMap<String, Vec<usize>>> {
+    let file = Checkpoint::open(inputs)?;
+    let file_bytes =
+        std::fs::metadata(inputs).map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX));
+    let _room = detector.engine().set_aside("tensors of a file", file_bytes.saturating_mul(2))?;
+    let tensors = read(&file, inputs, &INPUTS[..1])?;
+    write(detector.forward(tensors.get(INPUTS[0]).ok_or_else(no_pixels)?)?, outputs)
+}
+
+fn no_pixels() -> Error {
+    Error::usage("no tensor `pixel_values`")
+}
+
+/// All tensors of a file, which may have these names.
+fn read(file: &Checkpoint, path: &Path, known: &[&str]) -> Result<BTreeMap<String, NamedTensor>> {
     let mut tensors = BTreeMap::new();
     for name in file.names() {
-        if !INPUTS.contains(&name.as_str()) {
-            let what = format!("tensor `{name}` is unknown; expected some of {}", INPUTS.join(", "));
-            return Err(Error::usage(format!("\"{}\": {what}", inputs.display())));
+        if !known.contains(&name.as_str()) {
+            let what = format!("tensor `{name}` is unknown; expected some of {}", known.join(", "));
+            return Err(Error::usage(format!("\"{}\": {what}", path.display())));
         }
         let tensor = file.any_tensor(&name)?;
         tensors.insert(name, NamedTensor { shape: tensor.dims().to_vec(), values: tensor.to_f32_vec()? });
     }
-    let results = forward(model, &tensors)?;
+    Ok(tensors)
+}
+
+/// Writes what came out; tells names and shapes.
+fn write(results: BTreeMap<String, NamedTensor>, outputs: &Path) -> Result<BTreeMap<String, Vec<usize>>> {
     let written: Vec<WriteTensor> = results
         .iter()
         .map(|(name, tensor)| WriteTensor {
@@ -95,13 +129,8 @@ pub fn forward(
     model: &Model,
     inputs: &BTreeMap<String, NamedTensor>,
 ) -> Result<BTreeMap<String, NamedTensor>> {
-    let pixels = inputs.get("pixel_values").ok_or_else(|| Error::usage("no tensor `pixel_values`"))?;
-    let [_, rows, columns, _] = model.preprocessing().pixels_shape(1);
-    let refuse = || misshapen("pixel_values", &pixels.shape, &format!("[images, 3, {rows}, {columns}]"));
-    let &[images, 3, height, width] = pixels.shape.as_slice() else { return Err(refuse()) };
-    if images == 0 || (height, width) != (rows, columns) {
-        return Err(refuse());
-    }
+    let pixels = inputs.get("pixel_values").ok_or_else(no_pixels)?;
+    let [images, rows, columns] = sides(pixels, model.preprocessing())?;
     let prompts = Prompts::read(inputs, images, model.grid_size())?;
     let mut outputs = Outputs { tensors: BTreeMap::new(), images };
     let device = model.device();
@@ -131,6 +160,37 @@ pub fn forward(
         }
     }
     Ok(outputs.tensors)
+}
+
+/// Images, rows and columns of pixels, which must be those of the model's input.
+fn sides(pixels: &NamedTensor, preprocessing: &Preprocessing) -> Result<[usize; 3]> {
+    let [_, rows, columns, _] = preprocessing.pixels_shape(1);
+    let refuse = || misshapen("pixel_values", &pixels.shape, &format!("[images, 3, {rows}, {columns}]"));
+    match *pixels.shape.as_slice() {
+        [images, 3, height, width] if images > 0 && (height, width) == (rows, columns) => {
+            Ok([images, rows, columns])
+        }
+        _ => Err(refuse()),
+    }
+}
+
+impl DetectorModel {
+    /// Logits and boxes of normalised pixels `[B, 3, H, W]`, one image after the other.
+    fn forward(&self, pixels: &NamedTensor) -> Result<BTreeMap<String, NamedTensor>> {
+        let [images, rows, columns] = sides(pixels, self.preprocessing())?;
+        let device = self.engine().device();
+        let mut outputs = Outputs { tensors: BTreeMap::new(), images };
+        let _promise = self.admit()?;
+        for image in 0..images {
+            let planes = &pixels.values[image * 3 * rows * columns..][..3 * rows * columns];
+            let planes = device.upload([1, 3, rows, columns], planes)?;
+            let found = self.network().detect(device, &device.channels_last(&planes)?)?;
+            for (name, part) in [("logits", &found.class_logits), ("pred_boxes", &found.boxes)] {
+                outputs.append(device, name, &part.dims()[1..], part, None)?;
+            }
+        }
+        Ok(outputs.tensors)
+    }
 }
 
 /// What the prompts of an image ask the network, and which of its masks is then chosen, if one is; `None` without prompts.

@@ -19,6 +19,8 @@
 //! | [`prompt`] | [`Prompt`]: points, box, mask, in pixels of the image |
 //! | [`prompt_file`] | prompts for many images in a JSON document |
 //! | [`segmentation`] | [`Segmentation`], [`PredictedMask`]: logits and what becomes of them |
+//! | [`detection`] | boxes of the things a detector knows |
+//! | [`pipeline`] | from a frame to its boxes to their masks |
 //! | [`automatic`] | masks for everything in an image, without a prompt |
 //! | [`feature_cache`] | features of images, kept |
 //! | [`forward`] | tensors in, tensors out, named as in transformers |
@@ -38,6 +40,7 @@ mod admission;
 pub mod automatic;
 pub mod certificate;
 mod cleanup;
+pub mod detection;
 pub mod devices;
 mod encoder_slot;
 pub mod engine;
@@ -52,6 +55,7 @@ mod loading;
 mod memory_watch;
 pub mod model;
 pub mod picture_bytes;
+pub mod pipeline;
 pub mod planning;
 pub mod profile;
 pub mod prompt;
@@ -65,11 +69,13 @@ mod tracker_slot;
 pub mod tracking;
 
 pub use admission::Reservation;
+pub use detection::{Detection, Detector, DetectorModel};
 pub use engine::{Engine, Options, UNLOAD_AFTER};
 pub use error::{Error, ErrorKind, Result};
 pub use inference_mode::InferenceMode;
 pub use model::{Embedding, Model};
 pub use picture_bytes::{PictureBytes, PictureUse, PictureWork};
+pub use pipeline::{Pipeline, PipelineOptions, ResultPacket, SegmentedMask, run_segmentation};
 pub use prompt::{MaskPrompt, Prompt, PromptPoint};
 pub use segmentation::{PredictedMask, Segmentation};
 

@@ -7,12 +7,13 @@ use samovar_models::{Model as Network, Parts};
 use samovar_tensor::Precision;
 
 use crate::admission::Reservation;
+use crate::detection::{DetectorModel, DetectorPlan};
 use crate::encoder_slot::EncoderSlot;
 use crate::engine::{Engine, Options};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::picture_bytes::{PictureWork, of_image};
-use crate::planning::{Planner, check_picture};
+use crate::planning::{Planner, check_loads, check_picture};
 use crate::source::{ModelSource, OpenedModel};
 use crate::tracker_slot::TrackerSlot;
 
@@ -86,23 +87,61 @@ impl Engine {
         Ok(Network::load_parts(&device, &opened.config, &opened.weights, parts)?)
     }
 
+    /// Loads a detector by name (see [`ModelSource::resolve`]); those of the hub from [`Options::hub_cache`].
+    ///
+    /// # Errors
+    /// As [`Engine::load`]; [`Error::Usage`] for a model that is no detector.
+    pub fn load_detector(&self, name: &str) -> Result<DetectorModel> {
+        self.load_detector_from(&ModelSource::resolve(name, self.hub_cache())?)
+    }
+
+    /// Loads a detector from where it lies: planned on shapes alone, found to fit, and only then read.
+    ///
+    /// # Errors
+    /// As [`Engine::load_detector`].
+    pub fn load_detector_from(&self, source: &ModelSource) -> Result<DetectorModel> {
+        let opened = source.open()?;
+        let precision = self.precision_of(&opened)?;
+        let named = |error: Error| error.of_model(source.name());
+        let plan =
+            DetectorPlan::of(self.device(), &opened.config, &opened.weights, precision).map_err(named)?;
+        self.admit(source, |what, budget_bytes, taken_bytes| {
+            check_loads(what, plan.detect(), plan.peak_bytes(), budget_bytes, taken_bytes)
+        })?;
+        let network = self.load_parts(&opened, precision, Parts::IMAGES)?;
+        let detector = network.detector().map_err(|lacks| named(lacks.into()))?;
+        Ok(DetectorModel::new(self.clone(), Arc::clone(detector), plan, source.name(), precision)
+            .with_notes(opened.weights.notes()))
+    }
+
     fn admit_loading(&self, source: &ModelSource, planner: &Planner) -> Result<()> {
+        self.admit(source, |what, budget_bytes, taken_bytes| {
+            planner.admit_loading(what, budget_bytes, taken_bytes)
+        })
+    }
+
+    /// Asks, with the name, the budget, and what others have of it, whether a model may be loaded.
+    fn admit(&self, source: &ModelSource, fits: impl Fn(String, usize, usize) -> Result<()>) -> Result<()> {
         self.begin("loading a model")?;
         let admit = || {
             // Scratch memory that is in use already is counted in the plan.
             let in_use_bytes = self.device().pool().stats().in_use_bytes;
             let taken_bytes = in_use_bytes.saturating_sub(self.device().reserved_bytes());
-            planner.admit_loading(source.name(), self.budget_bytes(), taken_bytes)
+            fits(source.name(), self.budget_bytes(), taken_bytes)
         };
         self.with_room(admit).map_err(|error| error.of_model(source.name()))
     }
 
+    fn precision_of(&self, opened: &OpenedModel) -> Result<Precision> {
+        match self.precision() {
+            Some(precision) => Ok(precision),
+            None => opened.stored_precision(),
+        }
+    }
+
     fn plan(&self, source: &ModelSource) -> Result<(OpenedModel, Precision, Planner)> {
         let opened = source.open()?;
-        let precision = match self.precision() {
-            Some(precision) => precision,
-            None => opened.stored_precision()?,
-        };
+        let precision = self.precision_of(&opened)?;
         let planner = Planner::new(self.device(), &opened.config, precision)
             .map_err(|error| error.of_model(source.name()))?;
         Ok((opened, precision, planner))

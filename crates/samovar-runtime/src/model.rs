@@ -233,13 +233,7 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`].
     pub fn preprocess(&self, image: &RgbImage) -> Result<Tensor> {
-        let preprocessing = &self.preprocessing;
-        let rule = preprocessing.resize;
-        let normalisation = Normalisation { mean: preprocessing.mean, std: preprocessing.std };
-        let (resized, canvas) = (rule.resized(image.size()), rule.canvas());
-        self.device().stage("preprocess").try_upload_with(preprocessing.pixels_shape(1), |values| {
-            Ok(resize_normalise(image, resized, canvas, &normalisation, self.engine.threads(), values)?)
-        })
+        preprocess(&self.engine, &self.preprocessing, image)
     }
 
     /// How images are fitted into the model's input.
@@ -374,6 +368,16 @@ impl Model {
     pub(crate) fn device(&self) -> &Device {
         self.engine.device()
     }
+}
+
+/// A model's input for an image, `[1, height, width, 3]`: resized, normalised, then padded.
+pub(crate) fn preprocess(engine: &Engine, preprocessing: &Preprocessing, image: &RgbImage) -> Result<Tensor> {
+    let rule = preprocessing.resize;
+    let normalisation = Normalisation { mean: preprocessing.mean, std: preprocessing.std };
+    let (resized, canvas) = (rule.resized(image.size()), rule.canvas());
+    engine.device().stage("preprocess").try_upload_with(preprocessing.pixels_shape(1), |values| {
+        Ok(resize_normalise(image, resized, canvas, &normalisation, engine.threads(), values)?)
+    })
 }
 
 /// An encoded image: holds what the encoder found, and answers prompts.

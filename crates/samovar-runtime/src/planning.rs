@@ -472,21 +472,32 @@ impl Planner {
         budget_bytes: usize,
         taken_bytes: usize,
     ) -> Result<()> {
-        let needed_bytes = self.peak_bytes()?.saturating_add(taken_bytes);
-        if needed_bytes <= budget_bytes {
-            return Ok(());
-        }
-        let mut breakdown = format!(
-            "{} of weights, {} of activations, {} of scratch memory",
-            bytes(self.encode.weight_bytes),
-            bytes(self.encode.activation_bytes.max(self.encode.load_bytes)),
-            bytes(self.encode.scratch_bytes)
-        );
-        if taken_bytes > 0 {
-            breakdown += &format!(", {} for the program and other work", bytes(taken_bytes));
-        }
-        Err(Error::DoesNotFit { what: what.into(), needed_bytes, budget_bytes, breakdown })
+        check_loads(what.into(), &self.encode, self.peak_bytes()?, budget_bytes, taken_bytes)
     }
+}
+
+/// Lets a model be loaded that takes `peak_bytes` with its work, or refuses it. `taken_bytes` of the budget are in use by others.
+pub(crate) fn check_loads(
+    what: String,
+    plan: &Plan,
+    peak_bytes: usize,
+    budget_bytes: usize,
+    taken_bytes: usize,
+) -> Result<()> {
+    let needed_bytes = peak_bytes.saturating_add(taken_bytes);
+    if needed_bytes <= budget_bytes {
+        return Ok(());
+    }
+    let mut breakdown = format!(
+        "{} of weights, {} of activations, {} of scratch memory",
+        bytes(plan.weight_bytes),
+        bytes(plan.activation_bytes.max(plan.load_bytes)),
+        bytes(plan.scratch_bytes)
+    );
+    if taken_bytes > 0 {
+        breakdown += &format!(", {} for the program and other work", bytes(taken_bytes));
+    }
+    Err(Error::DoesNotFit { what, needed_bytes, budget_bytes, breakdown })
 }
 
 #[cfg(test)]

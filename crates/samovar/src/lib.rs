@@ -30,6 +30,7 @@
 //! - [`Segmentation`] holds low-resolution logits; [`PredictedMask::mask`] and [`PredictedMask::alpha`] make pixels of
 //!   them. [`media`] has everything that is done with masks: run lengths, outlines, COCO, PNG.
 //! - [`automatic::generate`] finds everything in an image without a prompt.
+//! - [`Engine::load_detector`] loads a detector; [`Pipeline`] cuts out what it finds, and takes any [`Detector`].
 //! - [`planning`] knows bytes and operations before any work is done; [`profile`] where the time went.
 
 pub use samovar_runtime::automatic::{self, AutomaticMask, AutomaticOptions};
@@ -37,13 +38,15 @@ pub use samovar_runtime::geometry::{Box2, Image, Point, Size};
 pub use samovar_runtime::media::{AlphaMask, BitMask, DecodeLimits, LazyImage, RgbImage, Rle};
 pub use samovar_runtime::tensor::Precision;
 pub use samovar_runtime::{
-    CATALOGUE, CatalogueEntry, Embedding, Engine, Error, ErrorKind, Family, InferenceMode, MAX_THREADS,
-    MaskPrompt, Model, ModelConfig, Options, PictureBytes, PictureUse, PictureWork, PredictedMask, Products,
-    Prompt, PromptPoint, Recommendations, Reservation, Result, Segmentation, SimdLevel,
+    CATALOGUE, Capability, CatalogueEntry, Detection, Detector, DetectorModel, Embedding, Engine, Error,
+    ErrorKind, Family, InferenceMode, MAX_THREADS, MaskPrompt, Model, ModelConfig, Options, PictureBytes,
+    PictureUse, PictureWork, Pipeline, PipelineOptions, PredictedMask, Products, Prompt, PromptPoint,
+    Recommendations, Reservation, Result, ResultPacket, Segmentation, SegmentedMask, SimdLevel,
+    run_segmentation,
 };
 pub use samovar_runtime::{
-    certificate, devices, evaluate, feature_cache, files, forecast, forward, geometry, hub, media, memory,
-    planning, profile, prompt_file, resources, rounding, sharing, source, tensor, tracking,
+    certificate, detection, devices, evaluate, feature_cache, files, forecast, forward, geometry, hub, media,
+    memory, pipeline, planning, profile, prompt_file, resources, rounding, sharing, source, tensor, tracking,
 };
 
 use std::path::Path;

@@ -61,3 +61,13 @@ fn memory_is_shown_and_given_back() {
     let kept: Vec<&str> = text.lines().filter(|line| line.starts_with("kept: ")).collect();
     assert!(kept[0].starts_with("kept: 6 entries") && kept[1].starts_with("kept: 0 entries"), "{text}");
 }
+
+#[test]
+fn a_detector_of_ones_own_is_cut_out() {
+    let text = printed("pipeline", &[]);
+    let area: f64 =
+        text.split("pixels in").next().unwrap().split_whitespace().next_back().unwrap().parse().unwrap();
+    let disc = std::f64::consts::PI * 30f64.powi(2);
+    assert!((area / disc - 1.0).abs() < 0.15, "{text}");
+    assert!(text.contains("red thing (1.00)") && text.contains("detect"), "{text}");
+}

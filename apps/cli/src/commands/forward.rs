@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use samovar::forward::forward_file;
+use samovar::Capability;
+use samovar::forward::{forward_detector_file, forward_file};
 
 use crate::inputs::Sources;
-use crate::model_args::ModelArgs;
+use crate::model_args::{ModelArgs, resolve};
 use crate::outputs::check_place;
 
 /// Run a model on tensors: no pre- and post-processing, names and layouts as in transformers
@@ -19,7 +20,7 @@ pub struct Args {
     /// [B,P,4], input_masks [B,1,s,s], multimask_output [1]
     #[arg(long, value_name = "IN.safetensors")]
     inputs: PathBuf,
-    /// safetensors to write: image_embeddings[.i], pred_masks, iou_scores
+    /// safetensors to write: image_embeddings[.i], pred_masks, iou_scores; of a detector logits, pred_boxes
     #[arg(long, value_name = "OUT.safetensors")]
     outputs: PathBuf,
 }
@@ -34,7 +35,14 @@ Points and boxes are in pixels of the model's input square. Masks are multimask 
 pub fn run(args: &Args) -> Result<()> {
     let sources = Sources::of([args.inputs.as_path(), Path::new(&args.model.model)]);
     check_place(&args.outputs, "--outputs takes a file", &sources)?;
-    let shapes = forward_file(&args.model.load()?, &args.inputs, &args.outputs)?;
+    let source = resolve(&args.model.model)?;
+    let shapes = match source.open()?.config.capabilities().contains(&Capability::Detector) {
+        true => {
+            let detector = args.model.engine()?.load_detector_from(&source)?;
+            forward_detector_file(&detector, &args.inputs, &args.outputs)?
+        }
+        false => forward_file(&args.model.load()?, &args.inputs, &args.outputs)?,
+    };
     for (name, shape) in shapes {
         say!("{name} {shape:?}");
     }

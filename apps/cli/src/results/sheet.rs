@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use samovar::media::mask::LabelPainter;
@@ -55,6 +56,8 @@ pub struct SheetStyle {
     pub outlines: bool,
     /// `info` of COCO.
     pub info: Value,
+    /// Classes of COCO that documents have whatever is found, in this order; others come behind them.
+    pub classes: Arc<[String]>,
 }
 
 impl SheetStyle {
@@ -138,7 +141,7 @@ impl<'a> Sheet<'a> {
                 let images = serde_json::to_string(&[image_of(image, file_name)])?;
                 let head = format!("{{\"info\":{},\"images\":{images},\"annotations\":[", style.info);
                 target.write(head.as_bytes())?;
-                Content::Annotations(List::default(), Numbering::default())
+                Content::Annotations(List::default(), Numbering::of(&style.classes))
             }
             Format::Rle | Format::Polygon if style.listed => {
                 target.write(b"[")?;
@@ -217,7 +220,7 @@ pub fn dataset<'f>(
     file_name: &str,
     masks: impl IntoIterator<Item = &'f dyn Found>,
 ) -> Result<CocoDataset> {
-    let mut numbering = Numbering::default();
+    let mut numbering = Numbering::of(&style.classes);
     let annotations = masks
         .into_iter()
         .filter_map(|mask| numbering.next(style, mask).transpose())
@@ -254,6 +257,13 @@ struct Numbering {
 }
 
 impl Numbering {
+    /// With these classes before all others.
+    fn of(classes: &[String]) -> Self {
+        let mut numbering = Self::default();
+        classes.iter().for_each(|class| _ = numbering.classes.number(Some(class)));
+        numbering
+    }
+
     /// The annotation of the next mask, if it has one.
     fn next(&mut self, style: &SheetStyle, found: &dyn Found) -> Result<Option<CocoAnnotation>> {
         // pycocotools raises on an annotation without outlines, so an empty mask is none; the summary counts them.

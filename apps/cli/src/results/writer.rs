@@ -1,6 +1,7 @@
 //! The files of one image: their names, known before the masks are where their number is, and their writing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use samovar::RgbImage;
@@ -42,9 +43,17 @@ impl Writer {
         let &FormatArgs { tolerance, outlines, .. } = args;
         // A file of one mask is no list.
         let listed = listed && layout == Layout::Together;
-        let index =
-            SheetStyle { format: Format::Coco, listed: true, tolerance, outlines: false, info: info.clone() };
-        Self { style: SheetStyle { format, listed, tolerance, outlines, info }, layout, index }
+        let classes = Arc::from([]);
+        let style = SheetStyle { format, listed, tolerance, outlines, info, classes };
+        let index = SheetStyle { format: Format::Coco, listed: true, outlines: false, ..style.clone() };
+        Self { style, layout, index }
+    }
+
+    /// The same, whose documents have these classes whatever is found.
+    pub fn with_classes(mut self, classes: &[String]) -> Self {
+        self.style.classes = classes.into();
+        self.index.classes = Arc::clone(&self.style.classes);
+        self
     }
 
     /// For answers to prompts: joined in one file, unless `separate`.

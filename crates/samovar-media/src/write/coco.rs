@@ -81,6 +81,9 @@ pub struct CocoAnnotation {
     /// Of masks found without a prompt: the part of the picture that was looked at, `[x, y, width, height]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_box: Option<[f64; 4]>,
+    /// Of masks of what a detector found: its box, `[x, y, width, height]`, which may reach beyond the picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detection_box: Option<[f64; 4]>,
 }
 
 /// A mask in one of COCO's three forms.
@@ -184,6 +187,7 @@ impl CocoAnnotation {
             stability_score: None,
             point_coords: None,
             crop_box: None,
+            detection_box: None,
         }
     }
 }

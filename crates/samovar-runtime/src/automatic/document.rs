@@ -30,6 +30,7 @@ pub fn annotation(mask: &AutomaticMask, segmentation: CocoSegmentation) -> CocoA
         stability_score: Some(stability),
         point_coords: Some(vec![[x, y]]),
         crop_box: Some([crop.x0, crop.y0, crop.width(), crop.height()]),
+        detection_box: None,
     }
 }
 
