@@ -153,7 +153,7 @@ fn every_format_and_a_sequence() {
     let run = bench.done(
         &[&["pipeline", "shot/f.####.png", "--detector", &detector, "--out", "shots"][..], &range].concat(),
     );
-    assert!(run.stderr.contains("2 frames"), "{}", run.stderr);
+    assert!(run.stderr.contains("2 done with 16 things"), "{}", run.stderr);
     assert_eq!(annotations(&bench.json("shots/annotations.json")).len(), 2 * FOUND);
 }
 
