@@ -34,7 +34,10 @@ fn told(detections: Vec<Detection>) -> Told {
 }
 
 #[derive(Default)]
-struct Heard(Mutex<Vec<(String, Vec<(String, Value)>)>>);
+struct Heard(Mutex<Vec<(String, Fields)>>);
+
+/// What an event says, by name.
+type Fields = Vec<(String, Value)>;
 
 impl EventSink for Heard {
     fn event(&self, _: f64, name: &str, fields: &[(&str, Value)]) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use samovar_tensor::{
-    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, DeformableAttention, Epilogue, Fused, Kernels, LayerNorm, Linear,
-    Memory, PackRequest, Packed, PackedSize, Pool, ResizeMode, Result, Rows, Tensor,
+    Activation, Attention, BinaryOp, Conv2d, Conv2dGeometry, DeformableAttention, Epilogue, Fused, Kernels,
+    LayerNorm, Linear, Memory, PackRequest, Packed, PackedSize, Pool, ResizeMode, Result, Rows, Tensor,
 };
 use wgpu::{Adapter, DeviceDescriptor, ExperimentalFeatures, MemoryHints, Trace};
 
