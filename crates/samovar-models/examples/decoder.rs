@@ -3,57 +3,18 @@
 //!
 //! `cargo run --release -p samovar-models --example decoder [-- threads [seconds [prompts ...]]]`
 
+#[path = "shared/random_weights.rs"]
+mod random_weights;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use random_weights::{RandomWeights, random};
 use samovar_cpu::{CpuKernels, CpuOptions, SimdLevel};
 use samovar_geometry::Point;
 use samovar_models::{ImageFeatures, MaskOutput, Model, ModelConfig, PromptBatch};
-use samovar_tensor::{Device, Instrument, Pool, Shape, Span, Tensor};
-use samovar_weights::WeightSource;
-
-/// Weights of any name and shape.
-struct RandomWeights;
-
-impl WeightSource for RandomWeights {
-    fn contains(&self, _: &str) -> bool {
-        true
-    }
-
-    fn is_open(&self) -> bool {
-        true
-    }
-
-    fn shape(&self, _: &str) -> Option<Shape> {
-        None
-    }
-
-    fn names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn origin(&self) -> String {
-        "random".into()
-    }
-
-    fn tensor(&self, name: &str, shape: &[usize]) -> samovar_weights::Result<Tensor> {
-        let inputs: usize = shape[1..].iter().product();
-        let scale = if shape.len() > 1 { (3.0 / inputs as f32).sqrt() } else { 0.5 };
-        let shift = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
-        Ok(random(shape, scale, shift))
-    }
-}
-
-fn random(shape: &[usize], scale: f32, shift: f32) -> Tensor {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale + shift
-    };
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
-    Tensor::from_values(shape, &values)
-}
+use samovar_tensor::{Device, Instrument, Pool, Span};
 
 /// The table, and the processor time at the last call.
 #[derive(Default)]

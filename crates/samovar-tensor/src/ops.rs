@@ -324,7 +324,8 @@ pub struct Attention<'a> {
     /// Added to the logits.
     pub bias: AttentionBias<'a>,
     /// That of the layer. With [`Precision::Int8`] a backend may round operands and weights to 8 significant bits on the
-    /// way into its products (bfloat16); with all others it computes in f32.
+    /// way into its products (bfloat16); with all others it computes in f32, unless it was opened to round to 16 bits wherever
+    /// weights have 16.
     pub precision: Precision,
 }
 

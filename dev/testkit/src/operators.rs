@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use samovar_tensor::{Device, Download, Kernels, Pool, Reference, ShapeOnly, Tensor};
 
-use crate::Random;
 use crate::poison::Poisoned;
+use crate::{Random, Tolerance};
 use cases::{Case, Cases};
 
 /// All cases and what the reference answers to them.
@@ -78,8 +78,21 @@ impl Suite {
     /// # Panics
     /// Naming all cases that failed, and how.
     pub fn check_device(&self, device: &Device) {
+        self.check_cases(device, |case| case.tolerance);
+    }
+
+    /// The same on a device that rounds activations to the type of 16-bit weights before it multiplies them.
+    ///
+    /// # Panics
+    /// Naming all cases that failed, and how.
+    pub fn check_rounding_device(&self, device: &Device) {
+        self.check_cases(device, |case| case.rounding);
+    }
+
+    fn check_cases(&self, device: &Device, tolerance: fn(&Case) -> Tolerance) {
         let name = device.name();
-        let failures: Vec<_> = self.cases.iter().filter_map(|case| failure(device, case)).collect();
+        let failures: Vec<_> =
+            self.cases.iter().filter_map(|case| failure(device, case, tolerance(&case.0))).collect();
         let (failed, all) = (failures.len(), self.len());
         assert!(failures.is_empty(), "{name}: {failed} of {all} cases failed\n{}", failures.join("\n"));
     }
@@ -117,7 +130,7 @@ impl Default for Suite {
     }
 }
 
-fn failure(device: &Device, (case, expected): &(Case, Tensor)) -> Option<String> {
+fn failure(device: &Device, (case, expected): &(Case, Tensor), tolerance: Tolerance) -> Option<String> {
     let compare = || -> std::result::Result<(), String> {
         let found = (case.call)(device, &mut Random::new(&case.name)).map_err(|error| error.to_string())?;
         if found.shape() != expected.shape() {
@@ -126,7 +139,7 @@ fn failure(device: &Device, (case, expected): &(Case, Tensor)) -> Option<String>
         let found = device.download(&found).and_then(Download::wait);
         let found = found.map_err(|error| error.to_string())?;
         let values = |tensor: &Tensor| tensor.f32().map(<[f32]>::to_vec).map_err(|error| error.to_string());
-        case.tolerance.check(&values(expected)?, &values(&found)?)
+        tolerance.check(&values(expected)?, &values(&found)?)
     };
     compare().err().map(|what| format!("  {}: {what}", case.name))
 }

@@ -28,6 +28,15 @@ pub enum Tolerance {
         /// Products per result.
         terms: usize,
     },
+    /// A sum of so many products of numbers in −1..1, of which one factor was rounded to so many significant bits before: what PyTorch does
+    /// with a model in 16 bits. Rounding is off by 0.4 units of the last bit on average, a sum by that times a third of the
+    /// root of the number of terms; this is more than seven times as much.
+    RoundedOperands {
+        /// Products per result.
+        terms: usize,
+        /// 8 for bfloat16, 11 for half precision.
+        significant_bits: i32,
+    },
     /// Statistics over a row of so many numbers, and a division by their deviation.
     Normalised {
         /// Numbers in a row.
@@ -70,6 +79,10 @@ impl Tolerance {
                 (8.0 + terms as f32 / 4.0 + 64.0 * (terms as f32).sqrt()) * f32::EPSILON * scale
             }
             Tolerance::Dequantised { terms } => (8.0 + (terms as f32).sqrt()) * f32::EPSILON * scale,
+            Tolerance::RoundedOperands { terms, significant_bits } => {
+                Tolerance::Accumulated { terms }.bound(expected)
+                    + (terms as f32).sqrt() * 2f32.powi(-significant_bits)
+            }
             Tolerance::Normalised { channels } => (32.0 + channels as f32 / 4.0) * f32::EPSILON * scale,
             Tolerance::Softmax { terms } => (32.0 + terms as f32) * f32::EPSILON * scale,
             // What a single value among others may be rounded by; `check` says more.
@@ -157,5 +170,16 @@ mod tests {
         assert!(reduced.check(&[1.0, 0.5], &[1.001, 0.5]).is_ok());
         assert!(reduced.check(&[1.0, 0.5], &[1.01, 0.5]).is_err());
         assert!(reduced.check(&[0.0], &[1e-30]).is_err());
+    }
+
+    #[test]
+    fn rounded_operands_are_told_from_a_product_that_is_missing() {
+        for (significant_bits, allowed) in [(8, 0.03), (11, 0.004)] {
+            let rounded = Tolerance::RoundedOperands { terms: 100, significant_bits };
+            assert!(rounded.check(&[1.0], &[1.0 + allowed]).is_ok());
+            // The mean size of a product of two numbers in −1..1 is a quarter.
+            assert!(rounded.check(&[1.0], &[1.25]).is_err());
+            assert!(rounded.check(&[1.0], &[1.0 + 2.0 * allowed]).is_err());
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod sessions;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use samovar_cuda::{CudaKernels, CudaOptions};
 use samovar_geometry::{Box2, Input, Point};
 use samovar_models::{ImageFeatures, MaskOutput, MaskPrediction, Model, PromptBatch};
 use samovar_tensor::{CrossAttentionRoute, Device, Kernels, Pool, Reference, Tensor};
@@ -22,8 +23,12 @@ pub fn reference() -> Device {
 }
 
 /// The devices on which goldens run: the reference, and three whose memory the host cannot read, one with all fused
-/// operators, one with the core alone, and one that finds projected attention faster always; and all graphics devices.
+/// operators, one with the core alone, and one that finds projected attention faster always; and all graphics devices. With
+/// `SAMOVAR_TEST_CUDA` a CUDA device instead of all of them.
 pub fn devices() -> Vec<Device> {
+    if std::env::var_os("SAMOVAR_TEST_CUDA").is_some() {
+        return vec![cuda()];
+    }
     let remote = |fuses, cross_attention| {
         let kernels = Arc::new(Poisoned(Arc::new(Reference)));
         Remote::new(kernels, RemoteOptions { fuses, cross_attention, ..RemoteOptions::default() }).device()
@@ -52,13 +57,23 @@ fn graphics_devices() -> Vec<Device> {
     OPENED.get_or_init(open).iter().map(device).collect()
 }
 
+/// The first CUDA device: a card, or the driver that runs its kernels on the CPU (`crates/samovar-cuda/kernels/shim`).
+fn cuda() -> Device {
+    let kernels = CudaKernels::open(0, CudaOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+    let pool = Pool::on(kernels.memory(), 1 << 30);
+    Device::new(Arc::new(kernels), pool)
+}
+
 /// Values of a tensor of a device.
 pub fn download(device: &Device, tensor: &Tensor) -> Vec<f32> {
     device.download(tensor).unwrap().wait().unwrap().to_f32_vec().unwrap()
 }
 
-/// A file below the repository's root.
+/// A file below the repository's root, which `SAMOVAR_TEST_REPOSITORY` names where a test runs on another machine than it was built on.
 pub fn repository(path: &str) -> PathBuf {
+    if let Some(root) = std::env::var_os("SAMOVAR_TEST_REPOSITORY") {
+        return PathBuf::from(root).join(path);
+    }
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 

@@ -9,6 +9,8 @@ pub(super) struct Case {
     /// Operator and what is special, for the report; also the seed of its numbers.
     pub(super) name: String,
     pub(super) tolerance: Tolerance,
+    /// The same on a device that rounds activations to the type of 16-bit weights.
+    pub(super) rounding: Tolerance,
     pub(super) call: Call,
 }
 
@@ -26,7 +28,17 @@ impl Cases {
         tolerance: Tolerance,
         call: impl Fn(&Device, &mut Random) -> Result<Tensor> + 'static,
     ) {
+        self.add_rounding(name, tolerance, tolerance, call);
+    }
+
+    pub(super) fn add_rounding(
+        &mut self,
+        name: impl Into<String>,
+        tolerance: Tolerance,
+        rounding: Tolerance,
+        call: impl Fn(&Device, &mut Random) -> Result<Tensor> + 'static,
+    ) {
         let name = format!("case {}: {}", self.0.len(), name.into());
-        self.0.push(Case { name, tolerance, call: Box::new(call) });
+        self.0.push(Case { name, tolerance, rounding, call: Box::new(call) });
     }
 }

@@ -54,12 +54,21 @@ pub(super) fn add(cases: &mut Cases) {
             conv2d(cases, precision, x, outputs, geometry);
         }
         let name = format!("conv_transpose2d in {precision}");
-        cases.add(name, tolerance(precision, 100), move |device, random| {
-            let device = device.with_weight_precision(precision);
-            let (weight, bias) = (random.tensor([100, 12, 2, 2], 1.0), random.tensor([12], 1.0));
-            let layer = device.load_conv_transpose2d(&weight, Some(&bias))?;
-            device.conv_transpose2d(&random.on(&device, [2, 3, 5, 100], 1.0)?, &layer, &PLAIN.epilogue(&None))
-        });
+        cases.add_rounding(
+            name,
+            tolerance(precision, 100),
+            rounding(precision, 100),
+            move |device, random| {
+                let device = device.with_weight_precision(precision);
+                let (weight, bias) = (random.tensor([100, 12, 2, 2], 1.0), random.tensor([12], 1.0));
+                let layer = device.load_conv_transpose2d(&weight, Some(&bias))?;
+                device.conv_transpose2d(
+                    &random.on(&device, [2, 3, 5, 100], 1.0)?,
+                    &layer,
+                    &PLAIN.epilogue(&None),
+                )
+            },
+        );
     }
 }
 
@@ -84,6 +93,15 @@ fn tolerance(precision: Precision, terms: usize) -> Tolerance {
         Tolerance::Dequantised { terms }
     } else {
         Tolerance::Accumulated { terms }
+    }
+}
+
+/// On a device that rounds activations to the type of the weights.
+fn rounding(precision: Precision, terms: usize) -> Tolerance {
+    match precision {
+        Precision::F16 => Tolerance::RoundedOperands { terms, significant_bits: 11 },
+        Precision::Bf16 => Tolerance::RoundedOperands { terms, significant_bits: 8 },
+        Precision::F32 | Precision::Int8 => tolerance(precision, terms),
     }
 }
 
@@ -131,7 +149,7 @@ fn linear(
         }
         _ => tolerance(precision, inputs),
     };
-    cases.add(name, tolerance, move |device: &Device, random| {
+    cases.add_rounding(name, tolerance, rounding(precision, inputs), move |device: &Device, random| {
         let device = device.with_weight_precision(precision);
         let bias = random.tensor([outputs], 1.0);
         let layer = device.load_linear(&random.tensor([outputs, inputs], 1.0), Some(&bias))?;
@@ -143,11 +161,16 @@ fn linear(
 fn conv2d(cases: &mut Cases, precision: Precision, x: [usize; 4], outputs: usize, geometry: Conv2dGeometry) {
     let name = format!("conv2d in {precision} {x:?} to {outputs}, {geometry:?}");
     let terms = x[3] * geometry.kernel * geometry.kernel;
-    cases.add(name, tolerance(precision, terms), move |device: &Device, random| {
-        let device = device.with_weight_precision(precision);
-        let weight = random.tensor([outputs, x[3], geometry.kernel, geometry.kernel], 1.0);
-        let bias = random.tensor([outputs], 1.0);
-        let layer = device.load_conv2d(&weight, Some(&bias), geometry)?;
-        device.conv2d(&random.on(&device, x, 1.0)?, &layer, &PLAIN.epilogue(&None))
-    });
+    cases.add_rounding(
+        name,
+        tolerance(precision, terms),
+        rounding(precision, terms),
+        move |device: &Device, random| {
+            let device = device.with_weight_precision(precision);
+            let weight = random.tensor([outputs, x[3], geometry.kernel, geometry.kernel], 1.0);
+            let bias = random.tensor([outputs], 1.0);
+            let layer = device.load_conv2d(&weight, Some(&bias), geometry)?;
+            device.conv2d(&random.on(&device, x, 1.0)?, &layer, &PLAIN.epilogue(&None))
+        },
+    );
 }
