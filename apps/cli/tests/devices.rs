@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::Bench;
-use samovar::devices::{DeviceKind, DeviceReport, list};
+use samovar::devices::{DeviceKind, DeviceReport, has_card, list};
 use samovar_testkit::graphics;
 
 fn tiny() -> String {
@@ -89,8 +89,10 @@ fn doctor_lists_the_devices() {
     let run = bench.done(&["doctor", "--dtype", "f32", "--limit", "1", "--json"]);
     let document: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     let devices = document["devices"].as_array().unwrap();
-    assert_eq!(devices.len(), list().devices.len());
-    for (told, one) in devices.iter().zip(list().devices) {
+    // Without a card no driver is asked, which would stay in memory.
+    let expected = if has_card() { list().devices } else { Vec::new() };
+    assert_eq!(devices.len(), expected.len());
+    for (told, one) in devices.iter().zip(expected) {
         assert_eq!(told["device"], one.choice.to_string());
         assert_eq!(told["name"], one.name);
         let is_measured = one.unusable.is_none() && one.kind != DeviceKind::Software;

@@ -171,7 +171,9 @@ fn another_models_file_is_told_apart() {
     assert!(message.contains("looks like a SAM checkpoint (original names)"), "{message}");
     let message = ModelConfig::infer(&golden.checkpoint("cases.safetensors")).unwrap_err().to_string();
     assert!(
-        message.contains("expected SAM, SAM-HQ, MobileSAM, SAM 2, EdgeTAM or nano, found something else"),
+        message.contains(
+            "expected SAM, SAM-HQ, MobileSAM, SAM 2, EdgeTAM, nano or D-FINE, found something else"
+        ),
         "{message}"
     );
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use samovar::certificate::{Bounds, Case, Certificate, LEAST_MASKS, PendingCase, Store, certify, processor};
-use samovar::devices::{self, DeviceCertificate, DeviceKind, DeviceReport, Speed};
+use samovar::devices::{self, DeviceCertificate, DeviceChoice, DeviceKind, DeviceList, DeviceReport, Speed};
 use samovar::media::mask::{LabelRegion, deepest_point};
 use samovar::media::segpack::{SegpackLimits, SegpackReader, SegpackRecord};
 use samovar::memory::{Memory, bytes};
@@ -50,7 +50,7 @@ Examples:
   samovar doctor --model facebook/sam-vit-base --images photos/
   samovar doctor --images dev.segpack --limit 100 --dtype int8
 
-Devices beside the processors are listed with what their drivers say. Cards are measured with nano beside the processors, and \
+Graphics cards are listed with what their drivers say (software drivers only where --device names one). Cards are measured with nano beside the processors, and \
 `--device auto` takes the best that computes the same, and products faster; that certificate is kept, too.
 
 Every dtype takes its turn on every picture: time of encoding and of one prompt, memory, the cosine of the mask logits \
@@ -202,10 +202,14 @@ struct Cards {
 
 /// Asks the drivers, and measures the cards anew; drivers for tests are listed and not measured, unless that is what is to compute.
 fn cards(args: &Args) -> Result<Cards> {
-    let list = devices::list();
     let cache = environment::cache_folder();
     let options = args.engine.options()?;
     let chosen = args.engine.settings()?.word("device");
+    // Drivers stay in memory once they were asked, those for tests with more than a small model takes.
+    let list = match devices::has_card() || matches!(chosen, Some(DeviceChoice::Card { .. })) {
+        true => devices::list(),
+        false => DeviceList { devices: Vec::new(), absent: Some("no graphics card".to_owned()) },
+    };
     let measured = |card: DeviceReport| {
         let is_measured =
             card.unusable.is_none() && (card.kind != DeviceKind::Software || chosen == Some(card.choice));

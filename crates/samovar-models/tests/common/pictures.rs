@@ -39,6 +39,17 @@ fn predict(
     }
 }
 
+/// The golden's own tolerance; of graphics devices twice that. They have GELU from a polynomial (4e-7 of its numbers) and sums in
+/// tiles, and RepViT, whose layers have no norm between them, makes 2.5 times as much of it as of the reference's rounding.
+fn tolerance_on(device: &Device, golden: &Golden) -> (f64, f64) {
+    let (max_abs, relative) = golden.tolerance();
+    (share_on(device) * max_abs, share_on(device) * relative)
+}
+
+fn share_on(device: &Device) -> f64 {
+    if device.name().starts_with("wgpu ") { 2.0 } else { 1.0 }
+}
+
 fn compare_features(
     device: &Device,
     worst: &mut Worst,
@@ -52,7 +63,12 @@ fn compare_features(
     let maps = [&features.high_res[1], &features.high_res[0], &embedding];
     for (level, map) in maps.into_iter().enumerate() {
         let name = format!("image_embeddings.{level}");
-        worst.compare(&name, &channels_first(device, map), &values(&encoder, &name), golden.tolerance());
+        worst.compare(
+            &name,
+            &channels_first(device, map),
+            &values(&encoder, &name),
+            tolerance_on(device, golden),
+        );
     }
 }
 
@@ -77,13 +93,14 @@ pub fn run(device: &Device, golden: &Golden, model: &Model, with_transformers: b
                 batch.labels = vec![-1];
             }
             let found = predict(device, model, &features, batch);
-            compare_prediction(device, &mut worst, &found, &cases, &name, i, golden.tolerance());
+            compare_prediction(device, &mut worst, &found, &cases, &name, i, tolerance_on(device, golden));
             let objects = cases.any_tensor(&format!("{name}.object_score_logits")).unwrap();
             let objects = objects.narrow(i, 1).unwrap().to_f32_vec().unwrap();
+            let bound = 5e-5 * share_on(device) as f32;
             // One number has no deviation; those of all cases have about 0.5, or some tenths of the largest.
             for (found, expected) in download(device, &found.object_scores.unwrap()).iter().zip(objects) {
                 assert!(
-                    (found - expected).abs() < 5e-5 * (expected.abs() / 5.0).max(1.0),
+                    (found - expected).abs() < bound * (expected.abs() / 5.0).max(1.0),
                     "{name}: object score {found} instead of {expected}"
                 );
             }
