@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 use samovar::media::image::ColourSpace;
 use samovar::media::video::{
-    self, Direction, FrameNotes, FrameNumber, FrameRange, FrameSource, VideoOptions,
+    self, Direction, FrameNotes, FrameNumber, FrameRange, FrameSource, VideoOptions, is_video,
 };
 use samovar::media::{MediaError, MediaErrorKind};
 use samovar::{DecodeLimits, Image, LazyImage, RgbImage, Size};
@@ -196,6 +196,36 @@ pub struct Shot {
 }
 
 impl Shot {
+    /// The shot that arguments name, by an ending of videos, a pattern, or a folder with a range; `None` of images.
+    ///
+    /// # Errors
+    /// Of a video beside others, and of a range without frames to take it of.
+    pub fn named(
+        paths: &[PathBuf],
+        range: &RangeArgs,
+        limits: &DecodeLimits,
+        space: Option<ColourSpace>,
+    ) -> Result<Option<Self>> {
+        let is_shot = |path: &PathBuf| is_video(path) || range.is_given() && path.is_dir();
+        match paths {
+            [path] if is_shot(path) => {
+                let shot = Self::open(path, range, limits, space)?;
+                shot.notes.iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
+                Ok(Some(shot))
+            }
+            images => match images.iter().find(|path| is_video(path)) {
+                Some(path) => Err(usage(format!(
+                    "\"{}\" is a video, which stands alone; give each a command and an --out of its own",
+                    path.display()
+                ))),
+                None if range.is_given() => Err(usage(
+                    "--start, --end, --every-nth and --max-frames are for a video, a pattern (shot.####.png) or one folder",
+                )),
+                None => Ok(None),
+            },
+        }
+    }
+
     /// The frames of a range. Those of a video are counted by decoding it once, without its pixels.
     pub fn open(
         path: &Path,

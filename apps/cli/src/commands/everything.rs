@@ -11,7 +11,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use samovar::automatic::{self, AutomaticMask, AutomaticMasks, AutomaticOptions, Progress};
 use samovar::files::sweep_beside;
-use samovar::media::video::is_video;
 use samovar::media::write::CocoDataset;
 use samovar::{Model, PictureUse, PictureWork, Recommendations, RgbImage};
 use serde_json::{Value, json};
@@ -100,7 +99,8 @@ parameters. What has changed is done anew, and results that somebody changed are
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     args.format.check()?;
-    let shot = shot_of(args)?;
+    let limits = args.model.engine.decode_limits()?;
+    let shot = Shot::named(&args.images, &args.range, &limits, args.colour.space())?;
     let mut inputs = match &shot {
         Some(shot) => Inputs::of_shot(shot.images.clone()),
         None => inputs::list(&args.images, args.recursive)?,
@@ -129,31 +129,6 @@ pub fn run(args: &Args) -> Result<()> {
         shot.frame_notes().iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
     }
     result
-}
-
-/// The shot that is named, by an ending of videos, a pattern, or a folder with a range.
-fn shot_of(args: &Args) -> Result<Option<Shot>> {
-    let is_shot = |path: &PathBuf| is_video(path) || args.range.is_given() && path.is_dir();
-    match &args.images[..] {
-        [path] if is_shot(path) => {
-            let shot =
-                Shot::open(path, &args.range, &args.model.engine.decode_limits()?, args.colour.space())?;
-            shot.notes.iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
-            Ok(Some(shot))
-        }
-        images => match images.iter().find(|path| is_video(path)) {
-            Some(path) => {
-                let shown = path.display();
-                Err(usage(format!(
-                    "\"{shown}\" is a video, which stands alone; give each a command and an --out of its own"
-                )))
-            }
-            None if args.range.is_given() => Err(usage(
-                "--start, --end, --every-nth and --max-frames are for a video, a pattern (shot.####.png) or one folder",
-            )),
-            None => Ok(None),
-        },
-    }
 }
 
 /// What was asked for.

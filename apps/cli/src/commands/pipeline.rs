@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use samovar::detection::DEFAULT_THRESHOLD;
-use samovar::media::video::is_video;
 use samovar::media::write::{CocoAnnotation, CocoSegmentation};
 use samovar::pipeline::{Pipeline, PipelineOptions, SegmentedMask};
 use samovar::{AlphaMask, BitMask, Detection, Detector, DetectorModel, Model, PictureUse, PredictedMask};
@@ -95,7 +94,8 @@ pub fn run(args: &Args) -> Result<()> {
     if is_stdout(&args.out) {
         return Err(usage("--out takes a folder here; for boxes and scores on stdout add --json"));
     }
-    let shot = shot_of(args)?;
+    let limits = args.model.engine.decode_limits()?;
+    let shot = Shot::named(&args.images, &args.range, &limits, args.colour.space())?;
     let mut inputs = match &shot {
         Some(shot) => Inputs::of_shot(shot.images.clone()),
         None => inputs::list(&args.images, args.recursive)?,
@@ -111,29 +111,6 @@ pub fn run(args: &Args) -> Result<()> {
         shot.frame_notes().iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
     }
     result
-}
-
-/// The shot that is named, by an ending of videos, a pattern, or a folder with a range.
-fn shot_of(args: &Args) -> Result<Option<Shot>> {
-    let is_shot = |path: &PathBuf| is_video(path) || args.range.is_given() && path.is_dir();
-    match &args.images[..] {
-        [path] if is_shot(path) => {
-            let limits = args.model.engine.decode_limits()?;
-            let shot = Shot::open(path, &args.range, &limits, args.colour.space())?;
-            shot.notes.iter().for_each(|note| say!("note: \"{}\": {note}", path.display()));
-            Ok(Some(shot))
-        }
-        images => match images.iter().find(|path| is_video(path)) {
-            Some(path) => Err(usage(format!(
-                "\"{}\" is a video, which stands alone; give each a command and an --out of its own",
-                path.display()
-            ))),
-            None if args.range.is_given() => Err(usage(
-                "--start, --end, --every-nth and --max-frames are for a video, a pattern (shot.####.png) or one folder",
-            )),
-            None => Ok(None),
-        },
-    }
 }
 
 /// What was asked for.
